@@ -1,0 +1,87 @@
+"""A dataset as plain values: which file, which class, which split, which group, which mask."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Split = Literal["train", "val", "test", ""]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled image.
+
+    `path` is relative to the dataset's root, with forward slashes, and identifies the sample. `label` indexes
+    `Dataset.classes`. `split` is "" while undecided. `group` (a patient, say) is "" when unknown. `mask` is the path,
+    relative to the root, of a picture that is non-zero on the object; `boxes` are (xmin, ymin, xmax, ymax) in pixels.
+    """
+
+    path: str
+    label: int
+    split: Split = ""
+    group: str = ""
+    mask: str | None = None
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that was left out, and why, in words for people."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Labelled images under one root folder.
+
+    For two classes the order is (negative, positive). `notes` are sentences for people about what was decided while
+    reading (the positive class, a validation set carved from train, folders ignored).
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Class index of each sample, shape (N,)."""
+        return np.array([s.label for s in self.samples], np.int64)
+
+    @property
+    def positive(self) -> str | None:
+        """The positive class of a two-class dataset; None otherwise."""
+        return self.classes[1] if len(self.classes) == 2 else None
+
+    def file(self, sample: Sample) -> Path:
+        """The absolute path of a sample's image."""
+        return self.root / sample.path
+
+    def where(self, keep: Callable[[Sample], bool]) -> Dataset:
+        """The dataset with only the samples that `keep` accepts; order, classes and notes stay."""
+        return replace(self, samples=tuple(s for s in self.samples if keep(s)))
+
+    def split(self, name: Split) -> Dataset:
+        """The samples of one split."""
+        return self.where(lambda s: s.split == name)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Number of images as {split: {class: count}}; undecided samples under ""."""
+        found = Counter((s.split, s.label) for s in self.samples)
+        splits = [s for s in (*SPLITS, "") if any(key[0] == s for key in found)]
+        return {s: {c: found[s, i] for i, c in enumerate(self.classes)} for s in splits}

@@ -1,0 +1,1 @@
+"""Evaluation: metrics with intervals, from arrays of labels and predictions alone."""

@@ -1,0 +1,1 @@
+"""Explanations: attribution maps and the measures of their worth."""

@@ -1,0 +1,1 @@
+"""Models in torch: building, exporting. Torch lives here and in `training`."""

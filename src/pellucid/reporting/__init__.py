@@ -1,0 +1,1 @@
+"""Pictures, figures and pages. Drawing libraries are imported here, late."""

@@ -1,0 +1,1 @@
+"""Training: batches, cached features, the loop."""
