@@ -1,0 +1,146 @@
+"""The run folder: where each thing lies, and `run.json`, the record of how it came about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..errors import BundleError
+from .manifest import MANIFEST
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SkippedFile(_Document):
+    """A file of the dataset that was left out."""
+
+    path: str
+    reason: str
+
+
+class DataRecord(_Document):
+    """What the run was trained on. `checksum` is over the sorted content hashes of all images used."""
+
+    source: str
+    images: int
+    checksum: str
+    counts: dict[str, dict[str, int]]
+    groups: int = 0
+    skipped: tuple[SkippedFile, ...] = ()
+    notes: tuple[str, ...] = ()
+    overlaps: tuple[str, ...] = ()
+    synthetic: bool = False
+
+
+class TrainingRecord(_Document):
+    """How the training went; the epochs themselves are in `history.csv`."""
+
+    epochs: int
+    best_epoch: int
+    monitor: str
+    best_value: float
+    seconds: float
+    ended: str
+    parameters: int
+    trainable_parameters: int
+
+
+class LocalisationRecord(_Document):
+    """Heat maps against true masks. Each value stands beside its chance level (the share of the image in the mask)."""
+
+    method: str
+    images: int
+    pointing: float
+    pointing_chance: float
+    energy_inside: float
+    energy_chance: float
+
+
+class RunRecord(_Document):
+    """`run.json`: what made this run, on what, with what, and how long it took."""
+
+    schema_version: int = 1
+    name: str
+    created: str
+    command: tuple[str, ...]
+    seed: int
+    recipe: str
+    versions: dict[str, str]
+    hardware: dict[str, str]
+    data: DataRecord
+    training: TrainingRecord
+    localisation: LocalisationRecord | None = None
+    seconds: dict[str, float] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The paths inside a run folder."""
+
+    root: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.root / "recipe.toml"
+
+    @property
+    def split(self) -> Path:
+        return self.root / "split.csv"
+
+    @property
+    def history(self) -> Path:
+        return self.root / "history.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def bundle(self) -> Path:
+        return self.root / "model"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.root / "evaluation"
+
+    @property
+    def figures(self) -> Path:
+        return self.evaluation / "figures"
+
+    @property
+    def explanations(self) -> Path:
+        return self.root / "explanations"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def record(self) -> Path:
+        return self.root / "run.json"
+
+    def read_record(self) -> RunRecord:
+        """Read `run.json`; BundleError when it is missing or not one of ours."""
+        try:
+            return RunRecord.model_validate_json(self.record.read_bytes())
+        except FileNotFoundError:
+            message = f"{self.root} is not a run folder: it has no run.json. Give the folder that `pellucid train` wrote."
+            raise BundleError(message) from None
+        except ValueError as error:
+            raise BundleError(f"{self.record} cannot be read as a run record: {error}") from error
+
+
+def find_bundle(path: Path) -> Path:
+    """The bundle folder of `path`, which is a run or a bundle; BundleError when it is neither."""
+    if (path / MANIFEST).is_file():
+        return path
+    if (path / "model" / MANIFEST).is_file():
+        return path / "model"
+    if not path.exists():
+        raise BundleError(f"There is no folder {path}. Give a run (`pellucid train` prints where it wrote it) or a bundle.")
+    message = f"{path} holds no model: neither {MANIFEST} nor model/{MANIFEST} is there. Was the training interrupted?"
+    raise BundleError(message)
