@@ -10,10 +10,13 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from .errors import InputError, UnknownNameError
 from .preprocessing import FloatArray, GridGeometry, Preprocessing
 
 Task = Literal["binary", "multiclass", "regression"]
 Score = Literal["log-odds", "logit", "output"]
+Target = str | tuple[str, ...] | None
+PREDICTED = "(predicted)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,43 @@ class Classifier(Protocol):
 class EvidenceClassifier(Classifier, Protocol):
     """A classifier that also gives activations and gradients of its explained layer."""
 
-    def evidence(self, batch: FloatArray, target: str | tuple[str, ...] | None = None, score: Score = "log-odds") -> Evidence:
-        """Evidence for `target` (a class, several, or None for each image's own predicted class)."""
+    def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:
+        """Evidence for `target` (a class, several, or None for each image's own predicted class).
+
+        `score` is what the gradient is of: by default the log-odds of the class, or the output of a regression.
+        """
         ...
+
+
+def selected_targets(
+    classes: tuple[str, ...], task: Task, images: int, target: Target, score: Score | None
+) -> tuple[FloatArray, float, tuple[str, ...]]:
+    """What an evidence graph is to be asked: target rows (images, T, L), contrast, and the names of the T targets.
+
+    A row of zeros stands for the predicted class, whose name is then PREDICTED. A single logit z speaks for the second
+    class, -z for the first; a regression's output is explained upwards for the second class, downwards for the first.
+    Raises UnknownNameError for a class that the model does not know, InputError for a score that does not fit the task.
+    """
+    if score is not None and (score == "output") != (task == "regression"):
+        fitting = "output" if task == "regression" else "log-odds or logit"
+        raise InputError(f"The score {score!r} does not fit a {task} model; choose {fitting}.")
+    names = (PREDICTED,) if target is None else (target,) if isinstance(target, str) else tuple(target)
+    if not names:
+        raise InputError("No target was given: name at least one class, or None for the predicted one.")
+    rows = np.zeros((len(names), 1 if task != "multiclass" else len(classes)), np.float32)
+    for row, name in zip(rows, names, strict=True):
+        if name == PREDICTED:
+            if task == "regression":
+                row[0] = 1.0
+            continue
+        if name not in classes:
+            raise UnknownNameError("class", name, classes, f"The model knows {', '.join(classes)}.")
+        index = classes.index(name)
+        if task == "multiclass":
+            row[index] = 1.0
+        else:
+            row[0] = 1.0 if index == 1 else -1.0
+    return np.broadcast_to(rows, (images, *rows.shape)).copy(), 0.0 if score == "logit" else 1.0, names
 
 
 def probabilities_from_logits(logits: FloatArray) -> FloatArray:

@@ -1,0 +1,47 @@
+"""pellucid: from a folder of labelled images to an image classifier that can be questioned."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+__all__ = ["Attribution", "Bundle", "PellucidError", "Prediction", "Preprocessing", "Recipe", "evaluate", "load", "load_recipe", "train"]
+
+_HOMES = {
+    "Attribution": "explanation.attribution",
+    "Bundle": "bundle.bundle",
+    "PellucidError": "errors",
+    "Prediction": "classifier",
+    "Preprocessing": "preprocessing",
+    "Recipe": "recipe",
+    "evaluate": "workflow.evaluation",
+    "load": "bundle.bundle",
+    "load_recipe": "recipe",
+    "train": "workflow.training",
+}
+_OTHER_NAMES = {"evaluate": "evaluate_run"}
+
+if TYPE_CHECKING:
+    from .bundle.bundle import Bundle, load
+    from .classifier import Prediction
+    from .errors import PellucidError
+    from .explanation.attribution import Attribution
+    from .preprocessing import Preprocessing
+    from .recipe import Recipe, load_recipe
+    from .workflow.evaluation import evaluate_run as evaluate
+    from .workflow.training import train
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that `import pellucid` costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pellucid' has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), _OTHER_NAMES.get(name, name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

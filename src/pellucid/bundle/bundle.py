@@ -1,0 +1,139 @@
+"""A loaded bundle: what `pellucid.load` returns. Predicts and explains images; no torch anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from ..classifier import Evidence, Prediction, Score, Target, Task, probabilities_from_logits
+from ..explanation.attribution import Attribution
+from ..data.cache import decode_size, resize
+from ..explanation.explain import Explained, explain_tensors
+from ..images import Image, as_image, read_image
+from ..preprocessing import FloatArray, Preprocessing
+from .io import model_session, read_bundle
+from .manifest import MODEL, Manifest
+from .onnx_classifier import OnnxClassifier
+from .run import find_bundle
+
+
+class Bundle:
+    """A trained classifier loaded from its folder.
+
+    It is an EvidenceClassifier (tensors in, arrays out), and takes images directly by `predict` and `explain`.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, classifier: OnnxClassifier) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self._classifier = classifier
+
+    def __repr__(self) -> str:
+        return f"Bundle({str(self.folder)!r}, classes={self.classes})"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; for a binary model (negative, positive)."""
+        return self.manifest.classes
+
+    @property
+    def task(self) -> Task:
+        """binary, multiclass or regression."""
+        return self.manifest.task
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The preprocessing that the model was trained with."""
+        return self.manifest.preprocessing
+
+    def probabilities(self, batch: FloatArray) -> FloatArray:
+        """Tensors (N, 3, height, width) to class probabilities (N, K)."""
+        return self._classifier.probabilities(batch)
+
+    def logits(self, batch: FloatArray) -> FloatArray:
+        """Tensors (N, 3, height, width) to logits (N, L)."""
+        return self._classifier.logits(batch)
+
+    def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:
+        """Logits, activations and gradients of a batch of tensors; see EvidenceClassifier."""
+        return self._classifier.evidence(batch, target, score)
+
+    @overload
+    def predict(self, images: list[Any] | tuple[Any, ...], *, batch_size: int = 16) -> list[Prediction]: ...
+    @overload
+    def predict(self, images: Any, *, batch_size: int = 16) -> Prediction: ...
+    def predict(self, images: Any, *, batch_size: int = 16) -> Prediction | list[Prediction]:
+        """Classify an image, or a list of them: paths, bytes, PIL images, arrays (H, W, 3) uint8, or Image.
+
+        A list gives a list, in order. Raises ImageError for the first image that cannot be used.
+        """
+        if not isinstance(images, list | tuple):
+            return next(self._predict([images], 1))
+        return list(self._predict(images, batch_size))
+
+    def _predict(self, images: Sequence[Any], batch_size: int) -> Iterator[Prediction]:
+        for start in range(0, len(images), batch_size):
+            chunk = images[start : start + batch_size]
+            read = [self.read(image) for image in chunk]
+            for given, image, row in zip(chunk, read, self.logits(self.tensors(read)), strict=True):
+                path = str(given) if isinstance(given, str | Path) else None
+                yield self.prediction(row, path=path, warnings=image.warnings)
+
+    def read(self, image: Any) -> Image:
+        """Read an image no larger than the model needs; its `size` is still that of the original."""
+        if isinstance(image, str | Path | bytes):
+            return read_image(image, at_least=decode_size(self.preprocessing))
+        return as_image(image)
+
+    def tensors(self, images: Sequence[Image]) -> FloatArray:
+        """Images to a batch (N, 3, height, width), exactly as in training."""
+        return self.preprocessing.normalise(np.stack([resize(self.preprocessing, image) for image in images]))
+
+    def prediction(self, logits: FloatArray, *, path: str | None = None, warnings: tuple[str, ...] = ()) -> Prediction:
+        """What one row of logits (L,) means: the class at the bundle's threshold, and the probability of each."""
+        if self.task == "regression":
+            output = float(logits[0])
+            label = self.classes[int(output >= self.manifest.threshold)]
+            return Prediction(label, None, {}, output, path, warnings)
+        row = probabilities_from_logits(logits[None])[0]
+        index = int(row[1] >= self.manifest.threshold) if self.task == "binary" else int(np.argmax(row))
+        by_class = {c: float(p) for c, p in zip(self.classes, row, strict=True)}
+        return Prediction(self.classes[index], float(row[index]), by_class, None, path, warnings)
+
+    @overload
+    def explain(
+        self, image: Any, *, method: str = "grad-cam", target: str | None = None, score: Score | None = None
+    ) -> Attribution: ...
+    @overload
+    def explain(
+        self, image: Any, *, method: str = "grad-cam", target: tuple[str, ...], score: Score | None = None
+    ) -> tuple[Attribution, ...]: ...
+    def explain(
+        self, image: Any, *, method: str = "grad-cam", target: Target = None, score: Score | None = None
+    ) -> Attribution | tuple[Attribution, ...]:
+        """Explain one image for a class (the predicted one by default), or for several at once.
+
+        The attribution lies on the image's own pixels. Raises ImageError, or UnknownNameError for a method or class.
+        """
+        (explained,) = self.explain_images([self.read(image)], method=method, target=target, score=score)
+        return explained.attributions if isinstance(target, tuple) else explained.attributions[0]
+
+    def explain_images(
+        self, images: Sequence[Image], *, method: str = "grad-cam", target: Target = None, score: Score | None = None
+    ) -> list[Explained]:
+        """Answers and explanations of images already read, in one pass; see `prediction` for the answers' meaning."""
+        sizes = [image.size for image in images]
+        return explain_tensors(self, self.tensors(images), sizes, method=method, target=target, score=score)
+
+
+def load(path: str | Path, *, threads: int | None = None) -> Bundle:
+    """Load a run or a bundle folder. `threads` limits the cores that one pass uses.
+
+    Raises BundleError when the folder holds no bundle, or a file in it is missing or was changed.
+    """
+    folder = find_bundle(Path(path))
+    manifest = read_bundle(folder)
+    return Bundle(folder, manifest, OnnxClassifier(manifest, model_session(folder / MODEL, threads)))

@@ -1,0 +1,123 @@
+"""Reading and writing bundle folders: whole or not at all, and never a changed file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from ..errors import BundleError
+from .manifest import MANIFEST, MODEL, SCHEMA_VERSION, WEIGHTS, Manifest
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+PICKLES = {".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib"}
+
+
+@dataclass
+class Draft:
+    """A bundle being written: put `model.onnx` and `weights.safetensors` into `folder`."""
+
+    folder: Path
+    manifest: Manifest
+
+
+@contextmanager
+def write_bundle(folder: Path, manifest: Manifest) -> Iterator[Draft]:
+    """Write a bundle to a temporary name; on success add checksums and the manifest, and give it its name.
+
+    When the body raises, nothing remains. BundleError when `folder` is already there.
+    """
+    if folder.exists():
+        raise BundleError(f"{folder} is already there; a bundle is never overwritten. Choose another --out.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Draft(folder.with_name(f".{folder.name}.{os.getpid()}.part"), manifest)
+    draft.folder.mkdir()
+    try:
+        yield draft
+        files = {f.name: checksum(f) for f in sorted(draft.folder.iterdir())}
+        text = draft.manifest.model_copy(update={"files": files}).model_dump_json(indent=2)
+        (draft.folder / MANIFEST).write_text(text, encoding="utf-8")
+        draft.folder.rename(folder)
+    finally:
+        shutil.rmtree(draft.folder, ignore_errors=True)
+
+
+def read_bundle(folder: Path) -> Manifest:
+    """Read and check a bundle's manifest and files.
+
+    Raises BundleError when a file is missing, changed or unexpected, or the schema is newer than this program.
+    """
+    path = folder / MANIFEST
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{folder} is not a bundle: {MANIFEST} cannot be read ({error.strerror}).") from error
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        _refuse_newer(text, path)
+        first = error.errors()[0]
+        key = ".".join(str(p) for p in first["loc"]) or "the document"
+        raise BundleError(f"{path} is not a valid manifest: {key}: {first['msg']}.") from error
+    _refuse_newer(text, path)
+    _check_files(folder, manifest)
+    return manifest
+
+
+def _refuse_newer(text: bytes, path: Path) -> None:
+    import json
+
+    try:
+        version = json.loads(text).get("schema_version", 0)
+    except (ValueError, AttributeError):
+        return
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise BundleError(f"{path} has schema version {version}, this pellucid reads up to {SCHEMA_VERSION}: upgrade pellucid.")
+
+
+def _check_files(folder: Path, manifest: Manifest) -> None:
+    present = {f.name for f in folder.iterdir()} - {MANIFEST}
+    for name in (MODEL, WEIGHTS):
+        if name not in manifest.files or name not in present:
+            raise BundleError(f"The bundle {folder} lacks {name}. Copy the whole folder, or export it again.")
+    for name in sorted(present):
+        if Path(name).suffix in PICKLES:
+            raise BundleError(f"The bundle {folder} holds {name}: pickles can run code, and none is accepted. Remove it.")
+    for name, expected in manifest.files.items():
+        if Path(name).name != name or name not in present or checksum(folder / name) != expected:
+            message = f"{name} in {folder} is not the file that the manifest names (sha256 differs). Copy the bundle again."
+            raise BundleError(message)
+
+
+def checksum(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def model_session(path: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session for a graph. `threads` limits the cores of one pass; all are used by default."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    available = onnxruntime.get_available_providers()
+    providers = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in available]
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # onnxruntime's exceptions share no public base
+        raise BundleError(f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {error}") from error

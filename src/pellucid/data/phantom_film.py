@@ -1,0 +1,181 @@
+"""One synthetic chest film: pose, exposure and opacities drawn at random, rendered as a pure function of them.
+
+The opacities are drawn apart from everything else, so that the same film exists with and without them; what a pixel
+truly owes to an opacity is the difference of the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from ..preprocessing import FloatArray, Uint8Array
+from .phantom_anatomy import Chest, Patient, Pose, around, cloud, edge
+
+BoolArray = npt.NDArray[np.bool_]
+
+MASK_SHARE = 0.3
+"""The mask holds the pixels that the opacities brighten by at least this share of the film's largest brightening."""
+
+RADIUS = (0.045, 0.095)
+CONTRAST = (0.15, 0.22)
+
+
+@dataclass(frozen=True, slots=True)
+class Opacity:
+    """A finding: centre (x right, y down) and radius in shares of the film's side, peak attenuation, outline's seed."""
+
+    x: float
+    y: float
+    radius: float
+    contrast: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """Everything that decides the pixels of a film of `size` x `size`.
+
+    `window` holds the attenuations shown as black and as white, `tilt` the attenuation added towards the right and
+    lower edge (uneven beam), `shutters` the shares of the side cut off at (top, right, bottom, left), `noise` the
+    standard deviation of the quantum noise where nothing is in the beam.
+    """
+
+    patient: Patient
+    pose: Pose
+    size: int
+    window: tuple[float, float]
+    gamma: float
+    tilt: tuple[float, float]
+    shutters: tuple[float, ...]
+    noise: float
+    noise_seed: int
+    opacities: tuple[Opacity, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A film as it is written: grey levels, what the opacities cover, what the lung fields cover; all (size, size)."""
+
+    pixels: Uint8Array
+    mask: BoolArray
+    lungs: BoolArray
+
+
+def draw_film(rng: np.random.Generator, patient: Patient, size: int) -> Film:
+    """Pose, exposure and noise of one film, without opacities."""
+    normal, uniform = rng.normal, rng.uniform
+    zoom, black, air = uniform(0.9, 1.08), uniform(-0.02, 0.08), normal(0.40, 0.025)
+    pose = Pose(
+        rotation=normal(0, 0.045),
+        scale=(zoom * normal(1, 0.02), zoom * normal(1, 0.02)),
+        shift=(normal(0, 0.045), normal(0.02, 0.045)),
+        lean=normal(0, 0.02),
+        breath=normal(0, 0.025),
+        air=(air + normal(0, 0.012), air + normal(0, 0.012)),
+    )
+    return Film(
+        patient=patient,
+        pose=pose,
+        size=size,
+        window=(black, black + uniform(0.85, 1.1)),
+        gamma=float(np.exp(normal(0, 0.13))),
+        tilt=(normal(0, 0.03), normal(0, 0.03)),
+        shutters=tuple(uniform(0.01, 0.06) if rng.random() < 0.35 else 0.0 for _ in range(4)),
+        noise=uniform(0.010, 0.022),
+        noise_seed=int(rng.integers(2**31)),
+    )
+
+
+def draw_opacities(rng: np.random.Generator, film: Film) -> tuple[Opacity, ...]:
+    """One to three opacities that fit into the lung fields of `film`, apart from each other."""
+    grid = 64
+    room = np.pad(_seen_lungs(film, Chest(film.patient, film.pose, grid)), 1)
+    ys, xs = (np.indices(room.shape) - 0.5) / grid
+    found: list[Opacity] = []
+    for _ in range(int(rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2]))):
+        depth = ndimage.distance_transform_edt(room)[1:-1, 1:-1] / grid
+        radius = float(min(rng.uniform(*RADIUS), depth.max()))
+        if found and radius < RADIUS[0]:
+            break
+        rows, columns = np.nonzero(depth >= radius)
+        pick = rng.integers(len(rows))
+        y, x = (float(cells[pick] + 0.5) / grid for cells in (rows, columns))
+        # Large ones are fainter, so that all sizes are about as hard to see.
+        contrast = float(rng.uniform(*CONTRAST) * (0.07 / radius) ** 0.5)
+        found.append(Opacity(x, y, radius, contrast, int(rng.integers(2**31))))
+        room &= np.hypot(ys - y, xs - x) > 1.7 * radius
+    return tuple(found)
+
+
+def render(film: Film, *, with_opacities: bool = True, noise: bool = True) -> FloatArray:
+    """Grey levels (size, size) float32 in 0..255, not rounded. Without opacities: the same film of a healthy chest."""
+    chest = Chest(film.patient, film.pose, film.size)
+    healthy, grain = _exposure(film, chest)
+    attenuation = healthy + grain if noise else healthy
+    return _tone(film, attenuation + _opacities(film, chest) if with_opacities else attenuation)
+
+
+def expose(film: Film) -> Picture:
+    """The picture of a film with its masks; the opacity mask follows the rule of `MASK_SHARE` on noiseless films."""
+    chest = Chest(film.patient, film.pose, film.size)
+    healthy, grain = _exposure(film, chest)
+    mask, opacities = np.zeros((film.size, film.size), np.bool_), 0
+    if film.opacities:
+        opacities = _opacities(film, chest)
+        brightening = _tone(film, healthy + opacities) - _tone(film, healthy)
+        mask = brightening >= max(MASK_SHARE * float(brightening.max()), 1e-3)
+    pixels = np.rint(_tone(film, healthy + opacities + grain)).astype(np.uint8)
+    return Picture(pixels, mask, _seen_lungs(film, chest))
+
+
+def _seen_lungs(film: Film, chest: Chest) -> BoolArray:
+    """The lung fields, where no shutter hides them."""
+    lungs: BoolArray = (chest.lungs > 0.5) & ~_shut(film, chest.size)
+    return lungs
+
+
+def _shut(film: Film, size: int) -> BoolArray:
+    top, right, bottom, left = (round(share * size) for share in film.shutters)
+    shut = np.ones((size, size), np.bool_)
+    shut[top : size - bottom, left : size - right] = False
+    return shut
+
+
+def _exposure(film: Film, chest: Chest) -> tuple[FloatArray, FloatArray]:
+    """Attenuation of the healthy chest with scatter and uneven beam, and the noise to add to it."""
+    shape = (film.size, film.size)
+    rng = np.random.default_rng(film.noise_seed)
+    line = np.linspace(-1, 1, film.size, dtype=np.float32)
+    healthy = chest.attenuation()
+    # Fewer photons reach the film behind dense tissue: the relative noise grows with the attenuation.
+    grain = film.noise * np.exp(np.clip(healthy, 0, 1)) * rng.standard_normal(shape, dtype=np.float32)
+    healthy += film.tilt[0] * line[None, :] + film.tilt[1] * line[:, None]
+    healthy += 0.015 * cloud(rng, shape, 3)
+    return healthy, grain
+
+
+def _opacities(film: Film, chest: Chest) -> FloatArray:
+    """Attenuation of the opacities: irregular soft blobs, exactly 0 outside the lung fields."""
+    total = np.zeros_like(chest.lungs)
+    for opacity in film.opacities:
+        rng = np.random.default_rng(opacity.seed)
+        radius = opacity.radius * film.size
+        rows, columns, distance = around(film.size, (opacity.x, opacity.y), 1.8 * radius)
+        relative = distance / radius * (1 + 0.12 * cloud(rng, distance.shape, 4))
+        blob = np.exp(-1.3 * relative**2) * edge(1.55 - relative, 0.4)
+        total[rows, columns] += opacity.contrast * blob * (1 + 0.2 * cloud(rng, blob.shape, 7))
+    inside: FloatArray = np.maximum(total, 0) * edge(chest.lungs - 0.65, 0.3)
+    return inside
+
+
+def _tone(film: Film, attenuation: FloatArray) -> FloatArray:
+    """Attenuation to grey levels; behind the shutters hardly anything is left."""
+    black, white = film.window
+    shown = np.clip((attenuation - black) / (white - black), 0, 1)
+    grey: FloatArray = 255 * shown ** film.gamma
+    grey[_shut(film, film.size)] *= 0.08
+    return grey

@@ -1,0 +1,219 @@
+"""`metrics.json` and `predictions.csv`: what is written of an evaluation, and how it is read back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..classifier import Task
+from ..errors import BundleError, ResourceError
+from .intervals import Resampling
+from .result import EvaluationResult, Metric
+
+SCHEMA_VERSION = 1
+METRICS_FILE = "metrics.json"
+PREDICTIONS_FILE = "predictions.csv"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class MetricEntry(_Part):
+    """A figure and its 95 % interval; null where it is not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of(cls, metric: Metric) -> MetricEntry:
+        """The same with null for what is not a number."""
+        value, low, high = (x if math.isfinite(x) else None for x in (metric.value, metric.low, metric.high))
+        return cls(value=value, low=low, high=high)
+
+    def metric(self) -> Metric:
+        """The same with NaN for null."""
+        return Metric(*(math.nan if x is None else x for x in (self.value, self.low, self.high)))
+
+
+class ConfusionEntry(_Part):
+    """Counts of images, true class (row) against predicted class (column), both in the order of `labels`."""
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+class MetricsDocument(_Part):
+    """`metrics.json`, version 1.
+
+    `positive` is the class that sensitivity, precision and their kin are about; null when they are means over K
+    classes. `n` counts images and `n_groups` what was resampled where images belong to groups (an image without a group
+    counts as one); null where they do not. `threshold` applies to the positive-class probability, or to the output of a
+    regression; null when the most likely class counts. `notes` are sentences for people.
+    """
+
+    schema_version: Literal[1] = 1
+    task: Task
+    classes: tuple[str, ...] = Field(min_length=2)
+    positive: str | None
+    split: str
+    n: int = Field(ge=1)
+    n_groups: int | None
+    threshold: float | None
+    interval: str
+    metrics: dict[str, MetricEntry]
+    per_class: dict[str, dict[str, MetricEntry]]
+    confusion: ConfusionEntry
+    notes: tuple[str, ...] = ()
+
+
+def metrics_document(result: EvaluationResult) -> MetricsDocument:
+    """All of a result but its single predictions."""
+    units = Resampling.of(len(result.labels), result.groups, resamples=100, seed=0)
+    return MetricsDocument(
+        task=result.task,
+        classes=result.classes,
+        positive=result.classes[1] if len(result.classes) == 2 else None,
+        split=result.split,
+        n=len(result.labels),
+        n_groups=units.units if units.grouped else None,
+        threshold=result.threshold,
+        interval=result.interval,
+        metrics={name: MetricEntry.of(m) for name, m in result.metrics.items()},
+        per_class={c: {name: MetricEntry.of(m) for name, m in of.items()} for c, of in result.per_class.items()},
+        confusion=ConfusionEntry(labels=result.classes, counts=result.confusion.tolist()),
+        notes=result.notes,
+    )
+
+
+def write_evaluation(result: EvaluationResult, folder: Path) -> None:
+    """Write `metrics.json` and `predictions.csv` into `folder`, which is made if need be; each appears whole or not.
+
+    The columns are path, label, predicted, confidence (the probability of the predicted class), p_<class> for every
+    class, group; for a regression path, label, predicted, output, group. Raises ResourceError when it cannot be
+    written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / PREDICTIONS_FILE, _predictions_csv(result))
+        _replace(folder / METRICS_FILE, metrics_document(result).model_dump_json(indent=2) + "\n")
+    except OSError as error:
+        raise ResourceError(
+            f"The evaluation cannot be written to {folder}: {error.strerror}. Make room there or choose another folder."
+        ) from error
+
+
+def read_evaluation(folder: Path) -> EvaluationResult:
+    """Read back what `write_evaluation` wrote, equal to the last bit.
+
+    Raises BundleError when a file is missing, damaged, from a newer version, or when the two do not belong together.
+    """
+    document = _read_document(folder / METRICS_FILE)
+    table = _read_table(folder / PREDICTIONS_FILE, _columns(document.task, document.classes))
+    try:
+        index = {name: k for k, name in enumerate(document.classes)}
+        labels = np.array([index[row["label"]] for row in table], np.int64)
+        wanted = ["output"] if document.task == "regression" else [f"p_{name}" for name in document.classes]
+        scores = np.array([[row[column] for column in wanted] for row in table], np.float32).reshape(-1, len(wanted))
+    except (KeyError, ValueError) as error:
+        raise BundleError(f"{folder / PREDICTIONS_FILE} is damaged ({error}). Evaluate again.") from error
+    regression = document.task == "regression"
+    result = EvaluationResult(
+        task=document.task,
+        classes=document.classes,
+        split=document.split,
+        paths=tuple(row["path"] for row in table),
+        labels=labels,
+        probabilities=np.zeros((len(table), 0), np.float32) if regression else scores,
+        metrics={name: entry.metric() for name, entry in document.metrics.items()},
+        per_class={c: {name: entry.metric() for name, entry in of.items()} for c, of in document.per_class.items()},
+        confusion=np.array(document.confusion.counts, np.int64),
+        threshold=document.threshold,
+        interval=document.interval,
+        outputs=scores[:, 0] if regression else None,
+        groups=tuple(row["group"] for row in table) if document.n_groups is not None else (),
+        notes=document.notes,
+    )
+    k = len(result.classes)
+    counts = np.bincount(labels * k + result.predicted, minlength=k * k).reshape(k, k)
+    if not np.array_equal(counts, result.confusion):
+        raise BundleError(
+            f"{METRICS_FILE} and {PREDICTIONS_FILE} in {folder} are not of one evaluation. Evaluate again."
+        )
+    return result
+
+
+def _columns(task: Task, classes: tuple[str, ...]) -> list[str]:
+    scores = ["output"] if task == "regression" else ["confidence", *(f"p_{name}" for name in classes)]
+    return ["path", "label", "predicted", *scores, "group"]
+
+
+def _predictions_csv(result: EvaluationResult) -> str:
+    """The table as text. A float32 is written with the fewest digits that give it back."""
+    predicted = result.predicted
+    if result.outputs is not None:
+        scores = result.outputs[:, None]
+    else:
+        confidence = result.probabilities[np.arange(len(predicted)), predicted]
+        scores = np.column_stack([confidence, result.probabilities])
+    groups = result.groups or ("",) * len(predicted)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(_columns(result.task, result.classes))
+    for path, label, said, row, group in zip(result.paths, result.labels, predicted, scores, groups, strict=True):
+        table.writerow([path, result.classes[label], result.classes[said], *map(str, row), group])
+    return text.getvalue()
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a whole file or nothing. File names that are not UTF-8 keep their bytes."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(text.encode("utf-8", "surrogateescape"))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8", "surrogateescape")
+    except FileNotFoundError:
+        raise BundleError(f"There is no {path.name} in {path.parent}. Run `pellucid evaluate` first.") from None
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _read_document(path: Path) -> MetricsDocument:
+    text = _read_text(path)
+    try:
+        return MetricsDocument.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        if where == "schema_version":
+            raise BundleError(
+                f"{path} has schema version {first['input']}, and this pellucid reads {SCHEMA_VERSION}."
+                " Update pellucid or evaluate again."
+            ) from error
+        raise BundleError(f"{path} is damaged ({where}: {first['msg']}). Evaluate again.") from error
+
+
+def _read_table(path: Path, columns: list[str]) -> list[dict[str, str]]:
+    lines = csv.DictReader(io.StringIO(_read_text(path), newline=""))
+    if lines.fieldnames != columns:
+        raise BundleError(f"{path} should have the columns {', '.join(columns)}. Evaluate again.")
+    rows = list(lines)
+    for number, row in enumerate(rows, start=1):
+        # DictReader gives None as a value for a missing field, and as a key for fields too many.
+        if None in row or None in row.values():
+            raise BundleError(f"{path} is damaged (row {number} has not {len(columns)} fields). Evaluate again.")
+    return rows

@@ -1,0 +1,107 @@
+"""The network that is trained: backbone, pooling, head. One module, so that training and export see the same thing."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+
+from ..classifier import Task
+from ..errors import InputError
+from ..recipe import ModelSection, Recipe
+from .backbones import build_backbone, last_feature_layer
+
+
+class Network(nn.Module):
+    """Images (N, 3, H, W) to logits (N, L).
+
+    `features` gives the pooled vector (N, D) that the head sees; `head` maps it to logits. `explained_layer` is the
+    default layer for explanations, a name that `get_submodule` takes.
+    """
+
+    def __init__(self, backbone: nn.Module, pool: nn.Module, head: nn.Module, explained_layer: str) -> None:
+        super().__init__()
+        self.backbone, self.pool, self.head = backbone, pool, head
+        self.explained_layer = explained_layer
+
+    def features(self, image: torch.Tensor) -> torch.Tensor:
+        """Pooled features (N, D) of a batch of images."""
+        pooled: torch.Tensor = self.pool(self.backbone(image))
+        return pooled
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.features(image))
+        return logits
+
+
+def number_of_logits(task: Task, classes: int) -> int:
+    """One for a binary model or a regression, otherwise one per class."""
+    return classes if task == "multiclass" else 1
+
+
+def task_of(recipe: Recipe, classes: int) -> Task:
+    """What a recipe means for a number of classes."""
+    if recipe.task == "regression":
+        if classes != 2:
+            raise InputError(f"A regression recipe scores one class against another and needs two classes, not {classes}.")
+        return "regression"
+    return "binary" if classes == 2 else "multiclass"
+
+
+def build_network(recipe: Recipe, classes: int) -> Network:
+    """The untrained network of a recipe for a number of classes. Seed torch before for repeatable weights."""
+    preprocessing = recipe.preprocessing()
+    size = (preprocessing.height, preprocessing.width)
+    backbone = build_backbone(recipe.model, size)
+    pool = _pool(recipe.model)
+    width = _width(backbone, pool, size)
+    head = _head(recipe.model, width, number_of_logits(task_of(recipe, classes), classes))
+    layer = recipe.model.layer or last_feature_layer(backbone, "backbone")
+    network = Network(backbone, pool, head, layer)
+    explained_module(network, layer)
+    return network
+
+
+def explained_module(network: nn.Module, layer: str) -> nn.Module:
+    """The module named `layer`; UnknownNameError with the nearest names when there is none."""
+    from ..errors import UnknownNameError
+
+    names = dict(network.named_modules())
+    if layer not in names or layer == "":
+        raise UnknownNameError("layer", layer, [n for n in names if n])
+    return names[layer]
+
+
+def _pool(section: ModelSection) -> nn.Module:
+    if section.pool == "flatten":
+        return nn.Flatten()
+    pooling = nn.AdaptiveAvgPool2d(1) if section.pool == "average" else nn.AdaptiveMaxPool2d(1)
+    return nn.Sequential(pooling, nn.Flatten())
+
+
+def _width(backbone: nn.Module, pool: nn.Module, size: tuple[int, int]) -> int:
+    was_training = backbone.training
+    backbone.eval()
+    with torch.no_grad():
+        features = backbone(torch.zeros(1, 3, *size))
+        if features.ndim != 4:
+            raise InputError(f"The backbone gives a tensor of shape {tuple(features.shape)}, not a feature map (N, C, h, w).")
+        width = int(pool(features).shape[1])
+    backbone.train(was_training)
+    return width
+
+
+def _head(section: ModelSection, width: int, logits: int) -> nn.Sequential:
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for i, hidden in enumerate(section.head, 1):
+        layers[f"dense{i}"] = nn.Linear(width, hidden.dense)
+        if hidden.activation == "relu":
+            layers[f"relu{i}"] = nn.ReLU()
+        if hidden.dropout:
+            layers[f"dropout{i}"] = nn.Dropout(hidden.dropout)
+        width = hidden.dense
+    if section.dropout:
+        layers["dropout"] = nn.Dropout(section.dropout)
+    layers["output"] = nn.Linear(width, logits)
+    return nn.Sequential(layers)

@@ -1,0 +1,145 @@
+"""Explained images as the report shows them: the picture beside its heat map, small enough to travel in the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import PIL.Image
+
+from ..errors import BundleError
+from ..explanation.record import ExplanationManifest, ExplanationRecord
+from .overlay import is_diverging
+from .pictures import smaller
+from .words import number
+
+PICTURE_SIDE = 360
+_QUALITY = 82
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One explained image. `picture` and `heat` are data addresses; `scale` the ends of the colour bar, if it has one.
+
+    `right` is None where the true class is not known.
+    """
+
+    path: str
+    label: str
+    confidence: str
+    true_label: str | None
+    right: bool | None
+    target: str
+    verdict: str
+    warnings: tuple[str, ...]
+    picture: str
+    heat: str
+    scale: tuple[str, str] | None
+    unit: str
+
+    @property
+    def size(self) -> int:
+        """Characters that its pictures take in the page."""
+        return len(self.picture) + len(self.heat)
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """What is shown of an explanation folder; `left_out` counts the explained images for which there was no room."""
+
+    wrong: tuple[Case, ...]
+    right: tuple[Case, ...]
+    unknown: tuple[Case, ...]
+    left_out: int
+
+    @property
+    def all(self) -> tuple[Case, ...]:
+        """Every case, mistakes first."""
+        return (*self.wrong, *self.right, *self.unknown)
+
+
+def read_cases(manifest: ExplanationManifest, folder: Path, *, each: int = 24, room: int = 7_000_000) -> Cases:
+    """The most confident mistakes and as many right answers, at most `each`, within `room` characters of pictures.
+
+    Right answers go through the classes in turn. Raises BundleError when a picture is missing or damaged.
+    """
+    wrong = sorted((r for r in manifest.images if _right(r) is False), key=lambda r: -(r.confidence or 0))[:each]
+    right = _in_turn((r for r in manifest.images if _right(r)), lambda r: r.label)[:each]
+    unknown = [r for r in manifest.images if _right(r) is None][:each]
+    shown: dict[bool | None, list[Case]] = {False: [], True: [], None: []}
+    used = 0
+    # Mistakes and right answers by turns, so that neither takes all the room.
+    for record in _in_turn([*wrong, *right, *unknown], _right):
+        case = _case(record, manifest, folder)
+        used += case.size
+        if used > room:
+            break
+        shown[case.right].append(case)
+    total = sum(map(len, shown.values()))
+    return Cases(tuple(shown[False]), tuple(shown[True]), tuple(shown[None]), len(manifest.images) - total)
+
+
+def picture_address(path: Path, side: int = PICTURE_SIDE) -> str:
+    """A picture file as a JPEG data address, its longer side at most `side` pixels."""
+    try:
+        with PIL.Image.open(path) as file:
+            picture = smaller(file.convert("RGB"), side)
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+        message = f"The picture {path} cannot be read ({error}). Explain the images again."
+        raise BundleError(message) from error
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _right(record: ExplanationRecord) -> bool | None:
+    return None if record.true_label is None else record.label == record.true_label
+
+
+def _in_turn(
+    records: Iterable[ExplanationRecord], key: Callable[[ExplanationRecord], object]
+) -> list[ExplanationRecord]:
+    """The records reordered: the first of each kind, the second of each kind, and so on."""
+    kinds: dict[object, list[ExplanationRecord]] = {}
+    for record in records:
+        kinds.setdefault(key(record), []).append(record)
+    return [record for row in zip_longest(*kinds.values()) for record in row if record is not None]
+
+
+def _case(record: ExplanationRecord, manifest: ExplanationManifest, folder: Path) -> Case:
+    files = {name: folder / file for name, file in record.files.items()}
+    outside = [file for file in files.values() if not file.resolve().is_relative_to(folder.resolve())]
+    missing = [name for name in ("image", "overlay") if name not in files]
+    if outside or missing:
+        what = f"a picture outside the folder ({outside[0]})" if outside else f"no {' and no '.join(missing)} picture"
+        raise BundleError(f"{folder / 'manifest.json'} names {what} for {record.path}. Explain the images again.")
+    return Case(
+        path=record.path,
+        label=record.label,
+        confidence=number(record.confidence),
+        true_label=record.true_label,
+        right=_right(record),
+        target=record.target,
+        verdict=record.verdict,
+        warnings=record.warnings,
+        picture=picture_address(files["image"]),
+        heat=picture_address(files["overlay"]),
+        scale=_scale(record, manifest),
+        unit=record.unit,
+    )
+
+
+def _scale(record: ExplanationRecord, manifest: ExplanationManifest) -> tuple[str, str] | None:
+    """The values at the two ends of the colours; None when nothing speaks for the target."""
+    if record.largest <= 0:
+        return None
+    if manifest.scale != "image":
+        return ("0", "the model\N{RIGHT SINGLE QUOTATION MARK}s own largest")
+    if record.smallest < 0 and is_diverging(manifest.colormap):
+        size = max(record.largest, -record.smallest)
+        return (number(-size), number(size))
+    return ("0", number(record.largest))

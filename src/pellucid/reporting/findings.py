@@ -1,0 +1,190 @@
+"""The verdicts on a run, worst first: what a careful reader would ask, answered from the run's own numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ..evaluation.result import EvaluationResult
+from .contents import RunContents, SplitProof
+from .words import count, listed, number, percent, series_name, with_interval
+
+Level = Literal["problem", "caution", "information", "good"]
+LEVELS: tuple[Level, ...] = ("problem", "caution", "information", "good")
+
+_FEW_TEST, _TOO_FEW_TEST, _FEW_OF_A_CLASS, _FEW_VALIDATION = 200, 50, 30, 50
+# Heat maps that put this many times more evidence on the object than chance would are called good, or poor.
+_WELL_LOCALISED, _BARELY_LOCALISED = 3.0, 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One verdict: how grave it is, what it is about in two or three words, and a sentence for people."""
+
+    level: Level
+    topic: str
+    text: str
+
+
+def findings(run: RunContents) -> list[Finding]:
+    """Every verdict that this run allows, worst first."""
+    checks: tuple[Callable[[RunContents], Iterator[Finding]], ...] = (
+        _separation,
+        _skill,
+        _sizes,
+        _localisation,
+        _parity,
+        _skipped,
+        _ending,
+        _empty_maps,
+    )
+    found = [finding for check in checks for finding in check(run)]
+    return sorted(found, key=lambda finding: LEVELS.index(finding.level))
+
+
+def _separation(run: RunContents) -> Iterator[Finding]:
+    """Does anything occur in more than one split?"""
+    topic = "Split"
+    leaks = list(run.record.data.overlaps)
+    proof = run.split
+    if proof:
+        leaks += _leaks(proof)
+    if leaks:
+        remedy = "The figures are too good by an unknown amount; split again by group."
+        yield Finding("problem", topic, f"{listed([s.rstrip('.') for s in leaks], 2)}. {remedy}")
+    elif proof is None:
+        text = "There is no split.csv in the run, so the separation of the splits was not checked."
+        yield Finding("caution", topic, text)
+    elif not proof.groups:
+        text = f"{_no_image(proof)} is in two splits, but which images are of one patient or object is not known."
+        yield Finding("caution", topic, f"{text} If several are, the figures are too good.")
+    else:
+        alone = f"; {count(proof.without_group, 'image')} without a group" if proof.without_group else ""
+        text = f"{_no_image(proof)} and none of {count(proof.groups, 'group')} is in two splits{alone}."
+        yield Finding("good", topic, text)
+
+
+def _no_image(proof: SplitProof) -> str:
+    return f"None of {count(proof.contents, 'image')}, by content," if proof.contents else "No file"
+
+
+def _leaks(proof: SplitProof) -> list[str]:
+    shared = (
+        (proof.shared_files, "file is", "files are"),
+        (proof.shared_contents, "image is, byte for byte,", "images are, byte for byte,"),
+        (proof.shared_groups, "group is", "groups are"),
+    )
+    return [f"{count(len(n), one, more)} in more than one split ({listed(list(n), 2)})" for n, one, more in shared if n]
+
+
+def _skill(run: RunContents) -> Iterator[Finding]:
+    """Is the model better than always giving the most common answer?"""
+    result = run.evaluation
+    if result is None:
+        text = "The model has not been tested yet. Run `pellucid evaluate` on this folder."
+        yield Finding("problem", "Evaluation", text)
+        return
+    accuracy = result.metrics.get("accuracy")
+    if accuracy is None or not np.isfinite(accuracy.value):
+        return
+    most = int(np.bincount(result.labels).argmax())
+    share = float((result.labels == most).mean())
+    always = f"always answering {result.classes[most]} would reach {number(share)}"
+    stated = f"Accuracy {with_interval(accuracy.value, accuracy.low, accuracy.high)}; {always}"
+    if accuracy.value <= share:
+        yield Finding("problem", "Skill", f"{stated}: the model has learned nothing that this test can show.")
+    elif np.isfinite(accuracy.low) and accuracy.low <= share:
+        yield Finding("caution", "Skill", f"{stated}: too few images to tell the two apart.")
+    else:
+        yield Finding("good", "Skill", f"{stated}.")
+
+
+def _sizes(run: RunContents) -> Iterator[Finding]:
+    """Are test and validation large enough to say anything?"""
+    validation = sum(run.record.data.counts.get("val", {}).values())
+    if 0 < validation < _FEW_VALIDATION:
+        text = f"The best epoch was chosen on {count(validation, 'image')} only, so the choice is partly chance."
+        yield Finding("caution", "Validation size", text)
+    if run.evaluation is not None:
+        yield _test_size(run.evaluation)
+
+
+def _test_size(result: EvaluationResult) -> Finding:
+    topic, total = "Test size", len(result.labels)
+    counts = np.bincount(result.labels, minlength=len(result.classes))
+    least = int(counts.argmin())
+    smallest = f"{counts[least]:,} of {result.classes[least]}"
+    groups = len(set(result.groups) - {""})
+    size = count(total, "test image") + (f" of {count(groups, 'group')}" if groups else "")
+    if total < _TOO_FEW_TEST or counts[least] == 0:
+        return Finding("problem", topic, f"{size}, {smallest}: too few to say how good the model is.")
+    if total < _FEW_TEST or counts[least] < _FEW_OF_A_CLASS:
+        return Finding("caution", topic, f"{size}, {smallest}: the intervals are wide, so read them first.")
+    return Finding("good", topic, f"{size}, at least {smallest}.")
+
+
+def _localisation(run: RunContents) -> Iterator[Finding]:
+    """Do the heat maps lie on the objects?"""
+    found = run.record.localisation
+    if found is None:
+        return
+    ratio = found.energy_inside / found.energy_chance if found.energy_chance > 0 else float("nan")
+    hits = f"the strongest point lies on the object in {percent(found.pointing)} of {count(found.images, 'image')}"
+    text = f"{found.method} puts {number(ratio)} times more evidence on the object than chance would; {hits}."
+    if ratio >= _WELL_LOCALISED:
+        yield Finding("good", "Heat maps", text)
+    elif ratio >= _BARELY_LOCALISED:
+        yield Finding("caution", "Heat maps", f"{text} Much of the evidence lies elsewhere.")
+    else:
+        yield Finding("problem", "Heat maps", f"{text} That is no better than chance: do not rely on them.")
+
+
+def _parity(run: RunContents) -> Iterator[Finding]:
+    """Does the exported model agree with the trained one?"""
+    topic, manifest = "Export", run.manifest
+    if manifest is None:
+        text = "The run has no model, so nothing can be predicted with it. Was training interrupted?"
+        yield Finding("problem", topic, text)
+    elif manifest.parity is None:
+        text = "It was not measured how closely the exported model follows the trained one."
+        yield Finding("caution", topic, text)
+    else:
+        parity = manifest.parity
+        difference = max(parity.probability, parity.heat_map)
+        images = count(parity.images, "image")
+        text = (
+            f"The exported model agrees with the trained one on {images}: "
+            f"probabilities to {number(parity.probability)}, heat maps to {number(parity.heat_map)} of their peak."
+        )
+        if difference > parity.tolerance:
+            allowed = f"and {number(parity.tolerance)} is allowed"
+            text = f"The exported model differs from the trained one by {number(difference)}, {allowed}."
+        yield Finding("problem" if difference > parity.tolerance else "good", topic, text)
+
+
+def _skipped(run: RunContents) -> Iterator[Finding]:
+    skipped = run.record.data.skipped
+    if skipped:
+        example = f"{skipped[0].path}: {skipped[0].reason.rstrip('.')}"
+        text = f"{count(len(skipped), 'file was', 'files were')} left out, for example {example}."
+        yield Finding("caution", "Files skipped", text)
+
+
+def _ending(run: RunContents) -> Iterator[Finding]:
+    """Was the training long enough?"""
+    training = run.record.training
+    if training.epochs > 1 and training.best_epoch == training.epochs:
+        name = series_name(training.monitor)
+        text = f"The last epoch was the best one ({name[0].lower()}{name[1:]}), so a longer training may do better."
+        yield Finding("information", "Training length", text)
+
+
+def _empty_maps(run: RunContents) -> Iterator[Finding]:
+    shown = run.explanations
+    empty = sum(record.largest <= 0 for record in shown.images) if shown else 0
+    if shown and empty:
+        text = f"{empty:,} of {count(len(shown.images), 'explained image')} show no positive evidence for the answer."
+        yield Finding("caution" if empty > len(shown.images) / 2 else "information", "Empty maps", text)

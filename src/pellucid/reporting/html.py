@@ -1,0 +1,121 @@
+"""`report.html`: one file that shows what a run is worth, made from the run folder alone.
+
+The page needs no outside host, and no script to be read: its content policy forbids every request, and every script
+but the one inside it, which is named by its hash. All text from the data is escaped (Jinja2's autoescaping).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ResourceError
+from . import views
+from .cases import read_cases
+from .contents import RunContents, read_run
+from .figures import chart_start, charted_metrics, evaluation_figures, learning_figure
+from .findings import findings
+from .overlay import SEQUENTIAL, colour_table
+from .style import InlineFigure, inline_svg
+from .words import bounds, count, duration, listed, metric_name, number, percent
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_TEMPLATES = Path(__file__).parent / "templates"
+# The metrics chart repeats the table that stands in the page.
+_NOT_IN_PAGE = "metrics"
+
+
+def build_report(run: str | Path) -> Path:
+    """Write `report.html` into a run folder from what lies in it, and return its path.
+
+    What has not been made yet (evaluation, explanations) is said to be missing. The file appears whole or not at all.
+    Raises BundleError when the folder is not a run or is damaged, RecipeError for a broken recipe, ResourceError when
+    the report cannot be written.
+    """
+    contents = read_run(Path(run))
+    page = render(contents)
+    target = contents.folder.report
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        # File names may hold bytes that are not valid Unicode; on the page they become question marks.
+        temporary.write_bytes(page.encode("utf-8", "replace"))
+        temporary.replace(target)
+    except OSError as error:
+        message = f"{target} cannot be written ({error.strerror}). Free space there, or see who may write to it."
+        raise ResourceError(message) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def render(run: RunContents) -> str:
+    """The report of a run as one HTML page."""
+    script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
+    result, shown = run.evaluation, run.explanations
+    cases = read_cases(shown, run.folder.explanations) if shown else None
+    page: str = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            run=run,
+            record=run.record,
+            result=result,
+            created=views.day(run.record.created),
+            css=(_TEMPLATES / "report.css").read_text(encoding="utf-8"),
+            heat_colours=_gradient(shown.colormap if shown else SEQUENTIAL),
+            script=script,
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            notices=views.notices(run),
+            lead=views.lead(run),
+            totals=views.totals(run),
+            findings=findings(run),
+            headlines=views.headlines(result) if result else [],
+            answer=views.answer(result) if result else "",
+            metrics=views.metric_rows(result) if result else [],
+            axis_start=chart_start(charted_metrics(result)) if result else 0,
+            mistakes=views.mistakes(result) if result else [],
+            published=views.published_table(run),
+            figures=_figures(run),
+            cases=cases,
+            summary_cases=views.summary_cases(cases) if cases else [],
+            commands=views.commands(run),
+            limits=views.limits(run),
+        )
+    )
+    return page.lstrip()
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    words = (number, percent, duration, listed, metric_name, bounds)
+    environment.filters |= {function.__name__: function for function in words}
+    environment.globals["count"] = count
+    return environment
+
+
+def _figures(run: RunContents) -> dict[str, InlineFigure]:
+    """Every figure of the run, ready to stand in the page."""
+    figures = evaluation_figures(run.evaluation) if run.evaluation else {}
+    if run.history:
+        training = run.record.training
+        figures["learning"] = learning_figure(run.history, best_epoch=training.best_epoch, monitor=training.monitor)
+    return {name: inline_svg(figure, name) for name, figure in figures.items() if name != _NOT_IN_PAGE}
+
+
+def _gradient(colormap: str) -> str:
+    """A colour map as a CSS gradient of 17 stops, low end first."""
+    stops = ", ".join(f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in colour_table(colormap)[::16])
+    return f"linear-gradient(90deg, {stops})"

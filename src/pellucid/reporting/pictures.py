@@ -1,0 +1,170 @@
+"""Pictures for people: a map with its title, colour bar and unit, and the set written for one explained image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+
+from ..explanation.attribution import Attribution
+from ..preprocessing import Uint8Array
+from .overlay import DIVERGING, SEQUENTIAL, attention_map, colour_table, heat_map, overlay, reading
+from .words import number
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
+
+_PAPER, _INK, _SOFT, _LINE = (255, 255, 255), (27, 35, 38), (84, 97, 102), (205, 212, 214)
+# A smaller picture is enlarged by a whole factor until its longer side has this many pixels.
+_LEAST_SIDE = 448
+_LEAST_WIDTH = 400
+# The longest side of the copy of the original that goes beside the maps.
+_COPY_SIDE = 512
+
+
+def with_colour_bar(
+    picture: Uint8Array,
+    attribution: Attribution,
+    *,
+    limit: float,
+    title: str = "",
+    colormap: str | None = None,
+    signed: bool = False,
+) -> Uint8Array:
+    """A map or overlay as a sheet to show: title above, colour bar with its ends, middle and unit below.
+
+    `picture` (H, W, 3) or grey (H, W), uint8; small ones are enlarged so that the text stays in proportion and legible
+    at any size. Where the picture shows nothing, the words for it stand in place of the bar. Returns (H', W', 3) uint8.
+    """
+    shown = _enlarged(PIL.Image.fromarray(picture).convert("RGB"))
+    text = max(15, round(max(shown.size) / 42))
+    width = max(shown.width, _LEAST_WIDTH)
+    margin = text
+    heading = _wrapped(title, _font(text, bold=True), width)
+    words = reading(attribution, limit, signed=signed)
+    above = margin + len(heading) * round(1.35 * text) + (text // 2 if heading else 0)
+    legend = _bar(width, text, attribution, limit, colormap, signed) if words is None else _line(width, text, words)
+    sheet = PIL.Image.new("RGB", (width + 2 * margin, above + shown.height + text + legend.height + margin), _PAPER)
+    pen = PIL.ImageDraw.Draw(sheet)
+    for row, line in enumerate(heading):
+        pen.text((margin, margin + row * round(1.35 * text)), line, _INK, _font(text, bold=True))
+    sheet.paste(shown, (margin + (width - shown.width) // 2, above))
+    sheet.paste(legend, (margin, above + shown.height + text))
+    return np.asarray(sheet)
+
+
+def explanation_pictures(
+    image: Uint8Array,
+    attribution: Attribution,
+    *,
+    limit: float,
+    alpha: float = 0.45,
+    colormap: str | None = None,
+    signed: bool = False,
+) -> dict[str, Uint8Array]:
+    """The pictures of one explained image by their names in an `ExplanationRecord`.
+
+    `image`: a copy of the original, at most 512 px; `attention` (H, W), `heatmap` and `overlay` (H, W, 3): at the
+    size of the original. A picture that shows nothing carries the words that say so.
+    """
+    maps = {
+        "attention": attention_map(attribution, limit),
+        "heatmap": heat_map(attribution, colormap, limit, signed=signed),
+        "overlay": overlay(image, attribution, limit=limit, alpha=alpha, colormap=colormap, signed=signed),
+    }
+    for name, signed_too in (("attention", False), ("heatmap", signed), ("overlay", signed)):
+        if (words := reading(attribution, limit, signed=signed_too)) is not None:
+            maps[name] = stamped(maps[name], words)
+    return {"image": np.asarray(smaller(PIL.Image.fromarray(image), _COPY_SIDE)), **maps}
+
+
+def save_explanation(folder: Path, stem: str, pictures: dict[str, Uint8Array]) -> dict[str, str]:
+    """Write `stem-<name>.png` for each picture into `folder`; the file names, relative to it, by picture name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: f"{stem}-{name}.png" for name in pictures}
+    for name, pixels in pictures.items():
+        PIL.Image.fromarray(pixels).save(folder / files[name])
+    return files
+
+
+def stamped(picture: Uint8Array, words: str) -> Uint8Array:
+    """A copy of a picture, (H, W) or (H, W, 3), with words on a dark band along its lower edge."""
+    copy = PIL.Image.fromarray(picture)
+    pen = PIL.ImageDraw.Draw(copy)
+    size = max(9, round(min(copy.size) / 16))
+    while size > 6 and pen.textlength(words, _font(size)) > copy.width - size:
+        size -= 1
+    light, dark = (235, 0) if picture.ndim == 2 else ((235, 239, 240), (16, 19, 20))
+    pen.rectangle((0, copy.height - 2 * size, copy.width, copy.height), fill=dark)
+    pen.text((copy.width / 2, copy.height - size), words, light, _font(size), anchor="mm")
+    return np.asarray(copy)
+
+
+def smaller(picture: PIL.Image.Image, side: int) -> PIL.Image.Image:
+    """The picture, reduced so that its longer side is at most `side`; never enlarged."""
+    copy = picture.copy()
+    copy.thumbnail((side, side), PIL.Image.Resampling.LANCZOS)
+    return copy
+
+
+def _enlarged(picture: PIL.Image.Image) -> PIL.Image.Image:
+    factor = -(-_LEAST_SIDE // max(picture.size))
+    size = (picture.width * factor, picture.height * factor)
+    return picture if factor == 1 else picture.resize(size, PIL.Image.Resampling.BICUBIC)
+
+
+def _bar(
+    width: int, text: int, attribution: Attribution, limit: float, colormap: str | None, signed: bool
+) -> PIL.Image.Image:
+    """The colour bar, its three ticks, and what a value means."""
+    table = colour_table(colormap or (DIVERGING if signed else SEQUENTIAL))
+    meaning = _wrapped(f"{attribution.method}, {attribution.unit}", _font(text), width)
+    line = round(1.35 * text)
+    legend = PIL.Image.new("RGB", (width, text + line * (1 + len(meaning)) + text // 2), _PAPER)
+    gradient = PIL.Image.fromarray(np.ascontiguousarray(table[None])).resize(
+        (width, text), PIL.Image.Resampling.BILINEAR
+    )
+    legend.paste(gradient, (0, 0))
+    pen = PIL.ImageDraw.Draw(legend)
+    pen.rectangle((0, 0, width - 1, text - 1), outline=_LINE)
+    low = -limit if signed else 0.0
+    for place, value, anchor in ((0, low, "la"), (width // 2, (low + limit) / 2, "ma"), (width - 1, limit, "ra")):
+        pen.text((place, text + text // 3), number(value), _INK, _font(text), anchor=anchor)
+    for row, words in enumerate(meaning):
+        pen.text((0, text + text // 3 + line * (1 + row)), words, _SOFT, _font(text))
+    return legend
+
+
+def _line(width: int, text: int, words: str) -> PIL.Image.Image:
+    lines = _wrapped(words[:1].upper() + words[1:], _font(text), width)
+    strip = PIL.Image.new("RGB", (width, round(1.35 * text) * len(lines) + text // 2), _PAPER)
+    for row, line in enumerate(lines):
+        PIL.ImageDraw.Draw(strip).text((0, row * round(1.35 * text)), line, _INK, _font(text))
+    return strip
+
+
+def _wrapped(text: str, font: FreeTypeFont, width: int) -> list[str]:
+    """The text in lines of at most `width` pixels; a word longer than that is cut."""
+    lines: list[str] = []
+    for word in text.split():
+        while font.getlength(word) > width:
+            kept = next(n for n in range(len(word) - 1, 0, -1) if font.getlength(word[:n]) <= width or n == 1)
+            lines.append(word[:kept])
+            word = word[kept:]
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _font(size: int, bold: bool = False) -> FreeTypeFont:
+    """DejaVu Sans as matplotlib carries it: the same on every machine, with Greek and Cyrillic."""
+    import matplotlib
+    from PIL import ImageFont
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)

@@ -1,0 +1,262 @@
+"""The tables and sentences of the report, made from a run's values; the template only sets them."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from ..evaluation.result import EvaluationResult, Metric
+from .cases import Case, Cases
+from .contents import RunContents
+from .figures import chart_start, charted_metrics
+from .words import TWINS, count, listed, metric_name
+
+NOT_FOR_DIAGNOSIS = "For research and education, not for diagnosis."
+SYNTHETIC = "The images are synthetic: they were generated, not taken of anyone or anything."
+
+SUMMARY_CASES = 6
+_MOST_MISTAKES = 12
+_HEADLINES = {
+    "binary": ("roc_auc", "sensitivity", "specificity"),
+    "multiclass": ("accuracy", "balanced_accuracy", "roc_auc"),
+    "regression": ("mae", "accuracy", "roc_auc"),
+}
+_MEANINGS = {
+    "accuracy": "share of all images answered rightly",
+    "balanced_accuracy": "the same, every class counting equally",
+    "roc_auc": "chance that {positive} scores above {negative}",
+    "sensitivity": "share of {positive} that is found",
+    "specificity": "share of {negative} left alone",
+    "ppv": "share of the answers {positive} that are right, at this mix",
+    "npv": "share of the answers {negative} that are right, at this mix",
+    "f1": "harmonic mean of sensitivity and PPV",
+    "mcc": "correlation of answer and truth, \N{MINUS SIGN}1 to 1",
+    "pr_auc": "precision averaged over every recall",
+    "loss": "surprise at the truth in nats, 0 is best",
+    "brier": "squared error of the probabilities, 0 is best",
+    "ece": "mean gap between confidence and outcome, 0 is best",
+    "mae": "mean distance of score and truth, 0 is best",
+    "rmse": "the same, large errors counting more, 0 is best",
+    "r2": "share of the variance explained, 1 is best",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """A metric as printed: its name, its value with the interval, and what it means for these classes.
+
+    `drawn` is where value, low and high lie on the table's axis, in per cent; None where the axis does not suit it.
+    """
+
+    name: str
+    metric: Metric
+    meaning: str
+    drawn: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """Figures that somebody published: for each column the value and where it lies against our interval, or None."""
+
+    source: str
+    cells: tuple[tuple[float, str] | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedTable:
+    """Our figures above those published, column by column."""
+
+    columns: tuple[str, ...]
+    ours: tuple[Metric | None, ...]
+    rows: tuple[PublishedRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A wrong answer without its picture."""
+
+    path: str
+    true_label: str
+    label: str
+    confidence: float
+
+
+def day(created: str) -> str:
+    """An ISO date and time as `1 July 2026, 09:30 UTC`; the text as it is when it is no date."""
+    try:
+        moment = datetime.fromisoformat(created.replace("Z", "+00:00"))
+    except ValueError:
+        return created
+    return f"{moment.day} {moment:%B %Y, %H:%M} {moment.tzname() or ''}".strip()
+
+
+def notices(run: RunContents) -> list[str]:
+    """What must stand on the page before anything else."""
+    return [
+        text for text, applies in ((NOT_FOR_DIAGNOSIS, run.medical), (SYNTHETIC, run.record.data.synthetic)) if applies
+    ]
+
+
+def totals(run: RunContents) -> dict[str, int]:
+    """Number of images of each class over all splits."""
+    counts = run.record.data.counts.values()
+    return {name: sum(of.get(name, 0) for of in counts) for name in next(iter(counts), {})}
+
+
+def lead(run: RunContents) -> str:
+    """What was trained on what, in one or two sentences."""
+    data, result = run.record.data, run.evaluation
+    classes = list(result.classes if result else next(iter(data.counts.values()), {}))
+    names = (
+        f"{', '.join(classes[:-1])} and {classes[-1]}"
+        if 1 < len(classes) < 7
+        else count(len(classes), "class", "classes")
+    )
+    trained = sum(data.counts.get("train", {}).values())
+    text = f"Network {run.recipe.model.backbone}, recipe {run.record.recipe}: trained on {count(trained, 'image')} of {names}"
+    if result is None:
+        return f"{text}, not tested yet."
+    groups = len(set(result.groups) - {""})
+    of = f" of {count(groups, 'group')}" if groups else ""
+    return f"{text}, tested on {count(len(result.labels), 'image')}{of} ({result.split} split)."
+
+
+def answer(result: EvaluationResult) -> str:
+    """The outcome in counts of images."""
+    if len(result.classes) == 2:
+        negative, positive = result.classes
+        (_, alarms), (_, found) = result.confusion
+        of_negative, of_positive = result.confusion.sum(axis=1)
+        return (
+            f"It finds {found:,} of {of_positive:,} images of {positive} "
+            f"and takes {alarms:,} of {of_negative:,} images of {negative} for {positive}."
+        )
+    right = int(np.trace(result.confusion))
+    return f"It answers {right:,} of {count(len(result.labels), 'image')} rightly, among {len(result.classes)} classes."
+
+
+def headlines(result: EvaluationResult) -> list[tuple[str, Metric]]:
+    """The three figures that matter for the task, by name in print."""
+    wanted = [name for name in _HEADLINES[result.task] if name in result.metrics]
+    wanted += [name for name in result.metrics if name not in wanted and TWINS.get(name) not in result.metrics]
+    return [(metric_name(name), result.metrics[name]) for name in wanted[:3]]
+
+
+def metric_rows(result: EvaluationResult) -> list[MetricRow]:
+    """Every metric once, most important first."""
+    charted = charted_metrics(result)
+    start = chart_start(charted)
+
+    def place(name: str, metric: Metric) -> tuple[float, float, float] | None:
+        low, high = (end if np.isfinite(end) else metric.value for end in (metric.low, metric.high))
+        if name not in charted:
+            return None
+        return _along(metric.value, start), _along(low, start), _along(high, start)
+
+    return [
+        MetricRow(metric_name(name), metric, _meaning(name, result), place(name, metric))
+        for name, metric in result.metrics.items()
+        if TWINS.get(name) not in result.metrics
+    ]
+
+
+def _along(value: float, start: float) -> float:
+    return round(100 * (value - start) / (1 - start), 2)
+
+
+def mistakes(result: EvaluationResult) -> list[Mistake]:
+    """The wrong answers of which the model was surest; none for a regression, which gives no confidence."""
+    if result.task == "regression":
+        return []
+    predicted = result.predicted
+    confidence = result.probabilities[np.arange(len(predicted)), predicted]
+    wrong = np.flatnonzero(predicted != result.labels)
+    return [
+        Mistake(result.paths[i], result.classes[result.labels[i]], result.classes[predicted[i]], float(confidence[i]))
+        for i in wrong[np.argsort(-confidence[wrong], kind="stable")][:_MOST_MISTAKES]
+    ]
+
+
+def published_table(run: RunContents) -> PublishedTable | None:
+    """The recipe's published figures against ours; None where the recipe gives none."""
+    figures = run.recipe.published
+    columns = tuple(dict.fromkeys(name for figure in figures for name in figure.metrics))
+    if not columns:
+        return None
+    found = run.evaluation.metrics if run.evaluation else {}
+    ours = tuple(found.get(name) for name in columns)
+    rows = []
+    for figure in figures:
+        cells = (
+            (figure.metrics[name], _against(figure.metrics[name], metric)) if name in figure.metrics else None
+            for name, metric in zip(columns, ours, strict=True)
+        )
+        rows.append(PublishedRow(figure.source, tuple(cells)))
+    return PublishedTable(tuple(metric_name(name) for name in columns), ours, tuple(rows))
+
+
+def summary_cases(cases: Cases) -> list[Case]:
+    """A row of examples: up to two mistakes, then right answers that show evidence."""
+    telling = sorted((*cases.right, *cases.unknown), key=lambda case: case.scale is None)
+    wrong = list(cases.wrong[:2])
+    chosen = wrong + telling[: SUMMARY_CASES - len(wrong)]
+    return chosen + list(cases.wrong[2 : 2 + SUMMARY_CASES - len(chosen)])
+
+
+def commands(run: RunContents) -> list[tuple[str, str]]:
+    """What to type to make the run again: (what it does, the command)."""
+    record = run.record
+    again = ["pellucid", "train", record.data.source, "--recipe", "recipe.toml", "--seed", str(record.seed)]
+    return [
+        ("The command that made this run:", shlex.join(record.command)),
+        ("From this folder alone, with the recipe as it was resolved:", shlex.join(again)),
+    ]
+
+
+def limits(run: RunContents) -> list[str]:
+    """What the figures of this run cannot tell."""
+    result, data = run.evaluation, run.record.data
+    said = []
+    if data.synthetic:
+        said.append("The images are synthetic. The figures show that the program works, not that the model is of use.")
+    said.append(
+        "The test images come from the same source as the training images. On images from another place, device or time "
+        "expect lower figures, and measure them there."
+    )
+    if result:
+        said.append(
+            f"The intervals ({result.interval}) tell how much depends on which images happened to be in the test split. "
+            "They do not tell how much depends on the training: another seed gives another model."
+        )
+        if result.threshold is not None:
+            said.append(
+                f"The threshold is {result.threshold:.3g}. It was not chosen for a purpose, such as missing few."
+            )
+    said.append(
+        "The probabilities have not been calibrated: 0.9 need not mean that nine in ten such answers are right."
+    )
+    if run.record.localisation is None:
+        said.append("The heat maps were not compared with masks or boxes. They show where, not why, and may mislead.")
+    else:
+        said.append("A heat map shows where the evidence lies, not why it is evidence.")
+    said.append("The model answers for any picture, also for one of something that it has never seen.")
+    return said
+
+
+def _meaning(name: str, result: EvaluationResult) -> str:
+    meaning = _MEANINGS.get(name, "")
+    if len(result.classes) == 2:
+        return meaning.format(negative=result.classes[0], positive=result.classes[1])
+    return "mean over the classes, each against the rest" if "{" in meaning or name == "f1" else meaning
+
+
+def _against(value: float, ours: Metric | None) -> str:
+    """Where a published value lies against our interval, in words."""
+    if ours is None or not np.isfinite([ours.low, ours.high]).all():
+        return ""
+    if ours.low <= value <= ours.high:
+        return "within our interval"
+    return f"{'above' if value > ours.high else 'below'} our interval"

@@ -1,0 +1,1 @@
+"""Composition: recipe and data to a run folder, and what is done with a run afterwards."""

@@ -1,0 +1,148 @@
+"""Explain image files into a folder: pictures, and a manifest that says what they show and how to make them again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .. import __version__
+from ..bundle.bundle import Bundle
+from ..classifier import Score
+from ..data.dataset import Skipped
+from ..errors import ImageError
+from ..explanation.attribution import Attribution
+from ..explanation.catalogue import find_method
+from ..explanation.record import ExplanationManifest, ExplanationRecord
+from ..images import Image, read_image
+from ..progress import Progress, Silent
+from ..reporting.overlay import colour_table, display_limit, verdict
+from ..reporting.pictures import explanation_pictures, save_explanation, with_colour_bar
+
+MANIFEST = "manifest.json"
+BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """How maps are drawn: opacity 0..1, a matplotlib colour map, and whether evidence against is shown too."""
+
+    alpha: float = 0.45
+    colormap: str | None = None
+    signed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToExplain:
+    """One file to explain; `shown` is the path that the manifest and titles carry."""
+
+    file: Path
+    shown: str
+    true_label: str | None = None
+
+
+def explain_files(
+    bundle: Bundle,
+    items: Sequence[ToExplain],
+    out: Path,
+    *,
+    method: str = "grad-cam",
+    target: str | None = None,
+    score: Score | None = None,
+    drawing: Drawing = Drawing(),
+    progress: Progress | None = None,
+) -> ExplanationManifest:
+    """Write for each file its attention map, coloured map, overlay and a titled sheet into `out`, and `manifest.json`.
+
+    Files that cannot be read are listed in the manifest and left out. Raises UnknownNameError for a method, class or
+    colour map that does not exist, before anything is written.
+    """
+    find_method(method)
+    colour_table(drawing.colormap or "inferno")
+    records: list[ExplanationRecord] = []
+    skipped: list[Skipped] = []
+    names = _stems([item.shown for item in items])
+    with (progress or Silent()).bar("Explaining") as advance:
+        for start in range(0, len(items), BATCH):
+            chunk = list(_readable(items[start : start + BATCH], names[start : start + BATCH], skipped))
+            if chunk:
+                answers = bundle.explain_images([bundle.read(i.file) for i, _, _ in chunk], method=method, target=target, score=score)
+                for (item, stem, image), answer in zip(chunk, answers, strict=True):
+                    prediction = bundle.prediction(answer.logits, path=item.shown, warnings=image.warnings)
+                    attribution = answer.attributions[0]
+                    files = _draw(out, stem, image, attribution, drawing, _title(prediction.label, prediction.confidence, attribution))
+                    records.append(
+                        ExplanationRecord(
+                            path=item.shown,
+                            label=prediction.label,
+                            true_label=item.true_label,
+                            confidence=prediction.confidence,
+                            probabilities=prediction.probabilities,
+                            target=attribution.target,
+                            method=attribution.method,
+                            score=attribution.score,
+                            unit=attribution.unit,
+                            layer=attribution.layer,
+                            settings=attribution.settings,
+                            smallest=float(attribution.values.min()),
+                            largest=float(attribution.values.max()),
+                            verdict=verdict(attribution, prediction),
+                            warnings=prediction.warnings,
+                            files=files,
+                        )
+                    )
+            advance(min(start + BATCH, len(items)), len(items))
+    manifest = ExplanationManifest(
+        pellucid_version=__version__,
+        model=bundle.manifest.files,
+        colormap=drawing.colormap or ("coolwarm" if drawing.signed else "inferno"),
+        alpha=drawing.alpha,
+        scale="image",
+        images=tuple(records),
+        skipped=tuple((s.path, s.reason) for s in skipped),
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+    return manifest
+
+
+
+def _readable(items: Sequence[ToExplain], stems: Sequence[str], skipped: list[Skipped]) -> Iterator[tuple[ToExplain, str, Image]]:
+    for item, stem in zip(items, stems, strict=True):
+        try:
+            yield item, stem, read_image(item.file)
+        except ImageError as error:
+            skipped.append(Skipped(item.shown, error.reason))
+
+
+def _draw(out: Path, stem: str, image: Image, attribution: Attribution, drawing: Drawing, title: str) -> dict[str, str]:
+    limit = display_limit(attribution, signed=drawing.signed)
+    pictures = explanation_pictures(
+        image.pixels, attribution, limit=limit, alpha=drawing.alpha, colormap=drawing.colormap, signed=drawing.signed
+    )
+    pictures["sheet"] = with_colour_bar(
+        pictures["overlay"], attribution, limit=limit, title=title, colormap=drawing.colormap, signed=drawing.signed
+    )
+    return save_explanation(out, stem, {k: np.asarray(v) for k, v in pictures.items()})
+
+
+def _title(label: str, confidence: float | None, attribution: Attribution) -> str:
+    sure = "" if confidence is None else f", {100 * confidence:.1f} %"
+    return f"Predicted {label}{sure}. Evidence for {attribution.target}"
+
+
+def _stems(paths: Sequence[str]) -> list[str]:
+    """File-name stems for pictures: readable, safe on every system, and different for different paths."""
+    stems: list[str] = []
+    used: set[str] = set()
+    for path in paths:
+        base = re.sub(r"[^\w.-]+", "_", Path(path).stem)[:80].strip("._") or "image"
+        stem, number = base, 2
+        while stem.lower() in used:
+            stem, number = f"{base}-{number}", number + 1
+        used.add(stem.lower())
+        stems.append(stem)
+    return stems

@@ -1,0 +1,68 @@
+"""Where things are kept between commands, and folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from ..errors import InputError, ResourceError
+
+
+def cache_folder() -> Path | None:
+    """The folder for decoded images: $PELLUCID_CACHE, or pellucid under the user's cache folder; "" switches it off."""
+    chosen = os.environ.get("PELLUCID_CACHE")
+    if chosen is not None:
+        return Path(chosen) if chosen else None
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "pellucid"
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A draft folder beside `out` that gets its name when the body ends well, and is removed when it does not.
+
+    Raises InputError when `out` is there already (an empty folder is taken), ResourceError when the disk is full.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is already there and not empty; nothing is overwritten. Choose another --out, or remove it.")
+    draft = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draft.mkdir()
+    except OSError as error:
+        raise InputError(f"{out.parent} cannot be written to ({error.strerror}). Choose another --out.") from error
+    try:
+        with _terminated_as_exit():
+            yield draft
+        if out.exists():
+            out.rmdir()
+        draft.rename(out)
+    except OSError as error:
+        if error.errno == 28:
+            raise ResourceError(f"The disk that holds {out.parent} is full. Make room, or choose another --out.") from error
+        raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def _terminated_as_exit() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, so that what was begun is cleaned up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
