@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Attribution", "Bundle", "PellucidError", "Prediction", "Preprocessing", "Recipe", "evaluate", "load", "load_recipe", "train"]
+__all__ = [
+    "Attribution",
+    "Bundle",
+    "PellucidError",
+    "Prediction",
+    "Preprocessing",
+    "Recipe",
+    "evaluate",
+    "load",
+    "load_recipe",
+    "train",
+]
 
 _HOMES = {
     "Attribution": "explanation.attribution",

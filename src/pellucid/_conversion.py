@@ -9,8 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-from .errors import ImageError
-
 Uint8Array = npt.NDArray[np.uint8]
 
 NEARLY_BLACK = "The picture has 16 bits a pixel but uses 12 or fewer, which makes it nearly black."
@@ -31,7 +29,7 @@ def through_table(table: Uint8Array, values: npt.NDArray[Any], first: int = 0) -
 def to_eight_bits(picture: PIL.Image.Image, sixteen: bool = False) -> tuple[PIL.Image.Image, tuple[str, ...]]:
     """A Pillow image of any mode as mode "L" or "RGB", and sentences about what was done.
 
-    `sixteen` says that mode "I", which holds 32 bits, came from a file of 16. Raises ImageError `unsupported-format`.
+    `sixteen` says that mode "I", which holds 32 bits, came from a file of 16.
     """
     if picture.mode.startswith("I;16") or (picture.mode == "I" and sixteen):
         values = np.asarray(picture)
@@ -41,17 +39,16 @@ def to_eight_bits(picture: PIL.Image.Image, sixteen: bool = False) -> tuple[PIL.
         grey, warnings = without_depth(np.asarray(picture))
         return PIL.Image.fromarray(grey), warnings
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
-        layered = picture.convert("RGBA")
+        layered = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
         opacity = layered.getchannel("A")
         if opacity.getextrema() != (255, 255):
             black = PIL.Image.new("RGB", picture.size)
             black.paste(layered, mask=opacity)
             return black, (ON_BLACK,)
         picture = layered
-    try:
-        return picture.convert("L" if picture.mode in ("1", "L") else "RGB"), ()
-    except ValueError:
-        raise ImageError("unsupported-format", f"Pictures of mode {picture.mode} cannot be turned into RGB.") from None
+    if picture.mode in ("L", "RGB"):
+        return picture, ()
+    return picture.convert("L" if picture.mode == "1" else "RGB"), ()
 
 
 def without_depth(values: npt.NDArray[Any]) -> tuple[Uint8Array, tuple[str, ...]]:

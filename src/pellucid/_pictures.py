@@ -22,7 +22,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from ._containers import EXTENSIONS, check_pixels, inspect, quiet, recognise
-from ._conversion import to_eight_bits
+from ._conversion import Uint8Array, to_eight_bits
 from .errors import ImageError
 
 # The only decoders there are. Calling them, instead of PIL.Image.open, keeps Pillow's registry of dozens out of reach,
@@ -37,9 +37,9 @@ DECODERS: dict[str, Callable[[io.BytesIO], ImageFile]] = {
 
 SEVERAL = "The file holds several pictures; only the first was read."
 
-# A JPEG is decoded at a half, quarter or eighth as long as it stays this many times larger than is needed. Against a
-# full decode, an antialiased resize then differs by 0.8 of 255 on average, half of what choosing bicubic over bilinear
-# changes; by 1.9 at 1.0 and 0.7 at 2.0 (12 photographs and textures of skimage.data).
+# A JPEG is decoded at a half, quarter or eighth as long as it stays this many times larger than is needed. Resized from
+# there, it differs from resizing the full decode by 0.9 of 255 on average, half of what bicubic instead of bilinear
+# changes; by 2.0 without headroom, and 0.7 with twice the size (benchmarks/decoding.py, on skimage's photographs).
 HEADROOM = 1.5
 
 # EXIF orientation -> Pillow's way to turn it upright, and whether that swaps the sides, and mirrors left-right and
@@ -60,7 +60,7 @@ UPRIGHT: dict[int, tuple[Transpose | None, bool, bool, bool]] = {
 class Limits:
     """What is refused before it is decoded: files of more than `file_bytes`, pictures of more than `pixels`.
 
-    Decoding takes up to about 14 bytes of memory a pixel.
+    Decoding takes 10 to 21 bytes of memory a pixel, most for animated WebP.
     """
 
     pixels: int = 100_000_000
@@ -120,6 +120,15 @@ class Picture(Geometry):
     def decoded_size(self) -> tuple[int, int]:
         """(height, width) of the decoded picture."""
         return self.upright.height, self.upright.width
+
+    @property
+    def pixels(self) -> Uint8Array:
+        """(H, W, 3) uint8 RGB, read-only."""
+        # Pillow's convert copies even where there is nothing to convert.
+        colour = self.upright if self.upright.mode == "RGB" else self.upright.convert("RGB")
+        pixels = np.ascontiguousarray(colour)
+        pixels.flags.writeable = False
+        return pixels
 
 
 def open_picture(

@@ -57,6 +57,11 @@ class Image(Geometry):
         """(height, width) of `pixels`."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
+    @property
+    def upright(self) -> PIL.Image.Image:
+        """The pixels as a Pillow image; of one channel where the file held grey."""
+        return PIL.Image.fromarray(self.pixels[..., 0] if self.mode == "L" else self.pixels)
+
 
 def read_image(
     source: str | Path | bytes,
@@ -79,8 +84,7 @@ def read_image(
 def from_pil(picture: PIL.Image.Image) -> Image:
     """Convert a Pillow image of any mode; an EXIF orientation that it still carries is applied.
 
-    Raises ImageError `damaged` when a lazily opened file fails to decode, `unsupported-format` for a mode that has no
-    RGB.
+    Raises ImageError `damaged` when a lazily opened file fails to decode.
     """
     with decoding():
         picture.load()
@@ -132,10 +136,8 @@ def as_image(anything: Any) -> Image:
 
 
 def _image(picture: Picture) -> Image:
-    pixels = np.ascontiguousarray(picture.upright.convert("RGB"))
-    pixels.flags.writeable = False
     return Image(
-        pixels,
+        picture.pixels,
         picture.format,
         picture.mode,
         picture.stored_size,

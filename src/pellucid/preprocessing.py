@@ -72,10 +72,8 @@ class Preprocessing(BaseModel):
     def _inner(self, original: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
         """Size of the whole resized image, and where its corner lies on the input (negative when cropped)."""
         (height, width), (h, w) = original, (self.height, self.width)
-        if self.fit == "crop":
-            ratio = max(h / height, w / width) / self.crop_share
-        else:
-            ratio = min(h / height, w / width)
+        ratios = h / height, w / width
+        ratio = max(ratios) / self.crop_share if self.fit == "crop" else min(ratios)
         inner = max(1, round(height * ratio)), max(1, round(width * ratio))
         if self.fit == "crop":
             inner = max(h, inner[0]), max(w, inner[1])
@@ -94,7 +92,7 @@ class Preprocessing(BaseModel):
             box = (-left * xs, -top * ys, (self.width - left) * xs, (self.height - top) * ys)
             return np.asarray(picture.resize((self.width, self.height), method, box=box))
         canvas = np.full((self.height, self.width, 3), self.fill, np.uint8)
-        canvas[top : top + inner_h, left : left + inner_w] = picture.resize((inner_w, inner_h), method)
+        canvas[top : top + inner_h, left : left + inner_w] = np.asarray(picture.resize((inner_w, inner_h), method))
         return canvas
 
     def normalise(self, resized: Uint8Array) -> FloatArray:

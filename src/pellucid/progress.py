@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 Advance = Callable[[int, int], None]
@@ -12,17 +12,11 @@ Advance = Callable[[int, int], None]
 class Progress(Protocol):
     """Something that shows progress. `bar` counts up to a total; `say` is one line that stays."""
 
-    def bar(self, description: str) -> _Bar:
+    def bar(self, description: str) -> AbstractContextManager[Advance]:
         """A context manager whose value is called as `advance(done, total)`."""
         ...
 
     def say(self, line: str) -> None: ...
-
-
-class _Bar(Protocol):
-    def __enter__(self) -> Advance: ...
-
-    def __exit__(self, *exception: object) -> bool | None: ...
 
 
 class Silent:

@@ -80,7 +80,9 @@ class ModelSection(_Section):
     filters: tuple[int, ...] = Field(default=(32, 64, 128, 128), description="with cnn: filters of each block")
     kernel: int = Field(default=3, ge=1, le=11, description="with cnn: side of the filters")
     batch_norm: bool = Field(default=False, description="with cnn: batch normalisation after each convolution")
-    pool: Literal["average", "max", "flatten"] = Field(default="average", description="from the feature map to the head")
+    pool: Literal["average", "max", "flatten"] = Field(
+        default="average", description="from the feature map to the head"
+    )
     head: tuple[Dense, ...] = ()
     dropout: float = Field(default=0.0, ge=0, lt=1, description="before the output layer")
     freeze: int | str = Field(default="none", description="`none`, `all` (the backbone), a count of layers, or a layer")
@@ -100,7 +102,9 @@ class TrainSection(_Section):
     plateau_patience: int = Field(default=2, ge=0)
     patience: int = Field(default=5, ge=0, description="epochs without improvement before stopping; 0 never stops")
     monitor: Literal["val_loss", "val_accuracy", "val_roc_auc", "val_mae"] = "val_loss"
-    loss: Literal["auto", "mae", "mse"] = Field(default="auto", description="auto: cross-entropy, or mae for a regression")
+    loss: Literal["auto", "mae", "mse"] = Field(
+        default="auto", description="auto: cross-entropy, or mae for a regression"
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     class_weights: Literal["none", "balanced"] = "none"
     clip_gradient: float = Field(default=0.0, ge=0, description="largest norm; 0 switches it off")
@@ -134,7 +138,9 @@ class Recipe(_Section):
         if self.task == "regression" and monitor in {"val_accuracy", "val_roc_auc"}:
             raise ValueError(f"train.monitor = {monitor!r} needs classes; a regression has val_loss and val_mae")
         if self.task == "classification" and monitor == "val_mae":
-            raise ValueError("train.monitor = 'val_mae' is for a regression; take val_loss, val_accuracy or val_roc_auc")
+            raise ValueError(
+                "train.monitor = 'val_mae' is for a regression; take val_loss, val_accuracy or val_roc_auc"
+            )
         return self
 
     def preprocessing(self) -> Preprocessing:

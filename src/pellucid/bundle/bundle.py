@@ -9,8 +9,8 @@ from typing import Any, overload
 import numpy as np
 
 from ..classifier import Evidence, Prediction, Score, Target, Task, probabilities_from_logits
-from ..explanation.attribution import Attribution
 from ..data.cache import decode_size, resize
+from ..explanation.attribution import Attribution
 from ..explanation.explain import Explained, explain_tensors
 from ..images import Image, as_image, read_image
 from ..preprocessing import FloatArray, Preprocessing

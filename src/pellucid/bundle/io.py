@@ -81,7 +81,9 @@ def _refuse_newer(text: bytes, path: Path) -> None:
     except (ValueError, AttributeError):
         return
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise BundleError(f"{path} has schema version {version}, this pellucid reads up to {SCHEMA_VERSION}: upgrade pellucid.")
+        raise BundleError(
+            f"{path} has schema version {version}, this pellucid reads up to {SCHEMA_VERSION}: upgrade pellucid."
+        )
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:
@@ -91,10 +93,14 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
             raise BundleError(f"The bundle {folder} lacks {name}. Copy the whole folder, or export it again.")
     for name in sorted(present):
         if Path(name).suffix in PICKLES:
-            raise BundleError(f"The bundle {folder} holds {name}: pickles can run code, and none is accepted. Remove it.")
+            raise BundleError(
+                f"The bundle {folder} holds {name}: pickles can run code, and none is accepted. Remove it."
+            )
     for name, expected in manifest.files.items():
         if Path(name).name != name or name not in present or checksum(folder / name) != expected:
-            message = f"{name} in {folder} is not the file that the manifest names (sha256 differs). Copy the bundle again."
+            message = (
+                f"{name} in {folder} is not the file that the manifest names (sha256 differs). Copy the bundle again."
+            )
             raise BundleError(message)
 
 

@@ -50,10 +50,14 @@ class OnnxClassifier:
         layer = self.manifest.layer
         return Evidence(logits, activations, gradients, layer.geometry, layer.name, names)
 
-    def _run(self, outputs: list[str] | None, batch: FloatArray, target: FloatArray, contrast: float) -> list[FloatArray]:
+    def _run(
+        self, outputs: list[str] | None, batch: FloatArray, target: FloatArray, contrast: float
+    ) -> list[FloatArray]:
         wanted = (3, self.preprocessing.height, self.preprocessing.width)
         if batch.ndim != 4 or batch.shape[1:] != wanted or batch.dtype != np.float32:
-            raise InputError(f"A batch must be float32 of shape (N, {', '.join(map(str, wanted))}), not {batch.dtype} {batch.shape}.")
+            raise InputError(
+                f"A batch must be float32 of shape (N, {', '.join(map(str, wanted))}), not {batch.dtype} {batch.shape}."
+            )
         feed = {"image": np.ascontiguousarray(batch), "target": target, "contrast": np.float32(contrast)}
         try:
             values: list[FloatArray] = self._session.run(outputs, {k: np.asarray(v) for k, v in feed.items()})

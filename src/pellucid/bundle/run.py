@@ -128,7 +128,9 @@ class RunFolder:
         try:
             return RunRecord.model_validate_json(self.record.read_bytes())
         except FileNotFoundError:
-            message = f"{self.root} is not a run folder: it has no run.json. Give the folder that `pellucid train` wrote."
+            message = (
+                f"{self.root} is not a run folder: it has no run.json. Give the folder that `pellucid train` wrote."
+            )
             raise BundleError(message) from None
         except ValueError as error:
             raise BundleError(f"{self.record} cannot be read as a run record: {error}") from error
@@ -141,6 +143,8 @@ def find_bundle(path: Path) -> Path:
     if (path / "model" / MANIFEST).is_file():
         return path / "model"
     if not path.exists():
-        raise BundleError(f"There is no folder {path}. Give a run (`pellucid train` prints where it wrote it) or a bundle.")
+        raise BundleError(
+            f"There is no folder {path}. Give a run (`pellucid train` prints where it wrote it) or a bundle."
+        )
     message = f"{path} holds no model: neither {MANIFEST} nor model/{MANIFEST} is there. Was the training interrupted?"
     raise BundleError(message)

@@ -12,12 +12,13 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,10 +26,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import PIL.Image
 
+from .._pictures import Picture, open_picture, read_file
 from ..errors import DataError, ImageError, ResourceError
-from ..images import Image, read_file, read_image
+from ..images import Image
 from ..preprocessing import RESAMPLING, Preprocessing, Uint8Array
 from .dataset import Dataset, Sample, Skipped
 
@@ -82,7 +83,7 @@ def cached_pixels(
     image has changed; memory stays at a few images a thread. Without one, all of it is held in memory.
     `progress(done, total)` is called in order from the calling thread.
 
-    Raises DataError when none of the images can be read, ResourceError when the folder cannot hold the cache.
+    Raises DataError when none of the images can be read, ResourceError when the folder or memory cannot hold them.
     """
     if not len(dataset):
         return _result(dataset, np.empty(_shape(0, preprocessing), np.uint8), [], [])
@@ -91,7 +92,7 @@ def cached_pixels(
     path = folder / f"pixels-{_key(dataset, preprocessing)}.cache"
     found = _open(path, dataset, preprocessing)
     if found is None:
-        with _disk(folder, int(np.prod(_shape(len(dataset), preprocessing)))):
+        with _disk(folder, math.prod(_shape(len(dataset), preprocessing))):
             _build(path, dataset, preprocessing, workers, progress)
         found = _open(path, dataset, preprocessing, trusted=True)
     if found is None:
@@ -100,36 +101,34 @@ def cached_pixels(
 
 
 def decode_size(preprocessing: Preprocessing) -> tuple[int, int]:
-    """The `at_least` of `read_image` that suits a preprocessing: the size that the picture is resized to, at least."""
+    """The `at_least` of `read_image` that suits a preprocessing: (height, width) of the part of a picture it keeps."""
     share = preprocessing.crop_share if preprocessing.fit == "crop" else 1.0
-    return int(np.ceil(preprocessing.height / share)), int(np.ceil(preprocessing.width / share))
+    return math.ceil(preprocessing.height / share), math.ceil(preprocessing.width / share)
 
 
-def resize(preprocessing: Preprocessing, image: Image) -> Uint8Array:
-    """`preprocessing.resize` for an image that may have been decoded at a reduced size: (height, width, 3) uint8.
+def resize(preprocessing: Preprocessing, image: Image | Picture) -> Uint8Array:
+    """What a model sees of an image before normalisation, (height, width, 3) uint8.
 
-    It resizes `image.box` instead of all pixels, so that every point lands where it does from the full decode.
+    That is `preprocessing.resize(image.pixels)`, but for an image decoded at a reduced size, of which `image.box` is
+    resized, so that every point lands where it does from the full decode.
     """
     if image.reduction == 1:
         return preprocessing.resize(image.pixels)
-    # Three equal channels are resized once.
-    pixels = np.ascontiguousarray(image.pixels[..., 0]) if image.mode == "L" else image.pixels
-    place, (height, width) = preprocessing.placement(image.size), image.size
+    upright, (height, width), place = image.upright, image.size, preprocessing.placement(image.size)
     top, left = max(0, round(place.shift[0])), max(0, round(place.shift[1]))
     bottom = min(preprocessing.height, round(place.shift[0] + place.scale[0] * height))
     right = min(preprocessing.width, round(place.shift[1] + place.scale[1] * width))
-    picture, start, scale = PIL.Image.fromarray(pixels), image.box, image.reduction
+    start, most, factor = image.box, upright.size, 1 / image.reduction
 
-    def there(x: float, y: float) -> tuple[float, float]:
-        across = start[0] + (x - place.shift[1]) / place.scale[1] / scale
-        down = start[1] + (y - place.shift[0]) / place.scale[0] / scale
-        return min(max(across, 0.0), picture.width), min(max(down, 0.0), picture.height)
+    def decoded(x: float, y: float) -> tuple[float, float]:
+        across = start[0] + (x - place.shift[1]) / place.scale[1] * factor
+        down = start[1] + (y - place.shift[0]) / place.scale[0] * factor
+        return min(max(across, 0.0), most[0]), min(max(down, 0.0), most[1])
 
-    box = (*there(left, top), *there(right, bottom))
+    box, method = (*decoded(left, top), *decoded(right, bottom)), RESAMPLING[preprocessing.interpolation]
     canvas = np.full((preprocessing.height, preprocessing.width, 3), preprocessing.fill, np.uint8)
-    method = RESAMPLING[preprocessing.interpolation]
-    resized = np.asarray(picture.resize((right - left, bottom - top), method, box=box))
-    canvas[top:bottom, left:right] = resized if resized.ndim == 3 else resized[..., None]
+    resized = upright.resize((right - left, bottom - top), method, box)
+    canvas[top:bottom, left:right] = np.asarray(resized.convert("RGB"))
     return canvas
 
 
@@ -155,7 +154,7 @@ def _key(dataset: Dataset, preprocessing: Preprocessing) -> str:
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 
-def _decoded(dataset: Dataset, preprocessing: Preprocessing, workers: int | None) -> Iterator[_Outcome]:
+def _decoded(dataset: Dataset, preprocessing: Preprocessing, workers: int | None) -> Generator[_Outcome, None, None]:
     """Every sample's outcome, in order, a few images a thread ahead of what was taken."""
 
     def load(sample: Sample) -> _Outcome:
@@ -167,12 +166,12 @@ def _decoded(dataset: Dataset, preprocessing: Preprocessing, workers: int | None
             return _Outcome(_Stamp(size, changed, ""), None, error.reason)
         stamp = _Stamp(size, changed, _content(data))
         try:
-            image = read_image(data, at_least=decode_size(preprocessing), training=True)
+            picture = open_picture(data, at_least=decode_size(preprocessing), training=True)
         except ImageError as error:
             return _Outcome(stamp, None, error.reason)
-        return _Outcome(stamp, resize(preprocessing, image), "")
+        return _Outcome(stamp, resize(preprocessing, picture), "")
 
-    count = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = workers or _cores()
     executor = ThreadPoolExecutor(count, "decode")
     try:
         waiting: deque[Future[_Outcome]] = deque()
@@ -214,7 +213,12 @@ def _collect(
 def _in_memory(
     dataset: Dataset, preprocessing: Preprocessing, workers: int | None, progress: Progress | None
 ) -> CachedPixels:
-    pixels = np.empty(_shape(len(dataset), preprocessing), np.uint8)
+    try:
+        pixels = np.empty(_shape(len(dataset), preprocessing), np.uint8)
+    except MemoryError:
+        needed = math.prod(_shape(len(dataset), preprocessing))
+        reason = f"There is no memory for the decoded images, which need {needed:,} bytes; keep them in a folder."
+        raise ResourceError(reason) from None
     places = iter(pixels)
     manifest = _collect(dataset, preprocessing, workers, progress, lambda image: np.copyto(next(places), image))
     return _result(dataset, pixels[: len(manifest["index"])], manifest["index"], manifest["skipped"])
@@ -274,8 +278,10 @@ def _open(path: Path, dataset: Dataset, preprocessing: Preprocessing, trusted: b
             manifest = json.loads(file.read(length))
     except (OSError, ValueError):
         return None
+    if manifest.get("version") != VERSION:
+        return None
     shape = _shape(len(manifest["index"]), preprocessing)
-    if int(np.prod(shape)) + length != end or manifest["version"] != VERSION:
+    if math.prod(shape) + length != end:
         return None
     if not trusted and not _unchanged(dataset, manifest["files"]):
         return None
@@ -306,6 +312,10 @@ def _size_and_time(path: Path) -> tuple[int, int]:
     except (OSError, ValueError):
         return -1, -1
     return found.st_size, found.st_mtime_ns
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _content(data: bytes) -> str:

@@ -155,8 +155,9 @@ def _look(path: Path) -> tuple[str, HalfArray, str]:
     content = ""
     try:
         content = content_hash(path)
-        # Twice the side in each direction, so that scaled JPEG decoding leaves the averages as they are.
-        pixels = read_image(path, at_least=(2 * SIDE, 2 * SIDE), training=True).pixels
+        # Four times the side, so that scaled JPEG decoding leaves the averages as they are: at twice the side the 115
+        # pairs of the magnetic tiles were 100.
+        pixels = read_image(path, at_least=(4 * SIDE, 4 * SIDE), training=True).pixels
     except ImageError as error:
         return content, blank, error.reason
     except OSError as error:
@@ -177,7 +178,7 @@ def relief(thumbnails: HalfArray) -> FloatArray:
     """
     values = thumbnails.astype(np.float32)
     values -= gaussian_filter(values, (0, BLUR, BLUR), mode="nearest")
-    flat = values.reshape(len(values), -1)
+    flat = values.reshape(len(values), SIDE * SIDE)
     flat -= flat.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(flat, axis=1, keepdims=True)
     scaled: FloatArray = np.where(norm < FLAT * SIDE, 0, flat / np.maximum(norm, 1e-6)).astype(np.float32)
@@ -191,8 +192,10 @@ def near_duplicates(thumbnails: HalfArray, threshold: float = THRESHOLD, limit: 
     goes half the way to 1 until that is no longer so, and the result tells which one held.
     """
     count = len(thumbnails)
+    if count < 2:
+        return _none(threshold)
     # Reliefs of 100,000 images would fill 400 MB; the sketches take 52.
-    sketch = np.concatenate([_sketch(relief(thumbnails[i : i + BLOCK])) for i in range(0, max(count, 1), BLOCK)])
+    sketch = np.concatenate([_sketch(relief(thumbnails[i : i + BLOCK])) for i in range(0, count, BLOCK)])
     while True:
         found: list[Likeness] = [_none(threshold)]
         pairs = 0
@@ -216,7 +219,7 @@ def _waves() -> tuple[IntArray, IntArray]:
 
 def _sketch(reliefs: FloatArray) -> FloatArray:
     """Unit reliefs to (N, 129): even low coefficients, the norm of all that are not low, odd low coefficients."""
-    coefficients = dctn(reliefs.reshape(-1, SIDE, SIDE), axes=(1, 2), norm="ortho").reshape(len(reliefs), -1)
+    coefficients = dctn(reliefs.reshape(-1, SIDE, SIDE), axes=(1, 2), norm="ortho").reshape(reliefs.shape)
     even, odd = (coefficients[:, places] for places in _waves())
     rest = (reliefs**2).sum(axis=1) - (even**2).sum(axis=1) - (odd**2).sum(axis=1)
     return np.concatenate([even, np.sqrt(np.maximum(rest, 0))[:, None], odd], axis=1).astype(np.float32)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from .dataset import Dataset, Skipped, Split
-from .labelling import Entry, build_dataset, shorten
+from .labelling import Entry, build_dataset, counted, shorten
 from .manifest import read_boxes, read_csv, split_named
 
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".dcm"))
@@ -99,12 +99,15 @@ def _read_folder(
     entries = _entries(pictures, layout, tree, notes)
     if not entries:
         raise DataError(_no_classes(root, pictures, tree))
+    _drop_documents(tree, entries)
     _name_idle_folders(tree, [e.path for e in entries], aside, notes)
     found = {_twin_key(m): m for m in sorted(masks, reverse=True)}
     entries = [replace(e, mask=found.get(_twin_key(e.path))) for e in entries]
     entries = _with_boxes(root, layout, entries, notes)
     if found:
-        notes.append(f"Masks were found for {sum(e.mask is not None for e in entries):,} of {len(entries):,} images.")
+        notes.append(
+            f"Masks were found for {sum(e.mask is not None for e in entries):,} of {counted(len(entries), 'image')}."
+        )
     return build_dataset(
         root, entries, positive=positive, grouping=grouping, group_by=group_by, classes=classes,
         skipped=(*tree.skipped, *_condensed(tree.odd, "is not an image by its name")), notes=notes,
@@ -187,7 +190,7 @@ def _set_apart(tree: _Tree, beside: frozenset[str]) -> tuple[list[str], list[str
             masks.append(path)
     notes = []
     if ignored:
-        listed = shorten([f"{name} ({n:,} files)" for name, n in ignored.items()])
+        listed = shorten([f"{name} ({counted(n, 'file')})" for name, n in ignored.items()])
         notes.append(f"Ignored as classes, because of their names: {listed}.")
     if tree.hidden:
         notes.append(f"Ignored, because they are hidden or made by the system: {shorten(sorted(tree.hidden))}.")
@@ -239,17 +242,19 @@ def _entries(pictures: Sequence[str], layout: _Layout, tree: _Tree, notes: list[
     if layout.wrapper:
         notes.append(f"The images were found in {'/'.join(layout.wrapper)}/.")
     if outside:
-        listed = shorten([f"{name} ({n:,} images)" for name, n in outside.items()])
+        listed = shorten([f"{name} ({counted(n, 'image')})" for name, n in outside.items()])
         notes.append(f"Ignored, because they stand beside train, validation or test folders: {listed}.")
-        tree.skipped += [Skipped(name, f"folder of {n:,} images beside the splits") for name, n in outside.items()]
+        tree.skipped += [
+            Skipped(name, f"folder of {counted(n, 'image')} beside the splits") for name, n in outside.items()
+        ]
     tree.skipped += _condensed(loose, "lies in no class folder")
-    # A README, a table or boxes.json above the class folders belongs there.
-    inside = {"/".join(e.path.split("/")[:-1]) for e in entries}
-    tree.odd = [
-        p for p in tree.odd
-        if p.rpartition("/")[0] in inside or _suffix(p) not in DOCUMENT_SUFFIXES
-    ]  # fmt: skip
     return entries
+
+
+def _drop_documents(tree: _Tree, entries: Sequence[Entry]) -> None:
+    """Keep silent on a README, a table or boxes.json that lies in no folder of images: it belongs there."""
+    inside = {e.path.rpartition("/")[0] for e in entries}
+    tree.odd = [p for p in tree.odd if p.rpartition("/")[0] in inside or _suffix(p) not in DOCUMENT_SUFFIXES]
 
 
 def _name_idle_folders(tree: _Tree, used: Sequence[str], aside: set[str], notes: list[str]) -> None:
@@ -289,9 +294,9 @@ def _with_boxes(root: Path, layout: _Layout, entries: list[Entry], notes: list[s
         return entries
     unused = sorted(boxes.keys() - {e.path for e in entries})
     if unused:
-        notes.append(f"boxes.json names {len(unused):,} files that are not among the images: {shorten(unused, 3)}.")
+        notes.append(f"boxes.json names {counted(len(unused), 'file')} not among the images: {shorten(unused, 3)}.")
     marked = [replace(e, boxes=boxes.get(e.path, ())) for e in entries]
-    notes.append(f"Boxes were found for {sum(bool(e.boxes) for e in marked):,} of {len(marked):,} images.")
+    notes.append(f"Boxes were found for {sum(bool(e.boxes) for e in marked):,} of {counted(len(marked), 'image')}.")
     return marked
 
 
@@ -311,7 +316,7 @@ def _condensed(paths: Sequence[str], reason: str) -> list[Skipped]:
 
 
 def _no_images(root: Path, tree: _Tree, notes: Sequence[str]) -> str:
-    why = " ".join(notes) or (f"It holds {len(tree.odd):,} other files." if tree.odd else "It holds no files.")
+    why = " ".join(notes) or (f"It holds {counted(len(tree.odd), 'other file')}." if tree.odd else "It holds no files.")
     closed = [s.path for s in tree.skipped if "cannot be opened" in s.reason]
     if closed:
         why += f" Folders that cannot be opened: {shorten(closed)}."
@@ -323,6 +328,6 @@ def _no_classes(root: Path, pictures: Sequence[str], tree: _Tree) -> str:
     tables = [p for p in tree.odd if _suffix(p) in TABLE_SUFFIXES]
     listed = f", or give the table with their labels, {root / tables[0]}" if tables else ""
     return (
-        f"{root} holds {len(pictures):,} images but no class folders, so that their classes are unknown: put each "
-        f"class in a folder of its own{listed}."
+        f"{root} holds {counted(len(pictures), 'image')} but no class folders, so that their classes are unknown: put "
+        f"each class in a folder of its own{listed}."
     )

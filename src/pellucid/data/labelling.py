@@ -124,7 +124,7 @@ def shorten(names: Iterable[str], most: int = 6) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """"1 image", "2 images", "1,000 images"."""
+    """A number and its noun, as in "1 image" and "1,000 images"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
@@ -178,9 +178,7 @@ def _merge(entries: Sequence[Entry], grouping: Mapping[str, Sequence[str]]) -> l
     return [replace(e, name=target[e.name]) if e.name in target else e for e in entries]
 
 
-def _chosen(
-    classes: Sequence[str], entries: Sequence[Entry], notes: list[str]
-) -> tuple[list[Entry], tuple[str, ...]]:
+def _chosen(classes: Sequence[str], entries: Sequence[Entry], notes: list[str]) -> tuple[list[Entry], tuple[str, ...]]:
     """Only the entries of `classes`, in the spelling asked for."""
     found = sorted({e.name for e in entries})
     spelling = {match_name("class", c, found): c for c in classes}

@@ -7,8 +7,6 @@ opacity, which are lung, and which patient it is; and, on request, a shortcut be
 from __future__ import annotations
 
 import json
-import math
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -22,10 +20,10 @@ import PIL.PngImagePlugin
 from scipy import ndimage
 
 from ..errors import InputError, ResourceError, UnknownNameError
-from ..preprocessing import Uint8Array
+from ..preprocessing import FloatArray, Uint8Array
 from .dataset import SPLITS
 from .phantom_anatomy import draw_patient
-from .phantom_film import MASK_SHARE, Film, Picture, draw_film, draw_opacities, expose
+from .phantom_film import MASK_SHARE, BoolArray, Film, draw_film, draw_opacities, expose, render
 
 ShortcutKind = Literal["corner-tag", "border", "blur"]
 CLASSES = ("normal", "opacity")
@@ -33,7 +31,7 @@ VERSION = 1
 NOTICE = "Synthetic picture made by a formula. It shows no patient. Not for diagnosis, and not for training for it."
 
 # The letter R, five pixels wide and seven high.
-TAG = np.array([[c == "#" for c in row] for row in "####. #...# #...# ####. #.#.. #..#. #...#".split()])
+TAG = np.array([list(row) for row in ("####.", "#...#", "#...#", "####.", "#.#..", "#..#.", "#...#")]) == "#"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +97,17 @@ class _Entry:
     split: str
     patient: int
     number: int
-    positive: bool
+    film: Film
     signs: tuple[ShortcutKind, ...] = ()
+
+    @property
+    def label(self) -> str:
+        return CLASSES[bool(self.film.opacities)]
 
     @property
     def place(self) -> str:
         """The path below the root, and below `masks/` and `lungs/`."""
-        return f"{self.split}/{CLASSES[self.positive]}/patient{self.patient:04d}_{self.number:02d}.png"
+        return f"{self.split}/{self.label}/patient{self.patient:04d}_{self.number:02d}.png"
 
 
 def generate_phantoms(
@@ -123,36 +125,39 @@ def generate_phantoms(
     60 % train, 15 % val, 25 % test; no patient in two splits); `out/masks/...` and `out/lungs/...` hold, under the
     same path, white where the opacities and the lung fields lie (`masks` only for films with opacities);
     `out/phantom.json` tells the truth of every film and `out/README.md` says what this is. The same arguments give the
-    same bytes. `progress` is called with (films written, films in all). All is written beside `out` and then renamed.
+    same bytes, and a shortcut changes nothing but the films that carry it. `progress` is called with (films written,
+    films in all). All is written beside `out` and then renamed.
 
     Raises InputError for fewer than 20 images, a size outside 32..2048, a negative seed, a kind of shortcut given
     twice, or an `out` that is not empty; ResourceError when the disk gives out.
     """
     out = Path(out)
     _check(out, images, size, seed, shortcuts)
-    plan = _plan(images, seed, shortcuts)
+    target = out.resolve()
+    plan = _plan(images, size, seed, shortcuts)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", suffix=".part", dir=out.parent))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".part", dir=target.parent))
     except OSError as error:
-        raise InputError(f"The folder {out} cannot be made: {error.strerror or error}. Choose another place.") from error
+        raise InputError(f"The folder {out} cannot be made ({error.strerror or error}); choose another.") from error
     try:
-        films = []
-        for done, (entry, film) in enumerate(_films(plan, size, seed), start=1):
-            _write(work, entry, film)
-            films.append(_truth(entry, film))
+        for done, entry in enumerate(plan, start=1):
+            _write(work, entry)
             if progress is not None:
                 progress(done, images)
         settings = {"images": images, "size": size, "seed": seed, "shortcuts": [asdict(s) for s in shortcuts]}
-        _describe(work, settings, films)
+        _describe(work, settings, [_truth(entry) for entry in plan])
         work.chmod(0o755)
-        # Replaces `out` where it is an empty folder, and fails where it has been filled meanwhile.
-        os.replace(work, out)
+        if target.is_dir():
+            target.rmdir()
+        work.rename(target)
     except OSError as error:
-        raise ResourceError(f"Writing to {out.parent} failed: {error.strerror or error}. Is the disk full?") from error
+        raise ResourceError(
+            f"Writing to {target.parent} failed: {error.strerror or error}. Is the disk full?"
+        ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return _summary(out, plan, films)
+    return _summary(out, plan)
 
 
 def _check(out: Path, images: int, size: int, seed: int, shortcuts: Sequence[Shortcut]) -> None:
@@ -172,23 +177,40 @@ def _check(out: Path, images: int, size: int, seed: int, shortcuts: Sequence[Sho
         raise InputError(f"The folder {out} is not empty; choose a new one, or remove it first.")
 
 
-def _plan(images: int, seed: int, shortcuts: Sequence[Shortcut]) -> list[_Entry]:
-    """Which film goes where: patients to splits, labels to films, signs to labels."""
-    rng = np.random.default_rng((seed, 0))
+def _plan(images: int, size: int, seed: int, shortcuts: Sequence[Shortcut]) -> list[_Entry]:
+    """Every film of the dataset: patients to splits, then labels to films, then signs to labels."""
     val, test = 2 * round(images * 0.15 / 2), 2 * round(images * 0.25 / 2)
     plan: list[_Entry] = []
     patient = 0
-    for split, count in zip(SPLITS, (images - val - test, val, test), strict=True):
-        positive = rng.permutation(np.arange(count) < count // 2)
-        signs = {shortcut.kind: _signs(rng, positive, shortcut.agreement) for shortcut in shortcuts}
-        at = 0
+    for part, (split, count) in enumerate(zip(SPLITS, (images - val - test, val, test), strict=True)):
+        rng = np.random.default_rng((seed, 0, part))
+        healthy: list[_Entry] = []
         for films in _films_per_patient(rng, count):
             patient += 1
+            anatomy = draw_patient(np.random.default_rng((seed, 1, patient)))
             for number in range(1, films + 1):
-                shown = tuple(kind for kind, on in signs.items() if on[at])
-                plan.append(_Entry(split, patient, number, bool(positive[at]), shown))
-                at += 1
+                film = draw_film(np.random.default_rng((seed, 2, patient, number)), anatomy, size)
+                healthy.append(_Entry(split, patient, number, film))
+        positive = _labels(rng, [entry.film for entry in healthy])
+        signs = {s.kind: _signs(_own_stream(s, seed, part), positive, s.agreement) for s in shortcuts}
+        for at, entry in enumerate(healthy):
+            film = entry.film
+            if positive[at]:
+                own = np.random.default_rng((seed, 3, entry.patient, entry.number))
+                film = replace(film, opacities=draw_opacities(own, film))
+            shown = tuple(kind for kind, on in signs.items() if on[at])
+            plan.append(replace(entry, film=film, signs=shown))
     return plan
+
+
+def _labels(rng: np.random.Generator, films: Sequence[Film]) -> BoolArray:
+    """Which films get opacities: one of each two that are about equally bright, so that exposure tells nothing."""
+    brightness = [float(render(replace(film, size=32), noise=False).mean()) for film in films]
+    order = np.argsort(brightness, kind="stable")
+    positive = np.zeros(len(films), np.bool_)
+    for first in range(0, len(films) - 1, 2):
+        positive[order[first + rng.integers(2)]] = True
+    return positive
 
 
 def _films_per_patient(rng: np.random.Generator, count: int) -> Iterator[int]:
@@ -201,41 +223,35 @@ def _films_per_patient(rng: np.random.Generator, count: int) -> Iterator[int]:
     yield count
 
 
-def _signs(rng: np.random.Generator, positive: np.ndarray[Any, np.dtype[np.bool_]], agreement: float) -> Any:
-    """Which films carry a sign, so that it equals the label in exactly round(agreement * films), evenly over classes."""
-    wrong = len(positive) - math.floor(agreement * len(positive) + 0.5)
+def _signs(rng: np.random.Generator, positive: BoolArray, agreement: float) -> BoolArray:
+    """Which films carry a sign: it equals the label in exactly round(agreement * films), evenly over the classes."""
+    wrong = len(positive) - round(agreement * len(positive))
     order = rng.permutation(len(positive))
     # Taking turns between the classes: the k-th of each class comes before the k + 1st of either.
     rank = np.empty(len(positive))
     for label in (False, True):
         members = order[positive[order] == label]
         rank[members] = np.arange(len(members)) + rng.random() / 2
-    signs = positive.copy()
+    signs: BoolArray = positive.copy()
     flipped = np.argsort(rank, kind="stable")[:wrong]
     signs[flipped] = ~signs[flipped]
     return signs
 
 
-def _films(plan: Sequence[_Entry], size: int, seed: int) -> Iterator[tuple[_Entry, Film]]:
-    """The film of each entry. Patient, pose and opacities have random streams of their own."""
-    for entry in plan:
-        if entry.number == 1:
-            patient = draw_patient(np.random.default_rng((seed, 1, entry.patient)))
-        film = draw_film(np.random.default_rng((seed, 2, entry.patient, entry.number)), patient, size)
-        if entry.positive:
-            rng = np.random.default_rng((seed, 3, entry.patient, entry.number))
-            film = replace(film, opacities=draw_opacities(rng, film))
-        yield entry, film
+def _own_stream(shortcut: Shortcut, seed: int, part: int) -> np.random.Generator:
+    """So that the films of a seed are the same with and without any shortcut."""
+    return np.random.default_rng((seed, 4, part, get_args(ShortcutKind).index(shortcut.kind)))
 
 
-def _write(root: Path, entry: _Entry, film: Film) -> None:
-    picture: Picture = expose(film)
+def _write(root: Path, entry: _Entry) -> None:
+    picture = expose(entry.film)
     pixels = picture.pixels
-    for kind in entry.signs:
-        pixels = _DRAW[kind](pixels)
+    for kind, draw in _DRAW.items():
+        if kind in entry.signs:
+            pixels = draw(pixels)
     _save(root / entry.place, pixels)
     _save(root / "lungs" / entry.place, picture.lungs * np.uint8(255))
-    if entry.positive:
+    if entry.film.opacities:
         _save(root / "masks" / entry.place, picture.mask * np.uint8(255))
 
 
@@ -250,7 +266,7 @@ def _with_tag(pixels: Uint8Array) -> Uint8Array:
     size = pixels.shape[0]
     letter = np.kron(TAG, np.ones((max(1, round(size / 112)),) * 2, np.bool_))
     corner = max(1, size // 28)
-    marked = pixels.copy()
+    marked: Uint8Array = pixels.copy()
     marked[corner : corner + letter.shape[0], corner : corner + letter.shape[1]][letter] = 235
     return marked
 
@@ -263,34 +279,35 @@ def _with_border(pixels: Uint8Array) -> Uint8Array:
 
 
 def _with_blur(pixels: Uint8Array) -> Uint8Array:
-    blurred = ndimage.gaussian_filter(pixels.astype(np.float32), max(0.6, pixels.shape[0] / 224))
+    blurred: FloatArray = ndimage.gaussian_filter(pixels.astype(np.float32), max(0.6, pixels.shape[0] / 224))
     return np.rint(blurred).astype(np.uint8)
 
 
+# In this order, so that a tag stays sharp on a blurred film.
 _DRAW: dict[ShortcutKind, Callable[[Uint8Array], Uint8Array]] = {
-    "corner-tag": _with_tag,
-    "border": _with_border,
     "blur": _with_blur,
+    "border": _with_border,
+    "corner-tag": _with_tag,
 }
 
 
-def _truth(entry: _Entry, film: Film) -> dict[str, Any]:
+def _truth(entry: _Entry) -> dict[str, Any]:
     """What phantom.json says of one film: lengths in pixels, contrast in attenuation."""
     return {
         "path": entry.place,
         "split": entry.split,
-        "label": CLASSES[entry.positive],
+        "label": entry.label,
         "patient": f"patient{entry.patient:04d}",
-        "mask": f"masks/{entry.place}" if entry.positive else None,
+        "mask": f"masks/{entry.place}" if entry.film.opacities else None,
         "lungs": f"lungs/{entry.place}",
         "opacities": [
             {
-                "x": round(o.x * film.size, 2),
-                "y": round(o.y * film.size, 2),
-                "radius": round(o.radius * film.size, 2),
+                "x": round(o.x * entry.film.size, 2),
+                "y": round(o.y * entry.film.size, 2),
+                "radius": round(o.radius * entry.film.size, 2),
                 "contrast": round(o.contrast, 4),
             }
-            for o in film.opacities
+            for o in entry.film.opacities
         ],
         "shortcuts": list(entry.signs),
     }
@@ -302,7 +319,7 @@ def _describe(root: Path, settings: dict[str, Any], films: list[dict[str, Any]])
         "version": VERSION,
         "notice": NOTICE,
         "settings": settings,
-        "mask_rule": f"brightened by the opacities by at least {MASK_SHARE:g} of the film's largest brightening",
+        "mask_rule": f"pixels that an opacity alone brightens by at least {MASK_SHARE:g} of its largest brightening",
         "films": films,
     }
     (root / "phantom.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
@@ -326,16 +343,15 @@ Every picture in this folder, masks included, was computed by pellucid's phantom
     {command}
 
 - `train/`, `val/`, `test/`, each with `normal/` and `opacity/`: the films. The file name carries the patient.
-- `masks/`: white where the opacities brighten the film by at least {share:.0%} of their largest brightening; same path.
+- `masks/`: white where an opacity brightens the film by at least {share:.0%} of its largest brightening; same path.
 - `lungs/`: white on the lung fields; same path.
 - `phantom.json`: settings, and of every film its opacities (in pixels), patient and shortcuts.
 {signs}"""
 
 
-def _summary(out: Path, plan: Sequence[_Entry], films: Sequence[dict[str, Any]]) -> PhantomSummary:
-    counts = {
-        split: {name: sum(e.split == split and e.positive == i for e in plan) for i, name in enumerate(CLASSES)}
-        for split in SPLITS
+def _summary(out: Path, plan: Sequence[_Entry]) -> PhantomSummary:
+    counts: dict[str, dict[str, int]] = {
+        split: {label: sum((e.split, e.label) == (split, label) for e in plan) for label in CLASSES} for split in SPLITS
     }
-    patients = {split: len({e.patient for e in plan if e.split == split}) for split in SPLITS}
-    return PhantomSummary(out, dict(counts), dict(patients), sum(len(f["opacities"]) for f in films))
+    patients: dict[str, int] = {split: len({e.patient for e in plan if e.split == split}) for split in SPLITS}
+    return PhantomSummary(out, counts, patients, sum(len(e.film.opacities) for e in plan))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from scipy import ndimage
 from ..preprocessing import FloatArray
 
 WIDEST_VESSEL = 0.022
+Coordinate = TypeVar("Coordinate", float, npt.NDArray[np.float64])
 Segment = tuple[float, float, float, float, float]
 
 
@@ -143,8 +145,8 @@ class Pose:
     breath: float
     air: tuple[float, float]
 
-    def on_film(self, u: float, v: float) -> tuple[float, float]:
-        """A patient's point in shares of the film's side, (x right, y down)."""
+    def on_film(self, u: Coordinate, v: Coordinate) -> tuple[Coordinate, Coordinate]:
+        """A patient's points in shares of the film's side, (x right, y down)."""
         a, b = u * self.scale[0], v * self.scale[1]
         cos, sin = math.cos(self.rotation), math.sin(self.rotation)
         return (cos * a - sin * b + self.shift[0] + 1) / 2, (sin * a + cos * b + self.shift[1] + 1) / 2
@@ -213,9 +215,7 @@ class Chest:
         side = patient.body_width + patient.shoulder * edge(-self.v - 0.42, 0.5)
         neck = (0.27 - self.x) * 0.7
         top = np.maximum(self.v + 0.93 - 0.3 * self.x**2, neck)
-        body = edge(side - self.x, 0.03) * (
-            0.3 * edge(top, 0.05) + 0.7 * edge(top - 0.1, 0.35)
-        )
+        body = edge(side - self.x, 0.03) * (0.3 * edge(top, 0.05) + 0.7 * edge(top - 0.1, 0.35))
         depth = np.sqrt(np.clip(1 - (self.x / side) ** 2, 0, 1))
         total: FloatArray = patient.thickness * (0.35 + 0.65 * depth)
         total += 0.16 * edge(self.below - 0.02, 0.12)
@@ -276,10 +276,11 @@ class Chest:
         double = 2 * self.size
         sheet = PIL.Image.new("L", (double, double))
         pen = PIL.ImageDraw.Draw(sheet)
-        for u0, v0, u1, v1, width in self.patient.vessels:
-            ends = [double * share for point in ((u0, v0), (u1, v1)) for share in self.pose.on_film(*point)]
+        segments = np.array(self.patient.vessels)
+        ends = np.stack(self.pose.on_film(segments[:, 0:4:2], segments[:, 1:4:2]), axis=2).reshape(-1, 4) * double
+        for line, width in zip(ends.tolist(), segments[:, 4].tolist(), strict=True):
             shade = int(255 * (width / WIDEST_VESSEL) ** 0.6)
-            pen.line(ends, fill=shade, width=max(1, round(width * self.size)))
+            pen.line(line, fill=shade, width=max(1, round(width * self.size)))
         drawn = np.asarray(sheet.reduce(2), np.float32) / 255
         soft: FloatArray = ndimage.uniform_filter(drawn, 1 + 2 * round(self.size / 224), mode="constant")
         return soft

@@ -18,7 +18,7 @@ from .phantom_anatomy import Chest, Patient, Pose, around, cloud, edge
 BoolArray = npt.NDArray[np.bool_]
 
 MASK_SHARE = 0.3
-"""The mask holds the pixels that the opacities brighten by at least this share of the film's largest brightening."""
+"""The mask holds the pixels that an opacity alone brightens by at least this share of its largest brightening."""
 
 RADIUS = (0.045, 0.095)
 CONTRAST = (0.15, 0.22)
@@ -114,21 +114,27 @@ def draw_opacities(rng: np.random.Generator, film: Film) -> tuple[Opacity, ...]:
 def render(film: Film, *, with_opacities: bool = True, noise: bool = True) -> FloatArray:
     """Grey levels (size, size) float32 in 0..255, not rounded. Without opacities: the same film of a healthy chest."""
     chest = Chest(film.patient, film.pose, film.size)
-    healthy, grain = _exposure(film, chest)
-    attenuation = healthy + grain if noise else healthy
-    return _tone(film, attenuation + _opacities(film, chest) if with_opacities else attenuation)
+    attenuation, grain = _exposure(film, chest)
+    if noise:
+        attenuation += grain
+    for opacity in film.opacities if with_opacities else ():
+        attenuation += _opacity(opacity, chest)
+    return _tone(film, attenuation)
 
 
 def expose(film: Film) -> Picture:
     """The picture of a film with its masks; the opacity mask follows the rule of `MASK_SHARE` on noiseless films."""
     chest = Chest(film.patient, film.pose, film.size)
     healthy, grain = _exposure(film, chest)
-    mask, opacities = np.zeros((film.size, film.size), np.bool_), 0
-    if film.opacities:
-        opacities = _opacities(film, chest)
-        brightening = _tone(film, healthy + opacities) - _tone(film, healthy)
-        mask = brightening >= max(MASK_SHARE * float(brightening.max()), 1e-3)
-    pixels = np.rint(_tone(film, healthy + opacities + grain)).astype(np.uint8)
+    plain = _tone(film, healthy)
+    mask = np.zeros((film.size, film.size), np.bool_)
+    attenuation = healthy + grain
+    for opacity in film.opacities:
+        added = _opacity(opacity, chest)
+        brightening = _tone(film, healthy + added) - plain
+        mask |= brightening >= max(MASK_SHARE * float(brightening.max()), 1e-3)
+        attenuation += added
+    pixels = np.rint(_tone(film, attenuation)).astype(np.uint8)
     return Picture(pixels, mask, _seen_lungs(film, chest))
 
 
@@ -158,24 +164,23 @@ def _exposure(film: Film, chest: Chest) -> tuple[FloatArray, FloatArray]:
     return healthy, grain
 
 
-def _opacities(film: Film, chest: Chest) -> FloatArray:
-    """Attenuation of the opacities: irregular soft blobs, exactly 0 outside the lung fields."""
+def _opacity(opacity: Opacity, chest: Chest) -> FloatArray:
+    """Attenuation of one opacity: an irregular soft blob, exactly 0 outside the lung fields."""
+    rng = np.random.default_rng(opacity.seed)
+    radius = opacity.radius * chest.size
+    rows, columns, distance = around(chest.size, (opacity.x, opacity.y), 1.8 * radius)
+    relative = distance / radius * (1 + 0.12 * cloud(rng, distance.shape, 4))
+    blob = np.exp(-1.3 * relative**2) * edge(1.55 - relative, 0.4)
+    texture = np.maximum(1 + 0.2 * cloud(rng, blob.shape, 7), 0)
     total = np.zeros_like(chest.lungs)
-    for opacity in film.opacities:
-        rng = np.random.default_rng(opacity.seed)
-        radius = opacity.radius * film.size
-        rows, columns, distance = around(film.size, (opacity.x, opacity.y), 1.8 * radius)
-        relative = distance / radius * (1 + 0.12 * cloud(rng, distance.shape, 4))
-        blob = np.exp(-1.3 * relative**2) * edge(1.55 - relative, 0.4)
-        total[rows, columns] += opacity.contrast * blob * (1 + 0.2 * cloud(rng, blob.shape, 7))
-    inside: FloatArray = np.maximum(total, 0) * edge(chest.lungs - 0.65, 0.3)
-    return inside
+    total[rows, columns] = opacity.contrast * blob * texture * edge(chest.lungs[rows, columns] - 0.65, 0.3)
+    return total
 
 
 def _tone(film: Film, attenuation: FloatArray) -> FloatArray:
     """Attenuation to grey levels; behind the shutters hardly anything is left."""
     black, white = film.window
     shown = np.clip((attenuation - black) / (white - black), 0, 1)
-    grey: FloatArray = 255 * shown ** film.gamma
+    grey: FloatArray = 255 * shown**film.gamma
     grey[_shut(film, film.size)] *= 0.08
     return grey

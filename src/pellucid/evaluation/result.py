@@ -55,4 +55,5 @@ class EvaluationResult:
             return (self.outputs >= self.threshold).astype(np.int64)
         if self.threshold is not None:
             return (self.probabilities[:, 1] >= self.threshold).astype(np.int64)
-        return self.probabilities.argmax(axis=1)
+        most: npt.NDArray[np.int64] = self.probabilities.argmax(axis=1)
+        return most

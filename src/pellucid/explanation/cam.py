@@ -19,4 +19,5 @@ def grad_cam(activations: FloatArray, gradients: FloatArray) -> FloatArray:
     (the ReLU of eq. 2 is left to drawing, so that evidence against the class is not lost).
     """
     weights = gradients.mean(axis=(3, 4))
-    return np.einsum("ntc,nchw->nthw", weights, activations, optimize=True)
+    maps: FloatArray = np.einsum("ntc,nchw->nthw", weights, activations, optimize=True)
+    return maps

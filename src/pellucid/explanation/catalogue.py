@@ -36,7 +36,7 @@ METHODS: tuple[Method, ...] = (
         unit="{score} per cell, linearised",
         passes="1",
         reference="Selvaraju et al. 2017, arXiv:1610.02391",
-        avoid_when="layers lie behind the explained one that care about position (a flattened map): the averaged gradient hides it",
+        avoid_when="the layers behind the explained one care about position (a flattened map)",
     ),
 )
 

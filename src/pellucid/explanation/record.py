@@ -14,7 +14,8 @@ class _Document(BaseModel):
 class ExplanationRecord(_Document):
     """One explained image. `files` maps attention, heatmap and overlay to paths relative to the manifest.
 
-    `largest` and `smallest` are the extreme raw values of the map, in `unit`; `verdict` is the one-line reading.
+    `largest` and `smallest` are the extreme raw values of the map and `limit` the value drawn at the top of the colour
+    scale, all in `unit`; `verdict` is the one-line reading.
     """
 
     path: str
@@ -30,6 +31,7 @@ class ExplanationRecord(_Document):
     settings: dict[str, Any]
     smallest: float
     largest: float
+    limit: float
     verdict: str
     warnings: tuple[str, ...] = ()
     files: dict[str, str]

@@ -1,4 +1,4 @@
-"""A backbone by name: a module from images (N, 3, H, W) to a feature map (N, C, h, w), before any pooling over space."""
+"""A backbone by name: a module from images (N, 3, H, W) to a feature map (N, C, h, w), before any global pooling."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ class TokensToGrid(nn.Module):
         if hasattr(net, "forward_features"):
             return cast(torch.Tensor, net.forward_features(image))
         patches = net._process_input(image)
-        return cast(torch.Tensor, net.encoder(torch.cat([net.class_token.expand(patches.shape[0], -1, -1), patches], 1)))
+        return cast(
+            torch.Tensor, net.encoder(torch.cat([net.class_token.expand(patches.shape[0], -1, -1), patches], 1))
+        )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         patches = self.tokens(image)[:, self.prefix :].transpose(1, 2)
@@ -70,7 +72,9 @@ def torchvision_backbone(name: str, size: tuple[int, int]) -> nn.Module:
         options = {"init_weights": True, "aux_logits": False}
     elif name.startswith("vit"):
         if size[0] != size[1]:
-            raise InputError(f"torchvision's {name} takes square images only: data.size must be one number, not {list(size)}.")
+            raise InputError(
+                f"torchvision's {name} takes square images only: data.size must be one number, not {list(size)}."
+            )
         options = {"image_size": size[0]}
     elif name.startswith("maxvit"):
         options = {"input_size": size}
@@ -94,7 +98,7 @@ def torchvision_backbone(name: str, size: tuple[int, int]) -> nn.Module:
 
 def timm_backbone(name: str, size: tuple[int, int]) -> nn.Module:
     """A timm model without its pooling and head; a vision transformer's tokens become a feature map."""
-    options: dict[str, object] = {"pretrained": False, "num_classes": 0, "global_pool": ""}
+    options: dict[str, Any] = {"pretrained": False, "num_classes": 0, "global_pool": ""}
     try:
         model: Any = timm.create_model(name, img_size=size, **options)
     except TypeError:  # only models that depend on the image's size take it
@@ -107,13 +111,14 @@ def timm_backbone(name: str, size: tuple[int, int]) -> nn.Module:
 
 
 def build_backbone(section: ModelSection, size: tuple[int, int]) -> nn.Module:
-    """The backbone that a recipe's model section asks for, with untrained weights, for inputs of `size` (height, width)."""
+    """The untrained backbone that a recipe's model section asks for, for inputs of `size` (height, width)."""
     source, name = find_backbone(section.backbone)
     if source == "own":
         smallest = 2 ** len(section.filters)
         if min(size) < smallest:
             raise InputError(
-                f"{len(section.filters)} blocks halve the image {len(section.filters)} times: data.size must be at least {smallest}, not {min(size)}."
+                f"{len(section.filters)} blocks halve the image {len(section.filters)} times: "
+                f"data.size must be at least {smallest}, not {min(size)}."
             )
         return own_cnn(section)
     if source == "torchvision":

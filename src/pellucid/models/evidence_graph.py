@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch._decomp import core_aten_decompositions
-from torch.fx import GraphModule
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
@@ -25,7 +25,9 @@ aten = torch.ops.aten
 Evidence3 = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-def evidence_function(model: nn.Module, layer: nn.Module) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Evidence3]:
+def evidence_function(
+    model: nn.Module, layer: nn.Module
+) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Evidence3]:
     """The function (image, target, contrast) -> (logits, activations, gradients) of a model in eager torch.
 
     The model must be in evaluation mode. All targets of an image share its activations: these are repeated T times at
@@ -102,9 +104,12 @@ def _convolution_backward(
 ) -> tuple[torch.Tensor, None, None]:
     """The input gradient of a convolution is the transposed convolution of the output gradient."""
     if transposed or mask[1] or mask[2]:
-        raise InputError("The model has a transposed convolution behind the explained layer; choose a later layer by model.layer.")
+        raise InputError(
+            "The model has a transposed convolution behind the explained layer; choose a later layer by model.layer."
+        )
     extra = [
-        image.shape[2 + i] - ((grad.shape[2 + i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (weight.shape[2 + i] - 1) + 1)
+        image.shape[2 + i]
+        - ((grad.shape[2 + i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (weight.shape[2 + i] - 1) + 1)
         for i in range(2)
     ]
     return aten.convolution(grad, weight, None, stride, padding, dilation, True, extra, groups), None, None
@@ -153,16 +158,20 @@ def _average_pool_backward(
 ) -> torch.Tensor:
     """Average pooling is a grouped convolution with equal weights, where padding counts; its gradient is that one's."""
     if ceil_mode or (any(padding) and not count_include_pad):
-        raise InputError("An average pooling with ceil_mode or uncounted padding stands behind the explained layer; choose a later one.")
+        raise InputError(
+            "An average pooling with ceil_mode or uncounted padding follows the explained layer; choose a later one."
+        )
     channels = image.shape[1]
     height, width = kernel[0], kernel[-1]
     weight = torch.full((channels, 1, height, width), 1.0 / (divisor_override or height * width))
     steps = list(stride) or list(kernel)
-    return _convolution_backward(grad, image, weight, None, steps, list(padding), [1, 1], False, [0, 0], channels, [True, False, False])[0]
+    return _convolution_backward(
+        grad, image, weight, None, steps, list(padding), [1, 1], False, [0, 0], channels, [True, False, False]
+    )[0]
 
 
 def decompositions() -> dict[Any, Callable[..., Any]]:
-    """torch's core decompositions, and ours for the backward operations that no exporter knows."""
+    """Torch's core decompositions, and ours for the backward operations that no exporter knows."""
     return {
         **core_aten_decompositions(),
         aten.convolution_backward.default: _convolution_backward,
@@ -182,15 +191,13 @@ def trace_evidence(
     """
     example = (torch.zeros(3, 3, *size), torch.zeros(3, 2, logits), torch.tensor(1.0))
     free, fixed = DimDynamic.DYNAMIC, DimDynamic.STATIC
-    sizes = ([free, fixed, fixed, fixed], [free, free, fixed], [])
+    sizes: tuple[list[DimDynamic], ...] = ([free, fixed, fixed, fixed], [free, free, fixed], [])
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
     fakes = [
         mode.from_tensor(tensor, symbolic_context=StatelessSymbolicContext(dynamic_sizes=dynamic))
         for tensor, dynamic in zip(example, sizes, strict=True)
     ]
-    tracer = make_fx(
-        evidence_function(model, layer), decomposition_table=decompositions(), _allow_non_fake_inputs=True
-    )
+    tracer = make_fx(evidence_function(model, layer), decomposition_table=decompositions(), _allow_non_fake_inputs=True)
     with mode:
         graph: GraphModule = tracer(*fakes)
     for node in graph.graph.nodes:  # detach means nothing to an exporter, and stops one

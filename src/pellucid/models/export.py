@@ -9,9 +9,10 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -46,7 +47,7 @@ def export_bundle(network: nn.Module, manifest: Manifest, folder: Path, *, image
     with _quiet():
         graph, example = trace_evidence(frozen, layer, size, manifest.logits)
         _, activations, _ = graph(*example)
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             graph,
             example,
             dynamo=True,
@@ -76,8 +77,9 @@ def export_bundle(network: nn.Module, manifest: Manifest, folder: Path, *, image
 
 
 def measure_parity(reference: TorchClassifier, exported: OnnxClassifier, images: FloatArray, source: str) -> Parity:
-    """Compare two classifiers on images: largest difference of a probability, and of a Grad-CAM map by its own largest value.
+    """Compare two classifiers on images: the largest difference of a probability and of a Grad-CAM map.
 
+    A map's difference is a share of its own largest value.
     Raises ParityError over the tolerance.
     """
     probability = heat_map = 0.0
@@ -85,24 +87,32 @@ def measure_parity(reference: TorchClassifier, exported: OnnxClassifier, images:
         batch = images[start : start + 16]
         difference = np.abs(reference.probabilities(batch) - exported.probabilities(batch))
         probability = max(probability, float(difference.max()))
-        ours, theirs = (grad_cam(e.activations, e.gradients) for e in (exported.evidence(batch), reference.evidence(batch)))
+        ours, theirs = (
+            grad_cam(e.activations, e.gradients) for e in (exported.evidence(batch), reference.evidence(batch))
+        )
         largest = np.maximum(np.abs(theirs).max(axis=(1, 2, 3)), np.finfo(np.float32).tiny)
         heat_map = max(heat_map, float((np.abs(ours - theirs).max(axis=(1, 2, 3)) / largest).max()))
     if not (probability <= TOLERANCE and heat_map <= TOLERANCE):
         raise ParityError(
-            f"The exported graph differs from the trained network by {probability:.2g} in a probability and {heat_map:.2g} "
+            f"The exported graph differs from the network by {probability:.2g} in a probability and {heat_map:.2g} "
             f"of a heat map's largest value ({len(images)} images of {source}); up to {TOLERANCE:g} is accepted. "
             "No bundle was written; please report this with the recipe."
         )
     versions = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
     return Parity(
-        images=len(images), source=source, probability=probability, heat_map=heat_map, tolerance=TOLERANCE, versions=versions
+        images=len(images),
+        source=source,
+        probability=probability,
+        heat_map=heat_map,
+        tolerance=TOLERANCE,
+        versions=versions,
     )
 
 
 def frozen_copy(network: nn.Module) -> nn.Module:
     """A copy on the CPU in float32 and evaluation mode, without gradients and without in-place activations."""
-    frozen = copy.deepcopy(network).to("cpu", torch.float32, memory_format=torch.contiguous_format).eval()
+    frozen: nn.Module = copy.deepcopy(network).to("cpu", torch.float32)
+    frozen.to(memory_format=torch.contiguous_format).eval()
     for parameter in frozen.parameters():
         parameter.requires_grad_(False)
     for module in frozen.modules():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..classifier import Task
-from ..errors import InputError
+from ..errors import InputError, UnknownNameError
 from ..recipe import ModelSection, Recipe
 from .backbones import build_backbone, last_feature_layer
 
@@ -44,7 +44,9 @@ def task_of(recipe: Recipe, classes: int) -> Task:
     """What a recipe means for a number of classes."""
     if recipe.task == "regression":
         if classes != 2:
-            raise InputError(f"A regression recipe scores one class against another and needs two classes, not {classes}.")
+            raise InputError(
+                f"A regression recipe scores one class against another and needs two classes, not {classes}."
+            )
         return "regression"
     return "binary" if classes == 2 else "multiclass"
 
@@ -65,9 +67,7 @@ def build_network(recipe: Recipe, classes: int) -> Network:
 
 def explained_module(network: nn.Module, layer: str) -> nn.Module:
     """The module named `layer`; UnknownNameError with the nearest names when there is none."""
-    from ..errors import UnknownNameError
-
-    names = dict(network.named_modules())
+    names: dict[str, nn.Module] = dict(network.named_modules())
     if layer not in names or layer == "":
         raise UnknownNameError("layer", layer, [n for n in names if n])
     return names[layer]
@@ -86,7 +86,9 @@ def _width(backbone: nn.Module, pool: nn.Module, size: tuple[int, int]) -> int:
     with torch.no_grad():
         features = backbone(torch.zeros(1, 3, *size))
         if features.ndim != 4:
-            raise InputError(f"The backbone gives a tensor of shape {tuple(features.shape)}, not a feature map (N, C, h, w).")
+            raise InputError(
+                f"The backbone gives a tensor of shape {tuple(features.shape)}, not a feature map (N, C, h, w)."
+            )
         width = int(pool(features).shape[1])
     backbone.train(was_training)
     return width

@@ -36,9 +36,13 @@ def load_initial_weights(backbone: nn.Module, name: str, weights: str) -> dict[s
 def check_weights(name: str, weights: str) -> None:
     """Raise WeightsError when `weights` cannot work for a backbone, before anything long begins."""
     if weights == "imagenet" and find_backbone(name)[0] == "own":
-        raise WeightsError(f"The backbone {name!r} has no ImageNet weights; train it with --weights none, or give a file.")
+        raise WeightsError(
+            f"The backbone {name!r} has no ImageNet weights; train it with --weights none, or give a file."
+        )
     if weights not in {"none", "imagenet"} and not Path(weights).is_file():
-        raise WeightsError(f"There is no weights file {weights}. Give --weights a .safetensors or .pth file, imagenet or none.")
+        raise WeightsError(
+            f"There is no weights file {weights}. Give --weights a .safetensors or .pth file, imagenet or none."
+        )
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
@@ -50,11 +54,15 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
         raise WeightsError(f"{path} cannot be read as weights: {error}") from error
     except Exception as error:  # torch.load raises UnpicklingError and others for files that hold more than tensors
-        raise WeightsError(f"{path} holds more than plain tensors and is not loaded: {type(error).__name__}.") from error
+        raise WeightsError(
+            f"{path} holds more than plain tensors and is not loaded: {type(error).__name__}."
+        ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise WeightsError(f"{path} is not a plain dictionary of tensors. Save it with torch.save(model.state_dict(), ...).")
+        raise WeightsError(
+            f"{path} is not a plain dictionary of tensors. Save it with torch.save(model.state_dict(), ...)."
+        )
     return {str(k).removeprefix("module."): v for k, v in state.items()}
 
 
@@ -72,7 +80,9 @@ def fit_state(backbone: nn.Module, state: dict[str, torch.Tensor], source: str) 
     if missing or misshapen:
         parts = [f"missing {_some(missing)}"] if missing else []
         parts += [f"of another shape {_some(misshapen)}"] if misshapen else []
-        raise WeightsError(f"The weights of {source} do not fit this backbone: {'; '.join(parts)}. Choose the backbone they are for.")
+        raise WeightsError(
+            f"The weights of {source} do not fit this backbone: {'; '.join(parts)}. Choose the backbone they are for."
+        )
     backbone.load_state_dict({k: v for k, v in found.items() if k in wanted}, strict=False)
 
 
@@ -99,10 +109,16 @@ def _from_hub(backbone: nn.Module, name: str) -> dict[str, str]:
         except OSError as error:
             raise WeightsError(_offline(name, where.name, str(where))) from error
         fit_state(backbone, dict(state), str(choice))
-        return {"source": f"torchvision {choice}", "file": where.name, "sha256": hashlib.sha256(where.read_bytes()).hexdigest()}
+        return {
+            "source": f"torchvision {choice}",
+            "file": where.name,
+            "sha256": hashlib.sha256(where.read_bytes()).hexdigest(),
+        }
     try:
         model = timm.create_model(bare, pretrained=True, num_classes=0)
-    except Exception as error:  # huggingface_hub has a tree of its own, and raises OSError, ValueError and httpx errors too
+    except (
+        Exception
+    ) as error:  # huggingface_hub has a tree of its own, and raises OSError, ValueError and httpx errors too
         config = timm.get_pretrained_cfg(bare)
         wanted = getattr(config, "hf_hub_id", None) or bare
         raise WeightsError(_offline(name, f"model.safetensors of {wanted}", None)) from error
@@ -112,4 +128,5 @@ def _from_hub(backbone: nn.Module, name: str) -> dict[str, str]:
 
 def _offline(name: str, file: str, place: str | None) -> str:
     put = f"put it at {place}, or anywhere and give" if place else "download it elsewhere and give"
-    return f"The ImageNet weights of {name} could not be fetched (no network?). The file wanted is {file}: {put} its path by --weights."
+    wanted = f"The file wanted is {file}: {put} its path by --weights."
+    return f"The ImageNet weights of {name} could not be fetched (no network?). {wanted}"

@@ -120,7 +120,7 @@ def _case(record: ExplanationRecord, manifest: ExplanationManifest, folder: Path
     return Case(
         path=record.path,
         label=record.label,
-        confidence=number(record.confidence),
+        confidence="" if record.confidence is None else number(record.confidence),
         true_label=record.true_label,
         right=_right(record),
         target=record.target,

@@ -110,13 +110,9 @@ def lead(run: RunContents) -> str:
     """What was trained on what, in one or two sentences."""
     data, result = run.record.data, run.evaluation
     classes = list(result.classes if result else next(iter(data.counts.values()), {}))
-    names = (
-        f"{', '.join(classes[:-1])} and {classes[-1]}"
-        if 1 < len(classes) < 7
-        else count(len(classes), "class", "classes")
-    )
-    trained = sum(data.counts.get("train", {}).values())
-    text = f"Network {run.recipe.model.backbone}, recipe {run.record.recipe}: trained on {count(trained, 'image')} of {names}"
+    names = listed(classes, 6) if len(classes) < 7 else f"{len(classes)} classes"
+    trained = count(sum(data.counts.get("train", {}).values()), "image")
+    text = f"Network {run.recipe.model.backbone}, recipe {run.record.recipe}: trained on {trained} of {names}"
     if result is None:
         return f"{text}, not tested yet."
     groups = len(set(result.groups) - {""})
@@ -223,21 +219,18 @@ def limits(run: RunContents) -> list[str]:
     if data.synthetic:
         said.append("The images are synthetic. The figures show that the program works, not that the model is of use.")
     said.append(
-        "The test images come from the same source as the training images. On images from another place, device or time "
-        "expect lower figures, and measure them there."
+        "The test images come from the same source as the training images. On images from another place, device or "
+        "time expect lower figures, and measure them there."
     )
     if result:
         said.append(
-            f"The intervals ({result.interval}) tell how much depends on which images happened to be in the test split. "
-            "They do not tell how much depends on the training: another seed gives another model."
+            f"The intervals ({result.interval}) tell how much depends on which images happened to be in the test "
+            "split. They do not tell how much depends on the training: another seed gives another model."
         )
         if result.threshold is not None:
-            said.append(
-                f"The threshold is {result.threshold:.3g}. It was not chosen for a purpose, such as missing few."
-            )
-    said.append(
-        "The probabilities have not been calibrated: 0.9 need not mean that nine in ten such answers are right."
-    )
+            said.append(f"The threshold, {result.threshold:.3g}, was not chosen for a purpose, such as missing few.")
+        if result.task != "regression":
+            said.append("The probabilities are not calibrated: of answers given at 0.9, nine in ten need not be right.")
     if run.record.localisation is None:
         said.append("The heat maps were not compared with masks or boxes. They show where, not why, and may mislead.")
     else:

@@ -46,7 +46,8 @@ def _chunks(order: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.
 class ImageBatches:
     """Images (height, width, 3) uint8, normalised and, when shuffled, augmented on the fly.
 
-    Image i is `pixels[rows[i]]`, so that several splits share one memory-mapped array. The epoch and the seed decide order and augmentation, so that a run can be continued in the middle.
+    Image i is `pixels[rows[i]]`, so that several splits share one memory-mapped array. The epoch and the seed decide
+    order and augmentation, so that a run can be continued in the middle.
     """
 
     pixels: Uint8Array

@@ -20,7 +20,7 @@ def pick_device() -> torch.device:
 def fast_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 matrices in hardware (AMX on a CPU, Ampere or later on a GPU)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
     return False

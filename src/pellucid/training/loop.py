@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +53,7 @@ def fit(
     when the loss is not a number from the first epoch on; later a NaN ends the training with the best weights so far.
     """
     began = time.perf_counter()
-    module.to(device)
+    module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss = loss_function(section, task, weights)
     optimizer = build_optimizer(module, section)
     steps = sum(1 for _ in range(0, len(train.labels), section.batch_size))
@@ -69,7 +69,9 @@ def fit(
         logits, val_loss = evaluate_module(module, validation, section, loss, device)
         if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
             if not best:
-                raise InputError(f"The loss is not a number in epoch {epoch}: lower train.learning_rate (now {rate:g}).")
+                raise InputError(
+                    f"The loss is not a number in epoch {epoch}: lower train.learning_rate (now {rate:g})."
+                )
             ended = f"the loss was not a number in epoch {epoch}; the best epoch before it is kept"
             break
         row = {"epoch": epoch, "seconds": time.perf_counter() - started, "learning_rate": rate}
@@ -167,7 +169,7 @@ def build_optimizer(module: nn.Module, section: TrainSection) -> torch.optim.Opt
 def build_scheduler(optimizer: torch.optim.Optimizer, section: TrainSection, steps: int) -> Scheduler | None:
     """The learning-rate schedule of a recipe: None, on a plateau, or one cycle over all epochs."""
     if section.schedule == "plateau":
-        mode = "max" if section.monitor in LARGER_IS_BETTER else "min"
+        mode: Literal["min", "max"] = "max" if section.monitor in LARGER_IS_BETTER else "min"
         return torch.optim.lr_scheduler.ReduceLROnPlateau(
             optimizer, mode, factor=section.plateau_factor, patience=section.plateau_patience
         )
@@ -178,7 +180,7 @@ def build_scheduler(optimizer: torch.optim.Optimizer, section: TrainSection, ste
     return None
 
 
-class out_of_memory_named:  # noqa: N801  (reads as a statement where it is used)
+class out_of_memory_named:
     """Turn torch's out-of-memory errors into a ResourceError that names the setting to lower."""
 
     def __init__(self, batch: int) -> None:
@@ -191,12 +193,18 @@ class out_of_memory_named:  # noqa: N801  (reads as a statement where it is used
         memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
         if memory or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error)):
             raise ResourceError(
-                f"Memory ran out on a batch of {self.batch} images: lower it with --set train.batch_size={max(1, self.batch // 2)}, "
-                "or the image size with --set data.size=..."
+                f"Memory ran out on a batch of {self.batch} images: lower it with --set train.batch_size="
+                f"{max(1, self.batch // 2)}, or the image size with --set data.size=..."
             ) from error
 
 
 def _epoch_line(row: dict[str, float], section: TrainSection) -> str:
-    names = {"train_loss": "loss", "val_loss": "val loss", "val_accuracy": "val accuracy", "val_roc_auc": "val AUC", "val_mae": "val MAE"}
+    names = {
+        "train_loss": "loss",
+        "val_loss": "val loss",
+        "val_accuracy": "val accuracy",
+        "val_roc_auc": "val AUC",
+        "val_mae": "val MAE",
+    }
     figures = "  ".join(f"{words} {row[key]:.4f}" for key, words in names.items() if key in row)
     return f"epoch {int(row['epoch']):>3}/{section.epochs}  {figures}  {row['seconds']:.1f} s"

@@ -45,7 +45,7 @@ def loss_function(section: TrainSection, task: Task, weights: npt.NDArray[np.flo
 
 
 def watched_values(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], task: Task) -> dict[str, float]:
-    """Validation figures of one epoch: accuracy and ROC-AUC (one against the rest, averaged), or the MAE of a regression."""
+    """Validation figures of one epoch: accuracy and (one against the rest) ROC-AUC, or the MAE of a regression."""
     if task == "regression":
         return {"val_mae": float(np.abs(logits[:, 0] - labels).mean())}
     probabilities = probabilities_from_logits(logits)

@@ -58,10 +58,15 @@ def train_network(
 
     task = task_of(recipe, classes)
     if recipe.model.freeze != "all":
-        fitted = fit(network, stream, check, section, task, device=device, weights=weights, progress=progress, keep=keep)
+        fitted = fit(
+            network, stream, check, section, task, device=device, weights=weights, progress=progress, keep=keep
+        )
     else:
         views = section.cached_views if recipe.augment.active else 1
-        progress.say(f"The backbone is frozen: it runs once for each of {views} views of {len(train[2])} images, then only the head trains.")
+        progress.say(
+            f"The backbone is frozen: it runs once for each of {views} views of {len(train[2])} images, "
+            "then only the head trains."
+        )
         with progress.bar("Features of the training images") as advance:
             known = frozen_features(network, stream, views=views, device=device, advance=advance)
         with progress.bar("Features of the validation images") as advance:

@@ -48,16 +48,21 @@ def evaluate_run(
     """Evaluate a run on a split of its own data, or on `data`, and write `metrics.json` and `predictions.csv`.
 
     They go to `out`, by default `evaluation/` of the run for its own test split and `evaluation-<name>/` otherwise.
-    Raises DataError when the images overlap with those trained on, unless `allow_leak`, which is then said in the notes.
+    Raises DataError when the images overlap with those trained on, unless `allow_leak`; then the notes say so.
     """
     bundle = load(run)
     folder = RunFolder(run)
     dataset = own_split(folder, bundle, split) if data is None else foreign_split(bundle, data, split)
     leaks = () if data is None else overlap_with_training(folder, dataset)
     if leaks and not allow_leak:
-        raise DataError(f"{leaks[0]} Figures on images that were trained on mean nothing; --allow-leak gives them all the same, marked.")
+        raise DataError(
+            f"{leaks[0]} Figures on images that were trained on mean nothing; "
+            "--allow-leak gives them all the same, marked."
+        )
     evaluated = evaluate_dataset(bundle, dataset, split or "all", notes=leaks, progress=progress)
-    target = out or (folder.evaluation if data is None and split == "test" else run / f"evaluation-{data.name if data else split}")
+    target = out or (
+        folder.evaluation if data is None and split == "test" else run / f"evaluation-{data.name if data else split}"
+    )
     write_evaluation(evaluated.result, target)
     return replace(evaluated, folder=target)
 
@@ -118,7 +123,9 @@ def foreign_split(bundle: Bundle, data: Path, split: Split) -> Dataset:
     if splits == {""}:
         return dataset
     if split not in splits:
-        raise DataError(f"{data} has no split {split!r}, only {', '.join(sorted(splits - {''}))}. Choose one by --split.")
+        raise DataError(
+            f"{data} has no split {split!r}, only {', '.join(sorted(splits - {''}))}. Choose one by --split."
+        )
     return dataset.split(split)
 
 
@@ -131,7 +138,9 @@ def overlap_with_training(folder: RunFolder, dataset: Dataset) -> tuple[str, ...
     twins = [s.path for s, h in zip(dataset.samples, hashes, strict=True) if h in trained]
     if not twins:
         return ()
-    return (f"{len(twins)} of {len(dataset)} images are byte for byte among those trained on (for example {twins[0]}).",)
+    return (
+        f"{len(twins)} of {len(dataset)} images are byte for byte among those trained on (for example {twins[0]}).",
+    )
 
 
 def _trained_checksums(folder: RunFolder) -> set[str]:

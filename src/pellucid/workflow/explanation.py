@@ -7,19 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from .. import __version__
 from ..bundle.bundle import Bundle
 from ..classifier import Score
 from ..data.dataset import Skipped
-from ..errors import ImageError
+from ..errors import ImageError, InputError
 from ..explanation.attribution import Attribution
 from ..explanation.catalogue import find_method
+from ..explanation.explain import Explained
 from ..explanation.record import ExplanationManifest, ExplanationRecord
 from ..images import Image, read_image
 from ..progress import Progress, Silent
-from ..reporting.overlay import colour_table, display_limit, verdict
+from ..reporting.overlay import DIVERGING, SEQUENTIAL, colour_table, display_limit, verdict
 from ..reporting.pictures import explanation_pictures, save_explanation, with_colour_bar
 
 MANIFEST = "manifest.json"
@@ -61,7 +60,8 @@ def explain_files(
     colour map that does not exist, before anything is written.
     """
     find_method(method)
-    colour_table(drawing.colormap or "inferno")
+    colormap = drawing.colormap or (DIVERGING if drawing.signed else SEQUENTIAL)
+    colour_table(colormap)
     records: list[ExplanationRecord] = []
     skipped: list[Skipped] = []
     names = _stems([item.shown for item in items])
@@ -69,36 +69,18 @@ def explain_files(
         for start in range(0, len(items), BATCH):
             chunk = list(_readable(items[start : start + BATCH], names[start : start + BATCH], skipped))
             if chunk:
-                answers = bundle.explain_images([bundle.read(i.file) for i, _, _ in chunk], method=method, target=target, score=score)
-                for (item, stem, image), answer in zip(chunk, answers, strict=True):
-                    prediction = bundle.prediction(answer.logits, path=item.shown, warnings=image.warnings)
-                    attribution = answer.attributions[0]
-                    files = _draw(out, stem, image, attribution, drawing, _title(prediction.label, prediction.confidence, attribution))
-                    records.append(
-                        ExplanationRecord(
-                            path=item.shown,
-                            label=prediction.label,
-                            true_label=item.true_label,
-                            confidence=prediction.confidence,
-                            probabilities=prediction.probabilities,
-                            target=attribution.target,
-                            method=attribution.method,
-                            score=attribution.score,
-                            unit=attribution.unit,
-                            layer=attribution.layer,
-                            settings=attribution.settings,
-                            smallest=float(attribution.values.min()),
-                            largest=float(attribution.values.max()),
-                            verdict=verdict(attribution, prediction),
-                            warnings=prediction.warnings,
-                            files=files,
-                        )
-                    )
+                answers = bundle.explain_images(
+                    [bundle.read(i.file) for i, _, _ in chunk], method=method, target=target, score=score
+                )
+                records += [
+                    _record(bundle, item, image, answer, drawing, out, stem)
+                    for (item, stem, image), answer in zip(chunk, answers, strict=True)
+                ]
             advance(min(start + BATCH, len(items)), len(items))
     manifest = ExplanationManifest(
         pellucid_version=__version__,
         model=bundle.manifest.files,
-        colormap=drawing.colormap or ("coolwarm" if drawing.signed else "inferno"),
+        colormap=colormap,
         alpha=drawing.alpha,
         scale="image",
         images=tuple(records),
@@ -109,8 +91,9 @@ def explain_files(
     return manifest
 
 
-
-def _readable(items: Sequence[ToExplain], stems: Sequence[str], skipped: list[Skipped]) -> Iterator[tuple[ToExplain, str, Image]]:
+def _readable(
+    items: Sequence[ToExplain], stems: Sequence[str], skipped: list[Skipped]
+) -> Iterator[tuple[ToExplain, str, Image]]:
     for item, stem in zip(items, stems, strict=True):
         try:
             yield item, stem, read_image(item.file)
@@ -118,15 +101,40 @@ def _readable(items: Sequence[ToExplain], stems: Sequence[str], skipped: list[Sk
             skipped.append(Skipped(item.shown, error.reason))
 
 
-def _draw(out: Path, stem: str, image: Image, attribution: Attribution, drawing: Drawing, title: str) -> dict[str, str]:
+def _record(
+    bundle: Bundle, item: ToExplain, image: Image, answer: Explained, drawing: Drawing, out: Path, stem: str
+) -> ExplanationRecord:
+    """Draw one explained image and say what was drawn."""
+    prediction = bundle.prediction(answer.logits, path=item.shown, warnings=image.warnings)
+    attribution = answer.attributions[0]
     limit = display_limit(attribution, signed=drawing.signed)
+    colormap, signed = drawing.colormap, drawing.signed
     pictures = explanation_pictures(
-        image.pixels, attribution, limit=limit, alpha=drawing.alpha, colormap=drawing.colormap, signed=drawing.signed
+        image.pixels, attribution, limit=limit, alpha=drawing.alpha, colormap=colormap, signed=signed
     )
+    title = _title(prediction.label, prediction.confidence, attribution)
     pictures["sheet"] = with_colour_bar(
-        pictures["overlay"], attribution, limit=limit, title=title, colormap=drawing.colormap, signed=drawing.signed
+        pictures["overlay"], attribution, limit=limit, title=title, colormap=colormap, signed=signed
     )
-    return save_explanation(out, stem, {k: np.asarray(v) for k, v in pictures.items()})
+    return ExplanationRecord(
+        path=item.shown,
+        label=prediction.label,
+        true_label=item.true_label,
+        confidence=prediction.confidence,
+        probabilities=prediction.probabilities,
+        target=attribution.target,
+        method=attribution.method,
+        score=attribution.score,
+        unit=attribution.unit,
+        layer=attribution.layer,
+        settings=attribution.settings,
+        smallest=float(attribution.values.min()),
+        largest=float(attribution.values.max()),
+        limit=limit,
+        verdict=verdict(attribution, prediction),
+        warnings=prediction.warnings,
+        files=save_explanation(out, stem, pictures),
+    )
 
 
 def _title(label: str, confidence: float | None, attribution: Attribution) -> str:
@@ -146,3 +154,9 @@ def _stems(paths: Sequence[str]) -> list[str]:
         used.add(stem.lower())
         stems.append(stem)
     return stems
+
+
+def check_folder(out: Path) -> None:
+    """Raise InputError when `out` holds something else than explanations: pictures are written over their namesakes."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).is_file())):
+        raise InputError(f"{out} is there already and holds no explanations of ours. Choose another --out.")

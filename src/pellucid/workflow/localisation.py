@@ -16,7 +16,9 @@ from ..progress import Progress
 MOST, BATCH = 500, 16
 
 
-def localise(bundle: Bundle, dataset: Dataset, progress: Progress, *, method: str = "grad-cam") -> LocalisationRecord | None:
+def localise(
+    bundle: Bundle, dataset: Dataset, progress: Progress, *, method: str = "grad-cam"
+) -> LocalisationRecord | None:
     """Mean scores over up to 500 images of a dataset that have a mask or boxes; None when none has.
 
     Each image is explained for its true class. An image without any evidence for it counts as a miss, with no energy
@@ -45,10 +47,14 @@ def localise(bundle: Bundle, dataset: Dataset, progress: Progress, *, method: st
     )
 
 
-def _score(bundle: Bundle, dataset: Dataset, samples: list[Sample], target: str, method: str) -> list[tuple[float, float, float]]:
+def _score(
+    bundle: Bundle, dataset: Dataset, samples: list[Sample], target: str, method: str
+) -> list[tuple[float, float, float]]:
     images = [bundle.read(dataset.file(s)) for s in samples]
     found = []
-    for sample, image, answer in zip(samples, images, bundle.explain_images(images, method=method, target=target), strict=True):
+    for sample, image, answer in zip(
+        samples, images, bundle.explain_images(images, method=method, target=target), strict=True
+    ):
         mask = true_mask(dataset, sample, image.size)
         if mask is not None:
             attribution = answer.attributions[0]

@@ -30,7 +30,9 @@ def new_folder(out: Path) -> Iterator[Path]:
     Raises InputError when `out` is there already (an empty folder is taken), ResourceError when the disk is full.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} is already there and not empty; nothing is overwritten. Choose another --out, or remove it.")
+        raise InputError(
+            f"{out} is already there and not empty; nothing is overwritten. Choose another --out, or remove it."
+        )
     draft = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +47,9 @@ def new_folder(out: Path) -> Iterator[Path]:
         draft.rename(out)
     except OSError as error:
         if error.errno == 28:
-            raise ResourceError(f"The disk that holds {out.parent} is full. Make room, or choose another --out.") from error
+            raise ResourceError(
+                f"The disk that holds {out.parent} is full. Make room, or choose another --out."
+            ) from error
         raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)

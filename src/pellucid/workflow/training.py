@@ -6,9 +6,8 @@ import hashlib
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from importlib import metadata
@@ -24,9 +23,10 @@ from ..bundle.manifest import Layer, Manifest
 from ..bundle.run import DataRecord, LocalisationRecord, RunFolder, RunRecord, SkippedFile, TrainingRecord
 from ..data.cache import CachedPixels, cached_pixels
 from ..data.dataset import Dataset
+from ..data.disjointness import Disjointness
 from ..data.folder import read_dataset
 from ..data.manifest import write_split
-from ..data.split import Disjointness, split_dataset
+from ..data.split import split_dataset
 from ..errors import DataError
 from ..evaluation.schema import write_evaluation
 from ..progress import Progress, Silent
@@ -88,7 +88,7 @@ def train(
     kinds for what cannot be used, ResourceError when memory or disk give out.
     """
     require("torch", extra="train")
-    progress = progress or Silent()
+    shown: Progress = progress or Silent()
     chosen = _choose(recipe, overrides, backbone, weights, group_by)
     _check_names(chosen)
     out = Path(out)
@@ -96,28 +96,32 @@ def train(
     with new_folder(out) as draft:
         run = RunFolder(draft)
         with clock.measure("data"):
-            prepared = prepare(Path(data), chosen, seed, progress)
+            prepared = prepare(Path(data), chosen, seed, shown)
         (draft / "recipe.toml").write_text(chosen.to_toml(), encoding="utf-8")
         write_split(run.split, prepared.dataset)
-        network, fitted, source = _train_network(prepared, chosen, seed, run, clock, progress)
+        network, fitted, source = _train_network(prepared, chosen, seed, run, clock, shown)
         with clock.measure("export"):
-            progress.say("Exporting to ONNX and comparing with the trained network ...")
+            shown.say("Exporting to ONNX and comparing with the trained network ...")
             manifest = _export(network, prepared, chosen, source, run, out.name)
-        _say_parity(manifest, progress)
+        _say_parity(manifest, shown)
         bundle = load(draft)
         with clock.measure("evaluate"):
-            evaluated = _evaluate(bundle, prepared.dataset, run, progress)
+            evaluated = _evaluate(bundle, prepared.dataset, run, shown)
         with clock.measure("explain"):
-            explain_examples(bundle, prepared.dataset, evaluated.result, run.explanations, progress)
-            found = localise(bundle, prepared.dataset.split("test"), progress)
-        record = _record(Path(data), run, chosen, seed, command, prepared, network, fitted, found, clock)
+            explain_examples(bundle, prepared.dataset, evaluated.result, run.explanations, shown)
+            found = localise(bundle, prepared.dataset.split("test"), shown)
+        record = _record(Path(data), out.name, run, chosen, seed, command, prepared, network, fitted, found, clock)
         run.record.write_text(record.model_dump_json(indent=2), encoding="utf-8")
         _draw(run, fitted, evaluated)
     return out
 
 
 def _choose(
-    recipe: str | Path | Recipe, overrides: Sequence[str], backbone: str | None, weights: str | None, group_by: str | None
+    recipe: str | Path | Recipe,
+    overrides: Sequence[str],
+    backbone: str | None,
+    weights: str | None,
+    group_by: str | None,
 ) -> Recipe:
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     model: dict[str, Any] = {k: v for k, v in (("backbone", backbone), ("weights", weights)) if v is not None}
@@ -145,16 +149,18 @@ def prepare(data: Path, recipe: Recipe, seed: int, progress: Progress) -> _Prepa
     with progress.bar("Reading images") as advance:
         cached = cached_pixels(dataset, recipe.preprocessing(), cache_folder(), progress=advance)
     progress.say("Splitting, and comparing images across splits ...")
-    plan = split_dataset(cached.dataset, seed=seed, validation=wanted.validation, test=wanted.test)
+    plan = split_dataset(
+        cached.dataset, seed=seed, validation=wanted.validation, test=wanted.test, leave_out_twins=True
+    )
     place = {s.path: i for i, s in enumerate(cached.dataset.samples)}
     keep = np.array([place[s.path] for s in plan.dataset.samples], np.intp)
     cached = replace(cached, index=keep, dataset=plan.dataset)
     prepared = _Prepared(plan.dataset, cached, plan.proof, plan.reasons)
     for line in (*plan.dataset.notes, *plan.reasons, *plan.proof.sentences()):
         progress.say(line)
-    for split in ("train", "val", "test"):
+    for split, share in (("train", "data.test"), ("val", "data.validation"), ("test", "data.test")):
         if not len(prepared.positions(split)):
-            raise DataError(f"There are no {split} images: give a folder for them, or set data.{'test' if split == 'test' else 'validation'} above 0.")
+            raise DataError(f"There are no {split} images: give a folder for them, or change {share}.")
     return prepared
 
 
@@ -163,8 +169,8 @@ def _train_network(
 ) -> tuple[Network, Fitted, dict[str, str]]:
     from ..models.network import build_network
     from ..models.weights import load_initial_weights
-    from ..training.session import train_network
     from ..training.hardware import seed_everything
+    from ..training.session import train_network
 
     seed_everything(seed)
     network = build_network(recipe, len(prepared.dataset.classes))
@@ -187,7 +193,9 @@ def _train_network(
     return network, fitted, source
 
 
-def _export(network: Network, prepared: _Prepared, recipe: Recipe, source: dict[str, str], run: RunFolder, name: str) -> Manifest:
+def _export(
+    network: Network, prepared: _Prepared, recipe: Recipe, source: dict[str, str], run: RunFolder, name: str
+) -> Manifest:
     from ..models.export import export_bundle
     from ..models.network import number_of_logits, task_of
 
@@ -250,6 +258,7 @@ def _now() -> str:
 
 def _record(
     data: Path,
+    name: str,
     run: RunFolder,
     recipe: Recipe,
     seed: int,
@@ -265,7 +274,7 @@ def _record(
     groups = {s.group for s in dataset.samples if s.group}
     parameters = list(network.parameters())
     return RunRecord(
-        name=recipe.name,
+        name=name,
         created=_now(),
         command=tuple(command) or ("pellucid", "train", str(data), "--recipe", recipe.name, "--seed", str(seed)),
         seed=seed,
@@ -311,4 +320,8 @@ def _versions() -> dict[str, str]:
 def _hardware() -> dict[str, str]:
     from ..training.hardware import describe, pick_device
 
-    return {"device": describe(pick_device()), "machine": platform.machine(), "system": f"{platform.system()} {sys.platform}"}
+    return {
+        "device": describe(pick_device()),
+        "machine": platform.machine(),
+        "system": f"{platform.system()} {sys.platform}",
+    }

@@ -1,0 +1,83 @@
+"""What commands share: consoles, progress on a terminal, tables, and the one way in which a command ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from ..progress import Advance
+
+OK, PARTLY, WRONG = 0, 1, 2
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class TerminalProgress:
+    """Bars with the time left and lines that stay, on stderr. Bars are drawn on a terminal only."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+
+    @contextmanager
+    def bar(self, description: str) -> Iterator[Advance]:
+        """A bar that goes away when its work is done."""
+        if self._quiet or not err.is_terminal:
+            yield lambda done, total: None
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=err, transient=True) as shown:
+            task = shown.add_task(description, total=None)
+            yield lambda done, total: shown.update(task, completed=done, total=total)
+
+    def say(self, line: str) -> None:
+        """One line that stays."""
+        if not self._quiet:
+            err.print(Text(line))
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout and nothing else; NaN becomes null."""
+    sys.stdout.write(json.dumps(_plain(document), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and value != value:
+        return None
+    return value
+
+
+def print_table(
+    columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]], *, title: str | None = None
+) -> None:
+    """A table on stdout. `columns` are (heading, whether its cells are numbers, to be aligned right)."""
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="bold")
+    for heading, number in columns:
+        table.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    # A pipe has no width to fit into: cells are not folded there.
+    out.print(table, width=None if out.is_terminal else 10_000, soft_wrap=False)
+
+
+def report_skipped(skipped: Sequence[tuple[str, str]], most: int = 20) -> int:
+    """Name on stderr the files that were left out and why; the exit code that follows."""
+    for path, reason in skipped[:most]:
+        err.print(Text(f"skipped {path}: {reason}"))
+    if len(skipped) > most:
+        err.print(f"... and {len(skipped) - most} more")
+    return PARTLY if skipped else OK

@@ -1,0 +1,47 @@
+"""`pellucid data ...`: make and look after datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .console import TerminalProgress, out, print_json, print_table
+
+app = typer.Typer(help="Make and look after datasets.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def _group() -> None:
+    """Make and look after datasets."""
+
+
+@app.command("phantom")
+def phantom(
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write, new or empty.")],
+    images: Annotated[int, typer.Option(help="Number of images, at least 20.")] = 600,
+    size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 224,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
+    shortcut: Annotated[
+        Optional[list[str]],
+        typer.Option(help="corner-tag, border or blur, and its agreement with the label, for example corner-tag=0.95."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON summary.")] = False,
+) -> None:
+    """Generate chest-film look-alikes with known truth (synthetic; not for diagnosis)."""
+    from ..data.phantom import Shortcut, generate_phantoms
+
+    shortcuts = [Shortcut.parse(text) for text in shortcut or []]
+    with TerminalProgress(quiet=json).bar("Drawing") as advance:
+        summary = generate_phantoms(folder, images=images, size=size, seed=seed, shortcuts=shortcuts, progress=advance)
+    if json:
+        print_json(
+            {"out": str(folder), "counts": summary.counts, "patients": summary.patients, "opacities": summary.opacities}
+        )
+        return
+    rows = [(s, *(str(n) for n in by.values()), str(summary.patients[s])) for s, by in summary.counts.items()]
+    classes = next(iter(summary.counts.values()))
+    print_table([("split", False), *((c, True) for c in classes), ("patients", True)], rows)
+    out.print(f"Synthetic films in {folder}, with masks of the {summary.opacities} opacities in {folder / 'masks'}.")
+    out.print(f"Next: pellucid train {folder} --recipe scratch-cnn --out runs/phantom")

@@ -1,0 +1,46 @@
+"""`pellucid demo`: the whole road on generated films."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import TerminalProgress, out
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--out", help="Folder to write, new or empty.")] = Path("demo"),
+    images: Annotated[int, typer.Option(min=60, help="Number of films to generate.")] = 600,
+    seed: Annotated[int, typer.Option(help="Decides everything that is random.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Generate X-ray phantoms, train, evaluate, explain, score the heat maps against the truth, report."""
+    from ..bundle.run import RunFolder
+    from ..workflow.demo import run_demo
+    from .train import show_run
+
+    run = run_demo(folder, images=images, seed=seed, progress=TerminalProgress(quiet=quiet))
+    show_run(run)
+    found = RunFolder(run).read_record().localisation
+    if found is not None:
+        times = found.energy_inside / found.energy_chance
+        pointing, inside = (
+            _against(found.pointing, found.pointing_chance),
+            _against(found.energy_inside, found.energy_chance),
+        )
+        out.print(f"\nHeat maps ({found.method}) against the true masks of {found.images} test films:")
+        out.print(f"  strongest point on an opacity   {pointing}")
+        out.print(f"  evidence inside the opacities   {inside}, {times:.1f} times chance")
+    data = folder / "phantoms"
+    out.print(f"Films   {data} (synthetic; masks of the opacities in {data / 'masks'})")
+    out.print("\nTry next:")
+    out.print(f"  open {run / 'report.html'}")
+    out.print(f"  pellucid predict {run} {data / 'test'}")
+    out.print(f"  pellucid explain {run} {data / 'test' / 'opacity'} --out {folder / 'maps'}")
+    out.print("  pellucid train YOUR_FOLDER --recipe cats-dogs")
+
+
+def _against(share: float, chance: float) -> str:
+    return f"{100 * share:.0f} % (chance {100 * chance:.1f} %)"

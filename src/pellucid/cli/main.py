@@ -1,0 +1,73 @@
+"""The program `pellucid`: its commands, and the one place where errors become a sentence and an exit code.
+
+Command modules import what they need when they run, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from .. import __version__
+from ..errors import PellucidError
+from . import backbones, data, demo, evaluate, explain, methods, predict, recipes, report, train
+from .console import WRONG, err
+
+app = typer.Typer(
+    name="pellucid",
+    help="From a folder of labelled images to an image classifier that can be questioned.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"pellucid {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    """From a folder of labelled images to an image classifier that can be questioned."""
+
+
+app.command("demo")(demo.demo)
+app.add_typer(data.app, name="data")
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("explain")(explain.explain)
+app.command("report")(report.report)
+app.add_typer(recipes.app, name="recipes")
+app.command("methods")(methods.methods)
+app.command("backbones")(backbones.backbones)
+
+
+def main() -> None:
+    """Run the command line. Errors raised on purpose become one message on stderr and exit code 2."""
+    from rich.text import Text
+
+    try:
+        app()
+    except PellucidError as error:
+        err.print(Text(f"pellucid: {error}"))
+        sys.exit(WRONG)
+    except MemoryError:
+        settings = "--set train.batch_size=..., --batch-size, or --set data.size=..."
+        err.print(f"pellucid: Memory ran out. Lower one of {settings}")
+        sys.exit(WRONG)
+    except KeyboardInterrupt:
+        err.print("pellucid: Interrupted; nothing half-made was left behind.")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader went away (`| head`): nothing more to say, and no complaint from the interpreter's last flush.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,86 @@
+"""`pellucid predict`: which class, how sure."""
+
+from __future__ import annotations
+
+import csv as csv_module
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .console import TerminalProgress, print_json, print_table, report_skipped
+
+if TYPE_CHECKING:
+    from ..classifier import Prediction
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run or bundle folder.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files or folders of them.")],
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per pass.")] = 16,
+) -> None:
+    """Classify images: class, confidence and the probability of each class. Needs no torch."""
+    from ..bundle.bundle import load
+    from ..workflow.prediction import find_images, predict_files
+
+    bundle = load(run)
+    files = find_images(images)
+    with TerminalProgress(quiet=json or csv).bar("Predicting") as advance:
+        predictions, skipped = predict_files(bundle, files, batch_size=batch_size, advance=advance)
+    if json:
+        print_json([as_document(p) for p in predictions])
+    elif csv:
+        writer = csv_module.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(
+            [
+                "path",
+                "label",
+                "confidence" if bundle.task != "regression" else "output",
+                *(f"p_{c}" for c in _shown(bundle.classes, predictions)),
+            ]
+        )
+        writer.writerows(
+            [p.path, p.label, _plain_figure(p), *(f"{v:.6f}" for v in p.probabilities.values())] for p in predictions
+        )
+    elif predictions:
+        columns = [("image", False), ("class", False), ("confidence" if bundle.task != "regression" else "score", True)]
+        columns += [(c, True) for c in _shown(bundle.classes, predictions)]
+        rows = [
+            (str(p.path), p.label, _figure(p), *(f"{v:.3f}" for v in p.probabilities.values())) for p in predictions
+        ]
+        print_table(columns, rows)
+        for p in predictions:
+            for warning in p.warnings:
+                sys.stderr.write(f"{p.path}: {warning}\n")
+    if bundle.manifest.medical and not (json or csv):
+        sys.stderr.write("For research and education, not for diagnosis.\n")
+    raise typer.Exit(report_skipped([(s.path, s.reason) for s in skipped]))
+
+
+def as_document(prediction: Prediction) -> dict[str, object]:
+    """A prediction as `predict --json` prints it."""
+    document: dict[str, object] = {
+        "path": prediction.path,
+        "label": prediction.label,
+        "confidence": prediction.confidence,
+        "probabilities": prediction.probabilities,
+        "warnings": list(prediction.warnings),
+    }
+    return document if prediction.output is None else {**document, "output": prediction.output}
+
+
+def _shown(classes: tuple[str, ...], predictions: list[Prediction]) -> list[str]:
+    return list(classes) if predictions and predictions[0].probabilities else []
+
+
+def _figure(prediction: Prediction) -> str:
+    if prediction.confidence is not None:
+        return f"{100 * prediction.confidence:.1f} %"
+    return f"{prediction.output:.3f}"
+
+
+def _plain_figure(prediction: Prediction) -> str:
+    return f"{prediction.output if prediction.confidence is None else prediction.confidence:.6f}"

@@ -1,0 +1,46 @@
+"""`pellucid recipes`: what can be trained by name."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from .console import out, print_json, print_table
+
+app = typer.Typer(help="List and show recipes.", invoke_without_command=True, rich_markup_mode=None)
+
+
+@app.callback()
+def recipes(
+    context: typer.Context,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the recipes, or show one."""
+    if context.invoked_subcommand is not None:
+        return
+    from ..recipe import load_recipe, recipe_names
+
+    found = [load_recipe(name) for name in recipe_names()]
+    if json:
+        print_json(
+            [
+                {"name": r.name, "task": r.task, "backbone": r.model.backbone, "description": r.description}
+                for r in found
+            ]
+        )
+        return
+    print_table(
+        [("recipe", False), ("backbone", False), ("description", False)],
+        [(r.name, r.model.backbone, r.description) for r in found],
+    )
+    out.print("\nCopy one and edit it: pellucid recipes show NAME > my.toml; pellucid train DATA --recipe my.toml")
+
+
+@app.command("show")
+def show(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a shipped recipe.")]) -> None:
+    """Print a shipped recipe as TOML."""
+    from ..recipe import recipe_text
+
+    sys.stdout.write(recipe_text(name))

@@ -1,0 +1,17 @@
+"""`pellucid report`: rebuild a run's report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import out
+
+
+def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]) -> None:
+    """Rebuild report.html of a run from what is in its folder."""
+    from ..reporting.html import build_report
+
+    out.print(f"Written: {build_report(run)}")

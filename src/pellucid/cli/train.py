@@ -1,0 +1,81 @@
+"""`pellucid train`: labelled images to a run folder."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .console import TerminalProgress, out, report_skipped
+
+
+def train(
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Folder of class folders (with or without splits), or a CSV.")
+    ],
+    recipe: Annotated[str, typer.Option(help="Recipe by name (`pellucid recipes`) or a .toml file.")] = "scratch-cnn",
+    backbone: Annotated[
+        Optional[str], typer.Option(help="Backbone instead of the recipe's: cnn, or torchvision's or timm's name.")
+    ] = None,
+    weights: Annotated[Optional[str], typer.Option(help="Initial weights: a file, imagenet or none.")] = None,
+    folder: Annotated[
+        Optional[Path], typer.Option("--out", help="Run folder to write; runs/<data>-<recipe> by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides split, initial weights, order and augmentation.")] = 0,
+    group_by: Annotated[
+        Optional[str],
+        typer.Option(help="Regular expression on file names, or CSV column, that names the patient or object."),
+    ] = None,
+    settings: Annotated[
+        Optional[list[str]],
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe value, for example train.epochs=3."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Train a classifier, export and evaluate it, explain examples, write a report."""
+    from ..bundle.run import RunFolder
+    from ..workflow.training import train as train_run
+
+    name = Path(recipe).stem
+    target = folder or free_folder(Path("runs") / f"{data.resolve().name}-{name}")
+    run = train_run(
+        data,
+        recipe=recipe,
+        out=target,
+        backbone=backbone,
+        weights=weights,
+        seed=seed,
+        overrides=settings or [],
+        group_by=group_by,
+        command=["pellucid", *sys.argv[1:]],
+        progress=TerminalProgress(quiet=quiet),
+    )
+    show_run(run)
+    record = RunFolder(run).read_record()
+    code = report_skipped([(s.path, s.reason) for s in record.data.skipped])
+    quoted = shlex.quote(str(run))
+    out.print(f"Next: open {run / 'report.html'}, or: pellucid explain {quoted} IMAGE... --out maps")
+    raise typer.Exit(code)
+
+
+def free_folder(wanted: Path) -> Path:
+    """The folder wanted, or the first of its name with a number that is still free."""
+    folder, number = wanted, 2
+    while folder.exists():
+        folder, number = wanted.with_name(f"{wanted.name}-{number}"), number + 1
+    return folder
+
+
+def show_run(run: Path) -> None:
+    """The main figures of a run, and where its parts are."""
+    from ..bundle.run import RunFolder
+    from ..evaluation.schema import read_evaluation
+    from .evaluate import show_result
+
+    folder = RunFolder(run)
+    show_result(read_evaluation(folder.evaluation))
+    out.print()
+    out.print(f"Run     {run}", f"Bundle  {folder.bundle}", f"Report  {folder.report}", sep="\n")

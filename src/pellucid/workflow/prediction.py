@@ -1,0 +1,63 @@
+"""Classify image files: find them, read them, leave out what cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..bundle.bundle import Bundle
+from ..classifier import Prediction
+from ..data.dataset import Skipped
+from ..data.folder import IMAGE_SUFFIXES
+from ..errors import ImageError, InputError
+from ..images import Image
+from ..progress import Advance
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """The files given, and the images inside the folders given, sorted within each.
+
+    Raises InputError for a path that does not exist, or when no image is found at all.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(
+                f
+                for f in path.rglob("*")
+                if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file() and not _hidden(f, path)
+            )
+        elif path.exists():
+            found.append(path)
+        else:
+            raise InputError(f"There is no image or folder {path}: check the path.")
+    if not found:
+        raise InputError(f"No image files ({', '.join(sorted(IMAGE_SUFFIXES))}) in {', '.join(map(str, paths))}.")
+    return found
+
+
+def _hidden(file: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(root).parts)
+
+
+def predict_files(
+    bundle: Bundle, files: Sequence[Path], *, batch_size: int, advance: Advance
+) -> tuple[list[Prediction], list[Skipped]]:
+    """Predictions of the files that can be read, in order, and the files that cannot, with the reason."""
+    predictions: list[Prediction] = []
+    skipped: list[Skipped] = []
+    for start in range(0, len(files), batch_size):
+        readable: list[tuple[Path, Image]] = []
+        for file in files[start : start + batch_size]:
+            try:
+                readable.append((file, bundle.read(file)))
+            except ImageError as error:
+                skipped.append(Skipped(str(file), error.reason))
+        if readable:
+            logits = bundle.logits(bundle.tensors([image for _, image in readable]))
+            predictions += [
+                bundle.prediction(row, path=str(file), warnings=image.warnings)
+                for (file, image), row in zip(readable, logits, strict=True)
+            ]
+        advance(min(start + batch_size, len(files)), len(files))
+    return predictions, skipped

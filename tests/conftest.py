@@ -1,0 +1,31 @@
+"""Fixtures that more than one folder of tests uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pellucid.data.dataset import Dataset
+    from pellucid.data.fingerprint import Fingerprints
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real images beside the checkout; the test is skipped where they are not there."""
+    folder = Path(__file__).parents[1].parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real images in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pneumonia(shared_data: Path) -> tuple[Dataset, Fingerprints]:
+    """The 5,232 X-rays grouped by patient, and their fingerprints (about five seconds)."""
+    from pellucid.data.fingerprint import fingerprint
+    from pellucid.data.folder import read_dataset
+
+    dataset = read_dataset(shared_data / "pneumonia", group_by=r"(person\d+_[a-z]+)|((?:NORMAL2-)?IM-\d+)")
+    return dataset, fingerprint(dataset)

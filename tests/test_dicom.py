@@ -1,0 +1,248 @@
+"""DICOM files written with pydicom against plain arithmetic and pydicom's own transformations."""
+
+import io
+import struct
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+from tests.image_files import COLOUR, GREY, encoded, grey, smooth
+
+from pellucid.errors import ImageError
+from pellucid.images import read_image
+
+pydicom = pytest.importorskip("pydicom")
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset  # noqa: E402
+from pydicom.encaps import encapsulate  # noqa: E402
+from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing  # noqa: E402
+from pydicom.uid import (  # noqa: E402
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    RLELossless,
+)
+
+RNG = np.random.default_rng(1)
+TWELVE_BITS = RNG.integers(0, 4096, (21, 34), dtype=np.uint16)
+
+
+def dataset(
+    pixels: np.ndarray, bits: int | None = None, syntax: str = ExplicitVRLittleEndian, **more: Any
+) -> FileDataset:
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = syntax
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    made = FileDataset("x", {}, file_meta=meta, preamble=bytes(128))
+    made.PatientName, made.PatientID, made.PatientComments = "Roe^Jane", "MRN-1234", "Jane Roe"
+    made.Rows, made.Columns = pixels.shape[:2]
+    made.SamplesPerPixel = 1 if pixels.ndim == 2 else 3
+    made.PhotometricInterpretation = "MONOCHROME2" if pixels.ndim == 2 else "RGB"
+    made.BitsAllocated = 8 * pixels.itemsize
+    made.BitsStored = bits or made.BitsAllocated
+    made.HighBit = made.BitsStored - 1
+    made.PixelRepresentation = int(pixels.dtype.kind == "i")
+    if pixels.ndim == 3:
+        made.PlanarConfiguration = 0
+    order = ">" if syntax == ExplicitVRBigEndian else "<"
+    raw = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
+    made.PixelData = raw + bytes(len(raw) % 2)
+    made["PixelData"].VR = "OB" if made.BitsAllocated == 8 else "OW"
+    for name, value in more.items():
+        setattr(made, name, value)
+    return made
+
+
+def written(made: FileDataset) -> bytes:
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, made, enforce_file_format=True)
+    return file.getvalue()
+
+
+def refused(data: bytes) -> ImageError:
+    with pytest.raises(ImageError) as caught:
+        read_image(data)
+    assert "Jane" not in caught.value.reason
+    assert "MRN" not in caught.value.reason
+    return caught.value
+
+
+def lookup_table(first: int, bits: int, values: np.ndarray) -> Dataset:
+    item = Dataset()
+    item.LUTDescriptor = [len(values), first, bits]
+    item.LUTData = values.astype("<u2").tobytes()
+    item["LUTData"].VR = "OW"
+    item["LUTDescriptor"].VR = "US"
+    return item
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+@pytest.mark.parametrize(("pixels", "bits"), [(GREY, 8), (TWELVE_BITS, 12), (GREY.astype(np.uint16) * 257, 16)])
+def test_without_a_window_the_stored_bits_are_the_range(pixels: np.ndarray, bits: int, syntax: str) -> None:
+    image = read_image(written(dataset(pixels, bits, syntax)))
+    np.testing.assert_array_equal(image.pixels, grey(np.rint(pixels / (2**bits - 1) * 255)))
+    assert (image.format, image.mode, image.stored_size) == ("DICOM", f"MONOCHROME2;{bits}", pixels.shape)
+    assert len(image.warnings) == (bits > 8)
+
+
+def test_monochrome1_is_inverted() -> None:
+    one = read_image(written(dataset(GREY, PhotometricInterpretation="MONOCHROME1")))
+    two = read_image(written(dataset(GREY)))
+    np.testing.assert_array_equal(one.pixels, 255 - two.pixels)
+    windowed = {"WindowCenter": 1800, "WindowWidth": 900}
+    one = read_image(written(dataset(TWELVE_BITS, 12, PhotometricInterpretation="MONOCHROME1", **windowed)))
+    two = read_image(written(dataset(TWELVE_BITS, 12, **windowed)))
+    assert np.abs(one.pixels.astype(int) + two.pixels - 255).max() <= 1
+
+
+@pytest.mark.parametrize("shape", ["LINEAR", "LINEAR_EXACT", "SIGMOID", None])
+@pytest.mark.parametrize(("centre", "width"), [(0, 400), (-600, 1500), (40.5, 1), ([300, 10], [2000, 20])])
+def test_rescale_and_window_as_pydicom_does(shape: str | None, centre: Any, width: Any) -> None:
+    more = {"RescaleSlope": 1.5, "RescaleIntercept": -1024, "WindowCenter": centre, "WindowWidth": width}
+    made = dataset(TWELVE_BITS, 12, **more, **({"VOILUTFunction": shape} if shape else {}))
+    with np.errstate(over="ignore"):
+        shown = apply_windowing(apply_modality_lut(TWELVE_BITS, made), made)
+    low, high = -1024.0, 4095 * 1.5 - 1024
+    if shape in (None, "LINEAR") and width == 1:
+        expected = np.where(TWELVE_BITS * 1.5 - 1024 > 40, 255, 0)
+    else:
+        expected = np.rint((shown - low) / (high - low) * 255)
+    image = read_image(written(made))
+    assert np.abs(image.pixels[..., 0] - expected).max() <= 1
+    assert (image.pixels[..., 0] == expected).mean() > 0.99
+    assert image.warnings == ()
+
+
+def test_window_by_hand() -> None:
+    pixels = np.array([[0, 100, 101, 150, 199, 200, 255]], np.uint8)
+    image = read_image(written(dataset(np.repeat(pixels, 20, 0), WindowCenter=150.5, WindowWidth=101)))
+    np.testing.assert_array_equal(image.pixels[0, :, 0], [0, 0, 3, 128, 252, 255, 255])
+
+
+def test_signed_pixels_and_a_negative_slope() -> None:
+    pixels = RNG.integers(-2048, 2048, (20, 20), dtype=np.int16)
+    image = read_image(written(dataset(pixels, 12)))
+    np.testing.assert_array_equal(image.pixels[..., 0], np.rint((pixels + 2048) / 4095 * 255))
+    image = read_image(written(dataset(pixels, 12, RescaleSlope=-2, RescaleIntercept=7)))
+    np.testing.assert_array_equal(image.pixels[..., 0], np.rint((2047.0 - pixels) / 4095 * 255))
+
+
+@pytest.mark.parametrize("window", [{}, {"WindowCenter": "", "WindowWidth": ""}, {"WindowCenter": 5, "WindowWidth": 0}])
+def test_a_missing_or_impossible_window_is_none(window: dict[str, Any]) -> None:
+    image = read_image(written(dataset(TWELVE_BITS, 12, **window)))
+    np.testing.assert_array_equal(image.pixels[..., 0], np.rint(TWELVE_BITS / 4095 * 255))
+    assert "no window" in image.warnings[0]
+
+
+def test_lookup_tables_as_pydicom_applies_them() -> None:
+    curve = (1023 * np.sqrt(np.arange(3000) / 2999)).astype(np.uint16)
+    made = dataset(TWELVE_BITS, 12, VOILUTSequence=[lookup_table(500, 10, curve)], WindowCenter=9, WindowWidth=9)
+    expected = np.rint(apply_voi(TWELVE_BITS, made) / 1023 * 255)
+    np.testing.assert_array_equal(read_image(written(made)).pixels[..., 0], expected)
+    made = dataset(TWELVE_BITS, 12, ModalityLUTSequence=[lookup_table(0, 16, np.arange(4096)[::-1] * 16)])
+    expected = np.rint(apply_modality_lut(TWELVE_BITS, made) / 65535 * 255)
+    np.testing.assert_array_equal(read_image(written(made)).pixels[..., 0], expected)
+
+
+def test_colour() -> None:
+    np.testing.assert_array_equal(read_image(written(dataset(COLOUR))).pixels, COLOUR)
+    planar = dataset(COLOUR, PlanarConfiguration=1)
+    planar.PixelData = COLOUR.transpose(2, 0, 1).tobytes() + b"\0"
+    np.testing.assert_array_equal(read_image(written(planar)).pixels, COLOUR)
+    ycbcr = np.asarray(PIL.Image.fromarray(COLOUR).convert("YCbCr"))
+    image = read_image(written(dataset(ycbcr, PhotometricInterpretation="YBR_FULL")))
+    assert np.abs(image.pixels.astype(int) - COLOUR).max() <= 3
+    made = dataset(GREY, PhotometricInterpretation="PALETTE COLOR")
+    for name, table in zip(("Red", "Green", "Blue"), np.arange(768).reshape(3, 256) % 253 * 257, strict=True):
+        setattr(made, f"{name}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        setattr(made, f"{name}PaletteColorLookupTableData", table.astype("<u2").tobytes())
+    np.testing.assert_array_equal(read_image(written(made)).pixels, (np.arange(768).reshape(3, 256).T % 253)[GREY])
+
+
+def test_compressed() -> None:
+    made = dataset(TWELVE_BITS, 12)
+    made.compress(RLELossless)
+    expected = read_image(written(dataset(TWELVE_BITS, 12))).pixels
+    np.testing.assert_array_equal(read_image(written(made)).pixels, expected)
+    for syntax, kind, options in (
+        (JPEGBaseline8Bit, "JPEG", {"quality": 98}),
+        (JPEG2000Lossless, "JPEG2000", {"no_jp2": True}),
+    ):
+        soft = smooth(40, 56)[..., 0]
+        made = dataset(soft, syntax=syntax, PixelData=encapsulate([encoded(soft, kind, **options)]))
+        assert np.abs(read_image(written(made)).pixels[..., 1] - soft.astype(int)).max() <= 4
+
+
+def test_several_frames_and_no_pixels_are_refused() -> None:
+    error = refused(written(dataset(GREY, NumberOfFrames=2, PixelData=GREY.tobytes() * 2)))
+    assert (error.code, "2 frames" in error.reason) == ("no-pixels", True)
+    made = dataset(GREY)
+    del made.PixelData
+    assert refused(written(made)).code == "no-pixels"
+    assert read_image(written(dataset(GREY, NumberOfFrames=1))).format == "DICOM"
+
+
+def test_damaged_files_are_refused() -> None:
+    data = written(dataset(TWELVE_BITS, 12))
+    for kept in (140, 300, 500, len(data) - 400, len(data) - 2):
+        assert refused(data[:kept]).code in ("damaged", "no-pixels")
+    assert refused(data[:-2]).code == "damaged"
+    assert refused(written(dataset(TWELVE_BITS, 12, RescaleSlope="1e999"))).code == "damaged"
+    made = dataset(GREY, syntax=JPEGBaseline8Bit, PixelData=encapsulate([encoded(GREY, "JPEG")[:300]]))
+    assert refused(written(made)).code == "damaged"
+
+
+def test_bombs_are_refused_before_they_are_decoded() -> None:
+    assert refused(written(dataset(GREY, Rows=65_000, Columns=65_000))).code == "too-large"
+    large = encoded(np.zeros((3000, 3000), np.uint8), "JPEG")
+    made = dataset(GREY, syntax=JPEGBaseline8Bit, PixelData=encapsulate([large]))
+    assert "size stated" in refused(written(made)).reason
+    large = encoded(np.zeros((300, 300), np.uint8), "JPEG2000", no_jp2=True)
+    made = dataset(GREY, syntax=JPEG2000Lossless, PixelData=encapsulate([large]))
+    assert "size stated" in refused(written(made)).reason
+    run = struct.pack("<16I", 1, 64, *[0] * 14) + b"\x81\0" * 1_000_000
+    assert "size stated" in refused(written(dataset(GREY, syntax=RLELossless, PixelData=encapsulate([run])))).reason
+    deflated = written(dataset(GREY, syntax=DeflatedExplicitVRLittleEndian))
+    packer = zlib.compressobj(wbits=-15)
+    deflated = deflated[:300] + packer.compress(bytes(100_000_000)) + packer.flush()
+    assert refused(deflated).code == "unsupported-format"
+
+
+def test_kinds_that_are_not_read() -> None:
+    assert refused(written(dataset(GREY.astype(np.uint32)))).code == "unsupported-format"
+    assert refused(written(dataset(GREY, PhotometricInterpretation="JANE"))).code == "unsupported-format"
+    video = dataset(GREY, syntax="1.2.840.10008.1.2.4.100", PixelData=encapsulate([bytes(100)]))
+    assert refused(written(video)).code == "unsupported-format"
+
+
+def test_who_it_is_of_is_never_parsed_nor_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    made = dataset(TWELVE_BITS, 12)
+    made.add_new(0x00100030, "LO", "not a date Jane")
+    data = written(made)
+    seen: list[Any] = []
+    read = pydicom.dcmread
+    monkeypatch.setattr(pydicom, "dcmread", lambda *a, **k: seen.append(read(*a, **k)) or seen[-1])
+    with caplog.at_level(0):
+        said = repr(read_image(data)) + caplog.text
+    assert "Jane" not in said
+    assert "MRN" not in said
+    assert "PatientName" not in seen[0]
+    (tmp_path / "x.jpg").write_bytes(data)
+    assert read_image(tmp_path / "x.jpg").warnings[0] == "The file is named .jpg but holds DICOM."
+
+
+def test_without_pydicom_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = written(dataset(GREY))
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    error = refused(data)
+    assert error.code == "unsupported-format"
+    assert "pellucid[dicom]" in error.reason
