@@ -21,7 +21,7 @@ import PIL.Image
 import skimage.data
 
 from pellucid._pictures import HEADROOM, open_picture
-from pellucid.data.cache import cached_pixels, decode_size, resize
+from pellucid.data.cache import cached_pixels
 from pellucid.data.dataset import Dataset, Sample
 from pellucid.preprocessing import Preprocessing
 
@@ -56,7 +56,7 @@ def plain(path: Path) -> np.ndarray:
 
 def scaled(path: Path) -> np.ndarray:
     """What the cache is filled with."""
-    return resize(PREPROCESSING, open_picture(path, at_least=decode_size(PREPROCESSING)))
+    return PREPROCESSING.resize_image(open_picture(path, at_least=PREPROCESSING.decode_size))
 
 
 def seconds(function: Callable[[Path], np.ndarray], path: Path) -> float:

@@ -7,6 +7,7 @@ Coordinates are continuous: pixel i covers [i, i + 1) and its centre is i + 0.5,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,8 +17,13 @@ import numpy.typing as npt
 import PIL.Image
 from pydantic import BaseModel, ConfigDict, Field
 
+from ._conversion import Uint8Array
+from ._pictures import Picture
+from .images import Image
+
+__all__ = ["FloatArray", "GridGeometry", "Placement", "Preprocessing", "Uint8Array"]
+
 FloatArray = npt.NDArray[np.float32]
-Uint8Array = npt.NDArray[np.uint8]
 
 RESAMPLING = {"bilinear": PIL.Image.Resampling.BILINEAR, "bicubic": PIL.Image.Resampling.BICUBIC}
 
@@ -95,6 +101,37 @@ class Preprocessing(BaseModel):
         canvas[top : top + inner_h, left : left + inner_w] = np.asarray(picture.resize((inner_w, inner_h), method))
         return canvas
 
+    @property
+    def decode_size(self) -> tuple[int, int]:
+        """The `at_least` of `read_image` that suits: (height, width) of the part of a picture that is kept."""
+        share = self.crop_share if self.fit == "crop" else 1.0
+        return math.ceil(self.height / share), math.ceil(self.width / share)
+
+    def resize_image(self, image: Image | Picture) -> Uint8Array:
+        """What a model sees of an image before normalisation, (height, width, 3) uint8.
+
+        That is `resize(image.pixels)`, but for an image decoded at a reduced size, of which `image.box` is resized, so
+        that every point lands where it does from the full decode.
+        """
+        if image.reduction == 1:
+            return self.resize(image.pixels)
+        upright, (height, width), place = image.upright, image.size, self.placement(image.size)
+        top, left = max(0, round(place.shift[0])), max(0, round(place.shift[1]))
+        bottom = min(self.height, round(place.shift[0] + place.scale[0] * height))
+        right = min(self.width, round(place.shift[1] + place.scale[1] * width))
+        start, most, factor = image.box, upright.size, 1 / image.reduction
+
+        def decoded(x: float, y: float) -> tuple[float, float]:
+            across = start[0] + (x - place.shift[1]) / place.scale[1] * factor
+            down = start[1] + (y - place.shift[0]) / place.scale[0] * factor
+            return min(max(across, 0.0), most[0]), min(max(down, 0.0), most[1])
+
+        box = (*decoded(left, top), *decoded(right, bottom))
+        canvas = np.full((self.height, self.width, 3), self.fill, np.uint8)
+        resized = upright.resize((right - left, bottom - top), RESAMPLING[self.interpolation], box)
+        canvas[top:bottom, left:right] = np.asarray(resized.convert("RGB"))
+        return canvas
+
     def normalise(self, resized: Uint8Array) -> FloatArray:
         """Turn resized images (..., height, width, 3) uint8 into tensors (..., 3, height, width) float32."""
         channels_first = np.moveaxis(resized, -1, -3)
@@ -117,15 +154,11 @@ class Preprocessing(BaseModel):
         pixels = (tensor - shift[:, None, None]) / factor[:, None, None]
         return np.moveaxis(np.clip(np.rint(pixels), 0, 255).astype(np.uint8), -3, -1)
 
-    def tensor(self, pixels: Uint8Array) -> FloatArray:
-        """An RGB image (H, W, 3) uint8 to one tensor (3, height, width) float32."""
-        return self.normalise(self.resize(pixels))
-
-    def batch(self, images: Sequence[Uint8Array]) -> FloatArray:
-        """RGB images of any sizes to a batch (N, 3, height, width) float32."""
+    def tensors(self, images: Sequence[Image]) -> FloatArray:
+        """Images of any sizes to a batch (N, 3, height, width) float32."""
         if not images:
             return np.zeros((0, 3, self.height, self.width), np.float32)
-        return self.normalise(np.stack([self.resize(i) for i in images]))
+        return self.normalise(np.stack([self.resize_image(image) for image in images]))
 
     def to_original(self, grid: FloatArray, geometry: GridGeometry, original: tuple[int, int]) -> FloatArray:
         """Lay a feature-map grid (..., h, w) on the original image: (..., H, W) float32.

@@ -15,7 +15,7 @@ import pytest
 from tests.image_files import encoded, exif, smooth
 
 import pellucid.data.cache as cache
-from pellucid.data.cache import cached_pixels, decode_size, resize
+from pellucid.data.cache import cached_pixels
 from pellucid.data.dataset import Dataset, Sample, Skipped
 from pellucid.errors import DataError, ResourceError
 from pellucid.images import read_image
@@ -266,10 +266,10 @@ def test_scaled_decoding_puts_every_point_where_the_full_decode_does(
     picture = PIL.Image.fromarray(smooth(*size)).convert(mode)
     for orientation in range(1, 9):
         file = encoded(picture, "JPEG", quality=92, exif=exif(orientation))
-        image = read_image(file, at_least=decode_size(preprocessing))
+        image = read_image(file, at_least=preprocessing.decode_size)
         assert image.reduction > 1
         full = preprocessing.resize(read_image(file).pixels).astype(int)
-        error = np.abs(resize(preprocessing, image) - full)
+        error = np.abs(preprocessing.resize_image(image) - full)
         without_box = np.abs(preprocessing.resize(image.pixels) - full)
         assert error.mean() < 0.9
         assert error.max() <= 6
@@ -277,4 +277,4 @@ def test_scaled_decoding_puts_every_point_where_the_full_decode_does(
 
 
 def test_decode_size_is_what_the_picture_is_resized_to() -> None:
-    assert [decode_size(p) for p in FITS] == [(32, 48), (55, 37), (40, 40)]
+    assert [p.decode_size for p in FITS] == [(32, 48), (55, 37), (40, 40)]

@@ -9,7 +9,6 @@ from typing import Any, overload
 import numpy as np
 
 from ..classifier import Evidence, Prediction, Score, Target, Task, probabilities_from_logits
-from ..data.cache import decode_size, resize
 from ..explanation.attribution import Attribution
 from ..explanation.explain import Explained, explain_tensors
 from ..images import Image, as_image, read_image
@@ -78,19 +77,15 @@ class Bundle:
         for start in range(0, len(images), batch_size):
             chunk = images[start : start + batch_size]
             read = [self.read(image) for image in chunk]
-            for given, image, row in zip(chunk, read, self.logits(self.tensors(read)), strict=True):
+            for given, image, row in zip(chunk, read, self.logits(self.preprocessing.tensors(read)), strict=True):
                 path = str(given) if isinstance(given, str | Path) else None
                 yield self.prediction(row, path=path, warnings=image.warnings)
 
     def read(self, image: Any) -> Image:
         """Read an image no larger than the model needs; its `size` is still that of the original."""
         if isinstance(image, str | Path | bytes):
-            return read_image(image, at_least=decode_size(self.preprocessing))
+            return read_image(image, at_least=self.preprocessing.decode_size)
         return as_image(image)
-
-    def tensors(self, images: Sequence[Image]) -> FloatArray:
-        """Images to a batch (N, 3, height, width), exactly as in training."""
-        return self.preprocessing.normalise(np.stack([resize(self.preprocessing, image) for image in images]))
 
     def prediction(self, logits: FloatArray, *, path: str | None = None, warnings: tuple[str, ...] = ()) -> Prediction:
         """What one row of logits (L,) means: the class at the bundle's threshold, and the probability of each."""
@@ -126,7 +121,9 @@ class Bundle:
     ) -> list[Explained]:
         """Answers and explanations of images already read, in one pass; see `prediction` for the answers' meaning."""
         sizes = [image.size for image in images]
-        return explain_tensors(self, self.tensors(images), sizes, method=method, target=target, score=score)
+        return explain_tensors(
+            self, self.preprocessing.tensors(images), sizes, method=method, target=target, score=score
+        )
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Bundle:

@@ -27,10 +27,9 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._pictures import Picture, open_picture, read_file
+from .._pictures import open_picture, read_file
 from ..errors import DataError, ImageError, ResourceError
-from ..images import Image
-from ..preprocessing import RESAMPLING, Preprocessing, Uint8Array
+from ..preprocessing import Preprocessing, Uint8Array
 from .dataset import Dataset, Sample, Skipped
 
 MAGIC = b"PELLUCID"
@@ -100,38 +99,6 @@ def cached_pixels(
     return found
 
 
-def decode_size(preprocessing: Preprocessing) -> tuple[int, int]:
-    """The `at_least` of `read_image` that suits a preprocessing: (height, width) of the part of a picture it keeps."""
-    share = preprocessing.crop_share if preprocessing.fit == "crop" else 1.0
-    return math.ceil(preprocessing.height / share), math.ceil(preprocessing.width / share)
-
-
-def resize(preprocessing: Preprocessing, image: Image | Picture) -> Uint8Array:
-    """What a model sees of an image before normalisation, (height, width, 3) uint8.
-
-    That is `preprocessing.resize(image.pixels)`, but for an image decoded at a reduced size, of which `image.box` is
-    resized, so that every point lands where it does from the full decode.
-    """
-    if image.reduction == 1:
-        return preprocessing.resize(image.pixels)
-    upright, (height, width), place = image.upright, image.size, preprocessing.placement(image.size)
-    top, left = max(0, round(place.shift[0])), max(0, round(place.shift[1]))
-    bottom = min(preprocessing.height, round(place.shift[0] + place.scale[0] * height))
-    right = min(preprocessing.width, round(place.shift[1] + place.scale[1] * width))
-    start, most, factor = image.box, upright.size, 1 / image.reduction
-
-    def decoded(x: float, y: float) -> tuple[float, float]:
-        across = start[0] + (x - place.shift[1]) / place.scale[1] * factor
-        down = start[1] + (y - place.shift[0]) / place.scale[0] * factor
-        return min(max(across, 0.0), most[0]), min(max(down, 0.0), most[1])
-
-    box, method = (*decoded(left, top), *decoded(right, bottom)), RESAMPLING[preprocessing.interpolation]
-    canvas = np.full((preprocessing.height, preprocessing.width, 3), preprocessing.fill, np.uint8)
-    resized = upright.resize((right - left, bottom - top), method, box)
-    canvas[top:bottom, left:right] = np.asarray(resized.convert("RGB"))
-    return canvas
-
-
 def _result(
     dataset: Dataset, pixels: Uint8Array, index: Sequence[int], skipped: Sequence[tuple[str, str]]
 ) -> CachedPixels:
@@ -166,10 +133,10 @@ def _decoded(dataset: Dataset, preprocessing: Preprocessing, workers: int | None
             return _Outcome(_Stamp(size, changed, ""), None, error.reason)
         stamp = _Stamp(size, changed, _content(data))
         try:
-            picture = open_picture(data, at_least=decode_size(preprocessing), training=True)
+            picture = open_picture(data, at_least=preprocessing.decode_size, training=True)
         except ImageError as error:
             return _Outcome(stamp, None, error.reason)
-        return _Outcome(stamp, resize(preprocessing, picture), "")
+        return _Outcome(stamp, preprocessing.resize_image(picture), "")
 
     count = workers or _cores()
     executor = ThreadPoolExecutor(count, "decode")

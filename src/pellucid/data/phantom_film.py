@@ -21,7 +21,7 @@ MASK_SHARE = 0.3
 """The mask holds the pixels that an opacity alone brightens by at least this share of its largest brightening."""
 
 RADIUS = (0.045, 0.095)
-CONTRAST = (0.15, 0.22)
+CONTRAST = (0.14, 0.205)
 
 
 @dataclass(frozen=True, slots=True)

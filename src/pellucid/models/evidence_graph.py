@@ -142,6 +142,11 @@ def _max_pool_backward(
     indices: torch.Tensor,
 ) -> torch.Tensor:
     """Each output gradient goes back to the cell that was the largest."""
+    return _adaptive_max_pool_backward(grad, image, indices)
+
+
+def _adaptive_max_pool_backward(grad: torch.Tensor, image: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+    """As `_max_pool_backward`: the indices, too, count within each channel."""
     flat = torch.zeros_like(image).flatten(2)
     return flat.scatter_add(2, indices.flatten(2), grad.flatten(2)).reshape(image.shape)
 
@@ -177,6 +182,7 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
         aten.convolution_backward.default: _convolution_backward,
         aten._adaptive_avg_pool2d_backward.default: _adaptive_average_pool_backward,
         aten.max_pool2d_with_indices_backward.default: _max_pool_backward,
+        aten.adaptive_max_pool2d_backward.default: _adaptive_max_pool_backward,
         aten.avg_pool2d_backward.default: _average_pool_backward,
     }
 
