@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 OK, PARTLY, WRONG = 0, 1, 2
 
-out = Console(highlight=False, soft_wrap=True)
+# A pipe has no width to fit into: nothing is folded there.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -70,8 +71,7 @@ def print_table(
         table.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    # A pipe has no width to fit into: cells are not folded there.
-    out.print(table, width=None if out.is_terminal else 10_000, soft_wrap=False)
+    out.print(table, soft_wrap=False)
 
 
 def report_skipped(skipped: Sequence[tuple[str, str]], most: int = 20) -> int:

@@ -169,10 +169,10 @@ def _train_network(
 ) -> tuple[Network, Fitted, dict[str, str]]:
     from ..models.network import build_network
     from ..models.weights import load_initial_weights
-    from ..training.hardware import seed_everything
+    from ..training.hardware import prepare_torch
     from ..training.session import train_network
 
-    seed_everything(seed)
+    prepare_torch(seed)
     network = build_network(recipe, len(prepared.dataset.classes))
     source = load_initial_weights(network.backbone, recipe.model.backbone, recipe.model.weights)
     pixels, rows = prepared.cached.pixels, prepared.cached.index
