@@ -10,10 +10,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError, UnknownNameError, nearest
 from .preprocessing import Preprocessing
@@ -27,7 +27,7 @@ IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
 
 class DataSection(_Section):
@@ -36,7 +36,9 @@ class DataSection(_Section):
     size: int | tuple[int, int] = Field(default=224, description="input side in pixels, or [height, width]")
     fit: Literal["stretch", "crop", "pad"] = Field(default="stretch", description="how an image is fitted to the input")
     crop_share: float = Field(default=1.0, gt=0.2, le=1.0, description="with crop: share of the short side kept")
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    interpolation: Literal["bilinear", "bicubic"] = Field(
+        default="bilinear", description="how images are resized; both are antialiased"
+    )
     values: Literal["unit", "symmetric", "imagenet"] = Field(
         default="unit", description="pixel values: 0..1, -1..1, or ImageNet's mean and deviation"
     )
@@ -45,6 +47,14 @@ class DataSection(_Section):
     group_by: str | None = Field(default=None, description="regular expression or CSV column that names the patient")
     validation: float = Field(default=0.15, ge=0.02, le=0.5, description="share carved from train where val is missing")
     test: float = Field(default=0.2, ge=0.02, le=0.5, description="share set apart where test is missing")
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _sides(cls, size: Any) -> Any:
+        sides = size if isinstance(size, (list, tuple)) and len(size) == 2 else (size,)
+        if not all(type(side) is int and 8 <= side <= 4096 for side in sides):
+            raise ValueError("must be one number of pixels, or [height, width], each from 8 to 4096")
+        return size
 
 
 class AugmentSection(_Section):
@@ -67,9 +77,9 @@ class AugmentSection(_Section):
 class Dense(_Section):
     """One hidden layer of the head."""
 
-    dense: int = Field(ge=1, le=16384)
-    activation: Literal["relu", "linear"] = "relu"
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    dense: int = Field(ge=1, le=16384, description="number of units")
+    activation: Literal["relu", "linear"] = Field(default="relu", description="what follows the units")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of units dropped while training")
 
 
 class ModelSection(_Section):
@@ -77,36 +87,53 @@ class ModelSection(_Section):
 
     backbone: str = Field(default="mobilenet_v2", description="`cnn`, or a torchvision or timm name")
     weights: str = Field(default="imagenet", description="`imagenet`, `none`, or a file (.safetensors, .pth)")
-    filters: tuple[int, ...] = Field(default=(32, 64, 128, 128), description="with cnn: filters of each block")
+    filters: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+        default=(32, 64, 128, 128), min_length=1, max_length=12, description="with cnn: filters of each block"
+    )
     kernel: int = Field(default=3, ge=1, le=11, description="with cnn: side of the filters")
     batch_norm: bool = Field(default=False, description="with cnn: batch normalisation after each convolution")
     pool: Literal["average", "max", "flatten"] = Field(
         default="average", description="from the feature map to the head"
     )
-    head: tuple[Dense, ...] = ()
+    head: tuple[Dense, ...] = Field(default=(), description="hidden layers before the output layer")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="before the output layer")
     freeze: int | str = Field(default="none", description="`none`, `all` (the backbone), a count of layers, or a layer")
     layer: str | None = Field(default=None, description="explained layer; found by itself when absent")
+
+    @field_validator("freeze", mode="before")
+    @classmethod
+    def _count_or_name(cls, freeze: Any) -> Any:
+        if not isinstance(freeze, str) and not (type(freeze) is int and freeze >= 0):
+            raise ValueError("must be none, all, a count of layers from the input on, or the name of a layer")
+        return freeze
 
 
 class TrainSection(_Section):
     """The optimisation."""
 
-    epochs: int = Field(default=20, ge=1, le=10000)
-    batch_size: int = Field(default=32, ge=1, le=4096)
-    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
-    learning_rate: float = Field(default=1e-3, gt=0, le=10)
-    weight_decay: float = Field(default=0.0, ge=0, le=1)
-    schedule: Literal["constant", "plateau", "one-cycle"] = "constant"
-    plateau_factor: float = Field(default=0.5, gt=0, lt=1)
-    plateau_patience: int = Field(default=2, ge=0)
+    epochs: int = Field(default=20, ge=1, le=10000, description="passes over the training images, at most")
+    batch_size: int = Field(default=32, ge=1, le=4096, description="images per step; lower it when memory runs out")
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = Field(
+        default="adam", description="sgd has a Nesterov momentum of 0.9"
+    )
+    learning_rate: float = Field(default=1e-3, gt=0, le=10, description="with one-cycle: the highest")
+    weight_decay: float = Field(default=0.0, ge=0, le=1, description="decoupled with adamw, else an L2 penalty")
+    schedule: Literal["constant", "plateau", "one-cycle"] = Field(
+        default="constant", description="how the learning rate changes; one-cycle rises for a quarter, then falls"
+    )
+    plateau_factor: float = Field(default=0.5, gt=0, lt=1, description="with plateau: what the rate is multiplied by")
+    plateau_patience: int = Field(default=2, ge=0, description="with plateau: epochs without improvement before that")
     patience: int = Field(default=5, ge=0, description="epochs without improvement before stopping; 0 never stops")
-    monitor: Literal["val_loss", "val_accuracy", "val_roc_auc", "val_mae"] = "val_loss"
+    monitor: Literal["val_loss", "val_accuracy", "val_roc_auc", "val_mae"] = Field(
+        default="val_loss", description="what decides the best epoch, stopping and the plateau"
+    )
     loss: Literal["auto", "mae", "mse"] = Field(
         default="auto", description="auto: cross-entropy, or mae for a regression"
     )
-    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
-    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="share of each label spread over all classes")
+    class_weights: Literal["none", "balanced"] = Field(
+        default="none", description="balanced: each class weighs the same in the loss, however few its images"
+    )
     clip_gradient: float = Field(default=0.0, ge=0, description="largest norm; 0 switches it off")
     precision: Literal["auto", "float32", "bf16"] = Field(default="auto", description="auto: bf16 where it is fast")
     cached_views: int = Field(default=4, ge=1, le=64, description="with a frozen backbone: augmented views per image")
@@ -115,32 +142,38 @@ class TrainSection(_Section):
 class PublishedFigure(_Section):
     """A figure that somebody published for this task."""
 
-    source: str
+    source: str = Field(description="who published it, and when")
     metrics: dict[str, float] = Field(description="by our metric names, as shares")
 
 
 class Recipe(_Section):
     """A whole recipe."""
 
-    name: str = "custom"
-    description: str = ""
-    task: Literal["classification", "regression"] = "classification"
+    name: str = Field(default="custom", description="what the run calls its recipe")
+    description: str = Field(default="", description="one sentence for the list of recipes")
+    task: Literal["classification", "regression"] = Field(
+        default="classification", description="regression: a score from 0 (first class) to 1 (second class)"
+    )
     medical: bool = Field(default=False, description="pages carry the not-for-diagnosis notice")
-    data: DataSection = DataSection()
-    augment: AugmentSection = AugmentSection()
-    model: ModelSection = ModelSection()
-    train: TrainSection = TrainSection()
-    published: tuple[PublishedFigure, ...] = ()
+    data: DataSection = Field(default=DataSection(), description="how images are read, fitted and split")
+    augment: AugmentSection = Field(default=AugmentSection(), description="random changes to training images")
+    model: ModelSection = Field(default=ModelSection(), description="the network")
+    train: TrainSection = Field(default=TrainSection(), description="the optimisation")
+    published: tuple[PublishedFigure, ...] = Field(default=(), description="figures to be compared with")
 
     @model_validator(mode="after")
-    def _monitor_fits_task(self) -> Recipe:
-        monitor = self.train.monitor
+    def _train_fits_task(self) -> Recipe:
+        train, monitor = self.train, self.train.monitor
         if self.task == "regression" and monitor in {"val_accuracy", "val_roc_auc"}:
             raise ValueError(f"train.monitor = {monitor!r} needs classes; a regression has val_loss and val_mae")
         if self.task == "classification" and monitor == "val_mae":
             raise ValueError(
                 "train.monitor = 'val_mae' is for a regression; take val_loss, val_accuracy or val_roc_auc"
             )
+        if self.task == "classification" and train.loss != "auto":
+            raise ValueError(f"train.loss = {train.loss!r} is for a regression; a classification has auto")
+        if self.task == "regression" and (train.label_smoothing or train.class_weights != "none"):
+            raise ValueError("train.label_smoothing and train.class_weights need classes; a regression has neither")
         return self
 
     def preprocessing(self) -> Preprocessing:
@@ -226,14 +259,26 @@ def known_keys() -> list[str]:
 
 def _complaints(error: ValidationError) -> Iterable[str]:
     for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
+        key, said = ".".join(str(part) for part in problem["loc"]), problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            near = nearest(key, known_keys())
+            near = _near_keys(key)
             yield f"unknown key {key!r}" + (f" (did you mean {' or '.join(near)}?)" if near else "")
+        elif problem["type"] == "missing":
+            yield f"{key} is missing"
         elif key:
-            yield f"{key} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+            yield f"{key} = {problem['input']!r}: {said[0].lower()}{said[1:]}"
         else:
-            yield problem["msg"].removeprefix("Value error, ")
+            yield said
+
+
+def _near_keys(key: str) -> list[str]:
+    """The keys that an unknown one may have meant, by its last part: of its section, else of any."""
+    section, _, last = key.rpartition(".")
+    items: dict[str, type[_Section]] = {"model.head": Dense, "published": PublishedFigure}
+    kind, inside = items.get(section.rpartition(".")[0]), f"{section}."
+    names = kind.model_fields if kind else [k.removeprefix(inside) for k in known_keys() if k.startswith(inside)]
+    anywhere = {k.rpartition(".")[2]: k for k in [*Recipe.model_fields, *known_keys()]}
+    return [inside + name for name in nearest(last, names)] or [anywhere[name] for name in nearest(last, anywhere)]
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -242,7 +287,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise RecipeError(f"--set {override!r}: write section.key=value, for example train.epochs=3")
     if not any(key == k or (k in {"data.merge"} and key.startswith(k + ".")) for k in known_keys()):
-        raise UnknownNameError("recipe key", key, known_keys(), "`pellucid recipes show NAME` prints them.")
+        raise UnknownNameError("recipe key", key, _near_keys(key), "`pellucid recipes show NAME` prints them.")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -251,4 +296,6 @@ def _apply(values: dict[str, Any], override: str) -> None:
     target = values
     for section in sections:
         target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise RecipeError(f"--set {override!r}: {section} is not a section in this recipe but {target!r}")
     target[last] = value

@@ -78,7 +78,7 @@ def _refuse_newer(text: bytes, path: Path) -> None:
 
     try:
         version = json.loads(text).get("schema_version", 0)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise BundleError(
@@ -87,12 +87,12 @@ def _refuse_newer(text: bytes, path: Path) -> None:
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:
-    present = {f.name for f in folder.iterdir()} - {MANIFEST}
+    present = {f.name for f in folder.iterdir() if f.is_file()} - {MANIFEST}
     for name in (MODEL, WEIGHTS):
         if name not in manifest.files or name not in present:
             raise BundleError(f"The bundle {folder} lacks {name}. Copy the whole folder, or export it again.")
     for name in sorted(present):
-        if Path(name).suffix in PICKLES:
+        if Path(name).suffix.lower() in PICKLES:
             raise BundleError(
                 f"The bundle {folder} holds {name}: pickles can run code, and none is accepted. Remove it."
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -10,7 +10,7 @@ from .console import out, print_json, print_table
 
 
 def backbones(
-    contains: Annotated[Optional[str], typer.Argument(metavar="TEXT", help="Only names with this text.")] = None,
+    contains: Annotated[str | None, typer.Argument(metavar="TEXT", help="Only names with this text.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the backbones: pellucid's own, torchvision's and timm's. Needs the extra `train`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -24,7 +24,7 @@ def phantom(
     size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 224,
     seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
     shortcut: Annotated[
-        Optional[list[str]],
+        list[str] | None,
         typer.Option(help="corner-tag, border or blur, and its agreement with the label, for example corner-tag=0.95."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON summary.")] = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     data: Annotated[
-        Optional[Path], typer.Argument(metavar="DATA", help="Other labelled images; the run's own by default.")
+        Path | None, typer.Argument(metavar="DATA", help="Other labelled images; the run's own by default.")
     ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     folder: Annotated[
-        Optional[Path], typer.Option("--out", help="Where to write metrics.json and predictions.csv.")
+        Path | None, typer.Option("--out", help="Where to write metrics.json and predictions.csv.")
     ] = None,
     allow_leak: Annotated[
         bool, typer.Option("--allow-leak", help="Score images that were trained on, and say so.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -17,9 +17,9 @@ def explain(
         "explanations"
     ),
     method: Annotated[str, typer.Option(help="Explanation method (`pellucid methods`).")] = "grad-cam",
-    target: Annotated[Optional[str], typer.Option(help="Class to explain; the predicted one by default.")] = None,
+    target: Annotated[str | None, typer.Option(help="Class to explain; the predicted one by default.")] = None,
     alpha: Annotated[float, typer.Option(help="Opacity of the map over the image, 0 to 1.")] = 0.45,
-    colormap: Annotated[Optional[str], typer.Option(help="Any matplotlib colour map; inferno by default.")] = None,
+    colormap: Annotated[str | None, typer.Option(help="Any matplotlib colour map; inferno by default.")] = None,
     signed: Annotated[
         bool, typer.Option("--signed", help="Show evidence against the class too, on a diverging map.")
     ] = False,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
+from ..errors import InputError
 from .console import TerminalProgress, out, report_skipped
 
 
@@ -18,19 +19,23 @@ def train(
     ],
     recipe: Annotated[str, typer.Option(help="Recipe by name (`pellucid recipes`) or a .toml file.")] = "scratch-cnn",
     backbone: Annotated[
-        Optional[str], typer.Option(help="Backbone instead of the recipe's: cnn, or torchvision's or timm's name.")
+        str | None, typer.Option(help="Backbone instead of the recipe's: cnn, or torchvision's or timm's name.")
     ] = None,
-    weights: Annotated[Optional[str], typer.Option(help="Initial weights: a file, imagenet or none.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Initial weights: a file, imagenet or none.")] = None,
     folder: Annotated[
-        Optional[Path], typer.Option("--out", help="Run folder to write; runs/<data>-<recipe> by default.")
+        Path | None, typer.Option("--out", help="Run folder to write; runs/<data>-<recipe> by default.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides split, initial weights, order and augmentation.")] = 0,
     group_by: Annotated[
-        Optional[str],
+        str | None,
         typer.Option(help="Regular expression on file names, or CSV column, that names the patient or object."),
     ] = None,
+    positive: Annotated[str | None, typer.Option(help="The positive one of two classes.")] = None,
+    merge: Annotated[
+        list[str] | None, typer.Option("--group", metavar="NAME=A,B", help="Merge class folders A and B into NAME.")
+    ] = None,
     settings: Annotated[
-        Optional[list[str]],
+        list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe value, for example train.epochs=3."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -50,6 +55,8 @@ def train(
         seed=seed,
         overrides=settings or [],
         group_by=group_by,
+        positive=positive,
+        merge=parse_merge(merge or []),
         command=["pellucid", *sys.argv[1:]],
         progress=TerminalProgress(quiet=quiet),
     )
@@ -59,6 +66,18 @@ def train(
     quoted = shlex.quote(str(run))
     out.print(f"Next: open {run / 'report.html'}, or: pellucid explain {quoted} IMAGE... --out maps")
     raise typer.Exit(code)
+
+
+def parse_merge(texts: list[str]) -> dict[str, tuple[str, ...]]:
+    """`NAME=a,b` options to {NAME: (a, b)}; InputError for anything else."""
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, equals, members = text.partition("=")
+        parts = tuple(m.strip() for m in members.split(",") if m.strip())
+        if not equals or not name.strip() or not parts:
+            raise InputError(f"--group {text!r}: write NAME=folder,folder, for example sick=covid,pneumonia.")
+        found[name.strip()] = parts
+    return found
 
 
 def free_folder(wanted: Path) -> Path:

@@ -17,6 +17,7 @@ from ..errors import DataError
 from .dataset import Dataset, Skipped, Split
 from .labelling import Entry, build_dataset, counted, shorten
 from .manifest import read_boxes, read_csv, split_named
+from .origins import with_origins
 
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".dcm"))
 TABLE_SUFFIXES = frozenset((".csv", ".tsv"))
@@ -104,6 +105,7 @@ def _read_folder(
     found = {_twin_key(m): m for m in sorted(masks, reverse=True)}
     entries = [replace(e, mask=found.get(_twin_key(e.path))) for e in entries]
     entries = _with_boxes(root, layout, entries, notes)
+    entries = with_origins(root, "/".join(layout.wrapper), entries, notes)
     if found:
         notes.append(
             f"Masks were found for {sum(e.mask is not None for e in entries):,} of {counted(len(entries), 'image')}."

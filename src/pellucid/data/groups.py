@@ -49,6 +49,12 @@ def _group(pattern: re.Pattern[str], path: str) -> str:
     return next((g for g in match.groups() if g), "") if pattern.groups else match.group()
 
 
+def with_families(origins: Sequence[str], groups: Sequence[str]) -> list[str]:
+    """Groups of images, where those without one that share their origin (copies of one image) get it as their group."""
+    sizes = Counter(origins)
+    return [g or (o if sizes[o] > 1 else "") for o, g in zip(origins, groups, strict=True)]
+
+
 def suggest_group_pattern(dataset: Dataset) -> str | None:
     """A `--group-by` pattern that the file names call for, or None.
 

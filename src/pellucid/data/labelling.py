@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import DataError, nearest
 from .dataset import Box, Dataset, Sample, Skipped, Split
-from .groups import assign_groups, suggest_group_pattern
+from .groups import assign_groups, suggest_group_pattern, with_families
 
 # fmt: off
 NEGATIVE_WORDS = frozenset((
@@ -24,7 +24,10 @@ NEGATIVE_WORDS = frozenset((
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An image as it was found: like a `Sample`, with its class still a name."""
+    """An image as it was found: like a `Sample`, with its class still a name.
+
+    `origin` is what copies of one image have in common, the path of their original; "" for an image known only itself.
+    """
 
     path: str
     name: str
@@ -32,6 +35,7 @@ class Entry:
     group: str = ""
     mask: str | None = None
     boxes: tuple[Box, ...] = ()
+    origin: str = ""
 
 
 def build_dataset(
@@ -64,13 +68,16 @@ def build_dataset(
         names = order_classes(names, positive, told)
     index = {name: i for i, name in enumerate(names)}
     kept = sorted((e for e in entries if e.name in index), key=lambda e: e.path)
-    if group_by is not None:
-        groups = assign_groups([e.path for e in kept], group_by, told)
-        kept = [replace(e, group=g) for e, g in zip(kept, groups, strict=True)]
-    samples = tuple(Sample(e.path, index[e.name], e.split, e.group, e.mask, e.boxes) for e in kept)
+    origins = [e.origin or e.path for e in kept]
+    groups = [e.group for e in kept] if group_by is None else assign_groups(origins, group_by, told)
+    samples = tuple(
+        Sample(e.path, index[e.name], e.split, g, e.mask, e.boxes)
+        for e, g in zip(kept, with_families(origins, groups), strict=True)
+    )
     _tell_of_gaps(samples, names, told)
     dataset = Dataset(root, names, samples, tuple(skipped), ())
-    pattern = suggest_group_pattern(dataset)
+    first = {o: replace(s, group=g) for o, s, g in zip(origins[::-1], samples[::-1], groups[::-1], strict=True)}
+    pattern = suggest_group_pattern(replace(dataset, samples=tuple(first.values())))
     if pattern is not None:
         told.append(
             f"File names look as if several images share a patient or object: if so, add --group-by '{pattern}', "

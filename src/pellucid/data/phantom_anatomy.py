@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ import PIL.Image
 import PIL.ImageDraw
 from scipy import ndimage
 
-from ..preprocessing import FloatArray
+FloatArray = npt.NDArray[np.floating[Any]]
 
 WIDEST_VESSEL = 0.022
 Coordinate = TypeVar("Coordinate", float, npt.NDArray[np.float64])
@@ -268,8 +268,8 @@ class Chest:
             across = (level - number * spacing) / np.sqrt(1 + (drop * share * fall_slope) ** 2)
             rib = _tube(across, patient.rib_thickness) * ((number >= 0) & (number <= 9))
             total += strength * (rib if share > 0 else rib * edge(q - 0.42, 0.25))
-        total *= (q < 1) * (1 - 0.6 * edge(self.below, 0.1))
-        return total
+        ribs: FloatArray = total * ((q < 1) * (1 - 0.6 * edge(self.below, 0.1)))
+        return ribs
 
     def _vessels(self) -> FloatArray:
         """The vessel trees, drawn twice as large and reduced, 0..1."""
@@ -330,7 +330,7 @@ def cloud(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> Float
 def _spread(values: FloatArray, size: int) -> FloatArray:
     """Lay values (cells + 3, m) smoothly along `size` pixels: (size, m)."""
     first, weights = _spline(size, len(values) - 3)
-    total = weights[0] * values[first]
+    total: FloatArray = weights[0] * values[first]
     for k in (1, 2, 3):
         total += weights[k] * values[first + k]
     return total

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from ..preprocessing import FloatArray, Uint8Array
-from .phantom_anatomy import Chest, Patient, Pose, around, cloud, edge
+from ..preprocessing import Uint8Array
+from .phantom_anatomy import Chest, FloatArray, Patient, Pose, around, cloud, edge
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -253,7 +253,7 @@ def _draw(
     names: list[Split] = ["train", *(name for name, _, _ in drawn)]
     keys = _keys(dataset, seed)
     parts = divide(dataset.labels[free], kin.unit[free], wanted, [keys[i] for i in free])
-    result = splits.copy()
+    result: npt.NDArray[np.str_] = splits.copy()
     result[free] = np.array(names)[parts]
     _all_present(dataset, kin, np.array([names.index(s) if s in names else -1 for s in result]), names)
     for name, _, _ in drawn:

@@ -6,9 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from ..classifier import EvidenceClassifier, Score, Target, probabilities_from_logits
+from ..classifier import EvidenceClassifier, Score, Target
 from ..preprocessing import FloatArray
 from .attribution import Attribution
 from .catalogue import find_method
@@ -64,6 +62,7 @@ def explain_tensors(
 
 
 def _predicted(classifier: EvidenceClassifier, logits: FloatArray) -> str:
+    # As the evidence graph decides: a single logit of 0 speaks for the second class.
     if classifier.task == "regression":
         return classifier.classes[1]
-    return classifier.classes[int(np.argmax(probabilities_from_logits(logits[None])[0]))]
+    return classifier.classes[int(logits[0] >= 0) if len(logits) == 1 else int(logits.argmax())]

@@ -102,7 +102,11 @@ def timm_backbone(name: str, size: tuple[int, int]) -> nn.Module:
     try:
         model: Any = timm.create_model(name, img_size=size, **options)
     except TypeError:  # only models that depend on the image's size take it
-        model = timm.create_model(name, **options)
+        try:
+            model = timm.create_model(name, **options)
+        except Exception as error:  # a model that cannot do without its pooling says so as it likes
+            reason = f"timm's {name} cannot be built as a feature map: {error}"
+            raise InputError(f"{reason.rstrip('.')}. Choose another backbone.") from error
     if hasattr(model, "num_prefix_tokens") and hasattr(model, "patch_embed"):
         return TokensToGrid(model, tuple(model.patch_embed.grid_size), int(model.num_prefix_tokens))
     if str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC"):

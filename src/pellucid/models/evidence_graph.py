@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch._decomp import core_aten_decompositions
+from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -38,6 +39,8 @@ def evidence_function(
         images, targets = target.shape[0], target.shape[1]
         with torch.enable_grad(), _leaf_at(layer, targets) as seen:
             every = model(image)
+        if "leaf" not in seen:
+            raise InputError("The explained layer takes no part in the answer; choose another by model.layer.")
         logits = every.reshape(images, targets, every.shape[1])[:, 0]
         cotangent = score_weights(logits.detach(), target, contrast)
         (gradient,) = torch.autograd.grad((every * cotangent.flatten(0, 1)).sum(), seen["leaf"])
@@ -54,6 +57,8 @@ def _leaf_at(layer: nn.Module, targets: Any) -> Iterator[dict[str, torch.Tensor]
     def replace(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
         if not isinstance(output, torch.Tensor) or output.ndim != 4:
             raise InputError("The explained layer must give a feature map (N, C, h, w); choose another by model.layer.")
+        if seen:
+            raise InputError("The explained layer is used more than once in a pass; choose another by model.layer.")
         n, c, h, w = output.shape
         # Cloned, so that an in-place activation behind the layer cannot change what is reported.
         seen["activations"] = output.detach().clone()
@@ -66,6 +71,19 @@ def _leaf_at(layer: nn.Module, targets: Any) -> Iterator[dict[str, torch.Tensor]
         yield seen
     finally:
         handle.remove()
+
+
+def check_layer(model: nn.Module, layer: nn.Module, size: tuple[int, int], logits: int) -> None:
+    """Raise InputError, before anything is trained, when evidence cannot be taken at a layer.
+
+    The model must be in evaluation mode, on the CPU. Two blank images with two targets each tell.
+    """
+    try:
+        evidence_function(model, layer)(torch.zeros(2, 3, *size), torch.zeros(2, 2, logits), torch.tensor(1.0))
+    except RuntimeError as error:
+        # What runs beside the layer still has one row per image, what follows it one per image and target.
+        message = "The explained layer is one branch of several; choose a layer that everything passes, by model.layer."
+        raise InputError(message) from error
 
 
 def score_weights(logits: torch.Tensor, target: torch.Tensor, contrast: torch.Tensor) -> torch.Tensor:
@@ -193,7 +211,7 @@ def trace_evidence(
     """Trace `evidence_function` to a graph of forward operations; returns it with example inputs for an exporter.
 
     The model is frozen and put in evaluation mode by the caller. The number of images and of targets stay symbolic,
-    everything else is fixed.
+    everything else is fixed. Raises RuntimeError, or what torch raises, for a model that cannot be traced so.
     """
     example = (torch.zeros(3, 3, *size), torch.zeros(3, 2, logits), torch.tensor(1.0))
     free, fixed = DimDynamic.DYNAMIC, DimDynamic.STATIC
@@ -204,8 +222,11 @@ def trace_evidence(
         for tensor, dynamic in zip(example, sizes, strict=True)
     ]
     tracer = make_fx(evidence_function(model, layer), decomposition_table=decompositions(), _allow_non_fake_inputs=True)
-    with mode:
+    # The Python dispatcher keeps sizes symbolic where a C++ kernel (padding, in Swin) would ask for numbers.
+    with mode, enable_python_dispatcher():
         graph: GraphModule = tracer(*fakes)
+    if any(s.node.expr.is_number for s in (fakes[0].shape[0], *fakes[1].shape[:2])):
+        raise RuntimeError("an operation of the model works for one fixed number of images only")
     for node in graph.graph.nodes:  # detach means nothing to an exporter, and stops one
         if node.op == "call_function" and node.target in {aten.detach.default, aten.detach_.default}:
             node.replace_all_uses_with(node.args[0])

@@ -23,7 +23,7 @@ from torch import nn
 from ..bundle.io import model_session, read_bundle, write_bundle
 from ..bundle.manifest import MODEL, WEIGHTS, Layer, Manifest, Parity
 from ..bundle.onnx_classifier import OnnxClassifier
-from ..errors import ParityError
+from ..errors import InputError, ParityError, PellucidError
 from ..explanation.cam import grad_cam
 from ..preprocessing import FloatArray
 from .evidence_graph import trace_evidence
@@ -39,12 +39,14 @@ def export_bundle(network: nn.Module, manifest: Manifest, folder: Path, *, image
 
     `manifest.layer.name` names the explained layer; its sizes and geometry are filled in here. `images` (N, 3, H, W)
     are real preprocessed images, from `source`, on which graph and network are compared. Raises ParityError when a
-    probability or a heat map differs by more than 1e-3.
+    probability or a heat map differs by more than 1e-3, InputError when the network cannot be written as such a graph.
     """
+    if not len(images):
+        raise InputError("An export is proven on real images: give at least one.")
     frozen = frozen_copy(network)
     layer = explained_module(frozen, manifest.layer.name)
     size = (manifest.preprocessing.height, manifest.preprocessing.width)
-    with _quiet():
+    with _one_sentence(manifest), _quiet():
         graph, example = trace_evidence(frozen, layer, size, manifest.logits)
         _, activations, _ = graph(*example)
         program: Any = torch.onnx.export(
@@ -125,6 +127,24 @@ def _dynamic_shapes() -> tuple[dict[int, torch.export.Dim], dict[int, torch.expo
     images = torch.export.Dim("images", min=1, max=65536)
     targets = torch.export.Dim("targets", min=1, max=65536)
     return {0: images}, {0: images, 1: targets}, None
+
+
+@contextmanager
+def _one_sentence(manifest: Manifest) -> Iterator[None]:
+    """Whatever a tracer or an exporter raises becomes one InputError; what they raised stays its cause."""
+    try:
+        yield
+    except (PellucidError, MemoryError):
+        raise
+    except Exception as error:  # torch's tracer, its exporter and onnxscript share no base
+        root: BaseException = error
+        while root.__cause__ is not None:
+            root = root.__cause__
+        said = next(iter(str(root).strip().splitlines()), "") or type(root).__name__
+        raise InputError(
+            f"The backbone {manifest.architecture.get('backbone', manifest.name)!r} cannot be exported with "
+            f"{manifest.layer.name!r} as its explained layer: {said[:300].rstrip('.')}. Choose another of either."
+        ) from error
 
 
 @contextmanager

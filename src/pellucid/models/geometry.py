@@ -39,7 +39,8 @@ def grid_geometry(graph: GraphModule, cells: tuple[int, int], size: tuple[int, i
     image = next(n for n in nodes if n.op == "placeholder")
     known: dict[Node, tuple[_Axis, _Axis]] = {image: (_Axis(), _Axis())}
     for node in nodes:
-        if node.op == "call_function" and node not in known:
+        # A size read off an early layer carries no place: what is reshaped by it must not inherit that layer's cells.
+        if node.op == "call_function" and node.target is not aten.sym_size.int:
             axes = _through(node, known)
             if axes is not None:
                 known[node] = axes

@@ -11,6 +11,7 @@ from ..classifier import Task
 from ..errors import InputError, UnknownNameError
 from ..recipe import ModelSection, Recipe
 from .backbones import build_backbone, last_feature_layer
+from .evidence_graph import check_layer
 
 
 class Network(nn.Module):
@@ -52,17 +53,22 @@ def task_of(recipe: Recipe, classes: int) -> Task:
 
 
 def build_network(recipe: Recipe, classes: int) -> Network:
-    """The untrained network of a recipe for a number of classes. Seed torch before for repeatable weights."""
+    """The untrained network of a recipe for a number of classes. Seed torch before for repeatable weights.
+
+    Raises UnknownNameError for an unknown backbone or layer, InputError when the two cannot be explained.
+    """
     preprocessing = recipe.preprocessing()
     size = (preprocessing.height, preprocessing.width)
     backbone = build_backbone(recipe.model, size)
     pool = _pool(recipe.model)
     width = _width(backbone, pool, size)
-    head = _head(recipe.model, width, number_of_logits(task_of(recipe, classes), classes))
+    logits = number_of_logits(task_of(recipe, classes), classes)
+    head = _head(recipe.model, width, logits)
     layer = recipe.model.layer or last_feature_layer(backbone, "backbone")
     network = Network(backbone, pool, head, layer)
-    explained_module(network, layer)
-    return network
+    network.eval()
+    check_layer(network, explained_module(network, layer), size, logits)
+    return network.train()
 
 
 def explained_module(network: nn.Module, layer: str) -> nn.Module:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import pickle
+import re
+import sys
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import timm
@@ -13,7 +18,15 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ..errors import WeightsError
+from .backbones import HEAD_CHILDREN
 from .catalogue import find_backbone
+
+# Names of parameters that torchvision changed after its files were published.
+RENAMED = (
+    (re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)"), r"\1\2"),
+    (re.compile(r"(encoder_layer_\d+\.mlp)\.linear_1\."), r"\1.0."),
+    (re.compile(r"(encoder_layer_\d+\.mlp)\.linear_2\."), r"\1.3."),
+)
 
 
 def load_initial_weights(backbone: nn.Module, name: str, weights: str) -> dict[str, str]:
@@ -51,11 +64,12 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
-        raise WeightsError(f"{path} cannot be read as weights: {error}") from error
-    except Exception as error:  # torch.load raises UnpicklingError and others for files that hold more than tensors
+    except (SafetensorError, OSError, RuntimeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise WeightsError(f"{path} cannot be read as weights: {reason}") from error
+    except Exception as error:  # the unpickler of torch.load raises many kinds, with a page of text for programmers
         raise WeightsError(
-            f"{path} holds more than plain tensors and is not loaded: {type(error).__name__}."
+            f"{path} is not loaded: it is damaged, or holds more than plain tensors, which could run code."
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
@@ -67,9 +81,10 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def fit_state(backbone: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
-    """Load a state into a backbone, strictly: every parameter must be there with its shape."""
-    wanted = backbone.state_dict()
-    found = {_own_name(k, wanted): v for k, v in state.items()}
+    """Load a state into a backbone, strictly: its own parameters, each of its shape, and none besides but a head's."""
+    found = {_renamed(k): v for k, v in state.items()}
+    wrapper = _wrapper(backbone.state_dict(), found)
+    wanted = {k.removeprefix(wrapper): v for k, v in backbone.state_dict().items()}
     optional = {k for k in wanted if k.endswith("num_batches_tracked")}
     missing = [k for k in wanted if k not in found and k not in optional]
     misshapen = [
@@ -77,21 +92,32 @@ def fit_state(backbone: nn.Module, state: dict[str, torch.Tensor], source: str) 
         for k, v in wanted.items()
         if k in found and found[k].shape != v.shape
     ]
-    if missing or misshapen:
+    # Without this a ResNet-34's file would fit a ResNet-18: all its names are there, with their shapes.
+    parts_of_backbone = {k.split(".")[0] for k in wanted}
+    beside = [k for k in found if k.endswith("weight") and k not in wanted and k.split(".")[0] in parts_of_backbone]
+    excess = [k for k in beside if not HEAD_CHILDREN.intersection(k.split("."))]
+    if missing or misshapen or excess:
         parts = [f"missing {_some(missing)}"] if missing else []
         parts += [f"of another shape {_some(misshapen)}"] if misshapen else []
+        parts += [f"unknown to it {_some(excess)}"] if excess else []
         raise WeightsError(
             f"The weights of {source} do not fit this backbone: {'; '.join(parts)}. Choose the backbone they are for."
         )
-    backbone.load_state_dict({k: v for k, v in found.items() if k in wanted}, strict=False)
+    backbone.load_state_dict({wrapper + k: v for k, v in found.items() if k in wanted}, strict=False)
 
 
-def _own_name(key: str, wanted: dict[str, torch.Tensor]) -> str:
-    """A library's name of a parameter as our backbone has it (a wrapper may stand around the library's module)."""
-    for prefix in ("", "features.", "transformer."):
-        if prefix + key in wanted:
-            return prefix + key
+def _renamed(key: str) -> str:
+    for old, new in RENAMED:
+        key = old.sub(new, key)
     return key
+
+
+def _wrapper(wanted: Iterable[str], found: Container[str]) -> str:
+    """What our backbone puts before all names of its library's module, where the file has them bare."""
+    for prefix in ("features.", "transformer."):
+        if all(k.startswith(prefix) for k in wanted) and any(k.removeprefix(prefix) in found for k in wanted):
+            return prefix
+    return ""
 
 
 def _some(names: list[str], most: int = 3) -> str:
@@ -105,9 +131,15 @@ def _from_hub(backbone: nn.Module, name: str) -> dict[str, str]:
         choice = torchvision.models.get_model_weights(bare).DEFAULT
         where = Path(torch.hub.get_dir()) / "checkpoints" / Path(choice.url).name
         try:
-            state = choice.get_state_dict(progress=False, check_hash=True)
+            with contextlib.redirect_stdout(sys.stderr):  # where torch says that it downloads
+                state = choice.get_state_dict(progress=False, check_hash=True, weights_only=True)
         except OSError as error:
             raise WeightsError(_offline(name, where.name, str(where))) from error
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise WeightsError(
+                f"The ImageNet weights of {name} arrived damaged, or {where} is not the published file. "
+                "Delete it if it is there, and try again."
+            ) from error
         fit_state(backbone, dict(state), str(choice))
         return {
             "source": f"torchvision {choice}",

@@ -45,8 +45,8 @@ def random_affine(count: int, aspect: float, section: AugmentSection, generator:
         mirror = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
     cos, sin = torch.cos(angle), torch.sin(angle)
     rows = [
-        torch.stack([mirror * cos * scale, (shear - sin) * aspect * scale, shift_x], dim=1),
-        torch.stack([mirror * sin * scale / aspect, cos * scale, shift_y], dim=1),
+        torch.stack([mirror * cos * scale, (cos * shear - sin) * aspect * scale, shift_x], dim=1),
+        torch.stack([mirror * sin * scale / aspect, (sin * shear + cos) * scale, shift_y], dim=1),
     ]
     return torch.stack(rows, dim=1)
 

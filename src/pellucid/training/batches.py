@@ -24,6 +24,11 @@ class Batches(Protocol):
 
     labels: Labels
 
+    @property
+    def steps(self) -> int:
+        """Number of batches in a training epoch."""
+        ...
+
     def shuffled(self, epoch: int) -> Iterator[Batch]: ...
 
     def in_order(self) -> Iterator[Batch]: ...
@@ -33,13 +38,16 @@ def _order(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng((seed, epoch)).permutation(count)
 
 
+def _starts(count: int, size: int) -> list[int]:
+    """Where chunks of `size` begin; a last item on its own joins its neighbours, as batch normalisation needs two."""
+    starts = list(range(0, count, size))
+    return starts[:-1] if len(starts) > 1 and count - starts[-1] == 1 else starts
+
+
 def _chunks(order: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Chunks of `size`; a last one of a single item joins its neighbour, since batch normalisation needs two."""
-    starts = list(range(0, len(order), size))
-    if len(starts) > 1 and len(order) - starts[-1] == 1:
-        starts.pop()
-    for i, start in enumerate(starts):
-        yield order[start : starts[i + 1] if i + 1 < len(starts) else len(order)]
+    starts = _starts(len(order), size)
+    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+        yield order[start:end]
 
 
 @dataclass
@@ -57,6 +65,11 @@ class ImageBatches:
     augmentation: AugmentSection
     batch_size: int
     seed: int
+
+    @property
+    def steps(self) -> int:
+        """Number of batches in a training epoch."""
+        return len(_starts(len(self.labels), self.batch_size))
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """The order (N,) in which `shuffled` gives the images of an epoch."""
@@ -97,6 +110,11 @@ class FeatureBatches:
     labels: Labels
     batch_size: int
     seed: int
+
+    @property
+    def steps(self) -> int:
+        """Number of batches in a training epoch."""
+        return len(_starts(len(self.labels), self.batch_size))
 
     def shuffled(self, epoch: int) -> Iterator[Batch]:
         """One training epoch in random order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +21,13 @@ def frozen_features(
     batches: ImageBatches,
     *,
     views: int,
+    precision: Literal["auto", "float32", "bf16"],
     device: torch.device,
     advance: Callable[[int, int], None],
 ) -> npt.NDArray[np.float32]:
     """Pooled features (V, N, D) float32. View 0 is the image as it is, computed in float32; the others are augmented.
 
-    Augmented views run in bfloat16 where that is fast: their noise is far below that of the augmentation.
+    By themselves these run in bfloat16 where that is fast: its noise is far below that of the augmentation.
     """
     network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     count = len(batches.labels)
@@ -35,7 +37,7 @@ def frozen_features(
         stream = batches.in_order() if view == 0 else batches.shuffled(view)
         done = 0
         for inputs, labels in stream:
-            with out_of_memory_named(len(labels)), autocast(device, "float32" if view == 0 else "auto"):
+            with out_of_memory_named(len(labels)), autocast(device, "float32" if view == 0 else precision):
                 values = network.features(inputs.to(device)).float().cpu().numpy()
             if found is None:
                 found = np.empty((views, count, values.shape[1]), np.float32)

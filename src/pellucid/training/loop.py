@@ -53,11 +53,10 @@ def fit(
     when the loss is not a number from the first epoch on; later a NaN ends the training with the best weights so far.
     """
     began = time.perf_counter()
-    module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.to(device).to(memory_format=torch.channels_last)
     loss = loss_function(section, task, weights)
     optimizer = build_optimizer(module, section)
-    steps = sum(1 for _ in range(0, len(train.labels), section.batch_size))
-    scheduler = build_scheduler(optimizer, section, steps)
+    scheduler = build_scheduler(optimizer, section, train.steps)
     history = History(section.monitor)
     best: dict[str, torch.Tensor] = {}
     ended = f"all {section.epochs} epochs done"
@@ -66,7 +65,7 @@ def fit(
         rate = optimizer.param_groups[0]["lr"]
         with progress.bar(f"Epoch {epoch} of {section.epochs}") as advance:
             train_loss = _train_epoch(module, train, epoch, section, loss, optimizer, scheduler, device, advance)
-        logits, val_loss = evaluate_module(module, validation, section, loss, device)
+        logits, val_loss = evaluate_module(module, validation, loss, device)
         if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
             if not best:
                 raise InputError(
@@ -114,7 +113,7 @@ def _train_epoch(
             if section.clip_gradient:
                 nn.utils.clip_grad_norm_(module.parameters(), section.clip_gradient)
             optimizer.step()
-        if isinstance(scheduler, torch.optim.lr_scheduler.OneCycleLR) and scheduler.last_epoch < scheduler.total_steps:
+        if isinstance(scheduler, torch.optim.lr_scheduler.OneCycleLR):
             scheduler.step()
         total += float(value.detach()) * len(labels)
         seen += len(labels)
@@ -135,19 +134,17 @@ def _training_mode(module: nn.Module) -> None:
 
 @torch.inference_mode()
 def evaluate_module(
-    module: nn.Module, batches: Batches, section: TrainSection, loss: Loss, device: torch.device
+    module: nn.Module, batches: Batches, loss: Loss, device: torch.device
 ) -> tuple[npt.NDArray[np.float32], float]:
-    """Logits (N, L) of all inputs in order, and the mean loss. In float32, as the exported graph will run."""
+    """Logits (N, L) of all inputs in order, and their loss. In float32, as the exported graph will run."""
     module.eval()
     found: list[torch.Tensor] = []
-    total, seen = 0.0, 0
     for inputs, labels in batches.in_order():
         with out_of_memory_named(len(labels)):
-            logits = module(inputs.to(device)).float()
-        total += float(loss(logits, labels.to(device))) * len(labels)
-        seen += len(labels)
-        found.append(logits.cpu())
-    return torch.cat(found).numpy(), total / seen
+            found.append(module(inputs.to(device)).float().cpu())
+    # Of all at once: a mean over batches would depend on their size, and under class weights on their mixture.
+    logits = torch.cat(found)
+    return logits.numpy(), float(loss(logits, torch.tensor(batches.labels)))
 
 
 def build_optimizer(module: nn.Module, section: TrainSection) -> torch.optim.Optimizer:
@@ -167,13 +164,16 @@ def build_optimizer(module: nn.Module, section: TrainSection) -> torch.optim.Opt
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, section: TrainSection, steps: int) -> Scheduler | None:
-    """The learning-rate schedule of a recipe: None, on a plateau, or one cycle over all epochs."""
+    """The learning-rate schedule of a recipe: None, on a plateau, or one cycle over all epochs of `steps` each.
+
+    A training too short for a cycle (fewer than 8 steps) keeps its rate.
+    """
     if section.schedule == "plateau":
         mode: Literal["min", "max"] = "max" if section.monitor in LARGER_IS_BETTER else "min"
         return torch.optim.lr_scheduler.ReduceLROnPlateau(
             optimizer, mode, factor=section.plateau_factor, patience=section.plateau_patience
         )
-    if section.schedule == "one-cycle":
+    if section.schedule == "one-cycle" and section.epochs * steps >= 8:
         return torch.optim.lr_scheduler.OneCycleLR(
             optimizer, section.learning_rate, epochs=section.epochs, steps_per_epoch=steps, pct_start=0.25
         )

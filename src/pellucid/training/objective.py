@@ -27,21 +27,14 @@ def loss_function(section: TrainSection, task: Task, weights: npt.NDArray[np.flo
         error = functional.mse_loss if section.loss == "mse" else functional.l1_loss
         return lambda logits, labels: error(logits[:, 0], labels.to(logits.dtype))
     balance = None if weights is None else torch.from_numpy(weights)
-    smoothing = section.label_smoothing
 
-    def multiclass(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if task == "binary":  # the sigmoid of z is the softmax of (0, z)
+            logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
         weight = None if balance is None else balance.to(logits.device)
-        return functional.cross_entropy(logits, labels, weight=weight, label_smoothing=smoothing)
+        return functional.cross_entropy(logits, labels, weight=weight, label_smoothing=section.label_smoothing)
 
-    def binary(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        wanted = labels.to(logits.dtype) * (1 - smoothing) + smoothing / 2
-        each = functional.binary_cross_entropy_with_logits(logits[:, 0], wanted, reduction="none")
-        if balance is None:
-            return each.mean()
-        weight = balance.to(logits.device)[labels]
-        return (each * weight).sum() / weight.sum()
-
-    return multiclass if task == "multiclass" else binary
+    return cross_entropy
 
 
 def watched_values(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], task: Task) -> dict[str, float]:

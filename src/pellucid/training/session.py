@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
-from ..errors import UnknownNameError
+from ..errors import InputError, UnknownNameError
 from ..models.network import Network, task_of
 from ..preprocessing import Uint8Array
 from ..progress import Progress
@@ -54,7 +54,8 @@ def train_network(
 
     def keep(module: nn.Module) -> None:
         state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-        save_file(state, checkpoints / "best.safetensors")
+        # Written by Python, so that a full disk is an OSError; safetensors' own writer raises an error of its own.
+        (checkpoints / "best.safetensors").write_bytes(save(state))
 
     task = task_of(recipe, classes)
     if recipe.model.freeze != "all":
@@ -68,9 +69,11 @@ def train_network(
             "then only the head trains."
         )
         with progress.bar("Features of the training images") as advance:
-            known = frozen_features(network, stream, views=views, device=device, advance=advance)
+            known = frozen_features(
+                network, stream, views=views, precision=section.precision, device=device, advance=advance
+            )
         with progress.bar("Features of the validation images") as advance:
-            known_check = frozen_features(network, check, views=1, device=device, advance=advance)
+            known_check = frozen_features(network, check, views=1, precision="float32", device=device, advance=advance)
         head, batch = network.head, section.batch_size
         fitted = fit(
             head,
@@ -91,7 +94,7 @@ def freeze(network: Network, wanted: int | str) -> None:
     """Stop the gradient of `none`, `all` of the backbone, its first layers by count, or those below a named layer.
 
     Layers are the backbone's convolutions and normalisations in order, those with parameters of their own. Raises
-    UnknownNameError for a layer that is not there.
+    UnknownNameError for a layer that is not there, InputError for more layers than there are.
     """
     layers = [(n, m) for n, m in network.backbone.named_modules() if list(m.parameters(recurse=False))]
     if wanted == "none":
@@ -99,6 +102,8 @@ def freeze(network: Network, wanted: int | str) -> None:
     if wanted == "all":
         count = len(layers)
     elif isinstance(wanted, int):
+        if wanted > len(layers):
+            raise InputError(f"model.freeze = {wanted}: the backbone has {len(layers)} layers; `all` freezes them all.")
         count = wanted
     else:
         names = [n for n, _ in layers]

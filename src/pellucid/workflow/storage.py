@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import shutil
 import signal
 import threading
@@ -29,11 +31,12 @@ def new_folder(out: Path) -> Iterator[Path]:
 
     Raises InputError when `out` is there already (an empty folder is taken), ResourceError when the disk is full.
     """
+    out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(
             f"{out} is already there and not empty; nothing is overwritten. Choose another --out, or remove it."
         )
-    draft = out.with_name(f".{out.name}.{os.getpid()}.part")
+    draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         draft.mkdir()
@@ -46,7 +49,7 @@ def new_folder(out: Path) -> Iterator[Path]:
             out.rmdir()
         draft.rename(out)
     except OSError as error:
-        if error.errno == 28:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise ResourceError(
                 f"The disk that holds {out.parent} is full. Make room, or choose another --out."
             ) from error

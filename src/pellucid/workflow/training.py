@@ -6,31 +6,33 @@ import hashlib
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .. import __version__
 from .._optional import require
 from ..bundle.bundle import Bundle, load
 from ..bundle.manifest import Layer, Manifest
 from ..bundle.run import DataRecord, LocalisationRecord, RunFolder, RunRecord, SkippedFile, TrainingRecord
-from ..data.cache import CachedPixels, cached_pixels
+from ..data.cache import cached_pixels
 from ..data.dataset import Dataset
 from ..data.disjointness import Disjointness
 from ..data.folder import read_dataset
 from ..data.manifest import write_split
 from ..data.split import split_dataset
-from ..errors import DataError
+from ..errors import DataError, InputError
 from ..evaluation.schema import write_evaluation
+from ..preprocessing import Uint8Array
 from ..progress import Progress, Silent
-from ..recipe import Recipe, load_recipe
+from ..recipe import Recipe, load_recipe, validate_recipe
 from .evaluation import Evaluated, evaluate_dataset
 from .examples import explain_examples
 from .localisation import localise
@@ -56,16 +58,23 @@ class _Clock:
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """The data as the model sees them. `pixels` and `dataset` go together, sample by sample."""
+class Prepared:
+    """The data as the model sees them: sample i of `dataset` is `pixels[rows[i]]`, (height, width, 3) uint8."""
 
     dataset: Dataset
-    cached: CachedPixels
+    pixels: Uint8Array
+    rows: npt.NDArray[np.intp]
     proof: Disjointness
     reasons: tuple[str, ...]
 
-    def positions(self, split: str) -> np.ndarray[Any, np.dtype[np.intp]]:
+    def positions(self, split: str) -> npt.NDArray[np.intp]:
+        """Which samples are in a split."""
         return np.flatnonzero([s.split == split for s in self.dataset.samples])
+
+    def source(self, split: str) -> tuple[Uint8Array, npt.NDArray[np.intp], npt.NDArray[np.int64]]:
+        """A split as training takes it: pixels, rows of them, labels."""
+        chosen = self.positions(split)
+        return self.pixels, self.rows[chosen], self.dataset.labels[chosen]
 
 
 def train(
@@ -78,28 +87,36 @@ def train(
     seed: int = 0,
     overrides: Sequence[str] = (),
     group_by: str | None = None,
+    positive: str | None = None,
+    merge: Mapping[str, Sequence[str]] | None = None,
     command: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Path:
     """Train a classifier on labelled images and write a complete run folder to `out`; returns it.
 
-    `data` is a folder or CSV as `read_dataset` takes it. `backbone`, `weights` and `group_by` replace the recipe's.
+    `data` is a folder or CSV as `read_dataset` takes it. `overrides` are `section.key=value`; `backbone`, `weights`,
+    `group_by`, `positive` and `merge` ({class: folders merged into it}) replace the recipe's where given.
     The folder appears whole, or not at all when anything fails. Needs the extra `train`. Raises InputError and its
     kinds for what cannot be used, ResourceError when memory or disk give out.
     """
     require("torch", extra="train")
     shown: Progress = progress or Silent()
-    chosen = _choose(recipe, overrides, backbone, weights, group_by)
+    model = {"backbone": backbone, "weights": "none" if backbone == "cnn" and weights is None else weights}
+    chosen = _choose(recipe, overrides, model, {"group_by": group_by, "positive": positive, "merge": merge})
     _check_names(chosen)
     out = Path(out)
     clock = _Clock()
     with new_folder(out) as draft:
         run = RunFolder(draft)
+        # The network first: a weights file that does not fit is found before thousands of images are read.
+        dataset = read_labelled(Path(data), chosen)
+        network, source = _build(chosen, len(dataset.classes), seed)
         with clock.measure("data"):
-            prepared = prepare(Path(data), chosen, seed, shown)
+            prepared = prepare(dataset, chosen, seed, shown)
         (draft / "recipe.toml").write_text(chosen.to_toml(), encoding="utf-8")
         write_split(run.split, prepared.dataset)
-        network, fitted, source = _train_network(prepared, chosen, seed, run, clock, shown)
+        with clock.measure("train"):
+            fitted = _fit(network, prepared, chosen, seed, run, shown)
         with clock.measure("export"):
             shown.say("Exporting to ONNX and comparing with the trained network ...")
             manifest = _export(network, prepared, chosen, source, run, out.name)
@@ -117,20 +134,19 @@ def train(
 
 
 def _choose(
-    recipe: str | Path | Recipe,
-    overrides: Sequence[str],
-    backbone: str | None,
-    weights: str | None,
-    group_by: str | None,
+    recipe: str | Path | Recipe, overrides: Sequence[str], model: Mapping[str, Any], data: Mapping[str, Any]
 ) -> Recipe:
-    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    model: dict[str, Any] = {k: v for k, v in (("backbone", backbone), ("weights", weights)) if v is not None}
-    if backbone == "cnn" and weights is None:
-        model["weights"] = "none"
-    updated = {"model": chosen.model.model_copy(update=model)}
-    if group_by is not None:
-        updated["data"] = chosen.data.model_copy(update={"group_by": group_by})  # type: ignore[assignment]
-    return chosen.model_copy(update=updated)
+    if isinstance(recipe, Recipe):
+        if overrides:
+            raise InputError(
+                "Overrides go with a recipe's name or file; a Recipe is changed by model_copy(update=...)."
+            )
+        values = recipe.model_dump()
+    else:
+        values = load_recipe(recipe, overrides).model_dump()
+    for section, given in (("model", model), ("data", data)):
+        values[section] |= {key: value for key, value in given.items() if value}
+    return validate_recipe(values, str(values["name"]))
 
 
 def _check_names(recipe: Recipe) -> None:
@@ -142,20 +158,24 @@ def _check_names(recipe: Recipe) -> None:
     check_weights(recipe.model.backbone, recipe.model.weights)
 
 
-def prepare(data: Path, recipe: Recipe, seed: int, progress: Progress) -> _Prepared:
-    """Read, split and decode a dataset as a recipe says, telling what was decided."""
+def read_labelled(data: Path, recipe: Recipe) -> Dataset:
+    """The dataset that a recipe's data section makes of a folder or CSV."""
     wanted = recipe.data
-    dataset = read_dataset(data, positive=wanted.positive, grouping=wanted.merge, group_by=wanted.group_by)
+    return read_dataset(data, positive=wanted.positive, grouping=wanted.merge, group_by=wanted.group_by)
+
+
+def prepare(dataset: Dataset, recipe: Recipe, seed: int, progress: Progress) -> Prepared:
+    """Decode and split a dataset as a recipe says, telling what was decided."""
     with progress.bar("Reading images") as advance:
         cached = cached_pixels(dataset, recipe.preprocessing(), cache_folder(), progress=advance)
     progress.say("Splitting, and comparing images across splits ...")
+    wanted = recipe.data
     plan = split_dataset(
         cached.dataset, seed=seed, validation=wanted.validation, test=wanted.test, leave_out_twins=True
     )
     place = {s.path: i for i, s in enumerate(cached.dataset.samples)}
-    keep = np.array([place[s.path] for s in plan.dataset.samples], np.intp)
-    cached = replace(cached, index=keep, dataset=plan.dataset)
-    prepared = _Prepared(plan.dataset, cached, plan.proof, plan.reasons)
+    rows = np.array([place[s.path] for s in plan.dataset.samples], np.intp)
+    prepared = Prepared(plan.dataset, cached.pixels, rows, plan.proof, plan.reasons)
     for line in (*plan.dataset.notes, *plan.reasons, *plan.proof.sentences()):
         progress.say(line)
     for split, share in (("train", "data.test"), ("val", "data.validation"), ("test", "data.test")):
@@ -164,37 +184,35 @@ def prepare(data: Path, recipe: Recipe, seed: int, progress: Progress) -> _Prepa
     return prepared
 
 
-def _train_network(
-    prepared: _Prepared, recipe: Recipe, seed: int, run: RunFolder, clock: _Clock, progress: Progress
-) -> tuple[Network, Fitted, dict[str, str]]:
+def _build(recipe: Recipe, classes: int, seed: int) -> tuple[Network, dict[str, str]]:
     from ..models.network import build_network
     from ..models.weights import load_initial_weights
     from ..training.hardware import prepare_torch
-    from ..training.session import train_network
 
     prepare_torch(seed)
-    network = build_network(recipe, len(prepared.dataset.classes))
-    source = load_initial_weights(network.backbone, recipe.model.backbone, recipe.model.weights)
-    pixels, rows = prepared.cached.pixels, prepared.cached.index
-    labels = prepared.dataset.labels
-    chosen = {s: prepared.positions(s) for s in ("train", "val")}
-    with clock.measure("train"):
-        fitted = train_network(
-            network,
-            recipe,
-            train=(pixels, rows[chosen["train"]], labels[chosen["train"]]),
-            validation=(pixels, rows[chosen["val"]], labels[chosen["val"]]),
-            classes=len(prepared.dataset.classes),
-            seed=seed,
-            checkpoints=run.checkpoints,
-            progress=progress,
-        )
+    network = build_network(recipe, classes)
+    return network, load_initial_weights(network.backbone, recipe.model.backbone, recipe.model.weights)
+
+
+def _fit(network: Network, prepared: Prepared, recipe: Recipe, seed: int, run: RunFolder, progress: Progress) -> Fitted:
+    from ..training.session import train_network
+
+    fitted = train_network(
+        network,
+        recipe,
+        train=prepared.source("train"),
+        validation=prepared.source("val"),
+        classes=len(prepared.dataset.classes),
+        seed=seed,
+        checkpoints=run.checkpoints,
+        progress=progress,
+    )
     fitted.history.write(run.history)
-    return network, fitted, source
+    return fitted
 
 
 def _export(
-    network: Network, prepared: _Prepared, recipe: Recipe, source: dict[str, str], run: RunFolder, name: str
+    network: Network, prepared: Prepared, recipe: Recipe, source: dict[str, str], run: RunFolder, name: str
 ) -> Manifest:
     from ..models.export import export_bundle
     from ..models.network import number_of_logits, task_of
@@ -203,7 +221,7 @@ def _export(
     task = task_of(recipe, len(prepared.dataset.classes))
     validation = prepared.positions("val")
     few = validation[np.linspace(0, len(validation) - 1, min(PARITY_IMAGES, len(validation))).round().astype(int)]
-    images = preprocessing.normalise(prepared.cached.pixels[np.sort(prepared.cached.index[few])])
+    images = preprocessing.normalise(prepared.pixels[np.sort(prepared.rows[few])])
     manifest = Manifest(
         pellucid_version=__version__,
         name=name,
@@ -263,7 +281,7 @@ def _record(
     recipe: Recipe,
     seed: int,
     command: Sequence[str],
-    prepared: _Prepared,
+    prepared: Prepared,
     network: Network,
     fitted: Fitted,
     found: LocalisationRecord | None,

@@ -1,0 +1,140 @@
+"""`pellucid data split`: which image goes where, written down, with the proof that nothing is on two sides."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from .console import PARTLY, TerminalProgress, out, print_json, print_table, report_skipped
+
+if TYPE_CHECKING:
+    from ..workflow.splitting import SplitFile
+
+
+def split(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of class folders, or a CSV.")],
+    target: Annotated[
+        Optional[Path],
+        typer.Option("--out", help="CSV to write, split.csv by default; with --folds a folder, folds by default."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
+    group_by: Annotated[
+        Optional[str],
+        typer.Option(help="Regular expression on file names, or CSV column, that names the patient or object."),
+    ] = None,
+    validation: Annotated[float, typer.Option(help="Share for validation where it is missing; 0 draws none.")] = 0.15,
+    test: Annotated[float, typer.Option(help="Share for the test where it is missing; 0 draws none.")] = 0.2,
+    folds: Annotated[Optional[int], typer.Option(help="For cross-validation: write that many splits.")] = None,
+    positive: Annotated[Optional[str], typer.Option(help="The positive one of two classes.")] = None,
+    merge: Annotated[
+        Optional[list[str]],
+        typer.Option(metavar="NAME=CLASS,CLASS", help="Merge classes, for example ill=covid,pneumonia."),
+    ] = None,
+    leave_out_twins: Annotated[
+        bool,
+        typer.Option("--leave-out-twins", help="Drop training images with a copy, or of a group, in a split kept."),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Split images into train, validation and test, or into folds, so that nothing leaks; splits that exist are kept.
+
+    The CSV can be given as DATA to every command: its paths are relative to its own folder.
+    """
+    from ..data.folder import read_dataset
+    from ..errors import InputError
+    from ..workflow.splitting import folds_to_folder, split_to_file
+
+    if folds is not None and leave_out_twins:
+        raise InputError("--leave-out-twins goes with splits that are kept, and --folds keeps none: drop one of them.")
+    dataset = read_dataset(data, positive=positive, grouping=parse_merge(merge or []), group_by=group_by)
+    shown = TerminalProgress(quiet=json)
+    if folds is None:
+        path = target or Path("split.csv")
+        files = [
+            split_to_file(
+                dataset, path, seed=seed, validation=validation, test=test, leave_out_twins=leave_out_twins,
+                progress=shown,
+            )
+        ]  # fmt: skip
+    else:
+        path = target or Path("folds")
+        files = folds_to_folder(dataset, path, folds, seed=seed, validation=validation, progress=shown)
+    if json:
+        print_json(_document(files, dataset.notes, seed))
+    else:
+        _show(files, dataset.notes)
+        again = f" --set {shlex.quote(f'data.positive={positive}')}" if positive else ""
+        out.print(f"Next: pellucid train {shlex.quote(str(files[0].path))}{again}")
+    code = report_skipped([(s.path, s.reason) for s in files[0].skipped])
+    raise typer.Exit(PARTLY if any(f.proof.leaks for f in files) else code)
+
+
+def parse_merge(texts: Sequence[str]) -> dict[str, list[str]]:
+    """`["ill=covid,pneumonia"]` as {"ill": ["covid", "pneumonia"]}. Raises InputError for what is not of that form."""
+    from ..errors import InputError
+
+    merged: dict[str, list[str]] = {}
+    for text in texts:
+        name, _, listed = text.partition("=")
+        members = [m.strip() for m in listed.split(",") if m.strip()]
+        if not name.strip() or not members:
+            raise InputError(f"--merge {text!r}: write NAME=CLASS,CLASS, for example ill=covid,pneumonia.")
+        merged.setdefault(name.strip(), []).extend(members)
+    return merged
+
+
+def _show(files: Sequence[SplitFile], notes: Sequence[str]) -> None:
+    classes = files[0].dataset.classes
+    rows = [
+        (file.path.name, split or "undecided", *(f"{n:,}" for n in by.values()), f"{sum(by.values()):,}")
+        for file in files
+        for split, by in file.dataset.counts().items()
+    ]
+    print_table([("file", False), ("split", False), *((c, True) for c in classes), ("images", True)], rows)
+    out.print()
+    for line in _lines(files, notes):
+        out.print(line, markup=False)
+    if files[0].left_out:
+        out.print(f"Left out on demand: {', '.join(s.path for s in files[0].left_out)}", markup=False)
+    folder = f" in {files[0].path.parent}" if len(files) > 1 else ""
+    out.print(f"Written: {', '.join(f.path.name for f in files) if folder else files[0].path}{folder}", markup=False)
+
+
+def _lines(files: Sequence[SplitFile], notes: Sequence[str]) -> list[str]:
+    """What was decided and what was proved, each sentence once."""
+    said = [*notes, *(line for f in files for line in f.reasons)]
+    for f in files:
+        prefix = f"{f.path.name}: " if len(files) > 1 and f.proof.leaks else ""
+        said += [prefix + line for line in f.proof.sentences()]
+    return list(dict.fromkeys(said))
+
+
+def _document(files: Sequence[SplitFile], notes: Sequence[str], seed: int) -> dict[str, Any]:
+    first = files[0]
+    return {
+        "classes": list(first.dataset.classes),
+        "positive": first.dataset.positive,
+        "seed": seed,
+        "notes": list(notes),
+        "files": [
+            {
+                "path": str(f.path),
+                "counts": f.dataset.counts(),
+                "reasons": list(f.reasons),
+                "disjoint": not f.proof.leaks,
+                "checked": list(f.proof.checked),
+                "overlaps": [
+                    {"criterion": o.criterion, "splits": list(o.splits), "images": o.images, "of": o.total}
+                    | {"examples": [list(pair) for pair in o.examples]}
+                    for o in f.proof.overlaps
+                ],
+            }
+            for f in files
+        ],
+        "skipped": [{"path": s.path, "reason": s.reason} for s in first.skipped],
+        "left_out": [{"path": s.path, "reason": s.reason} for s in first.left_out],
+    }

@@ -1,0 +1,204 @@
+"""The metadata-only test: how well the class can be told from files and simple statistics, without looking.
+
+A small model (gradient-boosted trees) sees sizes, compression, brightness, borders and corners, nothing of what a
+picture shows, and is judged on images that it was not trained on. Where it succeeds, a classifier can cheat.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from .fingerprint import IntArray
+from .split import divide
+from .statistics import MEASURES, Family, Measure, Measurements, Values
+
+FOLDS = 5
+# With fewer independent images (or groups) of a class there is nothing to learn from and nothing to judge on.
+FEWEST_UNITS = 10
+# A format or mode held by a smaller or larger share of the images than these cannot tell much.
+RARE = 0.02
+FAMILIES: dict[Family, str] = {
+    "file": "the file alone",
+    "edge": "borders and corners",
+    "picture": "brightness, contrast, colour and sharpness",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """An area under the ROC curve and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Separation:
+    """How one measure differs between a class and the rest.
+
+    `area` is the chance that an image of class number `label` has a higher value than one of another class; it is that
+    of the class for which it lies furthest from one half (of two classes: the second). `quartiles` (K, 3) are those of
+    each class, NaN without values.
+    """
+
+    name: str
+    measure: Measure
+    label: int
+    area: Area
+    quartiles: Values
+
+    @property
+    def strength(self) -> float:
+        """The area as if higher values spoke for the class: 0.5 to 1."""
+        return max(self.area.value, 1 - self.area.value)
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataTest:
+    """What the metadata-only test found.
+
+    `area` is that of all measures together, for more than two classes the mean of each against the rest; `families`
+    the same from the measures of one family; `separations` has one entry for each measure, the strongest first.
+    """
+
+    area: Area
+    families: dict[Family, Area]
+    separations: tuple[Separation, ...]
+    folds: int
+    units: int
+
+
+def metadata_test(found: Measurements, units: IntArray, *, seed: int = 0) -> MetadataTest | None:
+    """Predict the class from MEASURES, by cross-validation in which `units` (N,) stay whole.
+
+    None where a class has fewer than 10 units.
+    """
+    labels = found.dataset.labels
+    classes = len(found.dataset.classes)
+    least = min(len(np.unique(units[labels == k])) for k in range(classes))
+    if least < FEWEST_UNITS:
+        return None
+    columns = _columns(found)
+    wanted = np.tile(np.bincount(labels, minlength=classes) / FOLDS, (FOLDS, 1))
+    keys = [hashlib.sha256(f"{seed}:{path}".encode()).hexdigest() for path in found.fingerprints.paths]
+    folds = divide(labels, units, wanted, keys)
+    families = {
+        family: _judge({n: c for n, c in columns.items() if c[0].family == family}, labels, units, folds)
+        for family in FAMILIES
+    }
+    separations = [
+        s for name, (measure, values) in columns.items() if (s := separate(name, measure, values, labels, units))
+    ]
+    separations.sort(key=lambda s: -s.strength)
+    area = _judge(columns, labels, units, folds)
+    return MetadataTest(area, families, tuple(separations), FOLDS, len(np.unique(units)))
+
+
+def _columns(found: Measurements) -> dict[str, tuple[Measure, Values]]:
+    """Every measure that is not the same for all images, formats and modes as yes or no among them."""
+    columns = {name: (MEASURES[name], values) for name, values in found.values.items()}
+    for kind, names in (("format", found.formats), ("mode", found.modes)):
+        for name, count in Counter(names).items():
+            if RARE <= count / len(names) <= 1 - RARE:
+                words = Measure(
+                    f"Stored as {name}", "file", f"more often stored as {name}", f"less often stored as {name}"
+                )
+                columns[f"{kind}_{name}"] = (words, np.array([n == name for n in names], np.float64))
+    return {n: (m, v) for n, (m, v) in columns.items() if len(np.unique(v[np.isfinite(v)])) > 1}
+
+
+def _judge(columns: dict[str, tuple[Measure, Values]], labels: IntArray, units: IntArray, folds: IntArray) -> Area:
+    """The area under the curve of predictions for the held-out folds."""
+    classes = int(labels.max()) + 1
+    if not columns:
+        return Area(0.5, 0.5, 0.5)
+    table = np.stack([values for _, values in columns.values()], axis=1)
+    scores = np.zeros((len(labels), classes))
+    for fold in range(FOLDS):
+        held = folds == fold
+        model = _model(int((~held).sum()), classes).fit(table[~held], labels[~held])
+        scores[held] = model.predict_proba(table[held])
+    return clustered_area(scores[:, 1:] if classes == 2 else scores, labels, units)
+
+
+def _model(count: int, classes: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    # A round grows one tree a class.
+    rounds = 100 if classes <= 6 else max(10, 600 // classes)
+    smallest = min(20, max(5, count // 20))
+    return HistGradientBoostingClassifier(
+        max_iter=rounds, max_leaf_nodes=8, min_samples_leaf=smallest, early_stopping=False, random_state=0
+    )
+
+
+def separate(name: str, measure: Measure, values: Values, labels: IntArray, units: IntArray) -> Separation | None:
+    """How a measure (N,) differs between classes; None when fewer than two classes have at least 5 values."""
+    known = np.isfinite(values)
+    classes = int(labels.max()) + 1
+    able = [k for k in range(classes) if (known & (labels == k)).sum() >= 5]
+    if len(able) < 2:
+        return None
+    wanted = [1] if classes == 2 else able
+    areas = {
+        k: clustered_area(values[known][:, None], (labels[known] == k).astype(np.int64), units[known]) for k in wanted
+    }
+    label = max(areas, key=lambda k: abs(areas[k].value - 0.5))
+    quartiles = np.full((classes, 3), np.nan)
+    for k in able:
+        quartiles[k] = np.quantile(values[known & (labels == k)], (0.25, 0.5, 0.75))
+    return Separation(name, measure, label, areas[label], quartiles)
+
+
+def clustered_area(scores: Values, labels: IntArray, units: IntArray, level: float = 0.95) -> Area:
+    """The area under the ROC curve of images that come in units, with its interval; the mean of several curves.
+
+    `scores` is (N, 1), high for label 1 of two, or (N, K) with a column for each of K labels, each against the rest.
+    The variance is Obuchowski's, from the images' structural components (DeLong's) summed within units; the interval is
+    symmetric on the logit scale. Where the classes are told without a miss it ends at `0.025 ** (1 / m)`, m being the
+    images of the smaller class.
+
+    References: Obuchowski, Biometrics 53 (1997) 567; DeLong et al., Biometrics 44 (1988) 837.
+    """
+    targets = [1] if scores.shape[1] == 1 else list(range(scores.shape[1]))
+    parts = [_components(scores[:, i], labels == k) for i, k in enumerate(targets)]
+    area = float(np.mean([a for a, _ in parts]))
+    influence = np.mean([c for _, c in parts], axis=0)
+    sums = np.bincount(np.unique(units, return_inverse=True)[1], weights=influence)
+    error = math.sqrt(len(sums) / max(len(sums) - 1, 1) * float((sums**2).sum()))
+    if not 0 < area < 1:
+        smallest = min(int((labels == k).sum()) for k in np.unique(labels))
+        edge = ((1 - level) / 2) ** (1 / smallest)
+        return Area(area, edge, 1.0) if area else Area(area, 0.0, 1 - edge)
+    logit = math.log(area / (1 - area))
+    half = NormalDist().inv_cdf(0.5 + level / 2) * error / (area * (1 - area))
+    low, high = (0.5 * (1 + math.tanh((logit + side * half) / 2)) for side in (-1, 1))
+    return Area(area, low, high)
+
+
+def _components(scores: Values, positive: npt.NDArray[np.bool_]) -> tuple[float, Values]:
+    """The area of one curve, and by how much each image (N,) moves it."""
+    m, n = int(positive.sum()), int((~positive).sum())
+    ranks = rankdata(scores)
+    # For a positive, the share of negatives below it (ties count half); for a negative, that of positives above it.
+    beaten = np.empty(len(scores))
+    beaten[positive] = (ranks[positive] - rankdata(scores[positive])) / n
+    beaten[~positive] = 1 - (ranks[~positive] - rankdata(scores[~positive])) / m
+    area = float(beaten[positive].mean())
+    return area, np.where(positive, (beaten - area) / m, (beaten - area) / n)
+
+
+def figures(values: Sequence[float]) -> tuple[str, ...]:
+    """Values of one measure to three significant digits, thousands set apart."""
+    return tuple("n/a" if not math.isfinite(v) else f"{float(f'{v:.3g}'):,.10g}" for v in values)
