@@ -213,3 +213,16 @@ def test_cats_and_dogs_with_real_weights(cli: Cli, shared_data: Path, tmp_path: 
     assert "dog.180.jpg" in ended.err
     metrics = json.loads((tmp_path / "run" / "evaluation" / "metrics.json").read_text(encoding="utf-8"))["metrics"]
     assert metrics["accuracy"]["value"] >= 0.97
+
+
+def test_evaluation_on_near_copies_of_training_images_is_refused(
+    cli: Cli, run: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    for folder in ("normal", "opacity"):
+        (tmp_path / "other" / folder).mkdir(parents=True)
+        for film in sorted((phantoms / "train" / folder).glob("*.png"))[:3]:
+            picture = PIL.Image.fromarray(read_image(film).pixels).resize((80, 80))
+            picture.save(tmp_path / "other" / folder / f"{film.stem}.jpg", quality=90)
+    refused = cli("evaluate", run, tmp_path / "other")
+    assert refused.code == 2
+    assert "6 of 6 images show the same" in refused.err

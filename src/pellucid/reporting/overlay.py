@@ -124,9 +124,9 @@ def reading(attribution: Attribution, limit: float, *, signed: bool = False) -> 
 
 
 def verdict(attribution: Attribution, prediction: Prediction | None = None) -> str:
-    """One sentence that says where the evidence lies, for example
+    """One sentence that says where the evidence lies.
 
-    "Evidence for opacity is strongest in the upper left; half of it lies in 6 % of the image."
+    For example "Evidence for opacity is strongest in the upper left; half of it lies in 6 % of the image."
 
     Left and right are those of the picture. The share is that of the fewest pixels that hold half of the positive
     evidence. With a `prediction` for another class, that class is named too.

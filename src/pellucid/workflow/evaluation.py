@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from ..bundle.run import RunFolder
 from ..classifier import probabilities_from_logits
 from ..data.cache import cached_pixels
 from ..data.dataset import Dataset, Skipped, Split
-from ..data.fingerprint import content_hashes
 from ..data.folder import read_dataset
 from ..data.manifest import read_split
 from ..errors import DataError
@@ -22,6 +20,7 @@ from ..evaluation.result import EvaluationResult
 from ..evaluation.schema import write_evaluation
 from ..preprocessing import FloatArray, Uint8Array
 from ..progress import Advance, Progress, Silent
+from .leaks import overlap_with_training
 from .storage import cache_folder
 
 BATCH = 16
@@ -127,22 +126,3 @@ def foreign_split(bundle: Bundle, data: Path, split: Split) -> Dataset:
             f"{data} has no split {split!r}, only {', '.join(sorted(splits - {''}))}. Choose one by --split."
         )
     return dataset.split(split)
-
-
-def overlap_with_training(folder: RunFolder, dataset: Dataset) -> tuple[str, ...]:
-    """A sentence when images of a dataset are byte for byte among those that the run was trained or chosen on."""
-    if not folder.split.is_file():
-        return ()
-    trained = _trained_checksums(folder)
-    hashes = content_hashes([dataset.file(s) for s in dataset.samples])
-    twins = [s.path for s, h in zip(dataset.samples, hashes, strict=True) if h in trained]
-    if not twins:
-        return ()
-    return (
-        f"{len(twins)} of {len(dataset)} images are byte for byte among those trained on (for example {twins[0]}).",
-    )
-
-
-def _trained_checksums(folder: RunFolder) -> set[str]:
-    with folder.split.open(encoding="utf-8", newline="") as file:
-        return {row["sha256"] for row in csv.DictReader(file) if row["split"] in {"train", "val"} and row["sha256"]}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -315,7 +314,7 @@ def _record(
             best_epoch=int(best["epoch"]),
             monitor=fitted.history.monitor,
             best_value=best[fitted.history.monitor],
-            seconds=round(fitted.seconds, 2),
+            seconds=clock.seconds["train"],
             ended=fitted.ended,
             parameters=sum(p.numel() for p in parameters),
             trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
@@ -341,5 +340,5 @@ def _hardware() -> dict[str, str]:
     return {
         "device": describe(pick_device()),
         "machine": platform.machine(),
-        "system": f"{platform.system()} {sys.platform}",
+        "system": f"{platform.system()} {platform.release()}",
     }

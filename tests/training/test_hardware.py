@@ -1,0 +1,73 @@
+"""Which device, and in which precision a forward pass runs on it."""
+
+import pytest
+import torch
+
+from pellucid.training import hardware
+from pellucid.training.hardware import autocast, describe, fast_bf16, pick_device, prepare_torch
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "wanted"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_a_gpu_is_taken_where_there_is_one(monkeypatch, cuda, mps, wanted):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert pick_device() == torch.device(wanted)
+
+
+@pytest.mark.parametrize(
+    ("precision", "fast", "wanted"),
+    [
+        ("float32", True, torch.float32),
+        ("bf16", False, torch.bfloat16),
+        ("auto", True, torch.bfloat16),
+        ("auto", False, torch.float32),
+    ],
+)
+def test_the_precision_of_a_product(monkeypatch, precision, fast, wanted):
+    monkeypatch.setattr(hardware, "fast_bf16", lambda device: fast)
+    with autocast(CPU, precision):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == wanted
+
+
+def test_bf16_is_fast_on_a_cpu_only_with_tiles(monkeypatch):
+    for there in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda there=there: there, raising=False)
+        assert fast_bf16(CPU) == there
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")
+    assert not fast_bf16(CPU)
+    assert not fast_bf16(torch.device("mps"))
+
+
+def test_a_cpu_in_words():
+    assert describe(CPU) == f"cpu, {torch.get_num_threads()} threads"
+
+
+@pytest.fixture
+def denormals_afterwards():
+    yield
+    torch.set_flush_denormal(False)
+
+
+@pytest.mark.usefixtures("denormals_afterwards")
+def test_a_seed_decides_initial_weights():
+    def weights(seed):
+        prepare_torch(seed)
+        return torch.nn.Linear(3, 3).weight
+
+    assert (weights(3) == weights(3)).all()
+    assert not (weights(3) == weights(4)).any()
+
+
+@pytest.mark.usefixtures("denormals_afterwards")
+def test_denormal_numbers_count_as_zero():
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor has no such mode")
+    tiny = torch.tensor([1e-39])
+    assert float(tiny * 0.5) > 0
+    prepare_torch(0)
+    assert float(tiny * 0.5) == 0
