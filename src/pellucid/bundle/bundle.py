@@ -100,30 +100,60 @@ class Bundle:
 
     @overload
     def explain(
-        self, image: Any, *, method: str = "grad-cam", target: str | None = None, score: Score | None = None
+        self,
+        image: Any,
+        *,
+        method: str = "grad-cam",
+        target: str | None = None,
+        score: Score | None = None,
+        settings: Any = None,
     ) -> Attribution: ...
     @overload
     def explain(
-        self, image: Any, *, method: str = "grad-cam", target: tuple[str, ...], score: Score | None = None
+        self,
+        image: Any,
+        *,
+        method: str = "grad-cam",
+        target: tuple[str, ...],
+        score: Score | None = None,
+        settings: Any = None,
     ) -> tuple[Attribution, ...]: ...
     def explain(
-        self, image: Any, *, method: str = "grad-cam", target: Target = None, score: Score | None = None
+        self,
+        image: Any,
+        *,
+        method: str = "grad-cam",
+        target: Target = None,
+        score: Score | None = None,
+        settings: Any = None,
     ) -> Attribution | tuple[Attribution, ...]:
         """Explain one image for a class (the predicted one by default), or for several at once.
 
-        The attribution lies on the image's own pixels. Raises ImageError, or UnknownNameError for a method or class.
+        The attribution lies on the image's own pixels. `settings` are of the method's own type. Raises ImageError, or
+        UnknownNameError for a method or class.
         """
-        (explained,) = self.explain_images([self.read(image)], method=method, target=target, score=score)
-        return explained.attributions if isinstance(target, tuple) else explained.attributions[0]
+        answered = self.explain_images([self.read(image)], method=method, target=target, score=score, settings=settings)
+        attributions = answered[0].attributions
+        return attributions if isinstance(target, tuple) else attributions[0]
 
     def explain_images(
-        self, images: Sequence[Image], *, method: str = "grad-cam", target: Target = None, score: Score | None = None
+        self,
+        images: Sequence[Image],
+        *,
+        method: str = "grad-cam",
+        target: Target = None,
+        score: Score | None = None,
+        settings: Any = None,
     ) -> list[Explained]:
-        """Answers and explanations of images already read, in one pass; see `prediction` for the answers' meaning."""
-        sizes = [image.size for image in images]
-        return explain_tensors(
-            self, self.preprocessing.tensors(images), sizes, method=method, target=target, score=score
-        )
+        """Answers and explanations of images already read, in one batch; `answer` says what an answer means."""
+        batch, sizes = self.preprocessing.tensors(images), [image.size for image in images]
+        return explain_tensors(self, batch, sizes, method=method, target=target, score=score, settings=settings)
+
+    def answer(self, explained: Explained, *, path: str | None = None, warnings: tuple[str, ...] = ()) -> Prediction:
+        """The prediction that came with an explanation of `explain_images`."""
+        if explained.logits is None:
+            raise ValueError("an explanation of a bundle always has logits")
+        return self.prediction(explained.logits, path=path, warnings=warnings)
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Bundle:

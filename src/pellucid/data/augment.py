@@ -200,7 +200,7 @@ def _one_channel(pixels: Uint8Array) -> Uint8Array:
 
 def _write_png(path: Path, pixels: Uint8Array) -> None:
     file = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(file, "PNG")
+    PIL.Image.fromarray(pixels).save(file, "PNG", compress_level=3)
     path.write_bytes(file.getbuffer())
 
 

@@ -86,23 +86,34 @@ def metadata_test(found: Measurements, units: IntArray, *, seed: int = 0) -> Met
     """
     labels = found.dataset.labels
     classes = len(found.dataset.classes)
-    least = min(len(np.unique(units[labels == k])) for k in range(classes))
-    if least < FEWEST_UNITS:
+    if not enough_units(labels, units, classes):
         return None
     columns = _columns(found)
-    wanted = np.tile(np.bincount(labels, minlength=classes) / FOLDS, (FOLDS, 1))
-    keys = [hashlib.sha256(f"{seed}:{path}".encode()).hexdigest() for path in found.fingerprints.paths]
-    folds = divide(labels, units, wanted, keys)
-    families = {
-        family: _judge({n: c for n, c in columns.items() if c[0].family == family}, labels, units, folds)
-        for family in FAMILIES
-    }
+    folds = folds_of(labels, units, found.fingerprints.paths, seed)
+    families = {family: _of_family(columns, family) for family in FAMILIES}
+    areas = {family: _judge(chosen, labels, units, folds) for family, chosen in families.items() if chosen}
     separations = [
         s for name, (measure, values) in columns.items() if (s := separate(name, measure, values, labels, units))
     ]
     separations.sort(key=lambda s: -s.strength)
     area = _judge(columns, labels, units, folds)
-    return MetadataTest(area, families, tuple(separations), FOLDS, len(np.unique(units)))
+    return MetadataTest(area, areas, tuple(separations), FOLDS, len(np.unique(units)))
+
+
+def folds_of(labels: IntArray, units: IntArray, names: Sequence[str], seed: int) -> IntArray:
+    """The fold (N,), 0 to 4, of each image: classes spread evenly, units whole. `names` (N,) tie it to no order."""
+    wanted = np.tile(np.bincount(labels) / FOLDS, (FOLDS, 1))
+    keys = [hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogateescape")).hexdigest() for name in names]
+    return divide(labels, units, wanted, keys)
+
+
+def enough_units(labels: IntArray, units: IntArray, classes: int) -> bool:
+    """Whether each class has the 10 independent units without which cross-validation says nothing."""
+    return all(len(np.unique(units[labels == k])) >= FEWEST_UNITS for k in range(classes))
+
+
+def _of_family(columns: dict[str, tuple[Measure, Values]], family: Family) -> dict[str, tuple[Measure, Values]]:
+    return {name: column for name, column in columns.items() if column[0].family == family}
 
 
 def _columns(found: Measurements) -> dict[str, tuple[Measure, Values]]:
@@ -197,8 +208,3 @@ def _components(scores: Values, positive: npt.NDArray[np.bool_]) -> tuple[float,
     beaten[~positive] = 1 - (ranks[~positive] - rankdata(scores[~positive])) / m
     area = float(beaten[positive].mean())
     return area, np.where(positive, (beaten - area) / m, (beaten - area) / n)
-
-
-def figures(values: Sequence[float]) -> tuple[str, ...]:
-    """Values of one measure to three significant digits, thousands set apart."""
-    return tuple("n/a" if not math.isfinite(v) else f"{float(f'{v:.3g}'):,.10g}" for v in values)

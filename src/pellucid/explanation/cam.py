@@ -6,9 +6,16 @@ times activation), signed; drawing decides what to clip. The score explained is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
+from ..classifier import Classifier, Score, Target
 from ..preprocessing import FloatArray
+from .maps import Maps, evidence_of, probabilities_beside
+
+MapOf = Callable[[FloatArray, FloatArray], FloatArray]
 
 
 def grad_cam(activations: FloatArray, gradients: FloatArray) -> FloatArray:
@@ -21,3 +28,20 @@ def grad_cam(activations: FloatArray, gradients: FloatArray) -> FloatArray:
     weights = gradients.mean(axis=(3, 4))
     maps: FloatArray = np.einsum("ntc,nchw->nthw", weights, activations, optimize=True)
     return maps
+
+
+def explainer(map_of: MapOf, name: str) -> Callable[[Classifier, FloatArray, Target, Score | None, Any], Maps]:
+    """The catalogue's `run` of a map that needs nothing but A and G: one pass for all targets."""
+
+    def run(classifier: Classifier, batch: FloatArray, target: Target, score: Score | None, settings: Any) -> Maps:
+        evidence = evidence_of(classifier, name).evidence(batch, target, score)
+        return Maps(
+            values=map_of(evidence.activations, evidence.gradients),
+            geometry=evidence.geometry,
+            probabilities=probabilities_beside(classifier, batch, evidence.logits),
+            targets=evidence.targets,
+            logits=evidence.logits,
+            layer=evidence.layer,
+        )
+
+    return run

@@ -7,6 +7,7 @@ autograd can then answer and explain in one pass. The inputs and outputs are tho
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -225,11 +226,19 @@ def trace_evidence(
     # The Python dispatcher keeps sizes symbolic where a C++ kernel (padding, in Swin) would ask for numbers.
     with mode, enable_python_dispatcher():
         graph: GraphModule = tracer(*fakes)
-    if any(s.node.expr.is_number for s in (fakes[0].shape[0], *fakes[1].shape[:2])):
-        raise RuntimeError("an operation of the model works for one fixed number of images only")
     for node in graph.graph.nodes:  # detach means nothing to an exporter, and stops one
         if node.op == "call_function" and node.target in {aten.detach.default, aten.detach_.default}:
             node.replace_all_uses_with(node.args[0])
     graph.graph.eliminate_dead_code()
     graph.recompile()
+    _check_counts(graph, size, logits)
     return graph, example
+
+
+def _check_counts(graph: GraphModule, size: tuple[int, int], logits: int) -> None:
+    """Raise RuntimeError when the numbers of images and targets that were traced with are fixed in the graph."""
+    with contextlib.suppress(RuntimeError):
+        _, activations, gradients = graph(torch.zeros(2, 3, *size), torch.zeros(2, 1, logits), torch.tensor(1.0))
+        if len(activations) == 2 and gradients.shape[:2] == (2, 1):
+            return
+    raise RuntimeError("an operation of the model works for one fixed number of images only")

@@ -105,7 +105,7 @@ def _record(
     bundle: Bundle, item: ToExplain, image: Image, answer: Explained, drawing: Drawing, out: Path, stem: str
 ) -> ExplanationRecord:
     """Draw one explained image and say what was drawn."""
-    prediction = bundle.prediction(answer.logits, path=item.shown, warnings=image.warnings)
+    prediction = bundle.answer(answer, path=item.shown, warnings=image.warnings)
     attribution = answer.attributions[0]
     limit = display_limit(attribution, signed=drawing.signed)
     colormap, signed = drawing.colormap, drawing.signed
