@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -103,13 +104,21 @@ def test_evaluate_agrees_with_scikit_learn_on_its_own_predictions(cli: Cli, run:
         assert (tmp_path / "again" / "figures" / f"{figure}.png").is_file()
 
 
-def test_evaluating_the_training_images_as_other_data_is_refused(cli: Cli, run: Path, phantoms: Path) -> None:
+def test_evaluating_the_training_images_as_other_data_is_refused(
+    cli: Cli, run: Path, phantoms: Path, tmp_path: Path
+) -> None:
     refused = cli("evaluate", run, phantoms, "--split", "train", "--json")
     assert refused.code == 2
     assert "--allow-leak" in refused.err
-    allowed = cli("evaluate", run, phantoms, "--split", "train", "--json", "--allow-leak", "--out", run / "leak")
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    allowed = cli("evaluate", copy, phantoms, "--split", "train", "--json", "--allow-leak")
     assert allowed.code == 0
-    assert "trained on" in json.loads(allowed.out)["notes"][0]
+    assert "trained on" in json.loads(allowed.out)["leaks"][0]
+    assert "trained on" in cli("evaluate", copy, phantoms, "--split", "train", "--allow-leak").out
+    page = (copy / "report.html").read_text(encoding="utf-8")
+    assert "Its figures mean nothing" in page
+    assert "Its figures mean nothing" not in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_explain_draws_the_attribution_at_the_size_of_the_original(

@@ -1,4 +1,4 @@
-"""The exported graph against autograd of the written-out score on the trained network, one image and class at a time."""
+"""The exported graph against autograd of the written-out score on the network, one image and class at a time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -195,7 +195,7 @@ def test_a_row_of_zeros_is_the_predicted_class_beside_rows_that_are_set():
     assert single.flatten().tolist() == [-1.0, 1.0, 1.0]
 
 
-def trees_of_pooling() -> list[tuple[str, nn.Module]]:
+def operations() -> list[tuple[str, nn.Module]]:
     return [
         ("max pooling that overlaps", nn.MaxPool2d(3, 2, 1)),
         ("max pooling with a remainder", nn.MaxPool2d(2, 2, ceil_mode=True)),
@@ -206,7 +206,7 @@ def trees_of_pooling() -> list[tuple[str, nn.Module]]:
         ("adaptive average pooling to more cells", nn.AdaptiveAvgPool2d(9)),
         ("adaptive average pooling that changes nothing", nn.AdaptiveAvgPool2d(7)),
         ("adaptive max pooling", nn.AdaptiveMaxPool2d((3, 2))),
-        ("a convolution with stride, dilation and groups", nn.Conv2d(6, 4, 3, stride=2, padding=1, dilation=2, groups=2)),
+        ("a convolution with everything", nn.Conv2d(6, 4, 3, stride=2, padding=1, dilation=2, groups=2)),
         ("an oblong convolution", nn.Conv2d(6, 4, (3, 2), stride=(2, 3), padding=(0, 1))),
         ("normalisation by channel", nn.BatchNorm2d(6)),
         ("normalisation over the map", nn.GroupNorm(2, 6)),
@@ -214,7 +214,7 @@ def trees_of_pooling() -> list[tuple[str, nn.Module]]:
     ]
 
 
-@pytest.mark.parametrize(("name", "behind"), trees_of_pooling(), ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize(("name", "behind"), operations(), ids=lambda v: v if isinstance(v, str) else "")
 def test_each_operation_behind_the_layer_has_the_backward_pass_of_autograd(name, behind):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 6, 2), behind, nn.Flatten(), nn.LazyLinear(3)).eval()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reporting_samples import write_run
+from tests.reporting.reporting_samples import write_run
 
 
 @pytest.fixture(scope="session")

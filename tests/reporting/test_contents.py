@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from reporting_samples import history
+from tests.reporting.reporting_samples import history
 
 from pellucid.errors import BundleError
 from pellucid.reporting.contents import prove_split, read_history, read_run

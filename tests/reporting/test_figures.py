@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 import PIL.Image
 import pytest
-from reporting_samples import evaluation, history
+from tests.reporting.reporting_samples import evaluation, history
 
 from pellucid.errors import DataError, InputError
 from pellucid.evaluation.curves import pr_curve, roc_curve

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reporting_samples import evaluation
+from tests.reporting.reporting_samples import evaluation
 
 from pellucid.bundle.manifest import Parity
 from pellucid.bundle.run import LocalisationRecord

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from reporting_samples import attribution, blob, film
+from tests.reporting.reporting_samples import attribution, blob, film
 
 from pellucid.classifier import Prediction
 from pellucid.errors import InputError, UnknownNameError

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from reporting_samples import attribution, blob, film
+from tests.reporting.reporting_samples import attribution, blob, film
 
 from pellucid.reporting.overlay import colour_table, overlay
 from pellucid.reporting.pictures import explanation_pictures, save_explanation, smaller, stamped, with_colour_bar

@@ -70,10 +70,6 @@ class TestAgainstPeers:
         angle, scale, shear, mirror, shift = amounts(section, 6, *shape)
         images = pictures(6, *shape)
         changed = augment(images, section, seeded())
-        assert (
-            len({name_ for name_, v in zip(("zoom", "shear"), (scale - 1, shear), strict=True) if abs(v).max() > 1e-5})
-            <= 1
-        )
         for i, image in enumerate(images):
             linear = {
                 "rotation": [[math.cos(angle[i]), -math.sin(angle[i])], [math.sin(angle[i]), math.cos(angle[i])]],
@@ -113,7 +109,6 @@ class TestAgainstPeers:
                 "scale": 1 / scale[i] if name == "zoom" else 1.0,
                 "shear": [math.degrees(math.atan(shear[i])) if name == "shear" else 0.0, 0.0],
             }
-            # Whole numbers of pixels are all that torchvision's own functions round to when given a tuple of ints.
             wanted, inside = (
                 affine(x, interpolation=InterpolationMode.BILINEAR, **options) for x in (image, torch.ones_like(image))
             )

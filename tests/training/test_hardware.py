@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pellucid.training import hardware
-from pellucid.training.hardware import autocast, describe, fast_bf16, pick_device, prepare_torch
+from pellucid.training.hardware import autocast, denormals_as_zero, describe, fast_bf16, pick_device, seed_torch
 
 CPU = torch.device("cpu")
 
@@ -47,27 +47,19 @@ def test_a_cpu_in_words():
     assert describe(CPU) == f"cpu, {torch.get_num_threads()} threads"
 
 
-@pytest.fixture
-def denormals_afterwards():
-    yield
-    torch.set_flush_denormal(False)
-
-
-@pytest.mark.usefixtures("denormals_afterwards")
 def test_a_seed_decides_initial_weights():
     def weights(seed):
-        prepare_torch(seed)
+        seed_torch(seed)
         return torch.nn.Linear(3, 3).weight
 
     assert (weights(3) == weights(3)).all()
     assert not (weights(3) == weights(4)).any()
 
 
-@pytest.mark.usefixtures("denormals_afterwards")
-def test_denormal_numbers_count_as_zero():
+def test_denormal_numbers_count_as_zero_only_while_asked():
     if not torch.set_flush_denormal(False):
         pytest.skip("this processor has no such mode")
     tiny = torch.tensor([1e-39])
+    with denormals_as_zero():
+        assert float(tiny * 0.5) == 0
     assert float(tiny * 0.5) > 0
-    prepare_torch(0)
-    assert float(tiny * 0.5) == 0

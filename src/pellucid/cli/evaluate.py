@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from .console import TerminalProgress, out, print_json, print_table, report_skipped
 
@@ -33,6 +34,7 @@ def evaluate(
     from ..errors import UnknownNameError
     from ..evaluation.schema import metrics_document
     from ..reporting.figures import save_figures
+    from ..reporting.html import build_report
     from ..workflow.evaluation import evaluate_run
 
     name = split_named(split)
@@ -43,6 +45,8 @@ def evaluate(
     )
     folder = found.folder or run
     save_figures(found.result, (), folder / "figures")
+    if (run / "run.json").is_file():
+        build_report(run)
     if json:
         print_json(metrics_document(found.result).model_dump(mode="json"))
     else:
@@ -74,6 +78,8 @@ def show_result(result: EvaluationResult) -> None:
     print_table([("", False), *((f"predicted {c}", True) for c in result.classes)], table)
     out.print()
     out.print(result.interval)
+    for leak in result.leaks:
+        out.print(Text(f"problem: {leak} These figures mean nothing.", style="bold red"))
     for note in result.notes:
         out.print(note)
 

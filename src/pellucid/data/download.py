@@ -1,48 +1,48 @@
-"""A dataset from Kaggle, or a zip archive from the web, into a folder.
-
-An archive is not trusted: no entry is written outside the folder, links are left out, and neither what is downloaded
-nor what it unpacks to may exceed a limit or the room that is left.
-"""
+"""A dataset from Kaggle, or a zip archive from the web, into a folder."""
 
 from __future__ import annotations
 
-import errno
+import hashlib
+import http.client
 import json
 import re
-import stat
-import zipfile
+import ssl
+import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import InputError
+from .. import __version__
+from .._optional import require
+from ..errors import InputError, MissingDependencyError, PellucidError, ResourceError
 from ..progress import Progress, Silent
+from .archive import CHUNK, check_limit, check_size, unpack, write_part
 from .dataset import Skipped
 
 RECORD = "pellucid-download.json"
 LIMIT = 50 * 10**9
-MOST_FILES = 5_000_000
-CHUNK = 1 << 20
 SECONDS = 60.0
-FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 KAGGLE = re.compile(
     r"(?:kaggle:|https?://(?:www\.)?kaggle\.com/datasets/)"
-    r"(?P<owner>[\w.-]+)/(?P<name>[\w.-]+)(?:/versions/(?P<version>\d+))?/?"
+    r"(?P<owner>[\w.-]+)/(?P<name>[\w.-]+)(?:/versions/(?P<version>[1-9]\d{0,8}))?/?"
 )
 TOKEN = (
-    "Create a token at https://www.kaggle.com/settings/api (Generate New Token) and put it into the file "
-    "~/.kaggle/access_token or the variable KAGGLE_API_TOKEN; an older kaggle.json belongs in ~/.kaggle/, or its two "
-    "values in KAGGLE_USERNAME and KAGGLE_KEY."
+    "create a token at https://www.kaggle.com/settings/api (Generate New Token) and put it into the file "
+    "~/.kaggle/access_token or the variable KAGGLE_API_TOKEN. An older kaggle.json belongs into ~/.kaggle/, or its two "
+    "values into KAGGLE_USERNAME and KAGGLE_KEY."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """What was unpacked: number of `files` and their `bytes`, and what was left out.
+    """What was unpacked: the number of `files`, their `bytes` in all, and what was left out.
 
-    `version` and `licence` are as Kaggle states them, None and "" where it states none; `sha256` is that of the archive.
+    `sha256` is that of the archive; `version` and `licence` are as Kaggle states them, otherwise None and "".
     """
 
     source: str
@@ -55,8 +55,8 @@ class Downloaded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stream:
-    """An answer that is to be read: its parts, its length where it was announced, and what reading it may raise."""
+class _Answer:
+    """A body to be read: its parts, its length where announced, and what reading it raises when the line breaks."""
 
     parts: Iterator[bytes]
     length: int | None
@@ -66,104 +66,200 @@ class _Stream:
 
 
 def download_dataset(source: str, out: Path, *, limit: int = LIMIT, progress: Progress | None = None) -> Downloaded:
-    """Download `kaggle:OWNER/NAME`, the address of a dataset's page there, or the http(s) address of a zip archive.
+    """Download `kaggle:OWNER/NAME` (or the address of its page), or the http(s) address of a zip archive.
 
-    `out` is an empty folder, which is filled with what the archive holds and with `pellucid-download.json`, which says
-    where it came from. Neither the archive nor its contents may exceed `limit` bytes. A Kaggle dataset needs the extra
-    `kaggle`, and an account unless it is public.
+    `out` is an empty folder; it is filled with what the archive holds, and with `pellucid-download.json`, which says
+    where that came from. Neither the archive nor its contents may exceed `limit` bytes. Kaggle needs the extra
+    `kaggle`, and credentials where a dataset is not public.
 
-    Raises InputError for a source that is unknown, refused, or no archive that can be trusted; ResourceError when the
-    network or the disk gives out, or the limit does not suffice; MissingDependencyError without kagglehub.
+    Raises InputError for a source that is unknown or refused, and for an archive that is damaged or not to be trusted;
+    ResourceError when the network or the disk gives out, or the limit does not suffice.
     """
     shown = progress or Silent()
-    archive = out / ".archive.part"
     found = KAGGLE.fullmatch(source)
-    opened = _kaggle_stream(found["owner"], found["name"], found["version"]) if found else _web_stream(source)
-    with opened as stream:
-        sha256 = _save(stream, archive, limit, shown)
+    archive = out / ".archive.part"
+    with ExitStack() as stack:
+        answer = _ask_kaggle(stack, found["owner"], found["name"], found["version"]) if found else _ask(stack, source)
+        sha256 = _save(answer, archive, limit, shown)
     files, size, skipped = unpack(archive, out, limit=limit, progress=shown)
     archive.unlink()
-    plain = source if found else urlsplit(source)._replace(query="", fragment="").geturl()
-    done = Downloaded(plain, files, size, sha256, stream.version, stream.licence, skipped)
-    record = {"source": plain, "version": stream.version, "licence": stream.licence, "files": files, "bytes": size}
-    text = json.dumps(record | {"archive_sha256": sha256}, indent=2, ensure_ascii=False)
-    (out / RECORD).write_text(text + "\n", encoding="utf-8")
-    return done
+    # What follows "?" may be a key.
+    origin = source if found else urlsplit(source)._replace(query="", fragment="").geturl()
+    record = {"source": origin, "version": answer.version, "licence": answer.licence, "archive_sha256": sha256}
+    (out / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return Downloaded(origin, files, size, sha256, answer.version, answer.licence, skipped)
 
 
-def unpack(
-    archive: Path, out: Path, *, limit: int = LIMIT, progress: Progress | None = None
-) -> tuple[int, int, tuple[Skipped, ...]]:
-    """Unpack a zip archive into the folder `out`; returns the number of files, their bytes, and what was left out.
+def _save(answer: _Answer, archive: Path, limit: int, progress: Progress) -> str:
+    """Write the body to `archive`; returns its SHA-256."""
+    check_size("The archive has", answer.length or 0, archive.parent, limit)
+    digest, held = hashlib.sha256(), 0
+    with archive.open("wb") as file, progress.bar("Downloading (MB)") as advance:
+        try:
+            for part in answer.parts:
+                held += len(part)
+                digest.update(part)
+                check_limit("The archive has at least", held, limit)
+                write_part(file, part)
+                advance(held // 10**6, (answer.length or held) // 10**6)
+        except answer.failures as error:
+            raise _broken_off(held, answer.length) from error
+    if answer.length is not None and held != answer.length:
+        raise _broken_off(held, answer.length)
+    return digest.hexdigest()
 
-    Left out are links and the like, and names that the disk refuses. Raises InputError, before anything is written, for
-    an archive with an entry that leads outside `out`, with a password or of more than `limit` bytes unpacked, and
-    for one that is damaged; ResourceError when there is no room.
-    """
-    with _trusted(archive) as opened:
-        entries = [(info, _place(info.filename)) for info in opened.infolist() if not info.is_dir()]
-        if len(entries) > MOST_FILES or any(info.flag_bits & 1 for info, _ in entries):
-            why = (
-                "is protected by a password" if len(entries) <= MOST_FILES else f"holds more than {MOST_FILES:,} files"
+
+def _broken_off(held: int, length: int | None) -> ResourceError:
+    of = f" of {length:,}" if length else ""
+    return ResourceError(f"The download broke off after {held:,}{of} bytes: check the network and run it again.")
+
+
+# ---- Kaggle
+
+
+def _ask_kaggle(stack: ExitStack, owner: str, name: str, version: str | None) -> _Answer:
+    """Ask Kaggle for the archive of a dataset. kagglehub finds the credentials and knows the interface."""
+    hub, failures = require("kagglehub", extra="kaggle"), require("requests", extra="kaggle").exceptions
+    clients = require("kagglehub.clients", extra="kaggle")
+    messages = require("kagglesdk.datasets.types.dataset_api_service", extra="kaggle")
+    _has_credentials()
+    try:
+        # On stdout kagglehub would say that there is a newer kagglehub.
+        with redirect_stdout(sys.stderr):
+            api = stack.enter_context(clients.build_kaggle_client()).datasets.dataset_api_client
+            wanted = _filled(messages.ApiGetDatasetRequest(), owner_slug=owner, dataset_slug=name)
+            about = api.get_dataset(wanted)
+            number = int(version or about.current_version_number)
+            wanted = _filled(messages.ApiDownloadDatasetRequest(), owner_slug=owner, dataset_slug=name)
+            response = stack.enter_context(api.download_dataset(_filled(wanted, dataset_version_number=number)))
+    except failures.HTTPError as error:
+        raise _kaggle_refusal(f"{owner}/{name}", error.response.status_code) from None
+    except failures.SSLError as error:
+        raise _no_certificate("Kaggle") from error
+    except failures.RequestException as error:
+        raise _unreachable("Kaggle") from error
+    except ValueError as error:
+        raise ResourceError(
+            "Kaggle's answer cannot be understood: check whether your network asks for a login first."
+        ) from error
+    except (AttributeError, TypeError) as error:
+        raise MissingDependencyError(
+            f"kagglehub {hub.__version__} is not of a version that pellucid knows: pip install 'kagglehub>=1.0,<2'"
+        ) from error
+    # Of a compressed answer iter_content gives more bytes than the length states.
+    length = "" if "Content-Encoding" in response.headers else response.headers.get("Content-Length", "")
+    parts = response.iter_content(CHUNK)
+    stated = int(length) if length.isdecimal() else None
+    return _Answer(parts, stated, (failures.RequestException,), number, about.license_name)
+
+
+def _has_credentials() -> bool:
+    """Whether there are Kaggle credentials. Raises InputError for some that cannot be read."""
+    try:
+        return require("kagglehub.config", extra="kaggle").get_kaggle_credentials() is not None
+    except (ValueError, TypeError, OSError) as error:
+        raise InputError(f"The Kaggle credentials cannot be read ({error}): {TOKEN}") from None
+
+
+def _filled(message: Any, **values: Any) -> Any:
+    for key, value in values.items():
+        setattr(message, key, value)
+    return message
+
+
+def _kaggle_refusal(dataset: str, status: int) -> PellucidError:
+    """What a status of Kaggle's means for the user; it answers 403 for names that do not exist, too."""
+    page = f"https://www.kaggle.com/datasets/{dataset}"
+    if status in (401, 403) and not _has_credentials():
+        return InputError(
+            f"Kaggle does not give {dataset} to everyone, and no Kaggle credentials were found: check the name at "
+            f"{page}, and {TOKEN}"
+        )
+    if status == 401:
+        return InputError(f"Kaggle does not accept the credentials that were found; if they have expired, {TOKEN}")
+    if status == 403:
+        return InputError(
+            f"Kaggle refuses {dataset} to your account: see at {page} whether it exists, and whether you have to agree "
+            "to its terms or be invited."
+        )
+    if status == 404:
+        return InputError(f"Kaggle has no dataset {dataset}: check owner and name; its page would be {page}.")
+    return _refused("Kaggle", status)
+
+
+# ---- the web
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows only to https, or from http to http."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        schemes = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
+        if schemes[1] != "https" and schemes != ("http", "http"):
+            raise InputError(
+                f"The address leads on to {schemes[1] or 'no'}:// from {schemes[0]}://, which is not followed."
             )
-            raise InputError(f"The archive {why}: unpack it by hand.")
-        total = sum(info.file_size for info, _ in entries)
-        _check_size("The archive unpacks to", total, out, limit)
-        files, size, skipped = 0, 0, []
-        with (progress or Silent()).bar("Unpacking") as advance:
-            for done, (info, place) in enumerate(entries, 1):
-                kind = stat.S_IFMT(info.external_attr >> 16)
-                refused = (
-                    "link, or no plain file" if kind not in (0, stat.S_IFREG) else _extract(opened, info, out / place)
-                )
-                if refused:
-                    skipped.append(Skipped(place, refused))
-                else:
-                    files, size = files + 1, size + info.file_size
-                advance(done, len(entries))
-    return files, size, tuple(skipped)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-@contextmanager
-def _trusted(archive: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive, and one sentence for whatever is wrong inside it."""
+def _ask(stack: ExitStack, url: str) -> _Answer:
+    """Ask a web server for an archive."""
+    host = _host(url)
+    request = urllib.request.Request(url, headers={"User-Agent": f"pellucid/{__version__}"})
+    opener = urllib.request.build_opener(_Redirects())
+    broken = (OSError, http.client.HTTPException)
     try:
-        with zipfile.ZipFile(archive) as opened:
-            yield opened
-    except (zipfile.BadZipFile, EOFError) as error:
-        with archive.open("rb") as file:
-            start = file.read(512).lstrip()
-        page = (
-            " What came is a web page: its address, or one that asks for a login, is no direct link."
-            if start[:1] == b"<"
-            else ""
-        )
-        raise InputError(f"What was downloaded is no zip archive, or a damaged one ({error}).{page}") from None
+        response = stack.enter_context(opener.open(request, timeout=SECONDS))
+    except urllib.error.HTTPError as error:
+        raise _web_refusal(host, error.code) from None
+    except urllib.error.URLError as error:
+        trusted = not isinstance(error.reason, ssl.SSLError)
+        raise _unreachable(host) if trusted else _no_certificate(host) from error
+    except (ValueError, http.client.InvalidURL) as error:
+        raise InputError(f"{url!r} is not a web address ({error}).") from None
+    except broken as error:
+        raise _unreachable(host) from error
+    return _Answer(iter(lambda: response.read(CHUNK), b""), response.length, broken)
 
 
-def _place(name: str) -> str:
-    """Where an entry goes, relative to the folder. Raises InputError when that would be outside."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or not path.parts:
+def _host(url: str) -> str:
+    """The host of an http(s) address. Raises InputError for anything else."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.username is None and parts.port != 0
+        host = parts.hostname or ""
+    except ValueError:
+        host, good = "", False
+    if not host or not good:
         raise InputError(
-            f"The archive holds {name[:200]!r}, which would be written outside its folder: it is not to be trusted, and "
-            "nothing was unpacked."
+            f"{url!r} is nothing to download: give kaggle:OWNER/NAME, as in kaggle.com/datasets/OWNER/NAME, or the "
+            "https:// address of a zip archive."
         )
-    return str(path)
+    return host
 
 
-def _extract(opened: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> str:
-    """Write one entry; returns why it was left out, or ""."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file = target.open("xb")
-    except FileExistsError:
-        return "is in the archive twice"
-    except OSError as error:
-        if error.errno in FULL:
-            raise _no_room(target.parent) from error
-        return f"cannot be written ({error.strerror})"
-    with file, _reading(opened, info) as entry:
-        while part := entry.read(CHUNK):
-            _write(file, part, target)
-    return ""
+def _web_refusal(host: str, status: int) -> PellucidError:
+    if status in (401, 403):
+        return InputError(f"{host} does not give this file without a login ({status}): download and unpack it by hand.")
+    if status in (404, 410):
+        return InputError(f"{host} has nothing at this address ({status}): check it.")
+    return _refused(host, status)
+
+
+def _refused(host: str, status: int) -> ResourceError:
+    if status == 429:
+        return ResourceError(f"{host} has been asked too often (429): wait some minutes and run it again.")
+    return ResourceError(f"{host} answers with an error of its own ({status}): try again later.")
+
+
+def _unreachable(host: str) -> ResourceError:
+    return ResourceError(
+        f"{host} cannot be reached: check the network; behind a proxy, set the variable HTTPS_PROXY to its address."
+    )
+
+
+def _no_certificate(host: str) -> ResourceError:
+    return ResourceError(
+        f"The certificate of {host} cannot be trusted: check the clock; behind a proxy that looks into traffic, set "
+        "SSL_CERT_FILE and REQUESTS_CA_BUNDLE to its certificate."
+    )

@@ -50,7 +50,7 @@ def check_labels(
 ) -> LabelCheck | None:
     """Look for label errors by features (N, D) of a frozen backbone, in folds that keep `units` (N,) whole.
 
-    `labels` (N,) are 0..K-1. `names` (N,) are those of the images, so that the folds do not depend on their order. None where a
+    `labels` (N,) are 0..K-1, `names` (N,) tie the folds to the images instead of to their order. None where a
     class has fewer than 10 units. Needs cleanlab, of the extra `train`.
     """
     filters = require("cleanlab.filter", extra="train")

@@ -28,7 +28,8 @@ class EvaluationResult:
     `probabilities` is (N, 0). `confusion` (K, K) counts true class (row) against predicted class (column) at
     `threshold` (on the positive-class probability, or on the output of a regression; None for more than two classes).
     `metrics` is ordered, most important first. `interval` says in words how the bounds were made. `per_class` is
-    {class: {metric: Metric}}.
+    {class: {metric: Metric}}. `leaks` are sentences on images that the model was trained on: figures with one mean
+    nothing.
     """
 
     task: Task
@@ -45,6 +46,7 @@ class EvaluationResult:
     outputs: FloatArray | None = None
     groups: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    leaks: tuple[str, ...] = ()
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:

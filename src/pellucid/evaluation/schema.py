@@ -57,7 +57,8 @@ class MetricsDocument(_Part):
     `positive` is the class that sensitivity, precision and their kin are about; null when they are means over K
     classes. `n` counts images and `n_groups` what was resampled where images belong to groups (an image without a group
     counts as one); null where they do not. `threshold` applies to the positive-class probability, or to the output of a
-    regression; null when the most likely class counts. `notes` are sentences for people.
+    regression; null when the most likely class counts. `notes` are sentences for people, `leaks` those
+    on images that the model was trained on.
     """
 
     schema_version: Literal[1] = 1
@@ -73,6 +74,7 @@ class MetricsDocument(_Part):
     per_class: dict[str, dict[str, MetricEntry]]
     confusion: ConfusionEntry
     notes: tuple[str, ...] = ()
+    leaks: tuple[str, ...] = ()
 
 
 def metrics_document(result: EvaluationResult) -> MetricsDocument:
@@ -91,6 +93,7 @@ def metrics_document(result: EvaluationResult) -> MetricsDocument:
         per_class={c: {name: MetricEntry.of(m) for name, m in of.items()} for c, of in result.per_class.items()},
         confusion=ConfusionEntry(labels=result.classes, counts=result.confusion.tolist()),
         notes=result.notes,
+        leaks=result.leaks,
     )
 
 
@@ -141,6 +144,7 @@ def read_evaluation(folder: Path) -> EvaluationResult:
         outputs=scores[:, 0] if regression else None,
         groups=tuple(row["group"] for row in table) if document.n_groups is not None else (),
         notes=document.notes,
+        leaks=document.leaks,
     )
     k = len(result.classes)
     counts = np.bincount(labels * k + result.predicted, minlength=k * k).reshape(k, k)

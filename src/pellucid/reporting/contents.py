@@ -15,12 +15,16 @@ from ..bundle.manifest import MANIFEST, Manifest
 from ..bundle.run import RunFolder, RunRecord
 from ..errors import BundleError
 from ..evaluation.result import EvaluationResult
-from ..evaluation.schema import METRICS_FILE, read_evaluation
+from ..evaluation.schema import METRICS_FILE, MetricsDocument, read_evaluation
 from ..explanation.record import ExplanationManifest
 from ..recipe import Recipe, load_recipe
 
 _Document = TypeVar("_Document", bound=BaseModel)
 EXPLANATIONS_FILE = "manifest.json"
+
+
+OTHER = "evaluation-"
+"""Folders of a run with evaluations on other images than its own test split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class RunContents:
     split: SplitProof | None
     evaluation: EvaluationResult | None
     explanations: ExplanationManifest | None
+    others: tuple[tuple[str, MetricsDocument], ...] = ()
 
     @property
     def medical(self) -> bool:
@@ -79,6 +84,10 @@ def read_run(root: Path) -> RunContents:
         split=prove_split(folder.split) if folder.split.is_file() else None,
         evaluation=read_evaluation(folder.evaluation) if (folder.evaluation / METRICS_FILE).is_file() else None,
         explanations=_document(ExplanationManifest, shown) if shown.is_file() else None,
+        others=tuple(
+            (file.parent.name.removeprefix(OTHER), _document(MetricsDocument, file))
+            for file in sorted(root.glob(f"{OTHER}*/{METRICS_FILE}"))
+        ),
     )
 
 

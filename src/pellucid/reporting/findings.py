@@ -33,6 +33,7 @@ def findings(run: RunContents) -> list[Finding]:
     """Every verdict that this run allows, worst first."""
     checks: tuple[Callable[[RunContents], Iterator[Finding]], ...] = (
         _separation,
+        _other_evaluations,
         _skill,
         _sizes,
         _localisation,
@@ -64,6 +65,22 @@ def _separation(run: RunContents) -> Iterator[Finding]:
         alone = f"; {count(proof.without_group, 'image')} without a group" if proof.without_group else ""
         text = f"{_no_image(proof)} and none of {count(proof.groups, 'group')} is in two splits{alone}."
         yield Finding("good", topic, text)
+
+
+def _other_evaluations(run: RunContents) -> Iterator[Finding]:
+    """What came out on other images, and were those trained on?"""
+    leaking = [("test", run.evaluation.leaks)] if run.evaluation and run.evaluation.leaks else []
+    for name, document in run.others:
+        accuracy = document.metrics.get("accuracy")
+        if document.leaks:
+            leaking.append((name, document.leaks))
+        elif accuracy is not None and accuracy.value is not None:
+            known = accuracy.metric()
+            stated = with_interval(known.value, known.low, known.high)
+            yield Finding("information", "Other images", f"{name}: accuracy {stated}, n = {document.n:,}.")
+    for name, leaks in leaking:
+        text = f"Evaluation {name}: {leaks[0]} Its figures mean nothing."
+        yield Finding("problem", "Trained on", text)
 
 
 def _no_image(proof: SplitProof) -> str:

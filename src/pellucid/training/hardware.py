@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -40,10 +41,19 @@ def describe(device: torch.device) -> str:
     return f"{device.type}, {torch.get_num_threads()} threads"
 
 
-def prepare_torch(seed: int) -> None:
-    """Seed torch on every device (initial weights and dropout follow from it), and treat denormal numbers as zero.
+def seed_torch(seed: int) -> None:
+    """Seed torch on every device: initial weights and dropout follow from it."""
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def denormals_as_zero() -> Iterator[None]:
+    """Treat denormal numbers as zero while open.
 
     Optimisers drive weights that do not matter towards denormal values, on which a CPU is many times slower.
     """
-    torch.manual_seed(seed)
     torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

@@ -58,7 +58,7 @@ def evaluate_run(
             f"{leaks[0]} Figures on images that were trained on mean nothing; "
             "--allow-leak gives them all the same, marked."
         )
-    evaluated = evaluate_dataset(bundle, dataset, split or "all", notes=leaks, progress=progress)
+    evaluated = evaluate_dataset(bundle, dataset, split or "all", leaks=leaks, progress=progress)
     target = out or (
         folder.evaluation if data is None and split == "test" else run / f"evaluation-{data.name if data else split}"
     )
@@ -67,7 +67,7 @@ def evaluate_run(
 
 
 def evaluate_dataset(
-    bundle: Bundle, dataset: Dataset, split: str, *, notes: tuple[str, ...] = (), progress: Progress | None = None
+    bundle: Bundle, dataset: Dataset, split: str, *, leaks: tuple[str, ...] = (), progress: Progress | None = None
 ) -> Evaluated:
     """Score every image of a dataset whose classes are the bundle's, in its order."""
     progress = progress or Silent()
@@ -90,7 +90,7 @@ def evaluate_dataset(
         split=split,
         threshold=bundle.manifest.threshold,
     )
-    result = replace(result, notes=(*notes, *result.notes))
+    result = replace(result, leaks=leaks)
     return Evaluated(result, cached.dataset.skipped, None)
 
 

@@ -186,26 +186,28 @@ def prepare(dataset: Dataset, recipe: Recipe, seed: int, progress: Progress) -> 
 def _build(recipe: Recipe, classes: int, seed: int) -> tuple[Network, dict[str, str]]:
     from ..models.network import build_network
     from ..models.weights import load_initial_weights
-    from ..training.hardware import prepare_torch
+    from ..training.hardware import seed_torch
 
-    prepare_torch(seed)
+    seed_torch(seed)
     network = build_network(recipe, classes)
     return network, load_initial_weights(network.backbone, recipe.model.backbone, recipe.model.weights)
 
 
 def _fit(network: Network, prepared: Prepared, recipe: Recipe, seed: int, run: RunFolder, progress: Progress) -> Fitted:
+    from ..training.hardware import denormals_as_zero
     from ..training.session import train_network
 
-    fitted = train_network(
-        network,
-        recipe,
-        train=prepared.source("train"),
-        validation=prepared.source("val"),
-        classes=len(prepared.dataset.classes),
-        seed=seed,
-        checkpoints=run.checkpoints,
-        progress=progress,
-    )
+    with denormals_as_zero():
+        fitted = train_network(
+            network,
+            recipe,
+            train=prepared.source("train"),
+            validation=prepared.source("val"),
+            classes=len(prepared.dataset.classes),
+            seed=seed,
+            checkpoints=run.checkpoints,
+            progress=progress,
+        )
     fitted.history.write(run.history)
     return fitted
 

@@ -1,0 +1,178 @@
+"""What an audit of a dataset says, as plain data: the document behind `pellucid data inspect --json` and its page."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from .dataset import Split
+from .disjointness import Criterion
+from .statistics import Family
+
+Level = Literal["problem", "caution", "information", "good"]
+LEVELS: tuple[Level, ...] = ("problem", "caution", "information", "good")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Finding(_Part):
+    """One verdict: how grave it is, what it is about in a word or two, what was seen, and what to do about it."""
+
+    level: Level
+    topic: str
+    text: str
+    advice: str = ""
+
+
+class FileNote(_Part):
+    """A file, and what there is to say of it."""
+
+    path: str
+    reason: str
+
+
+class ImageEntry(_Part):
+    """An image by its path relative to the dataset's root, the name of its class, and its split ("" if undecided)."""
+
+    path: str
+    label: str
+    split: Split
+
+
+class Copies(_Part):
+    """Images that are the same, and whether they lie in several splits or under several classes."""
+
+    images: tuple[ImageEntry, ...]
+    across_splits: bool
+    across_classes: bool
+
+
+class SplitOverlap(_Part):
+    """How many of the `total` images of the second split have a twin in the first, with some pairs of paths."""
+
+    criterion: Criterion
+    splits: tuple[Split, Split]
+    images: int
+    total: int
+    examples: tuple[tuple[str, str], ...]
+    sentence: str
+
+
+class SharedGroup(_Part):
+    """A group with images in more than one split."""
+
+    name: str
+    splits: tuple[Split, ...]
+    images: int
+
+
+class Grouping(_Part):
+    """Which images show the same patient or object.
+
+    `known` says that the dataset's groups were given; otherwise they are those of `pattern`, a guess at file names.
+    `shared` groups hold several images, `images` in all, the largest of them `largest`; `alone` images have no group.
+    """
+
+    known: bool
+    pattern: str | None
+    groups: int
+    shared: int
+    images: int
+    largest: int
+    alone: int
+    across_splits: tuple[SharedGroup, ...]
+
+
+class AreaEntry(_Part):
+    """An area under the ROC curve with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class MeasureEntry(_Part):
+    """A measure: the `quartiles` of each class, and the chance that an image of class `label` exceeds another."""
+
+    name: str
+    title: str
+    unit: str
+    family: Family
+    label: str
+    area: AreaEntry
+    quartiles: dict[str, tuple[float, float, float]]
+    sentence: str
+
+
+class MetadataEntry(_Part):
+    """The metadata-only test: how well all measures together, and each family of them, predict the class."""
+
+    area: AreaEntry
+    families: dict[Family, AreaEntry]
+    measures: tuple[MeasureEntry, ...]
+    folds: int
+    units: int
+
+
+class Suspect(_Part):
+    """An image whose label is doubted: its own class, the class that images like it have, and their probabilities."""
+
+    path: str
+    label: str
+    split: Split
+    probability: float
+    suggested: str
+    suggested_probability: float
+
+
+class LabelEntry(_Part):
+    """The search for label errors: by which features, how well these know the classes, and the suspects, worst first.
+
+    `judged` is False where the features know the classes too poorly for anything to be said.
+    """
+
+    features: str
+    area: AreaEntry
+    judged: bool
+    suspects: tuple[Suspect, ...]
+
+
+class Inspection(_Part):
+    """Everything that an audit of a dataset found; `pellucid data inspect --json` prints this, version 1.
+
+    `counts` is {split: {class: images}} of the readable images, `formats` and `modes` {class: {name: images}}.
+    `metadata` and `labels` are None where the test could not be made, for the reason in `metadata_absent` and
+    `labels_absent`. `threshold` is the correlation of thumbnails from which on two pictures are look-alikes.
+    """
+
+    schema_version: Literal[1] = 1
+    source: str
+    classes: tuple[str, ...]
+    positive: str | None
+    images: int
+    counts: dict[str, dict[str, int]]
+    verdict: str = ""
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...]
+    left_out: tuple[FileNote, ...]
+    unreadable: tuple[FileNote, ...]
+    remarks: tuple[FileNote, ...]
+    identical: tuple[Copies, ...]
+    similar: tuple[Copies, ...]
+    threshold: float
+    overlaps: tuple[SplitOverlap, ...]
+    grouping: Grouping | None
+    formats: dict[str, dict[str, int]]
+    modes: dict[str, dict[str, int]]
+    metadata: MetadataEntry | None
+    metadata_absent: str = ""
+    labels: LabelEntry | None
+    labels_absent: str = ""
+
+    @property
+    def serious(self) -> bool:
+        """Whether there is a problem, or a file that cannot be read."""
+        return bool(self.unreadable) or any(f.level == "problem" for f in self.findings)

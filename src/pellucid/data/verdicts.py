@@ -1,0 +1,288 @@
+"""What an audit means, and what to do about it.
+
+Levels: `problem` stands against training on the data as they are, `caution` needs a look, `information` is good to
+know, `good` was checked and is in order.
+
+The metadata-only test is judged by the lower end of its interval: a caution from 0.6 on, a problem from 0.75. On clean
+phantoms, where it is 0.5 by construction, it stayed below 0.52; photographs of two kinds of animal, whose colours and
+backgrounds differ by nature, reached 0.66; planted signs that agree with 95 % of the labels gave 0.86 or more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+from .inspection import AreaEntry, Copies, FileNote, Finding, Grouping, Inspection, Level
+from .labelling import counted, shorten
+from .metadata import FAMILIES
+
+SHORTCUT_CAUTION, SHORTCUT_PROBLEM = 0.6, 0.75
+# A measure is named among those that lead when alone, seen from its better side, it reaches this area.
+LEADING = 0.6
+# Shares of the images from which on a matter weighs more.
+MANY_UNREADABLE, MANY_TWINS, MANY_SUSPECTS = 0.01, 0.01, 0.01
+FEW_OF_A_CLASS, FEW_TO_CHOOSE_ON, FEW_TO_TEST_ON = 20, 20, 30
+UNEVEN, VERY_UNEVEN = 3, 10
+
+
+def verdicts(found: Inspection) -> list[Finding]:
+    """Every finding that an inspection allows, in no order."""
+    checks: tuple[Callable[[Inspection], Iterator[Finding]], ...] = (
+        _two_labels,
+        _across_splits,
+        _groups,
+        _shortcut,
+        _unreadable,
+        _copies,
+        _odd_files,
+        _labels,
+        _balance,
+        _split_sizes,
+        _left_out,
+    )
+    return [finding for check in checks for finding in check(found)]
+
+
+def verdict_of(findings: Sequence[Finding]) -> str:
+    """All findings in one sentence."""
+    problems, cautions = (sum(f.level == level for f in findings) for level in ("problem", "caution"))
+    look = f"{counted(cautions, 'point')} {'needs' if cautions == 1 else 'need'} a look"
+    if problems:
+        stand = f"{counted(problems, 'problem')} {'stands' if problems == 1 else 'stand'} against training on this"
+        return f"{stand}; {look}." if cautions else f"{stand}."
+    return f"Nothing serious was found; {look}." if cautions else "Nothing was found that stands against training."
+
+
+def _finding(level: Level, topic: str, text: str, advice: str = "") -> Finding:
+    return Finding(level=level, topic=topic, text=text, advice=advice)
+
+
+def _two_labels(found: Inspection) -> Iterator[Finding]:
+    """The same picture under two classes."""
+    topic = "Two labels"
+    exact = [s for s in found.identical if s.across_classes]
+    if exact:
+        text = f"{_pictures(exact)} under two classes, byte for byte, for example {_pair(exact[0])}."
+        yield _finding("problem", topic, text, "Decide which label is right, and remove the other copy.")
+    known = {i.path for s in exact for i in s.images}
+    alike = [s for s in found.similar if s.across_classes and not {i.path for i in s.images} <= known]
+    if alike:
+        text = f"{_pictures(alike)} under two classes in files that look the same, for example {_pair(alike[0])}."
+        advice = "Look at each: a label is wrong, or what tells the two apart is too small to show at 32 pixels."
+        yield _finding("caution", topic, text, advice)
+
+
+def _across_splits(found: Inspection) -> Iterator[Finding]:
+    topic, splits = "Split", [s for s in found.counts if s]
+    for overlap in found.overlaps:
+        few = overlap.criterion != "content" and overlap.images < MANY_TWINS * overlap.total
+        advice = "Remove one of each pair; `pellucid train` leaves such images out of training by itself."
+        yield _finding("caution" if few else "problem", topic, overlap.sentence, advice)
+    if not found.overlaps and len(splits) > 1:
+        text = f"No picture is in two of {', '.join(splits)}, neither by its bytes nor by its look."
+        yield _finding("good", topic, text)
+
+
+def _groups(found: Inspection) -> Iterator[Finding]:
+    topic, groups = "Groups", found.grouping
+    if groups is None:
+        text = "Which images show the same patient or object is not known, and the file names do not tell."
+        advice = "If several do, say so by --group-by or a column group in a CSV: otherwise figures come out too good."
+        yield _finding("information", topic, text, advice)
+        return
+    told = (
+        f"{groups.shared:,} of {counted(groups.groups, 'group')} hold several images, up to {groups.largest:,}"
+        if groups.shared
+        else f"each of {counted(groups.groups, 'group')} holds one image"
+    )
+    divided = len([s for s in found.counts if s]) > 1
+    yield (_known_groups if groups.known else _guessed_groups)(groups, told, divided)
+
+
+def _known_groups(groups: Grouping, told: str, divided: bool) -> Finding:
+    said = f"{told[0].upper()}{told[1:]}"
+    if groups.across_splits:
+        advice = "Divide the images again by group with `pellucid data split`: until then every figure is too good."
+        return _finding("problem", "Groups", f"{_crossing(groups)}. {said}.", advice)
+    return _finding("good", "Groups", f"{said}{'; none is in two splits' if divided else ''}.")
+
+
+def _guessed_groups(groups: Grouping, told: str, divided: bool) -> Finding:
+    option = f"If so, add --group-by '{groups.pattern}' to every command"
+    text = f"File names look as if images belong together: by {groups.pattern}, {told}."
+    if groups.across_splits:
+        return _finding("caution", "Groups", f"{text} {_crossing(groups)}.", f"{option}, and divide the images again.")
+    if divided:
+        text = f"{text} None of these is in two splits."
+        return _finding("information", "Groups", text, f"{option}, so that intervals count groups.")
+    return _finding("caution", "Groups", text, f"{option}, so that they stay on one side of every split.")
+
+
+def _crossing(groups: Grouping) -> str:
+    first = groups.across_splits[0]
+    many = counted(len(groups.across_splits), "group")
+    where = f"{first.name} in {' and '.join(first.splits)}"
+    return f"{many} {'is' if len(groups.across_splits) == 1 else 'are'} in more than one split, for example {where}"
+
+
+def _shortcut(found: Inspection) -> Iterator[Finding]:
+    """The metadata-only test."""
+    topic, test = "Shortcut", found.metadata
+    if test is None:
+        text = f"Whether the class can be told without looking was not tested. {found.metadata_absent}"
+        yield _finding("information", topic, text)
+        return
+    if test.area.low < SHORTCUT_CAUTION:
+        unsure = test.area.high >= SHORTCUT_PROBLEM
+        text = (
+            f"Files and simple statistics do not give the class away: AUC {_interval(test.area)}, where 0.5 is chance."
+        )
+        advice = "The interval is wide: more images would say more." if unsure else ""
+        yield _finding("information" if unsure else "good", topic, text, advice)
+        return
+    leading = [f"{m.sentence} (alone {s:.2f})" for m in test.measures if (s := _strength(m.area)) >= LEADING][:3]
+    told = f"{'; '.join(leading)}." if leading else "No single measure leads."
+    best = max(test.families, key=lambda family: test.families[family].value)
+    advice = (
+        "A classifier can learn this instead. Save all images in one way, crop frames and labels away, and take all "
+        "classes from the same sources. Where it is the subject itself (some things are brighter), see after training "
+        "whether the heat maps lie on it."
+    )
+    text = (
+        f"The class can be told without looking, AUC {_interval(test.area)}, most of all from {FAMILIES[best]}. {told}"
+    )
+    yield _finding("problem" if test.area.low >= SHORTCUT_PROBLEM else "caution", topic, text, advice)
+
+
+def _unreadable(found: Inspection) -> Iterator[Finding]:
+    bad, total = found.unreadable, found.images + len(found.unreadable)
+    if bad:
+        example = f"for example {bad[0].path}: {bad[0].reason}"
+        level: Level = "problem" if len(bad) >= MANY_UNREADABLE * total else "caution"
+        advice = "Fetch them again or remove them; training leaves them out."
+        yield _finding(level, "Files", f"{len(bad):,} of {counted(total, 'image')} cannot be read, {example}", advice)
+    else:
+        yield _finding("good", "Files", f"All {counted(total, 'image')} can be read.")
+
+
+def _copies(found: Inspection) -> Iterator[Finding]:
+    same, alike = found.identical, found.similar
+    if same:
+        more = sum(len(s.images) - 1 for s in same)
+        text = (
+            f"{counted(len(same), 'set')} of identical files, {more:,} more than needed, for example {_pair(same[0])}."
+        )
+        advice = "Keep one of each: copies weigh double. pellucid never parts them when it divides images."
+        yield _finding("caution", "Copies", text, advice)
+    if alike:
+        text = f"{counted(len(alike), 'set')} of pictures that look the same, for example {_pair(alike[0])}."
+        advice = "They count for less than they are many. pellucid never parts them when it divides images."
+        yield _finding("information", "Look-alikes", text, advice)
+    if not same and not alike:
+        yield _finding("good", "Copies", "No file occurs twice, and no two pictures look the same.")
+
+
+def _odd_files(found: Inspection) -> Iterator[Finding]:
+    kinds: dict[str, list[FileNote]] = defaultdict(list)
+    for note in found.remarks:
+        kinds["extension" if "is named" in note.reason else re.sub(r"\d+", "", note.reason)].append(note)
+    for kind, notes in kinds.items():
+        text = f"{counted(len(notes), 'file')}, for example {notes[0].path}: {notes[0].reason}"
+        if kind == "extension":
+            advice = "pellucid goes by the content; rename them for programs that do not."
+            yield _finding("information", "Extensions", text, advice)
+        else:
+            yield _finding("caution", "Odd files", text, "Look at them, and remove what does not belong.")
+
+
+def _labels(found: Inspection) -> Iterator[Finding]:
+    topic, check = "Labels", found.labels
+    if check is None:
+        yield _finding("information", topic, f"Wrong labels were not looked for. {found.labels_absent}")
+        return
+    told = f"By {check.features}, which tell the classes at AUC {_interval(check.area)}"
+    if not check.judged:
+        text = f"{told}, a wrong label cannot be told from a hard image."
+        yield _finding("information", topic, text, "Try another backbone, or one that was trained on such images.")
+    elif not check.suspects:
+        yield _finding("good", topic, f"{told}, no label is at odds with images like it.")
+    else:
+        many, first = len(check.suspects), check.suspects[0]
+        share = 100 * many / found.images
+        text = (
+            f"{told}, {counted(many, 'label')} ({share:.1f} %) {'is' if many == 1 else 'are'} at odds with images like "
+            f"{'it' if many == 1 else 'them'}, for example {first.path}: {first.label}, or {first.suggested}?"
+        )
+        advice = (
+            "Look at them, the first ones first: some are wrong labels, to be corrected, some hard images, to be kept."
+        )
+        yield _finding("caution" if share >= 100 * MANY_SUSPECTS else "information", topic, text, advice)
+
+
+def _balance(found: Inspection) -> Iterator[Finding]:
+    topic = "Balance"
+    sizes = {c: sum(of.get(c, 0) for of in found.counts.values()) for c in found.classes}
+    least, most = min(sizes, key=lambda c: sizes[c]), max(sizes, key=lambda c: sizes[c])
+    few = [f"{c} {n:,}" for c, n in sizes.items() if n < FEW_OF_A_CLASS]
+    if few:
+        text = f"Too few images to learn from or to judge by: {shorten(few)}."
+        yield _finding("caution", topic, text, "Add images of them, or merge classes.")
+    ratio = sizes[most] / max(sizes[least], 1)
+    if ratio < UNEVEN:
+        span = f"{sizes[least]:,} to {sizes[most]:,} images" if ratio > 1 else counted(sizes[most], "image")
+        yield _finding("good", topic, f"The classes have {span} each.")
+        return
+    text = f"{most} has {sizes[most]:,} images and {least} {sizes[least]:,}: {tidy(ratio)} times as many."
+    advice = "Read per-class figures rather than accuracy; `--set train.class_weights=balanced` evens training out."
+    yield _finding("caution" if ratio >= VERY_UNEVEN else "information", topic, text, advice)
+
+
+def _split_sizes(found: Inspection) -> Iterator[Finding]:
+    topic = "Split sizes"
+    for split, of in found.counts.items():
+        gone = [c for c in found.classes if not of.get(c)]
+        least = min(found.classes, key=lambda c: of.get(c, 0))
+        if gone and split:
+            advice = "Divide the images again: `pellucid data split`."
+            level: Level = "problem" if split == "train" else "caution"
+            yield _finding(level, topic, f"{split} holds no image of {shorten(gone)}.", advice)
+        elif split == "val" and of[least] < FEW_TO_CHOOSE_ON:
+            text = f"val holds {of[least]:,} of {least}, too few to choose a model on."
+            yield _finding("information", topic, text, "`pellucid train` carves a larger one from train by itself.")
+        elif split == "test" and of[least] < FEW_TO_TEST_ON:
+            text = f"test holds {of[least]:,} of {least}: intervals will be wide."
+            yield _finding("information", topic, text, "Add test images where you can.")
+
+
+def _left_out(found: Inspection) -> Iterator[Finding]:
+    if found.left_out:
+        first, many = found.left_out[0], len(found.left_out)
+        example = f"for example {first.path}: {first.reason.rstrip('.')}."
+        yield _finding("information", "Left out", f"{counted(many, 'thing')} in the folder left out, {example}")
+
+
+def _strength(area: AreaEntry) -> float:
+    return max(area.value, 1 - area.value)
+
+
+def _pictures(sets: Sequence[Copies]) -> str:
+    return f"{counted(len(sets), 'picture')} {'is' if len(sets) == 1 else 'are'}"
+
+
+def _pair(copies: Copies) -> str:
+    """Two of a set, of different classes or else splits where it has them."""
+    first = copies.images[0]
+    other = next((i for i in copies.images if i.label != first.label), None)
+    other = other or next((i for i in copies.images if i.split != first.split), copies.images[1])
+    return f"{first.path} and {other.path}"
+
+
+def _interval(area: AreaEntry) -> str:
+    return f"{area.value:.3f} [{area.low:.3f}, {area.high:.3f}]"
+
+
+def tidy(value: float) -> str:
+    """At most three significant digits, thousands set apart: 0.139, 98.1, 1,840."""
+    return f"{float(f'{value:.3g}'):,.10g}"
