@@ -102,6 +102,7 @@ class TestOverrides:
             ("train.learning_rate=1e-4", ("train", "learning_rate"), 1e-4),
             ("augment.flip=false", ("augment", "flip"), False),
             ("train.optimizer=sgd", ("train", "optimizer"), "sgd"),
+            ("train.optimizer = sgd ", ("train", "optimizer"), "sgd"),
             ('train.optimizer="sgd"', ("train", "optimizer"), "sgd"),
             ("data.size=96", ("data", "size"), 96),
             ("data.size=[96, 128]", ("data", "size"), (96, 128)),

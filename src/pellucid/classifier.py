@@ -84,6 +84,15 @@ class EvidenceClassifier(Classifier, Protocol):
         ...
 
 
+@runtime_checkable
+class TailClassifier(EvidenceClassifier, Protocol):
+    """An evidence classifier that can also run from its explained layer onwards."""
+
+    def tail(self, activations: FloatArray) -> FloatArray:
+        """Activations (M, C, h, w) of the explained layer to logits (M, L)."""
+        ...
+
+
 def selected_targets(
     classes: tuple[str, ...], task: Task, images: int, target: Target, score: Score | None
 ) -> tuple[FloatArray, float, tuple[str, ...]]:

@@ -81,8 +81,6 @@ class Preprocessing(BaseModel):
         ratios = h / height, w / width
         ratio = max(ratios) / self.crop_share if self.fit == "crop" else min(ratios)
         inner = max(1, round(height * ratio)), max(1, round(width * ratio))
-        if self.fit == "crop":
-            inner = max(h, inner[0]), max(w, inner[1])
         return inner, ((h - inner[0]) // 2, (w - inner[1]) // 2)
 
     def resize(self, pixels: Uint8Array) -> Uint8Array:

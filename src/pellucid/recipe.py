@@ -288,10 +288,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise RecipeError(f"--set {override!r}: write section.key=value, for example train.epochs=3")
     if not any(key == k or (k in {"data.merge"} and key.startswith(k + ".")) for k in known_keys()):
         raise UnknownNameError("recipe key", key, _near_keys(key), "`pellucid recipes show NAME` prints them.")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
+    value = toml_value(text)
     *sections, last = key.split(".")
     target = values
     for section in sections:
@@ -299,3 +296,11 @@ def _apply(values: dict[str, Any], override: str) -> None:
         if not isinstance(target, dict):
             raise RecipeError(f"--set {override!r}: {section} is not a section in this recipe but {target!r}")
     target[last] = value
+
+
+def toml_value(text: str) -> Any:
+    """A value written as in TOML (`3`, `true`, `[1, 2]`, `'text'`); anything else is the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pellucid.data import archive as module
-from pellucid.data.archive import unpack
+from pellucid.data.archive import CHUNK, unpack
 from pellucid.errors import InputError, ResourceError
 
 LIMIT = 10**7
@@ -30,7 +30,7 @@ def archive_of(folder: Path, entries: dict[str, bytes], **options: Any) -> Path:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_unpacks_what_unzip_would(tmp_path: Path, method: int) -> None:
-    noise = random.Random(0).randbytes(3 << 20)
+    noise = random.Random(0).randbytes(CHUNK + 10)
     entries = {"a/x.png": b"x" * 100, "b/\u60a3 1.png": b"", "back\\slash.txt": b"1", "deep/er/y.bin": noise}
     path = archive_of(tmp_path, entries, compression=method)
     with zipfile.ZipFile(path, "a") as file:

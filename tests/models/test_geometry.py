@@ -121,6 +121,21 @@ def test_plain_resize_would_put_the_cells_of_a_resnet_elsewhere():
     assert half_a_cell - geometry.offset[0] == 15.5
 
 
+def test_a_coarse_map_that_is_added_to_a_fine_one_moves_no_cell():
+    class Pyramid(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fine, self.coarse = nn.Conv2d(3, 4, 2, stride=2), nn.Conv2d(4, 4, 4, stride=4)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            fine = self.fine(image)
+            return fine + nn.functional.interpolate(self.coarse(fine), scale_factor=4.0)
+
+    backbone = Pyramid()
+    network = Network(backbone, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), nn.Linear(4, 1), "backbone")
+    assert derived_geometry(network.eval(), (32, 48), (16, 24)) == GridGeometry((2.0, 2.0), (1.0, 1.0))
+
+
 def test_where_positions_mix_the_cells_tile_the_input():
     class Mixed(nn.Module):
         """Slices, as hierarchical transformers merge patches: no window says that the grid is halved."""

@@ -160,6 +160,14 @@ class TestTraining:
         assert f"once for each of {views} views of 25 images" in progress.lines[0]
         assert len(progress.lines) == 5
 
+    def test_training_images_are_changed_and_validation_images_never(self, tmp_path, monkeypatch):
+        given = []
+        monkeypatch.setattr(session, "fit", lambda module, *batches, **rest: given.extend(batches[:2]))
+        changes = AugmentSection(rotation=20, flip=True)
+        trained(recipe("none").model_copy(update={"augment": changes}), tmp_path)
+        assert [b.augmentation for b in given] == [changes, AugmentSection()]
+        assert [len(b.labels) for b in given] == [25, 14]
+
     def test_balanced_weights_come_from_the_training_labels(self, tmp_path, monkeypatch):
         used = []
         monkeypatch.setattr(session, "fit", lambda *a, **k: used.append(k["weights"]))

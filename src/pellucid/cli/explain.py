@@ -18,6 +18,10 @@ def explain(
     ),
     method: Annotated[str, typer.Option(help="Explanation method (`pellucid methods`).")] = "grad-cam",
     target: Annotated[str | None, typer.Option(help="Class to explain; the predicted one by default.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method, for example samples=500."),
+    ] = None,
     alpha: Annotated[float, typer.Option(help="Opacity of the map over the image, 0 to 1.")] = 0.45,
     colormap: Annotated[str | None, typer.Option(help="Any matplotlib colour map; inferno by default.")] = None,
     signed: Annotated[
@@ -27,6 +31,7 @@ def explain(
 ) -> None:
     """Show where the evidence lies: attention map, coloured map and overlay of each image. Needs no torch."""
     from ..bundle.bundle import load
+    from ..explanation.catalogue import parse_settings
     from ..workflow.explanation import Drawing, ToExplain, check_folder, explain_files
     from ..workflow.prediction import find_images
 
@@ -39,6 +44,7 @@ def explain(
         folder,
         method=method,
         target=target,
+        settings=parse_settings(method, settings or []),
         drawing=Drawing(alpha, colormap, signed),
         progress=TerminalProgress(quiet=json),
     )

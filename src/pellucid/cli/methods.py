@@ -19,5 +19,5 @@ def methods(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
         return
     rows = [(m.name, m.family, m.passes, m.reference, m.avoid_when) for m in METHODS]
     print_table(
-        [("method", False), ("family", False), ("passes", True), ("reference", False), ("not when", False)], rows
+        [("method", False), ("family", False), ("passes", False), ("reference", False), ("not when", False)], rows
     )

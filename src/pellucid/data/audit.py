@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from .dataset import SPLITS
 from .disjointness import Kinship, proof_of
@@ -31,7 +32,7 @@ from .inspection import (
 )
 from .label_errors import LabelCheck
 from .metadata import Area, MetadataTest, Separation
-from .statistics import Measurements
+from .statistics import Measurements, Values
 from .verdicts import tidy, verdict_of, verdicts
 
 
@@ -199,12 +200,24 @@ def _difference(separation: Separation, classes: Sequence[str], found: Measureme
     words = measure.more if above else measure.less
     if separation.name.startswith(("format_", "mode_")):
         return f"{classes[label]} images are {words}"
-    values = found.values[separation.name]
-    mine = found.dataset.labels == label
-    here, there = (tidy(float(np.nanmedian(values[chosen]))) for chosen in (mine, ~mine))
+    here, there, which = _apart(found.values[separation.name], found.dataset.labels == label)
     unit = f" {measure.unit}" if measure.unit else ""
     other = "" if len(classes) == 2 else " for the rest"
-    return f"{classes[label]} images are {words}: median {here}{unit} against {there}{unit}{other}"
+    return f"{classes[label]} images are {words}: {which} {here}{unit} against {there}{unit}{other}"
+
+
+def _apart(values: Values, mine: npt.NDArray[np.bool_]) -> tuple[str, str, str]:
+    """A figure of a class, that of the others, and which one it is: the median, or else one in which they differ."""
+    figures = {
+        "median": 0.5,
+        "lower quartile": 0.25,
+        "upper quartile": 0.75,
+        "tenth percentile": 0.1,
+        "90th percentile": 0.9,
+    }
+    told = {name: [tidy(float(np.nanquantile(values[c], q))) for c in (mine, ~mine)] for name, q in figures.items()}
+    which = next((name for name, (here, there) in told.items() if here != there), "median")
+    return told[which][0], told[which][1], which
 
 
 def _label_entry(check: LabelCheck, found: Measurements, features: str) -> LabelEntry:

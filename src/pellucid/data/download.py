@@ -134,10 +134,9 @@ def _ask_kaggle(stack: ExitStack, owner: str, name: str, version: str | None) ->
             response = stack.enter_context(api.download_dataset(_filled(wanted, dataset_version_number=number)))
     except failures.HTTPError as error:
         raise _kaggle_refusal(f"{owner}/{name}", error.response.status_code) from None
-    except failures.SSLError as error:
-        raise _no_certificate("Kaggle") from error
     except failures.RequestException as error:
-        raise _unreachable("Kaggle") from error
+        distrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
+        raise _no_certificate("Kaggle") if distrusted else _unreachable("Kaggle") from error
     except ValueError as error:
         raise ResourceError(
             "Kaggle's answer cannot be understood: check whether your network asks for a login first."
@@ -213,8 +212,8 @@ def _ask(stack: ExitStack, url: str) -> _Answer:
     except urllib.error.HTTPError as error:
         raise _web_refusal(host, error.code) from None
     except urllib.error.URLError as error:
-        trusted = not isinstance(error.reason, ssl.SSLError)
-        raise _unreachable(host) if trusted else _no_certificate(host) from error
+        distrusted = isinstance(error.reason, ssl.SSLCertVerificationError)
+        raise _no_certificate(host) if distrusted else _unreachable(host) from error
     except (ValueError, http.client.InvalidURL) as error:
         raise InputError(f"{url!r} is not a web address ({error}).") from None
     except broken as error:

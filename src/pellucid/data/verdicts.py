@@ -24,7 +24,7 @@ LEADING = 0.6
 # Shares of the images from which on a matter weighs more.
 MANY_UNREADABLE, MANY_TWINS, MANY_SUSPECTS = 0.01, 0.01, 0.01
 FEW_OF_A_CLASS, FEW_TO_CHOOSE_ON, FEW_TO_TEST_ON = 20, 20, 30
-UNEVEN, VERY_UNEVEN = 3, 10
+UNEVEN, VERY_UNEVEN = 2, 10
 
 
 def verdicts(found: Inspection) -> list[Finding]:
@@ -50,7 +50,9 @@ def verdict_of(findings: Sequence[Finding]) -> str:
     problems, cautions = (sum(f.level == level for f in findings) for level in ("problem", "caution"))
     look = f"{counted(cautions, 'point')} {'needs' if cautions == 1 else 'need'} a look"
     if problems:
-        stand = f"{counted(problems, 'problem')} {'stands' if problems == 1 else 'stand'} against training on this"
+        stand = (
+            f"{counted(problems, 'problem')} {'stands' if problems == 1 else 'stand'} against training on these images"
+        )
         return f"{stand}; {look}." if cautions else f"{stand}."
     return f"Nothing serious was found; {look}." if cautions else "Nothing was found that stands against training."
 
@@ -97,27 +99,33 @@ def _groups(found: Inspection) -> Iterator[Finding]:
         if groups.shared
         else f"each of {counted(groups.groups, 'group')} holds one image"
     )
-    divided = len([s for s in found.counts if s]) > 1
-    yield (_known_groups if groups.known else _guessed_groups)(groups, told, divided)
+    yield _known_groups(found, groups, told) if groups.known else _guessed_groups(found, groups, told)
 
 
-def _known_groups(groups: Grouping, told: str, divided: bool) -> Finding:
+def _known_groups(found: Inspection, groups: Grouping, told: str) -> Finding:
     said = f"{told[0].upper()}{told[1:]}"
     if groups.across_splits:
         advice = "Divide the images again by group with `pellucid data split`: until then every figure is too good."
         return _finding("problem", "Groups", f"{_crossing(groups)}. {said}.", advice)
-    return _finding("good", "Groups", f"{said}{'; none is in two splits' if divided else ''}.")
+    apart = "; none is in two splits" if len([s for s in found.counts if s]) > 1 else ""
+    return _finding("good", "Groups", f"{said}{apart}.")
 
 
-def _guessed_groups(groups: Grouping, told: str, divided: bool) -> Finding:
-    option = f"If so, add --group-by '{groups.pattern}' to every command"
+def _guessed_groups(found: Inspection, groups: Grouping, told: str) -> Finding:
+    option = f"If they do, add --group-by '{groups.pattern}' to every command"
     text = f"File names look as if images belong together: by {groups.pattern}, {told}."
     if groups.across_splits:
         return _finding("caution", "Groups", f"{text} {_crossing(groups)}.", f"{option}, and divide the images again.")
-    if divided:
+    if _complete(found):
         text = f"{text} None of these is in two splits."
         return _finding("information", "Groups", text, f"{option}, so that intervals count groups.")
-    return _finding("caution", "Groups", text, f"{option}, so that they stay on one side of every split.")
+    return _finding("caution", "Groups", text, f"{option}, so that the splits still to be drawn do not part them.")
+
+
+def _complete(found: Inspection) -> bool:
+    """Whether the splits can stay as they are, so that none is drawn when a model is trained."""
+    val = found.counts.get("val", {})
+    return {"train", "val", "test"} <= found.counts.keys() and min(val.values()) >= FEW_TO_CHOOSE_ON
 
 
 def _crossing(groups: Grouping) -> str:

@@ -6,18 +6,19 @@ own frozen dataclass, whose defaults are what is advised.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from ..classifier import Classifier, Score, Target
 from ..errors import InputError, UnknownNameError, nearest
 from ..preprocessing import FloatArray
-from . import cam
+from ..recipe import toml_value
+from . import ablation_cam, cam, score_cam
 from .maps import Maps
 
 Family = Literal["cam", "gradient", "perturbation"]
-Needs = Literal["evidence", "probabilities", "input gradients"]
+Needs = Literal["evidence", "tail", "probabilities", "input gradients"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,85 @@ METHODS: tuple[Method, ...] = (
         passes="1 F",
         reference="Selvaraju et al. 2017, arXiv:1610.02391",
         avoid_when="the layers behind the explained one care about position (a flattened map)",
+    ),
+    Method(
+        name="grad-cam++",
+        family="cam",
+        needs="evidence",
+        run=cam.explainer(cam.grad_cam_plus_plus, "grad-cam++"),
+        signed=False,
+        unit="{score} per cell, reweighted",
+        passes="1 F",
+        reference="Chattopadhay et al. 2018, arXiv:1710.11063",
+        avoid_when="evidence against matters, or the explained layer can be negative: its weights suppose a ReLU",
+    ),
+    Method(
+        name="hirescam",
+        family="cam",
+        needs="evidence",
+        run=cam.explainer(cam.hirescam, "hirescam"),
+        signed=True,
+        unit="{score} per cell, linearised",
+        passes="1 F",
+        reference="Draelos & Carin 2020, arXiv:2011.08891",
+        avoid_when="convolutions follow the explained layer: gradients of single cells are then noisy",
+    ),
+    Method(
+        name="xgrad-cam",
+        family="cam",
+        needs="evidence",
+        run=cam.explainer(cam.xgrad_cam, "xgrad-cam"),
+        signed=True,
+        unit="{score} per cell, linearised",
+        passes="1 F",
+        reference="Fu et al. 2020, arXiv:2008.02312",
+        avoid_when="the explained layer can be negative: it divides by the sum of a channel's activations",
+    ),
+    Method(
+        name="layercam",
+        family="cam",
+        needs="evidence",
+        run=cam.explainer(cam.layercam, "layercam"),
+        signed=False,
+        unit="{score} per cell, positive gradients only",
+        passes="1 F",
+        reference="Jiang et al. 2021, doi:10.1109/TIP.2021.3089943",
+        avoid_when="evidence against matters: what speaks against the class is dropped before it can cancel",
+    ),
+    Method(
+        name="eigen-cam",
+        family="cam",
+        needs="evidence",
+        run=cam.explainer(cam.eigen_cam, "eigen-cam"),
+        signed=False,
+        unit="activation along the first principal component",
+        passes="1 F",
+        reference="Muhammad & Yeasin 2020, arXiv:2008.00299",
+        avoid_when="a class is to be explained: the map is the same for every class and knows nothing of the decision",
+    ),
+    Method(
+        name="score-cam",
+        family="cam",
+        needs="evidence",
+        run=score_cam.score_cam,
+        signed=False,
+        unit="activation, averaged over channels",
+        passes="1 F + 1 F per channel (128)",
+        reference="Wang et al. 2020, arXiv:1910.01279",
+        avoid_when="time is short, scores are large (one channel takes all the weight), or black itself is evidence",
+        settings=score_cam.ScoreCamSettings,
+    ),
+    Method(
+        name="ablation-cam",
+        family="cam",
+        needs="tail",
+        run=ablation_cam.ablation_cam,
+        signed=True,
+        unit="{score} x activation",
+        passes="1 F + 1 pass behind the layer per channel",
+        reference="Desai & Ramaswamy 2020, WACV, doi:10.1109/WACV45572.2020.9093360",
+        avoid_when="the model is a bundle (it needs a live torch network), or channels stand in for one another",
+        settings=ablation_cam.AblationCamSettings,
     ),
 )
 
@@ -88,3 +168,17 @@ def settings_of(method: Method, given: Any = None, overrides: dict[str, Any] | N
             raise InputError(f"{method.name}: {name} must be of type {wanted.__name__}, not {value!r}.")
         settings = replace(settings, **{name: value})
     return settings
+
+
+def parse_settings(name: str, texts: Sequence[str]) -> Any:
+    """A method's settings with `key=value` texts on top of its defaults; values are read as TOML, else as they are.
+
+    Raises UnknownNameError for an unknown method, InputError for a setting that it does not have or that does not fit.
+    """
+    overrides: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {text!r}: write key=value, for example samples=500.")
+        overrides[key.strip()] = toml_value(value)
+    return settings_of(find_method(name), overrides=overrides)

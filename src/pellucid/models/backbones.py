@@ -100,13 +100,13 @@ def timm_backbone(name: str, size: tuple[int, int]) -> nn.Module:
     """A timm model without its pooling and head; a vision transformer's tokens become a feature map."""
     options: dict[str, Any] = {"pretrained": False, "num_classes": 0, "global_pool": ""}
     try:
-        model: Any = timm.create_model(name, img_size=size, **options)
-    except TypeError:  # only models that depend on the image's size take it
         try:
+            model: Any = timm.create_model(name, img_size=size, **options)
+        except TypeError:  # only models that depend on the image's size take it
             model = timm.create_model(name, **options)
-        except Exception as error:  # a model that cannot do without its pooling says so as it likes
-            reason = f"timm's {name} cannot be built as a feature map: {error}"
-            raise InputError(f"{reason.rstrip('.')}. Choose another backbone.") from error
+    except Exception as error:  # a model that does not go without its pooling, or with this size, says so as it likes
+        reason = f"timm's {name} cannot be built for {size[0]} x {size[1]} pixels without its pooling: {error}"
+        raise InputError(f"{reason.rstrip('.')}. Choose another backbone or data.size.") from error
     if hasattr(model, "num_prefix_tokens") and hasattr(model, "patch_embed"):
         return TokensToGrid(model, tuple(model.patch_embed.grid_size), int(model.num_prefix_tokens))
     if str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC"):
@@ -140,9 +140,8 @@ def last_feature_layer(backbone: nn.Module, prefix: str) -> str:
         children = list(module.named_children())
         while len(children) > 1 and isinstance(children[-1][1], POOLING):
             children.pop()
-            if not isinstance(children[-1][1], nn.Sequential):
-                return f"{name}.{children[-1][0]}"
-        if not isinstance(children[-1][1], nn.Sequential):
-            break
-        name, module = f"{name}.{children[-1][0]}", children[-1][1]
+        last, inner = children[-1]
+        if not isinstance(inner, nn.Sequential):
+            return f"{name}.{last}" if len(children) < len(module) else name
+        name, module = f"{name}.{last}", inner
     return name

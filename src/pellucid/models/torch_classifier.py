@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
 
 from ..bundle.manifest import Manifest
 from ..classifier import Evidence, Score, Target, Task, probabilities_from_logits, selected_targets
+from ..errors import InputError
 from ..preprocessing import FloatArray, Preprocessing
 from .evidence_graph import evidence_function
 from .network import explained_module
 
 
 class TorchClassifier:
-    """Answers and explains with torch's own autograd. The network must be in evaluation mode and frozen."""
+    """Answers and explains with torch's own autograd, on the device of the network, in float32.
+
+    The network may be in training, frozen or not: each call runs it in evaluation mode and without autocast, and leaves
+    its modes, gradients and hooks as they were, also when it fails. Safe to call from several threads, which take
+    turns; nothing else may run the same network meanwhile.
+    """
 
     def __init__(self, network: nn.Module, manifest: Manifest) -> None:
         self._network = network
         self.manifest = manifest
         self._layer = explained_module(network, manifest.layer.name)
+        self._turn = threading.Lock()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -34,10 +46,10 @@ class TorchClassifier:
         return self.manifest.preprocessing
 
     def logits(self, batch: FloatArray) -> FloatArray:
-        """Logits (N, L) of a batch of tensors."""
-        with torch.inference_mode():
-            values: FloatArray = self._network(torch.from_numpy(batch)).numpy()
-        return values
+        """Logits (N, L) of a batch of tensors (N, 3, height, width)."""
+        self._check(batch)
+        with self._evaluating(), torch.inference_mode():
+            return _array(self._network(self._tensor(batch)))
 
     def probabilities(self, batch: FloatArray) -> FloatArray:
         """Class probabilities (N, K)."""
@@ -45,8 +57,57 @@ class TorchClassifier:
 
     def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:
         """Evidence of a batch, as OnnxClassifier gives it, from autograd."""
+        self._check(batch)
         selector, contrast, names = selected_targets(self.classes, self.task, len(batch), target, score)
         run = evidence_function(self._network, self._layer)
-        inputs = (torch.from_numpy(batch), torch.from_numpy(selector), torch.tensor(np.float32(contrast)))
-        logits, activations, gradients = (t.detach().numpy() for t in run(*inputs))
+        with self._evaluating(), torch.inference_mode(mode=False):
+            inputs = (self._tensor(batch), self._tensor(selector), self._tensor(np.float32(contrast)))
+            logits, activations, gradients = (_array(t) for t in run(*inputs))
         return Evidence(logits, activations, gradients, self.manifest.layer.geometry, self.manifest.layer.name, names)
+
+    def tail(self, activations: FloatArray) -> FloatArray:
+        """Activations (M, C, h, w) of the explained layer to logits (M, L). The trunk runs once, on a blank image."""
+        blank = np.zeros((1, 3, self.preprocessing.height, self.preprocessing.width), np.float32)
+        with self._evaluating(), torch.inference_mode(), _output_replaced(self._layer, self._tensor(activations)):
+            return _array(self._network(self._tensor(blank)))
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        with self._turn, torch.autocast(self._device.type, enabled=False):
+            training = [module for module in self._network.modules() if module.training]
+            self._network.eval()
+            try:
+                yield
+            finally:
+                for module in training:
+                    module.training = True
+
+    @property
+    def _device(self) -> torch.device:
+        return next((p.device for p in self._network.parameters()), torch.device("cpu"))
+
+    def _tensor(self, array: Any) -> torch.Tensor:
+        # Copied: the first layer may work in place, and the array is the caller's.
+        return torch.tensor(array, dtype=torch.float32, device=self._device)
+
+    def _check(self, batch: FloatArray) -> None:
+        wanted = (3, self.preprocessing.height, self.preprocessing.width)
+        if batch.ndim != 4 or batch.shape[1:] != wanted or batch.dtype != np.float32:
+            raise InputError(
+                f"A batch must be float32 of shape (N, {', '.join(map(str, wanted))}), not {batch.dtype} {batch.shape}."
+            )
+
+
+@contextmanager
+def _output_replaced(layer: nn.Module, output: torch.Tensor) -> Iterator[None]:
+    """While open, the layer gives `output` whatever it is given."""
+    handle = layer.register_forward_hook(lambda module, inputs, own: output)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _array(tensor: torch.Tensor) -> FloatArray:
+    values: FloatArray = tensor.detach().cpu().numpy()
+    return values

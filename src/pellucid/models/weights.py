@@ -21,11 +21,13 @@ from ..errors import WeightsError
 from .backbones import HEAD_CHILDREN
 from .catalogue import find_backbone
 
-# Names of parameters that torchvision changed after its files were published.
+# Names of parameters that torchvision changed after its files were published; and timm's name of a transformer's last
+# normalisation where it comes after the pooling, which here is left to the head.
 RENAMED = (
     (re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)"), r"\1\2"),
     (re.compile(r"(encoder_layer_\d+\.mlp)\.linear_1\."), r"\1.0."),
     (re.compile(r"(encoder_layer_\d+\.mlp)\.linear_2\."), r"\1.3."),
+    (re.compile(r"^fc_norm\."), r"norm."),
 )
 
 
@@ -65,8 +67,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise WeightsError(f"{path} cannot be read as weights: {reason}") from error
+        reason = str(error).partition("\n")[0].partition(". ")[0].rstrip(".") or type(error).__name__
+        raise WeightsError(f"{path} cannot be read as weights: {reason}.") from error
     except Exception as error:  # the unpickler of torch.load raises many kinds, with a page of text for programmers
         raise WeightsError(
             f"{path} is not loaded: it is damaged, or holds more than plain tensors, which could run code."
@@ -101,7 +103,8 @@ def fit_state(backbone: nn.Module, state: dict[str, torch.Tensor], source: str) 
         parts += [f"of another shape {_some(misshapen)}"] if misshapen else []
         parts += [f"unknown to it {_some(excess)}"] if excess else []
         raise WeightsError(
-            f"The weights of {source} do not fit this backbone: {'; '.join(parts)}. Choose the backbone they are for."
+            f"The weights of {source} do not fit this backbone: {'; '.join(parts)}. "
+            "Choose the backbone (for a transformer also the data.size) that they are for."
         )
     backbone.load_state_dict({wrapper + k: v for k, v in found.items() if k in wanted}, strict=False)
 
@@ -146,8 +149,11 @@ def _from_hub(backbone: nn.Module, name: str) -> dict[str, str]:
             "file": where.name,
             "sha256": hashlib.sha256(where.read_bytes()).hexdigest(),
         }
+    # A model that depends on the image's size says so by these; timm then resizes its table of positions.
+    patches = getattr(getattr(backbone, "transformer", getattr(backbone, "features", None)), "patch_embed", None)
+    sized = {"img_size": patches.img_size} if getattr(patches, "img_size", None) else {}
     try:
-        model = timm.create_model(bare, pretrained=True, num_classes=0)
+        model = timm.create_model(bare, pretrained=True, num_classes=0, **sized)
     except (
         Exception
     ) as error:  # huggingface_hub has a tree of its own, and raises OSError, ValueError and httpx errors too

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .. import __version__
 from ..bundle.bundle import Bundle
@@ -51,6 +52,7 @@ def explain_files(
     method: str = "grad-cam",
     target: str | None = None,
     score: Score | None = None,
+    settings: Any = None,
     drawing: Drawing = Drawing(),
     progress: Progress | None = None,
 ) -> ExplanationManifest:
@@ -70,7 +72,11 @@ def explain_files(
             chunk = list(_readable(items[start : start + BATCH], names[start : start + BATCH], skipped))
             if chunk:
                 answers = bundle.explain_images(
-                    [bundle.read(i.file) for i, _, _ in chunk], method=method, target=target, score=score
+                    [bundle.read(i.file) for i, _, _ in chunk],
+                    method=method,
+                    target=target,
+                    score=score,
+                    settings=settings,
                 )
                 records += [
                     _record(bundle, item, image, answer, drawing, out, stem)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from .._optional import require
 from ..bundle.bundle import load
 from ..data.audit import audit
 from ..data.cache import CachedPixels, cached_pixels
@@ -20,8 +21,9 @@ from ..data.label_errors import LabelCheck, check_labels
 from ..data.metadata import metadata_test
 from ..data.statistics import Measurements, measure_images
 from ..errors import InputError
-from ..preprocessing import FloatArray
-from ..progress import Progress, Silent
+from ..preprocessing import FloatArray, Preprocessing
+from ..progress import Advance, Progress, Silent
+from ..recipe import AugmentSection, DataSection, ModelSection, Recipe
 from .storage import cache_folder
 
 BATCH = 32
@@ -99,3 +101,83 @@ def inspect_data(
         labels_absent=WITHOUT_FEATURES if features is None else "A class has too few independent images to judge by.",
     )
     return Inspected(inspection, found)
+
+
+def _with_groups(dataset: Dataset, pattern: str | None) -> Dataset:
+    """The dataset with the groups that a pattern reads off its file names."""
+    if pattern is None:
+        return dataset
+    groups = assign_groups([s.path for s in dataset.samples], pattern, [])
+    return replace(dataset, samples=tuple(replace(s, group=g) for s, g in zip(dataset.samples, groups, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Extractor:
+    """A way from decoded images to features (N, D), and the preprocessing that it wants."""
+
+    preprocessing: Preprocessing
+    run: Callable[[CachedPixels, Advance], FloatArray]
+
+
+def _extractor(source: FeatureSource | None) -> _Extractor | None:
+    if source is None:
+        return None
+    if source.bundle is not None:
+        return _of_bundle(source.bundle)
+    if source.weights is None:
+        raise InputError(f"--backbone {source.backbone} needs --weights: a file, or imagenet to fetch them.")
+    return _of_backbone(source.backbone, source.weights)
+
+
+def _of_bundle(path: Path) -> _Extractor:
+    """Mean activations of the explained layer; needs no torch."""
+    bundle = load(path)
+
+    def run(cached: CachedPixels, advance: Advance) -> FloatArray:
+        rows: list[FloatArray] = []
+        for start in range(0, len(cached.pixels), BATCH):
+            batch = bundle.preprocessing.normalise(cached.pixels[start : start + BATCH])
+            rows.append(bundle.evidence(batch).activations.mean(axis=(2, 3), dtype=np.float32))
+            advance(min(start + BATCH, len(cached.pixels)), len(cached.pixels))
+        return np.concatenate(rows)
+
+    return _Extractor(bundle.preprocessing, run)
+
+
+def _of_backbone(name: str, weights: str) -> _Extractor:
+    """Pooled features of a frozen backbone with its published weights."""
+    require("torch", extra="train")
+    from ..models.network import build_network
+    from ..models.weights import load_initial_weights
+    from ..training.batches import ImageBatches
+    from ..training.features import frozen_features
+    from ..training.hardware import pick_device
+
+    recipe = Recipe(data=DataSection(values="imagenet"), model=ModelSection(backbone=name, weights="none"))
+    preprocessing = recipe.preprocessing()
+    network = build_network(recipe, classes=2)
+    load_initial_weights(network.backbone, name, weights)
+
+    def run(cached: CachedPixels, advance: Advance) -> FloatArray:
+        rows = np.arange(len(cached.pixels))
+        batches = ImageBatches(
+            cached.pixels, rows, cached.dataset.labels, preprocessing, AugmentSection(), batch_size=BATCH, seed=0
+        )
+        device = pick_device()
+        views = frozen_features(network, batches, views=1, precision="float32", device=device, advance=advance)
+        first: FloatArray = views[0]
+        return first
+
+    return _Extractor(preprocessing, run)
+
+
+def _label_check(
+    extractor: _Extractor, dataset: Dataset, kin: Kinship, seed: int, progress: Progress
+) -> LabelCheck | None:
+    with progress.bar("Decoding for the backbone") as advance:
+        cached = cached_pixels(dataset, extractor.preprocessing, cache_folder(), progress=advance)
+    if len(cached.dataset) < len(dataset):
+        raise InputError(f"Files in {dataset.root} were changed while they were read; run it again.")
+    with progress.bar("Features") as advance:
+        features = extractor.run(cached, advance)
+    return check_labels(features, dataset.labels, kin.unit, [s.path for s in dataset.samples], seed=seed)
