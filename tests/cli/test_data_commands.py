@@ -69,7 +69,7 @@ def test_split_prints_counts_reasons_and_proof(images: Path, tmp_path: Path, mon
     )
     assert [line.split() for line in result.stdout.splitlines()[:2]] == [
         ["file", "split", "normal", "ill", "images"],
-        ["split.csv", "train", "18", "36", "54"],
+        ["split.csv", "train", "16", "32", "48"],
     ]
     assert "The test set was drawn with seed 4" in result.stdout
     assert "No two splits share an image by content or near-duplicate or group." in result.stdout
@@ -146,7 +146,7 @@ def test_augment_leaves_validation_and_test_alone(phantoms: Path, tmp_path: Path
     dataset = read_dataset(tmp_path / "aug", group_by=r"^(patient\d+)")
     patients = [{s.group for s in dataset.samples if s.split == split} for split in ("train", "val", "test")]
     assert all(patients)
-    assert not (patients[0] & patients[1] or patients[0] & patients[2])
+    assert not patients[0] & (patients[1] | patients[2])
     assert f"Next: pellucid train {tmp_path / 'aug'}" in result.stdout
     copies = sum("_aug" in s.path for s in dataset.samples)
     assert copies * 3 == 2 * sum(s.split == "train" for s in dataset.samples)

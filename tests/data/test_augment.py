@@ -154,6 +154,8 @@ def test_balance_makes_the_classes_equal(tmp_path: Path) -> None:
     chosen = [tuple(copies_of_each(dataset, 0, balance=True, seed=seed)) for seed in range(6)]
     assert len(set(chosen)) > 1
     assert {sum(c) for c in chosen} == {10}
+    turned = replace(dataset, samples=dataset.samples[::-1])
+    assert tuple(copies_of_each(turned, 0, balance=True, seed=5))[::-1] == chosen[5]
 
 
 def test_few_originals_are_told(tmp_path: Path) -> None:

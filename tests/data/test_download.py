@@ -201,7 +201,12 @@ def test_a_version_can_be_chosen(kaggle: Seen, out: Path) -> None:
 
 @pytest.mark.parametrize("where", ["KAGGLE_API_TOKEN", "access_token", "kaggle.json", "KAGGLE_USERNAME"])
 def test_credentials_are_found_where_the_sentence_says(
-    kaggle: Seen, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    kaggle: Seen,
+    out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    where: str,
 ) -> None:
     with pytest.raises(InputError, match="no Kaggle credentials were found") as refused:
         download_dataset("kaggle:owner/locked", out)
@@ -219,7 +224,11 @@ def test_credentials_are_found_where_the_sentence_says(
     else:
         monkeypatch.setenv(where, "secret")
     kaggle.requests.clear()
+    monkeypatch.setattr("kagglehub.clients.already_printed_version_warning", False)
     assert download_dataset("kaggle:owner/locked", out).files == 2
+    told = capsys.readouterr()
+    assert "outdated `kagglehub`" in told.err
+    assert told.out == ""
     wanted = "Basic bWU6c2VjcmV0" if where in ("kaggle.json", "KAGGLE_USERNAME") else "Bearer secret"
     assert {authorization for method, _, authorization, _ in kaggle.requests if method == "POST"} == {wanted}
 

@@ -6,21 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.small_networks import manifest_of, network_of, noise, recipe_of
-from torch import nn
+from tests.explanation.live_networks import live
+from tests.small_networks import noise, recipe_of
 
 from pellucid.explanation import cam
-from pellucid.models.network import Network
-from pellucid.models.torch_classifier import TorchClassifier
-from pellucid.recipe import Recipe
 
 MapOf = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-def live(recipe: Recipe, classes: int, network: nn.Module | None = None) -> tuple[Network, TorchClassifier]:
-    whole: Any = network or network_of(recipe, classes)
-    manifest = manifest_of(whole, recipe.preprocessing(), classes, whole.explained_layer)
-    return whole, TorchClassifier(whole, manifest)
 
 
 def random_evidence(
@@ -255,7 +246,7 @@ class TestPeers:
             activations = seen.activations[0].numpy()
             # Eigen-CAM asks for no gradients, so there are none.
             gradients = seen.gradients[0].numpy() if theirs.uses_gradients else np.zeros_like(activations)
-            maps = theirs.get_cam_image(image, layer, targets, activations, gradients)
+            maps = theirs.get_cam_image(image, layer, targets, activations, gradients, False)
         network.requires_grad_(False)
         return maps, classifier.evidence(noise(2, 24), classifier.classes[class_index], "logit")
 

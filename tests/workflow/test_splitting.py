@@ -10,11 +10,12 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from pellucid.data.cache import cached_pixels
 from pellucid.data.dataset import Sample
 from pellucid.data.folder import read_dataset
+from pellucid.data.split import split_dataset
 from pellucid.errors import DataError, InputError, ResourceError
-from pellucid.progress import Silent
-from pellucid.recipe import load_recipe
+from pellucid.preprocessing import Preprocessing
 from pellucid.workflow import splitting
 from pellucid.workflow.splitting import folds_to_folder, relocated, split_to_file
 
@@ -63,7 +64,8 @@ def test_the_file_stands_for_the_dataset_wherever_it_is(tmp_path: Path, where: s
 def test_through_links_and_from_another_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planted(tmp_path / "real" / "deep" / "data", {"a": 30, "b": 30})
     (tmp_path / "data").symlink_to(tmp_path / "real" / "deep" / "data")
-    (tmp_path / "out").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "further" / "down").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "real" / "further" / "down")
     monkeypatch.chdir(tmp_path)
     dataset = read_dataset(Path("data"))
     split_to_file(dataset, Path("out/split.csv"))
@@ -73,17 +75,16 @@ def test_through_links_and_from_another_working_folder(tmp_path: Path, monkeypat
     assert len(found[0]) == 60
 
 
-def test_training_takes_the_file_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
-    from pellucid.workflow.training import prepare
-
-    monkeypatch.setenv("PELLUCID_CACHE", "")
+def test_training_takes_the_file_as_it_is(tmp_path: Path) -> None:
+    """What training does with its data, under another seed, keeps the split and finds every image."""
     planted(tmp_path / "data", {"a": 80, "b": 80})
     dataset = read_dataset(tmp_path / "data", group_by=r"(p\d+)_")
     written = split_to_file(dataset, tmp_path / "files" / "split.csv", seed=5)
-    prepared = prepare(tmp_path / "files" / "split.csv", load_recipe("scratch-cnn", ["data.size=16"]), 99, Silent())
-    assert seen(prepared.dataset.samples, prepared.dataset.root) == seen(written.dataset.samples, dataset.root)
-    assert len(prepared.cached.pixels) == 160
+    read = read_dataset(tmp_path / "files" / "split.csv")
+    cached = cached_pixels(read, Preprocessing(height=16, width=16), tmp_path / "cache")
+    plan = split_dataset(cached.dataset, seed=99, leave_out_twins=True)
+    assert seen(plan.dataset.samples, read.root) == seen(written.dataset.samples, dataset.root)
+    assert (len(cached.pixels), plan.dataset.skipped) == (160, ())
 
 
 def test_folds_test_every_image_once_and_share_their_boxes(tmp_path: Path) -> None:

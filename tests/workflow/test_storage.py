@@ -201,3 +201,18 @@ def test_where_decoded_images_are_kept(monkeypatch, variables, wanted):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert cache_folder() == (None if wanted is None else Path(wanted).expanduser())
+
+
+def test_a_result_is_not_lost_when_another_program_took_its_name(tmp_path):
+    out = tmp_path / "run"
+
+    def work() -> None:
+        with new_folder(out) as draft:
+            (draft / "mine").write_text("hours of work")
+            out.mkdir()
+            (out / "theirs").touch()
+
+    with pytest.raises(InputError, match="run-2"):
+        work()
+    assert (tmp_path / "run-2" / "mine").read_text() == "hours of work"
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["run", "run-2"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +39,7 @@ def write_bundle(folder: Path, manifest: Manifest) -> Iterator[Draft]:
     if folder.exists():
         raise BundleError(f"{folder} is already there; a bundle is never overwritten. Choose another --out.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Draft(folder.with_name(f".{folder.name}.{os.getpid()}.part"), manifest)
+    draft = Draft(folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part"), manifest)
     draft.folder.mkdir()
     try:
         yield draft

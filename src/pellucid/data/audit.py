@@ -35,6 +35,8 @@ from .metadata import Area, MetadataTest, Separation
 from .statistics import Measurements, Values
 from .verdicts import tidy, verdict_of, verdicts
 
+EXAMPLES = 6
+
 
 def audit(
     found: Measurements,
@@ -136,14 +138,17 @@ def _grouping(found: Measurements, groups: Sequence[str], pattern: str | None) -
         if len(held) > 1:
             splits = tuple(s for s in SPLITS if s in held)
             crossing.append(SharedGroup(name=name, splits=splits, images=len(of)))
+    biggest = max(members, key=lambda name: len(members[name]))
     return Grouping(
         known=pattern is None,
         pattern=pattern,
         groups=len(members),
         shared=len(several),
         images=sum(map(len, several.values())),
-        largest=max(map(len, members.values())),
+        largest=len(members[biggest]),
         alone=len(groups) - sum(map(len, members.values())),
+        example_name=biggest,
+        example=tuple(_entry(found, i) for i in members[biggest][:EXAMPLES]),
         across_splits=tuple(sorted(crossing, key=lambda g: -g.images)),
     )
 

@@ -74,6 +74,7 @@ class Grouping(_Part):
 
     `known` says that the dataset's groups were given; otherwise they are those of `pattern`, a guess at file names.
     `shared` groups hold several images, `images` in all, the largest of them `largest`; `alone` images have no group.
+    `example` are up to six images of the largest group, `example_name`.
     """
 
     known: bool
@@ -83,6 +84,8 @@ class Grouping(_Part):
     images: int
     largest: int
     alone: int
+    example_name: str
+    example: tuple[ImageEntry, ...]
     across_splits: tuple[SharedGroup, ...]
 
 

@@ -14,7 +14,7 @@ from ..classifier import Classifier, Score, Target
 from ..errors import InputError, UnknownNameError, nearest
 from ..preprocessing import FloatArray
 from ..recipe import toml_value
-from . import ablation_cam, cam, score_cam
+from . import ablation_cam, cam, lime, occlusion, rise, score_cam, shap
 from .maps import Maps
 
 Family = Literal["cam", "gradient", "perturbation"]
@@ -133,6 +133,54 @@ METHODS: tuple[Method, ...] = (
         avoid_when="the model is a bundle (it needs a live torch network), or channels stand in for one another",
         settings=ablation_cam.AblationCamSettings,
     ),
+    Method(
+        name="lime",
+        family="perturbation",
+        needs="probabilities",
+        run=lime.lime,
+        signed=True,
+        unit="{score} per superpixel",
+        passes="1,000 F at most",
+        reference="Ribeiro et al. 2016, arXiv:1602.04938",
+        avoid_when="its R² is low: superpixels then act together, and no weighted sum is the score",
+        settings=lime.LimeSettings,
+    ),
+    Method(
+        name="kernel-shap",
+        family="perturbation",
+        needs="probabilities",
+        run=shap.kernel_shap,
+        signed=True,
+        unit="{score} per superpixel",
+        passes="1,024 F at most",
+        reference="Lundberg and Lee 2017, arXiv:1705.07874",
+        avoid_when="images with most of their parts replaced mean nothing to the model: half of its samples are such",
+        settings=shap.ShapSettings,
+    ),
+    Method(
+        name="rise",
+        family="perturbation",
+        needs="probabilities",
+        run=rise.rise,
+        signed=True,
+        unit="{score}, mean while visible less overall mean",
+        passes="2,000 F at most",
+        reference="Petsiuk et al. 2018, arXiv:1806.07421",
+        avoid_when="what matters is much smaller than a mask's cell, a seventh of the side",
+        settings=rise.RiseSettings,
+    ),
+    Method(
+        name="occlusion",
+        family="perturbation",
+        needs="probabilities",
+        run=occlusion.occlusion,
+        signed=True,
+        unit="{score} lost per hidden window",
+        passes="170 F",
+        reference="Zeiler and Fergus 2014, arXiv:1311.2901",
+        avoid_when="the evidence is in several places, each of which would do",
+        settings=occlusion.OcclusionSettings,
+    ),
 )
 
 
@@ -166,8 +214,7 @@ def settings_of(method: Method, given: Any = None, overrides: dict[str, Any] | N
         wanted = type(getattr(settings, name))
         if not isinstance(value, wanted) and not (wanted is float and isinstance(value, int)):
             raise InputError(f"{method.name}: {name} must be of type {wanted.__name__}, not {value!r}.")
-        settings = replace(settings, **{name: value})
-    return settings
+    return replace(settings, **(overrides or {}))
 
 
 def parse_settings(name: str, texts: Sequence[str]) -> Any:

@@ -74,4 +74,7 @@ def explain_tensors(
 def _predicted(classifier: Classifier, maps: Maps, i: int) -> str:
     if classifier.task == "regression":
         return classifier.classes[1]
-    return classifier.classes[int(np.argmax(maps.probabilities[i]))]
+    if maps.logits is not None and maps.logits.shape[1] == 1:
+        # As the evidence graph decides: a single logit of 0 speaks for the second class.
+        return classifier.classes[int(maps.logits[i, 0] >= 0)]
+    return classifier.classes[int(np.argmax(maps.probabilities[i] if maps.logits is None else maps.logits[i]))]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from ..bundle.io import model_session, read_bundle, write_bundle
@@ -71,7 +71,7 @@ def export_bundle(network: nn.Module, manifest: Manifest, folder: Path, *, image
     manifest = manifest.model_copy(update={"layer": described})
     with write_bundle(folder, manifest) as draft:
         program.save(str(draft.folder / MODEL), external_data=False)
-        save_file({k: v.contiguous() for k, v in frozen.state_dict().items()}, draft.folder / WEIGHTS)
+        (draft.folder / WEIGHTS).write_bytes(save({k: v.contiguous() for k, v in frozen.state_dict().items()}))
         exported = OnnxClassifier(manifest, model_session(draft.folder / MODEL))
         parity = measure_parity(TorchClassifier(frozen, manifest), exported, images, source)
         draft.manifest = manifest.model_copy(update={"parity": parity})
@@ -88,12 +88,13 @@ def measure_parity(reference: TorchClassifier, exported: OnnxClassifier, images:
     for start in range(0, len(images), 16):
         batch = images[start : start + 16]
         difference = np.abs(reference.probabilities(batch) - exported.probabilities(batch))
-        probability = max(probability, float(difference.max()))
+        # NumPy's maximum keeps a value that is no number; Python's max may drop it.
+        probability = float(np.maximum(probability, difference.max()))
         ours, theirs = (
             grad_cam(e.activations, e.gradients) for e in (exported.evidence(batch), reference.evidence(batch))
         )
         largest = np.maximum(np.abs(theirs).max(axis=(1, 2, 3)), np.finfo(np.float32).tiny)
-        heat_map = max(heat_map, float((np.abs(ours - theirs).max(axis=(1, 2, 3)) / largest).max()))
+        heat_map = float(np.maximum(heat_map, (np.abs(ours - theirs).max(axis=(1, 2, 3)) / largest).max()))
     if not (probability <= TOLERANCE and heat_map <= TOLERANCE):
         raise ParityError(
             f"The exported graph differs from the network by {probability:.2g} in a probability and {heat_map:.2g} "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -175,27 +176,29 @@ def build_scheduler(optimizer: torch.optim.Optimizer, section: TrainSection, ste
         )
     if section.schedule == "one-cycle" and section.epochs * steps >= 8:
         return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, section.learning_rate, epochs=section.epochs, steps_per_epoch=steps, pct_start=0.25
+            optimizer,
+            section.learning_rate,
+            epochs=section.epochs,
+            steps_per_epoch=steps,
+            pct_start=0.25,
+            cycle_momentum=section.optimizer != "rmsprop",
         )
     return None
 
 
-class out_of_memory_named:
+@contextmanager
+def out_of_memory_named(batch: int) -> Iterator[None]:
     """Turn torch's out-of-memory errors into a ResourceError that names the setting to lower."""
-
-    def __init__(self, batch: int) -> None:
-        self.batch = batch
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if memory or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error)):
-            raise ResourceError(
-                f"Memory ran out on a batch of {self.batch} images: lower it with --set train.batch_size="
-                f"{max(1, self.batch // 2)}, or the image size with --set data.size=..."
-            ) from error
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+        if not known:
+            raise
+        raise ResourceError(
+            f"Memory ran out on a batch of {batch} images: lower it with --set train.batch_size="
+            f"{max(1, batch // 2)}, or the image size with --set data.size=..."
+        ) from error
 
 
 def _epoch_line(row: dict[str, float], section: TrainSection) -> str:

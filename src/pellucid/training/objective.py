@@ -43,18 +43,19 @@ def watched_values(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64
         return {"val_mae": float(np.abs(logits[:, 0] - labels).mean())}
     probabilities = probabilities_from_logits(logits)
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
-    return {"val_accuracy": accuracy, "val_roc_auc": _roc_auc(probabilities, labels)}
+    # A single logit is ranked as it is: probabilities of sure answers would tie at 1.
+    return {"val_accuracy": accuracy, "val_roc_auc": _roc_auc(logits if task == "binary" else probabilities, labels)}
 
 
-def _roc_auc(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
+def _roc_auc(scores: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
+    """Mean area over the columns of scores (N, K), each class against the rest; of the second class for one column."""
     from scipy.stats import rankdata
 
-    classes = range(1, 2) if probabilities.shape[1] == 2 else range(probabilities.shape[1])
     areas = []
-    for c in classes:
-        positive = labels == c
+    for c in range(scores.shape[1]):
+        positive = labels == (1 if scores.shape[1] == 1 else c)
         p, n = int(positive.sum()), int((~positive).sum())
         if p and n:
-            ranks = rankdata(probabilities[:, c])
+            ranks = rankdata(scores[:, c])
             areas.append((ranks[positive].sum() - p * (p + 1) / 2) / (p * n))
     return float(np.mean(areas)) if areas else 0.5

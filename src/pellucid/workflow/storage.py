@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import secrets
 import shutil
@@ -45,9 +46,10 @@ def new_folder(out: Path) -> Iterator[Path]:
     try:
         with _terminated_as_exit():
             yield draft
-        if out.exists():
-            out.rmdir()
-        draft.rename(out)
+        final = _free(out)
+        draft.rename(final)
+        if final != out:
+            raise InputError(f"{out} was written by another program meanwhile; the result is in {final} instead.")
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise ResourceError(
@@ -56,6 +58,14 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _free(out: Path) -> Path:
+    """`out`, when nothing or an empty folder is there, otherwise the first free name after it."""
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()
+    names = (out if number == 1 else out.with_name(f"{out.name}-{number}") for number in itertools.count(1))
+    return next(name for name in names if not name.exists())
 
 
 @contextmanager

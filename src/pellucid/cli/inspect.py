@@ -1,0 +1,108 @@
+"""`pellucid data inspect`: what is wrong with a dataset, before anything is trained on it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from .console import OK, PARTLY, TerminalProgress, out, print_json, print_table, report_skipped
+
+if TYPE_CHECKING:
+    from ..data.inspection import Inspection
+
+STYLES = {"problem": "bold red", "caution": "yellow", "information": "blue", "good": "green"}
+
+
+def inspect(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of class folders, or a CSV.")],
+    folder: Annotated[
+        Optional[Path], typer.Option("--out", help="Folder for inspection.html and inspection.json.")
+    ] = None,
+    group_by: Annotated[
+        Optional[str],
+        typer.Option(help="Regular expression on file names, or CSV column, that names the patient or object."),
+    ] = None,
+    positive: Annotated[Optional[str], typer.Option(help="The positive one of two classes.")] = None,
+    merge: Annotated[
+        Optional[list[str]], typer.Option("--group", metavar="NAME=A,B", help="Merge class folders A and B into NAME.")
+    ] = None,
+    backbone: Annotated[
+        str, typer.Option(help="With --weights: network whose features judge the labels.")
+    ] = "mobilenet_v2",
+    weights: Annotated[
+        Optional[str], typer.Option(help="Look for wrong labels too, with these weights: a file, or imagenet.")
+    ] = None,
+    bundle: Annotated[
+        Optional[Path],
+        typer.Option(
+            metavar="RUN", help="Look for wrong labels with this model, not trained on DATA; needs no PyTorch."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides the folds of cross-validation.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON document.")] = False,
+) -> None:
+    """Audit a dataset: unreadable files, copies, leaks, groups, shortcuts, label errors; worst first, with what to do.
+
+    Ends with exit code 1 when something serious was found, or a file cannot be read.
+    """
+    from ..errors import InputError
+    from ..workflow.inspection import FeatureSource, inspect_data
+    from .train import parse_merge
+
+    if bundle is not None and weights is not None:
+        raise InputError("--bundle and --weights both give features: choose one.")
+    wanted = bundle is not None or weights is not None
+    found = inspect_data(
+        data,
+        positive=positive,
+        grouping=parse_merge(merge or []),
+        group_by=group_by,
+        features=FeatureSource(backbone, weights, bundle) if wanted else None,
+        seed=seed,
+        progress=TerminalProgress(quiet=json),
+    )
+    page = None
+    if folder is not None:
+        from ..reporting.inspection import write_inspection
+
+        page = write_inspection(folder, found.inspection, found.measurements)
+    if json:
+        print_json(found.inspection.model_dump(mode="json"))
+    else:
+        _show(found.inspection)
+        if page is None:
+            out.print(
+                f"\nNext: pellucid data inspect {shlex.quote(str(data))} --out inspection, for a page with pictures"
+            )
+        else:
+            out.print(f"\nWritten to {folder}: {page.name}, inspection.json")
+    report_skipped([(note.path, note.reason) for note in found.inspection.unreadable])
+    raise typer.Exit(PARTLY if found.inspection.serious else OK)
+
+
+def _show(found: Inspection) -> None:
+    """Counts, and the findings with what to do."""
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = [
+        (s or "undecided", *(f"{n:,}" for n in of.values()), f"{sum(of.values()):,}") for s, of in found.counts.items()
+    ]
+    print_table([("split", False), *((c, True) for c in found.classes), ("images", True)], rows)
+    out.print()
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for _ in range(2):
+        table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in found.findings:
+        said = Text(finding.text)
+        if finding.advice:
+            said.append(f" {finding.advice}", style="dim")
+        level = "note" if finding.level == "information" else finding.level
+        table.add_row(Text(level, style=STYLES[finding.level]), Text(finding.topic, style="bold"), said)
+    out.print(table, soft_wrap=False)
+    out.print()
+    out.print(Text(found.verdict, style="bold"))

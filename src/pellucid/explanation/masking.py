@@ -1,0 +1,112 @@
+"""What a classifier says of an image while parts of it are hidden: the common ground of the perturbation methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..classifier import PREDICTED, Classifier, Score, Target, selected_targets
+from ..errors import InputError
+from ..preprocessing import FloatArray
+from .maps import INPUT_PIXELS, Maps, logits_of, probabilities_beside, target_scores
+from .replacement import check_replacement, replaced
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hiding:
+    """Settings of every perturbation method.
+
+    `replacement` is what a hidden pixel becomes: blur, mean, grey or noise (see replacement.py). `seed` covers all that
+    is random. `batch_size` images go through the classifier at a time.
+    """
+
+    replacement: str = "blur"
+    seed: int = 0
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        check_replacement(self.replacement)
+        check_at_least("batch_size", self.batch_size, 1)
+        check_at_least("seed", self.seed, 0)
+
+
+def check_at_least(name: str, value: float, least: float) -> None:
+    """InputError for a setting below its least value."""
+    if not value >= least:
+        raise InputError(f"{name} must be at least {least}, not {value!r}.")
+
+
+def check_between(name: str, value: float, low: float, high: float) -> None:
+    """InputError for a setting that is not strictly between two bounds."""
+    if not low < value < high:
+        raise InputError(f"{name} must lie between {low} and {high}, not {value!r}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One image (3, h, w), what its pixels become when hidden (3, h, w), and the T scores that are asked for."""
+
+    classifier: Classifier
+    image: FloatArray
+    hidden: FloatArray
+    targets: tuple[str, ...]
+    score: Score | None
+    batch_size: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) of the image."""
+        return self.image.shape[1], self.image.shape[2]
+
+    def slices(self, start: int, stop: int) -> Iterator[slice]:
+        """The slices of at most a batch that make up start..stop."""
+        for first in range(start, stop, self.batch_size):
+            yield slice(first, min(first + self.batch_size, stop))
+
+    def answers(self, masks: Iterable[FloatArray]) -> Iterator[tuple[FloatArray, FloatArray]]:
+        """Each chunk of masks (b, h, w), from 0 hidden to 1 visible, with the scores (b, T) of the image under them.
+
+        A mask in between mixes a pixel with its replacement. Memory is that of one chunk.
+        """
+        difference = self.image - self.hidden
+        buffer = np.empty((0, *self.image.shape), np.float32)
+        for visible in masks:
+            if len(visible) > len(buffer):
+                buffer = np.empty((len(visible), *self.image.shape), np.float32)
+            pictures = buffer[: len(visible)]
+            np.multiply(visible[:, None], difference, out=pictures)
+            pictures += self.hidden
+            yield visible, target_scores(self.classifier, pictures, self.targets, self.score)
+
+
+Chosen = TypeVar("Chosen", bound=Hiding)
+Answer = tuple[FloatArray, Mapping[str, Any]]
+
+
+def explain_each(
+    explain_one: Callable[[Subject, Chosen], Answer],
+) -> Callable[[Classifier, FloatArray, Target, Score | None, Chosen], Maps]:
+    """The catalogue's `run` of a method that explains one image at a time by a map (T, h, w) and what it says of it.
+
+    Maps lie on the pixels of the model's input. The predicted class is that of the whole image, under every mask.
+    """
+
+    def run(classifier: Classifier, batch: FloatArray, target: Target, score: Score | None, settings: Chosen) -> Maps:
+        logits = logits_of(classifier, batch)
+        probabilities = probabilities_beside(classifier, batch, logits)
+        _, _, names = selected_targets(classifier.classes, classifier.task, 1, target, score)
+        values = np.zeros((len(batch), len(names), *batch.shape[2:]), np.float32)
+        remarks: list[Mapping[str, Any]] = []
+        for i, image in enumerate(batch):
+            own = classifier.classes[1 if classifier.task == "regression" else int(probabilities[i].argmax())]
+            hidden = replaced(image[None], classifier.preprocessing, settings.replacement, settings.seed)[0]
+            targets = tuple(own if name == PREDICTED else name for name in names)
+            subject = Subject(classifier, image, hidden, targets, score, settings.batch_size)
+            values[i], remark = explain_one(subject, settings)
+            remarks.append(remark)
+        return Maps(values, INPUT_PIXELS, probabilities, names, logits, settings=tuple(remarks))
+
+    return run

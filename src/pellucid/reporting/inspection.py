@@ -1,0 +1,225 @@
+"""`inspection.html`: one file that shows what an audit of a dataset found, worst first, with pictures.
+
+Like the report of a run it asks for nothing from outside and reads without its script, with which it shares its look.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import __version__
+from ..data.inspection import Copies, ImageEntry, Inspection, MeasureEntry, MetadataEntry
+from ..data.metadata import FAMILIES
+from ..data.statistics import Measurements
+from ..errors import ResourceError
+from .html import _TEMPLATES, _environment, _gradient
+from .inspection_pictures import averages, difference, ends_of, picture_of, spread_figures, strength
+from .overlay import DIVERGING
+from .words import bounds, count, number
+
+PAGE, DOCUMENT = "inspection.html", "inspection.json"
+# Pictures of each kind in the page; the document names everything.
+EXAMPLES, MOST_SETS, MOST_IN_A_SET, MOST_SUSPECTS, MOST_CLASSES, MOST_FILES = 6, 12, 4, 24, 12, 60
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An image in the page: its picture as a data address, and what is said under it."""
+
+    entry: ImageEntry
+    picture: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSet:
+    """Copies in the page; `more` of them are not shown."""
+
+    copies: Copies
+    images: tuple[Shown, ...]
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """A row of images under a heading."""
+
+    title: str
+    images: tuple[Shown, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """An area under the curve as it is drawn between 0.5 and 1, in per cent of that length."""
+
+    name: str
+    value: float
+    interval: str
+    drawn: tuple[float, float, float]
+    meaning: str = ""
+
+
+def write_inspection(folder: Path, inspection: Inspection, found: Measurements) -> Path:
+    """Write `inspection.html` and `inspection.json` into `folder`, which is made if need be; returns the page.
+
+    Each file appears whole or not at all, and replaces an older one. Raises ResourceError when it cannot be written.
+    """
+    page = render_inspection(inspection, found)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / DOCUMENT, inspection.model_dump_json(indent=2) + "\n")
+        _replace(folder / PAGE, page)
+    except OSError as error:
+        message = f"{folder} cannot be written to ({error.strerror}). Choose another --out, or make room."
+        raise ResourceError(message) from error
+    return folder / PAGE
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(text.encode("utf-8", "replace"))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def render_inspection(inspection: Inspection, found: Measurements) -> str:
+    """An inspection as one HTML page. Pictures are read from the dataset's files."""
+    script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
+    css = "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "inspection.css"))
+    page: str = (
+        _environment()
+        .get_template("inspection.html")
+        .render(
+            found=inspection,
+            name=Path(inspection.source).resolve().stem,
+            version=__version__,
+            css=css,
+            script=script,
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            heat_colours=_gradient(DIVERGING),
+            headlines=headlines(inspection),
+            examples=_examples(inspection, found),
+            averages=averages(found),
+            difference=difference(found),
+            statistics=_statistics(inspection),
+            families=family_bars(inspection.metadata) if inspection.metadata else [],
+            measures=[measure_bar(m) for m in inspection.metadata.measures] if inspection.metadata else [],
+            spreads=list(spread_figures(inspection, found)),
+            ends=_ends(inspection, found),
+            identical=_sets(inspection.identical, found),
+            similar=_sets(inspection.similar, found),
+            group=_strip("", inspection.grouping.example, found) if inspection.grouping else None,
+            suspects=_suspects(inspection, found),
+            most_files=MOST_FILES,
+        )
+    )
+    return page.lstrip()
+
+
+def headlines(inspection: Inspection) -> list[tuple[str, str, str]]:
+    """The three figures of the summary: (name, value, what stands beside it)."""
+    sizes = [f"{sum(of.get(c, 0) for of in inspection.counts.values()):,} {c}" for c in inspection.classes[:3]]
+    more = f" and {len(inspection.classes) - 3} classes more" if len(inspection.classes) > 3 else ""
+    twice = sum(len(s.images) - 1 for s in inspection.identical)
+    alike = f"and {count(len(inspection.similar), 'set')} that look the same" if inspection.similar else ""
+    area = inspection.metadata.area if inspection.metadata else None
+    return [
+        ("Images", f"{inspection.images:,}", ", ".join(sizes) + more),
+        ("Files more than needed", f"{twice:,}", alike),
+        (
+            "Class told without looking, AUC",
+            number(area.value) if area else "n/a",
+            bounds(area.low, area.high) if area else "",
+        ),
+    ]
+
+
+def family_bars(test: MetadataEntry) -> list[Bar]:
+    """How well each family of measures, and all together, give the class away."""
+    rows = [("everything together", test.area), *((FAMILIES[f], a) for f, a in test.families.items())]
+    return [_bar(f"From {name}", area.value, area.low, area.high) for name, area in rows]
+
+
+def measure_bar(measure: MeasureEntry) -> Bar:
+    """One measure, from its better side."""
+    low, high = measure.area.low, measure.area.high
+    if measure.area.value < 0.5:
+        low, high = 1 - high, 1 - low
+    return _bar(measure.title, strength(measure), low, high, measure.sentence)
+
+
+def _bar(name: str, value: float, low: float, high: float, meaning: str = "") -> Bar:
+    drawn = (round(min(max(200 * (v - 0.5), 0), 100), 2) for v in (value, low, high))
+    return Bar(name, value, bounds(low, high), (next(drawn), next(drawn), next(drawn)), meaning)
+
+
+def _statistics(inspection: Inspection) -> list[tuple[str, list[str]]]:
+    """A row for each measure: its title and, for each class, median and quartiles."""
+    if inspection.metadata is None:
+        return []
+    rows = []
+    for measure in inspection.metadata.measures:
+        if not measure.name.startswith(("format_", "mode_")):
+            cells = [measure.quartiles.get(c) for c in inspection.classes[:MOST_CLASSES]]
+            texts = [f"{number(q[1])}|{number(q[0])} to {number(q[2])}" if q else "n/a|" for q in cells]
+            rows.append((f"{measure.title}{f', {measure.unit}' if measure.unit else ''}", texts))
+    return rows
+
+
+def _shown(found: Measurements, entries: Iterable[ImageEntry], note: str = "") -> tuple[Shown, ...]:
+    root = found.dataset.root
+    return tuple(Shown(e, picture, note) for e in entries if (picture := picture_of(root / e.path)))
+
+
+def _strip(title: str, entries: Iterable[ImageEntry], found: Measurements) -> Strip:
+    return Strip(title, _shown(found, entries))
+
+
+def _entry(found: Measurements, index: int) -> ImageEntry:
+    sample = found.dataset.samples[index]
+    return ImageEntry(path=sample.path, label=found.dataset.classes[sample.label], split=sample.split)
+
+
+def _examples(inspection: Inspection, found: Measurements) -> list[Strip]:
+    """Images of each class, evenly over its files."""
+    strips = []
+    for number_, name in enumerate(inspection.classes[:MOST_CLASSES]):
+        mine = [i for i, s in enumerate(found.dataset.samples) if s.label == number_]
+        chosen = [mine[round(k * (len(mine) - 1) / max(EXAMPLES - 1, 1))] for k in range(min(EXAMPLES, len(mine)))]
+        strips.append(_strip(name, [_entry(found, i) for i in dict.fromkeys(chosen)], found))
+    return strips
+
+
+def _ends(inspection: Inspection, found: Measurements) -> list[Strip]:
+    """The images at both ends of the measure that tells most."""
+    measures = [m for m in inspection.metadata.measures if m.name in found.values] if inspection.metadata else []
+    if not measures:
+        return []
+    low, high = ends_of(found, measures[0].name, EXAMPLES)
+    title = measures[0].title
+    return [
+        _strip(f"{title}: the lowest", [_entry(found, i) for i in low], found),
+        _strip(f"{title}: the highest", [_entry(found, i) for i in high], found),
+    ]
+
+
+def _sets(sets: Sequence[Copies], found: Measurements) -> list[ShownSet]:
+    return [
+        ShownSet(s, _shown(found, s.images[:MOST_IN_A_SET]), max(len(s.images) - MOST_IN_A_SET, 0))
+        for s in sets[:MOST_SETS]
+    ]
+
+
+def _suspects(inspection: Inspection, found: Measurements) -> list[Shown]:
+    shown: list[Shown] = []
+    for s in inspection.labels.suspects[:MOST_SUSPECTS] if inspection.labels else ():
+        entry = ImageEntry(path=s.path, label=s.label, split=s.split)
+        shown += _shown(found, [entry], f"{s.suggested} {number(s.suggested_probability)}")
+    return shown
