@@ -74,7 +74,7 @@ def bent(size: tuple[int, int], logits: int = 1, seed: int = 0) -> Callable[[Flo
     features = linear(size, 4 * logits, seed)
 
     def function(batch: FloatArray) -> FloatArray:
-        f = 3 * features(batch).reshape(len(batch), logits, 4)
+        f = features(batch).reshape(len(batch), logits, 4)
         return np.asarray(np.tanh(f[..., 0]) * f[..., 1] + np.maximum(f[..., 2], 0) + f[..., 3], np.float32)
 
     return function

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from ._version import __version__
 
 __all__ = [
     "Attribution",
@@ -14,6 +14,7 @@ __all__ = [
     "Prediction",
     "Preprocessing",
     "Recipe",
+    "__version__",
     "evaluate",
     "load",
     "load_recipe",

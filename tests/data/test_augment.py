@@ -112,16 +112,34 @@ def test_the_folder_reads_as_a_dataset_whose_copies_stay_with_their_originals(ma
     assert dataset.counts() == {"train": {"a": 12, "b": 9}, "val": {"a": 2, "b": 2}, "test": {"a": 1, "b": 2}}
     assert dataset.skipped == ()
     assert sum(s.mask is not None for s in dataset.samples) == 9 + 2 + 2
-    family = {path: row["source"] for path, row in rows_of(out).items()}
+    rows = rows_of(out)
+    family = {path: row["source"] for path, row in rows.items()}
     undecided = replace(dataset, samples=tuple(replace(s, split="") for s in dataset.samples))
     for seed in range(4):
         split = split_dataset(undecided, seed=seed, smallest_validation=1)
         assert not split.proof.leaks
-        for divided in (split.dataset, *fold_dataset(undecided, 2, seed)):
+        folds = fold_dataset(undecided, 2, seed)
+        for divided in (split.dataset, *folds):
             sides: dict[str, set[str]] = {}
             for s in divided.samples:
                 sides.setdefault(family[s.path], set()).add(s.split)
             assert all(len(side) == 1 for side in sides.values())
+            assert len(sides) == 14
+            # Copies are trained on, all of them where their original is, and figures are taken on originals.
+            trained = {s.path for s in divided.samples if s.split == "train"}
+            copies = {s.path for s in divided.samples if rows[s.path]["original"]}
+            assert copies == {p for p, row in rows.items() if row["original"] in trained}
+            assert copies < trained
+        tested = Counter(s.path for fold in folds for s in fold.samples if s.split == "test")
+        assert tested == Counter(set(family.values()))
+    assert any(reason.startswith("Changed copies of images that are not trained on: ") for reason in split.reasons)
+
+
+def test_a_small_validation_set_is_kept_however_many_copies_there_are(made: tuple[Path, Path]) -> None:
+    """Copies do not count as images that a larger validation set could be carved from."""
+    root, out = made
+    before, after = (split_dataset(read_dataset(folder), seed=0).dataset.counts() for folder in (root, out))
+    assert before["val"] == after["val"] == {"a": 2, "b": 2}
 
 
 def test_neither_order_nor_threads_change_anything_and_the_seed_does(tmp_path: Path, made: tuple[Path, Path]) -> None:
@@ -156,6 +174,28 @@ def test_balance_makes_the_classes_equal(tmp_path: Path) -> None:
     assert {sum(c) for c in chosen} == {10}
     turned = replace(dataset, samples=dataset.samples[::-1])
     assert tuple(copies_of_each(turned, 0, balance=True, seed=5))[::-1] == chosen[5]
+
+
+def test_folders_that_run_parallel_to_the_images_go_along(tmp_path: Path) -> None:
+    """Lung fields beside masks; a folder `images` may stand anywhere between, and a readme is no picture."""
+    for number, path in enumerate(("a/1.png", "a/2.png", "b/1.png", "b/2.png")):
+        draw(tmp_path / "in" / "images" / path, number)
+        for folder in ("Lung_Masks", "masks"):
+            if path != "b/2.png":
+                draw(tmp_path / "in" / folder / path.replace("png", "bmp"), 10 + number + len(folder))
+    (tmp_path / "in" / "Lung_Masks" / "a" / "1.txt").touch()
+    dataset = read_dataset(tmp_path / "in")
+    splits = {"images/a/1.png": "train", "images/b/1.png": "train"}
+    samples = tuple(replace(s, split=splits.get(s.path, "test")) for s in dataset.samples)  # type: ignore[arg-type]
+    augment_dataset(replace(dataset, samples=samples), tmp_path / "out", SECTION, copies=1)
+    rows = rows_of(tmp_path / "out")
+    for folder in ("Lung_Masks", "masks"):
+        before, after = tree(tmp_path / "in" / folder), tree(tmp_path / "out" / folder)
+        before.pop("a/1.txt", None)
+        assert {path.partition("/")[2]: h for path, h in after.items() if "_aug" not in path} == before
+        assert {path for path in after if "_aug" in path} == {"train/a/1_aug1.png", "train/b/1_aug1.png"}
+        mask, change = pixels_of(tmp_path / "in" / folder / "b/1.bmp"), change_of(rows["train/b/1_aug1.png"])
+        assert (pixels_of(tmp_path / "out" / folder / "train/b/1_aug1.png") == change_mask(mask, change)).all()
 
 
 def test_few_originals_are_told(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from pellucid.data.dataset import Dataset
 from pellucid.data.folder import read_dataset
+from pellucid.data.groups import copies_by_name
 from pellucid.data.labelling import Entry
 from pellucid.data.origins import FILE, Origin, read_origins, with_origins, write_origins
 from pellucid.errors import DataError
@@ -89,6 +90,22 @@ def test_names_tell_copies_where_no_list_does(tmp_path: Path) -> None:
     assert held == {"a/x.jpg", "a/x_aug1.png", "a/x_aug12.png"}
     assert set(groups_of(dataset).values()) == {"", "a/x.jpg"}
     assert any(note.startswith("By their names, 2 images") for note in dataset.notes)
+
+
+def test_copies_by_name() -> None:
+    paths = [
+        "x.jpg",
+        "x_aug1.png",
+        "x_aug1_aug2.png",
+        "a/x_aug1.png",
+        "a/y",
+        "a/y_aug3",
+        "b.c/z_aug1.png",
+        "b.c/z.d.png",
+    ]
+    assert copies_by_name(paths) == {"x_aug1.png": "x.jpg", "x_aug1_aug2.png": "x.jpg", "a/y_aug3": "a/y"}
+    assert copies_by_name(reversed(["a/x.jpg", "a/x.png", "a/x_aug1.png"])) == {"a/x_aug1.png": "a/x.png"}
+    assert copies_by_name(["_aug1.png", ".png", "a/_aug1.png"]) == {}
 
 
 def test_a_list_inside_the_folder_that_holds_everything(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from tests.black_boxes import BlackBox, bent, linear, preprocessing_of, scene, subject_of
 
 from pellucid.explanation.additive import (
     Fit,
@@ -13,7 +14,6 @@ from pellucid.explanation.additive import (
     painted,
     top_superpixels,
 )
-from tests.black_boxes import BlackBox, bent, linear, preprocessing_of, scene, subject_of
 
 RANDOM = np.random.default_rng(0)
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
+from tests.black_boxes import BlackBox, ProbabilitiesOnly, bent, preprocessing_of, scene, subject_of
 
 from pellucid.classifier import PREDICTED
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.explanation.masking import Hiding, Subject, explain_each
 from pellucid.preprocessing import FloatArray
-from tests.black_boxes import BlackBox, ProbabilitiesOnly, bent, preprocessing_of, scene, subject_of
 
 SIZE = (20, 26)
 

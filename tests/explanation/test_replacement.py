@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from tests.black_boxes import preprocessing_of, scene
 
 from pellucid.errors import UnknownNameError
 from pellucid.explanation.replacement import REPLACEMENTS, replaced
-from tests.black_boxes import preprocessing_of, scene
 
 PREPROCESSING = preprocessing_of(30, 40)
 BATCH = scene(30, 40, images=3)

@@ -4,10 +4,10 @@ import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from tests.black_boxes import preprocessing_of, scene
 
 from pellucid.errors import InputError
 from pellucid.explanation.superpixels import superpixels, visible_pixels
-from tests.black_boxes import preprocessing_of, scene
 
 
 def pixels_of(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -257,6 +257,26 @@ def test_whatever_cannot_be_exported_is_one_sentence(unexportable, tmp_path, cap
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "mobilenet_v3_small", "regnet_y_400mf",
+        "shufflenet_v2_x0_5", "swin_t", "swin_v2_t", "vit_b_16", "timm/mobilevit_xxs", "timm/poolformer_s12",
+        "timm/swin_tiny_patch4_window7_224", "timm/vit_tiny_patch16_224",
+    ],
+)  # fmt: skip
+def test_every_family_can_be_exported(backbone, tmp_path):
+    recipe = recipe_of(backbone, 64)
+    network = network_of(recipe, 3)
+    manifest = manifest_of(network, recipe.preprocessing(), 3, network.explained_layer)
+    # Five images: the number that is traced with is another.
+    finished = export_bundle(network, manifest, tmp_path / "bundle", images=noise(5, 64), source="noise")
+    assert finished.parity is not None
+    assert finished.parity.probability < 1e-5
+    assert finished.parity.heat_map < 1e-4
+
+
 def test_frozen_copy_is_apart_and_at_rest():
     backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True))
     network = Network(backbone, nn.Flatten(), nn.Sequential(OrderedDict(output=nn.Linear(4, 1))), "backbone.0").train()

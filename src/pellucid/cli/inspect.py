@@ -96,13 +96,18 @@ def _show(found: Inspection) -> None:
     table = Table.grid(padding=(0, 2, 0, 0))
     for _ in range(2):
         table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
+    table.add_column()
     for finding in found.findings:
         said = Text(finding.text)
         if finding.advice:
             said.append(f" {finding.advice}", style="dim")
         level = "note" if finding.level == "information" else finding.level
         table.add_row(Text(level, style=STYLES[finding.level]), Text(finding.topic, style="bold"), said)
-    out.print(table, soft_wrap=False)
+    if out.is_terminal:
+        out.print(table, soft_wrap=False)
+    else:
+        # A pipe gets one line each, without the padding of a table.
+        for finding in found.findings:
+            out.print(Text(f"{finding.level}\t{finding.topic}\t{finding.text} {finding.advice}".rstrip()))
     out.print()
     out.print(Text(found.verdict, style="bold"))

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from .. import __version__
+from .._version import __version__
 from ..errors import PellucidError
 from . import backbones, data, demo, evaluate, explain, methods, predict, recipes, report, train
 from .console import WRONG, err

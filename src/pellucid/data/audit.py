@@ -5,7 +5,6 @@ It opens no file and draws nothing. What the findings mean is said by verdicts.p
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
@@ -73,6 +72,7 @@ def audit(
         grouping=_grouping(found, groups, pattern),
         formats=_by_class(found, found.formats),
         modes=_by_class(found, found.modes),
+        statistics={name: _quartiles(found, values) for name, values in found.values.items()},
         metadata=_metadata_entry(metadata, found) if metadata else None,
         metadata_absent="" if metadata else "A class has fewer than 10 independent images, too few to judge by.",
         labels=_label_entry(labels, found, features) if labels else None,
@@ -162,6 +162,16 @@ def _by_class(found: Measurements, names: Sequence[str]) -> dict[str, dict[str, 
     }
 
 
+def _quartiles(found: Measurements, values: Values) -> dict[str, tuple[float, float, float]]:
+    labels, result = found.dataset.labels, {}
+    for number, name in enumerate(found.dataset.classes):
+        known = values[(labels == number) & np.isfinite(values)]
+        if len(known):
+            low, middle, high = np.quantile(known, (0.25, 0.5, 0.75)).tolist()
+            result[name] = (low, middle, high)
+    return result
+
+
 def _area(area: Area) -> AreaEntry:
     return AreaEntry(value=area.value, low=area.low, high=area.high)
 
@@ -178,11 +188,6 @@ def _metadata_entry(test: MetadataTest, found: Measurements) -> MetadataEntry:
 
 
 def _measure_entry(separation: Separation, classes: Sequence[str], found: Measurements) -> MeasureEntry:
-    quartiles = {
-        name: (float(row[0]), float(row[1]), float(row[2]))
-        for name, row in zip(classes, separation.quartiles, strict=True)
-        if math.isfinite(row[1])
-    }
     return MeasureEntry(
         name=separation.name,
         title=separation.measure.title,
@@ -190,7 +195,6 @@ def _measure_entry(separation: Separation, classes: Sequence[str], found: Measur
         family=separation.measure.family,
         label=classes[separation.label],
         area=_area(separation.area),
-        quartiles=quartiles,
         sentence=_difference(separation, classes, found),
     )
 
@@ -205,14 +209,14 @@ def _difference(separation: Separation, classes: Sequence[str], found: Measureme
     words = measure.more if above else measure.less
     if separation.name.startswith(("format_", "mode_")):
         return f"{classes[label]} images are {words}"
-    here, there, which = _apart(found.values[separation.name], found.dataset.labels == label)
+    here, there, which = _apart(found.values[separation.name], found.dataset.labels == label, above)
     unit = f" {measure.unit}" if measure.unit else ""
     other = "" if len(classes) == 2 else " for the rest"
-    return f"{classes[label]} images are {words}: {which} {here}{unit} against {there}{unit}{other}"
+    return f"{classes[label]} images are {words}: {which} {here} against {there}{unit}{other}"
 
 
-def _apart(values: Values, mine: npt.NDArray[np.bool_]) -> tuple[str, str, str]:
-    """A figure of a class, that of the others, and which one it is: the median, or else one in which they differ."""
+def _apart(values: Values, mine: npt.NDArray[np.bool_], above: bool) -> tuple[str, str, str]:
+    """A figure of a class, that of the others, and which one it is: the median, or else one that differs as they do."""
     figures = {
         "median": 0.5,
         "lower quartile": 0.25,
@@ -220,9 +224,12 @@ def _apart(values: Values, mine: npt.NDArray[np.bool_]) -> tuple[str, str, str]:
         "tenth percentile": 0.1,
         "90th percentile": 0.9,
     }
-    told = {name: [tidy(float(np.nanquantile(values[c], q))) for c in (mine, ~mine)] for name, q in figures.items()}
-    which = next((name for name, (here, there) in told.items() if here != there), "median")
-    return told[which][0], told[which][1], which
+    for which, share in figures.items():
+        here, there = (float(np.nanquantile(values[chosen], share)) for chosen in (mine, ~mine))
+        if tidy(here) != tidy(there) and (here > there) == above:
+            return tidy(here), tidy(there), which
+    here, there = (float(np.nanmedian(values[chosen])) for chosen in (mine, ~mine))
+    return tidy(here), tidy(there), "median"
 
 
 def _label_entry(check: LabelCheck, found: Measurements, features: str) -> LabelEntry:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 import PIL.Image
 
@@ -23,8 +23,9 @@ from ..recipe import AugmentSection
 from .change import CHANGES, change_boxes, change_mask, change_pixels, digest, draw_change
 from .dataset import SPLITS, Box, Dataset, Sample, Skipped
 from .folder import BESIDE_CLASSES, CONTAINERS, IMAGE_SUFFIXES, MASK_FOLDER
+from .groups import COPY
 from .labelling import counted
-from .origins import COPY, FILE, Origin, read_origins, write_origins
+from .origins import FILE, Origin, read_origins, write_origins
 
 MOST_COPIES = 1000
 MANY_COPIES = 20
@@ -61,10 +62,12 @@ def augment_dataset(
     """Write `out/{train,val,test}/<class>/`: every image as it is, and beside those of train their changed copies.
 
     Every sample of `dataset` has its split. `x.jpg` gets `x_aug1.png`, `x_aug2.png` ...; masks go to `out/masks/...`
-    under the same names, boxes to `out/boxes.json`, and `out/origins.csv` says what each file comes from and how it was
-    changed. With `balance` the largest class gets `copies` of each image and every other as many as make it equal. The
-    outcome depends on the seed and the paths, not on the order of files nor on `workers` (threads; by default one a
-    core). `progress` is called with (images done, images in all).
+    under the same names, and so do pictures in other folders that run parallel to the images (`lungs`, say); boxes go
+    to `out/boxes.json`, and `out/origins.csv` says what each file comes from and how it was changed.
+
+    With `balance` the largest class gets `copies` of each image and every other as many as make it equal. The outcome
+    depends on the seed and the paths, not on the order of files nor on `workers` (threads; by default one a core).
+    `progress` is called with (images done, images in all).
 
     An image that cannot be read is left out, copies and all, and told in `skipped`; so is a mask. Raises InputError
     when there is nothing to do, copies are there already, or a class cannot be a folder; OSError when the disk gives
@@ -72,14 +75,14 @@ def augment_dataset(
     """
     _check(dataset, section, copies, balance)
     allotted = copies_of_each(dataset, copies, balance=balance, seed=seed)
-    for split in {s.split for s in dataset.samples}:
-        for name in dataset.classes:
-            for above in (out, out / MASK_FOLDER) if any(s.mask for s in dataset.samples) else (out,):
-                (above / split / name).mkdir(parents=True, exist_ok=True)
     jobs = [
-        _Job(dataset, s, out, section, stem, number, seed)
-        for s, stem, number in zip(dataset.samples, _stems(dataset), allotted, strict=True)
+        _Job(dataset, s, out, section, stem, number, seed, layers)
+        for s, stem, number, layers in zip(dataset.samples, _stems(dataset), allotted, _layers(dataset), strict=True)
     ]
+    for above in {".", *(folder for job in jobs for folder, _ in job.layers)}:
+        for split in {s.split for s in dataset.samples}:
+            for name in dataset.classes:
+                (out / above / split / name).mkdir(parents=True, exist_ok=True)
     written: list[_Written] = []
     for one in _in_threads(jobs, workers):
         written.append(one)
@@ -120,7 +123,10 @@ class _Written:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One sample, to be written as `out/<split>/<class>/<stem>.*` with `copies` changed copies."""
+    """One sample, to be written as `out/<split>/<class>/<stem>.*` with `copies` changed copies.
+
+    `layers` are its masks: the folder of `out` that each belongs in, and its path in the dataset.
+    """
 
     dataset: Dataset
     sample: Sample
@@ -129,6 +135,7 @@ class _Job:
     stem: str
     copies: int
     seed: int
+    layers: tuple[tuple[str, str], ...]
 
     @property
     def name(self) -> str:
@@ -149,38 +156,42 @@ class _Job:
             return _Written(skipped=(Skipped(sample.path, error.reason),))
         kept = self.place(self.stem, suffix)
         (self.out / kept).write_bytes(data)
-        mask, skipped = self._mask(image)
+        masks, skipped = self._masks(image)
         written = [(Origin(kept, "", sample.path, sample.group), sample.boxes)]
         if image is not None:
-            written += self._changed(kept, image, mask)
+            written += self._changed(kept, image, masks)
         boxes = tuple((origin.path, b) for origin, b in written if b)
         return _Written(tuple(origin for origin, _ in written), boxes, skipped)
 
-    def _changed(self, original: str, image: Image, mask: Uint8Array | None) -> Iterator[tuple[Origin, Boxes]]:
+    def _changed(self, original: str, image: Image, masks: dict[str, Uint8Array]) -> Iterator[tuple[Origin, Boxes]]:
         sample, pixels = self.sample, _one_channel(image.pixels)
         for number in range(1, self.copies + 1):
             change = draw_change(self.section, self.seed, sample.path, number)
             path = self.place(f"{self.stem}_aug{number}", ".png")
             _write_png(self.out / path, change_pixels(pixels, change))
-            if mask is not None:
-                _write_png(self.out / MASK_FOLDER / path, change_mask(mask, change))
+            for folder, mask in masks.items():
+                _write_png(self.out / folder / path, change_mask(mask, change))
             boxes = change_boxes(sample.boxes, change, image.size)
             yield Origin(path, original, sample.path, sample.group, change.record()), boxes
 
-    def _mask(self, image: Image | None) -> tuple[Uint8Array | None, tuple[Skipped, ...]]:
-        """Copy the mask, where there is one; its pixels if they are to be changed with those of `image`."""
-        path = self.sample.mask
-        if path is None:
-            return None, ()
-        try:
-            data = read_file(self.dataset.root / path)
-            mask = read_image(data, training=True) if image else None
-        except ImageError as error:
-            return None, (Skipped(path, f"{error.reason} Its image is kept without a mask."),)
-        if mask and image and mask.size != image.size:
-            return None, (Skipped(path, "mask that differs in size from its image, which is kept without it"),)
-        (self.out / MASK_FOLDER / self.place(self.stem, PurePosixPath(path).suffix)).write_bytes(data)
-        return None if mask is None else _one_channel(mask.pixels), ()
+    def _masks(self, image: Image | None) -> tuple[dict[str, Uint8Array], tuple[Skipped, ...]]:
+        """Copy the masks; their pixels by folder, if they are to be changed with those of `image`."""
+        masks: dict[str, Uint8Array] = {}
+        skipped = []
+        for folder, path in self.layers:
+            try:
+                data = read_file(self.dataset.root / path)
+                mask = read_image(data, training=True) if image else None
+            except ImageError as error:
+                skipped.append(Skipped(path, f"{error.reason} Its image is kept without it."))
+                continue
+            if mask and image and mask.size != image.size:
+                skipped.append(Skipped(path, "mask that differs in size from its image, which is kept without it"))
+                continue
+            (self.out / folder / self.place(self.stem, PurePosixPath(path).suffix)).write_bytes(data)
+            if mask:
+                masks[folder] = _one_channel(mask.pixels)
+        return masks, tuple(skipped)
 
 
 def _in_threads(jobs: Sequence[_Job], workers: int | None) -> Iterator[_Written]:
@@ -221,6 +232,29 @@ def _stems(dataset: Dataset) -> list[str]:
         taken.add((s.split, s.label, stem.casefold()))
         stems[s.path] = stem
     return [stems[s.path] for s in dataset.samples]
+
+
+def _layers(dataset: Dataset) -> list[tuple[tuple[str, str], ...]]:
+    """The mask of each sample, and its twins in other folders at the root that hold pictures beside the classes."""
+    found: list[tuple[str, dict[tuple[str, ...], str]]] = []
+    for folder in sorted(dataset.root.iterdir()) if dataset.root.is_dir() else ():
+        name = folder.name.casefold().replace("_", " ")
+        if folder.is_dir() and name in BESIDE_CLASSES and name != MASK_FOLDER:
+            pictures = sorted((p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES), reverse=True)
+            paths = {_twin_key(p.relative_to(folder)): p.relative_to(dataset.root).as_posix() for p in pictures}
+            found.append((folder.name, paths))
+    return [
+        (
+            *([(MASK_FOLDER, s.mask)] if s.mask is not None else []),
+            *((name, paths[key]) for name, paths in found if (key := _twin_key(PurePosixPath(s.path))) in paths),
+        )
+        for s in dataset.samples
+    ]
+
+
+def _twin_key(path: PurePath) -> tuple[str, ...]:
+    """What an image and its twin in a parallel folder have in common."""
+    return (*(f for f in path.parts[:-1] if f.casefold() not in CONTAINERS), path.stem)
 
 
 def _check(dataset: Dataset, section: AugmentSection, copies: int, balance: bool) -> None:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from .. import __version__
 from .._optional import require
 from ..errors import InputError, MissingDependencyError, PellucidError, ResourceError
 from ..progress import Progress, Silent
@@ -204,7 +203,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 def _ask(stack: ExitStack, url: str) -> _Answer:
     """Ask a web server for an archive."""
     host = _host(url)
-    request = urllib.request.Request(url, headers={"User-Agent": f"pellucid/{__version__}"})
+    request = urllib.request.Request(url, headers={"User-Agent": "pellucid"})
     opener = urllib.request.build_opener(_Redirects())
     broken = (OSError, http.client.HTTPException)
     try:

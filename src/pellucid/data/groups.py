@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import DataError
 from .dataset import Dataset
 
 # A word and a number that stand alone between separators ("person12", "IM-0115"), or a number that starts the name.
 TOKEN = re.compile(r"(?<![^\W_])([^\W\d_]+)([-_ .]?)(\d+)(?![^\W_])|^(\d+)(?=[-_ ])")
+# What `data augment` calls a changed copy of x.
+COPY = re.compile(r"(?P<stem>.+)_aug[1-9]\d*")
 
 
 def assign_groups(paths: Sequence[str], pattern: str, notes: list[str]) -> list[str]:
@@ -47,6 +49,27 @@ def _group(pattern: re.Pattern[str], path: str) -> str:
     if match is None:
         return ""
     return next((g for g in match.groups() if g), "") if pattern.groups else match.group()
+
+
+def copies_by_name(paths: Iterable[str]) -> dict[str, str]:
+    """{copy: original} of those images whose name says that they are changed copies: `x_aug1.png` beside `x.jpg`."""
+    stems = {path: path.rpartition(".")[0] if "." in path.rpartition("/")[2] else path for path in paths}
+    beside = {stem: path for path, stem in reversed(stems.items())}
+    found = {}
+    for path, stem in stems.items():
+        folder, _, name = stem.rpartition("/")
+        named = COPY.fullmatch(name)
+        original = beside.get(f"{folder}/{named['stem']}" if folder else named["stem"]) if named else None
+        if original is not None:
+            found[path] = original
+    # Copies may have been copied in turn.
+    return {path: _root(original, found) for path, original in found.items()}
+
+
+def _root(path: str, above: Mapping[str, str]) -> str:
+    while path in above:
+        path = above[path]
+    return path
 
 
 def with_families(origins: Sequence[str], groups: Sequence[str]) -> list[str]:

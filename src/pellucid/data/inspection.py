@@ -98,7 +98,7 @@ class AreaEntry(_Part):
 
 
 class MeasureEntry(_Part):
-    """A measure: the `quartiles` of each class, and the chance that an image of class `label` exceeds another."""
+    """A measure alone: the chance that an image of class `label` has more of it than one of another class."""
 
     name: str
     title: str
@@ -106,7 +106,6 @@ class MeasureEntry(_Part):
     family: Family
     label: str
     area: AreaEntry
-    quartiles: dict[str, tuple[float, float, float]]
     sentence: str
 
 
@@ -146,7 +145,8 @@ class LabelEntry(_Part):
 class Inspection(_Part):
     """Everything that an audit of a dataset found; `pellucid data inspect --json` prints this, version 1.
 
-    `counts` is {split: {class: images}} of the readable images, `formats` and `modes` {class: {name: images}}.
+    `counts` is {split: {class: images}} of the readable images, `formats` and `modes` {class: {name: images}}, and
+    `statistics` {measure: {class: quartiles}}, without the classes for which a measure has no meaning.
     `metadata` and `labels` are None where the test could not be made, for the reason in `metadata_absent` and
     `labels_absent`. `threshold` is the correlation of thumbnails from which on two pictures are look-alikes.
     """
@@ -170,6 +170,7 @@ class Inspection(_Part):
     grouping: Grouping | None
     formats: dict[str, dict[str, int]]
     modes: dict[str, dict[str, int]]
+    statistics: dict[str, dict[str, tuple[float, float, float]]]
     metadata: MetadataEntry | None
     metadata_absent: str = ""
     labels: LabelEntry | None

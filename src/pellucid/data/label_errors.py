@@ -5,8 +5,8 @@ then finds the labels whose images are called something else as surely as that c
 al., "Confident learning", J. Artif. Intell. Res. 70 (2021) 1373, arXiv:1911.00068). The rule is that of cleanlab, under
 the Apache licence since its version 2.8; earlier ones are under the AGPL and must not be used.
 
-On 1,000 photographs of cats and dogs with 50 labels exchanged, 45 were found with no false alarm; on 396 of ants and
-bees 16 of 20 with 2.
+On 1,000 photographs of cats and dogs with 50 labels exchanged, 45 were found with no false alarm by features of a
+mobilenet_v2; on 396 of ants and bees 16 of 20 with 2 false alarms.
 """
 
 from __future__ import annotations

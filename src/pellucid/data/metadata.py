@@ -48,15 +48,13 @@ class Separation:
     """How one measure differs between a class and the rest.
 
     `area` is the chance that an image of class number `label` has a higher value than one of another class; it is that
-    of the class for which it lies furthest from one half (of two classes: the second). `quartiles` (K, 3) are those of
-    each class, NaN without values.
+    of the class for which it lies furthest from one half (of two classes: the second).
     """
 
     name: str
     measure: Measure
     label: int
     area: Area
-    quartiles: Values
 
     @property
     def strength(self) -> float:
@@ -170,10 +168,7 @@ def separate(name: str, measure: Measure, values: Values, labels: IntArray, unit
         k: clustered_area(values[known][:, None], (labels[known] == k).astype(np.int64), units[known]) for k in wanted
     }
     label = max(areas, key=lambda k: abs(areas[k].value - 0.5))
-    quartiles = np.full((classes, 3), np.nan)
-    for k in able:
-        quartiles[k] = np.quantile(values[known & (labels == k)], (0.25, 0.5, 0.75))
-    return Separation(name, measure, label, areas[label], quartiles)
+    return Separation(name, measure, label, areas[label])
 
 
 def clustered_area(scores: Values, labels: IntArray, units: IntArray, level: float = 0.95) -> Area:

@@ -8,17 +8,16 @@ a changed copy of, blank where it is none; the `source`, the original's path in 
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import DataError
+from .groups import copies_by_name
 from .labelling import Entry, counted
 
 FILE = "origins.csv"
 COLUMNS = ("path", "original", "source", "group")
-COPY = re.compile(r"(?P<stem>.+)_aug[1-9]\d*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,28 +69,20 @@ def with_origins(root: Path, place: str, entries: Sequence[Entry], notes: list[s
     known = read_origins(root)
     if not known and place:
         known = {f"{place}/{path}": o for path, o in read_origins(root / place).items()}
-    beside = {_stem(e.path): e.path for e in reversed(entries)}
+    named = copies_by_name([e.path for e in entries])
     result = []
     copies = 0
     for e in entries:
-        if e.path in known:
-            o = known[e.path]
-            copies += bool(o.original)
-            result.append(replace(e, origin=o.source, group=o.group))
-            continue
-        folder, _, stem = _stem(e.path).rpartition("/")
-        named = COPY.fullmatch(stem)
-        original = beside.get(f"{folder}/{named['stem']}") if named else None
-        copies += original is not None
-        result.append(e if original is None else replace(e, origin=original))
+        row = known.get(e.path)
+        if row is not None:
+            copies += bool(row.original)
+            result.append(replace(e, origin=row.source, group=row.group))
+        else:
+            copies += e.path in named
+            result.append(replace(e, origin=named.get(e.path, "")))
     if copies:
         told = FILE if known else "their names"
         notes.append(
             f"By {told}, {counted(copies, 'image')} are changed copies of others: each stays with its original."
         )
     return result
-
-
-def _stem(path: str) -> str:
-    folder, _, name = path.rpartition("/")
-    return f"{folder}/{name.rpartition('.')[0]}"

@@ -6,7 +6,7 @@ Images that share their bytes, their look or their group form one unit and stay 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..errors import DataError
 from .dataset import SPLITS, Dataset, Sample, Skipped, Split
 from .disjointness import Disjointness, Kinship, kinship_of, proof_of
 from .fingerprint import Fingerprints, IntArray, fingerprint
+from .groups import copies_by_name
 from .labelling import counted, shorten
 
 FloatMatrix = npt.NDArray[np.float64]
@@ -47,7 +48,8 @@ def split_dataset(
     An existing validation set with fewer images of some class joins train first. A share of 0 draws nothing. Shares of
     classes are kept, and units of identical, near-duplicate or grouped images stay whole. The outcome depends on the
     seed, not on the order of files. Images that cannot be decoded are moved to `skipped`; so are, with
-    `leave_out_twins`, training images that share bytes, look or group with a split that is kept.
+    `leave_out_twins`, training images that share bytes, look or group with a split that is kept. Changed copies, told
+    by `copies_by_name`, are never drawn: they go with their original into train, or are left out.
 
     Raises `DataError` when there is nothing to train on, or too few units of a class to divide.
     """
@@ -56,8 +58,10 @@ def split_dataset(
             f"The shares for validation ({validation:g}) and test ({test:g}) must be 0 or more and leave at least 0.2 "
             "for training."
         )
-    dataset, prints = _readable(dataset, fingerprints)
-    kin = kinship_of(dataset, prints)
+    whole, prints = _readable(dataset, fingerprints)
+    copies = _copies(whole)
+    dataset = whole.where(lambda s: s.path not in copies)
+    kin = kinship_of(dataset, prints.of(s.path for s in dataset.samples))
     splits = np.array([s.split or "train" for s in dataset.samples], dtype="<U5")
     reasons: list[str] = []
     drawn: list[tuple[Split, float, int]] = []
@@ -82,6 +86,9 @@ def split_dataset(
     splits = _draw(dataset, kin, splits, drawn, seed, reasons)
     reasons += _kept_together(kin)
     done = _with_splits(dataset, splits)
+    if copies:
+        done = _with_copies(done, whole, copies, reasons)
+        kin = kinship_of(done, prints.of(s.path for s in done.samples))
     return SplitPlan(done, proof_of(done, kin), tuple(reasons))
 
 
@@ -90,16 +97,19 @@ def fold_dataset(
 ) -> list[Dataset]:
     """Datasets for cross-validation: in the i-th, part i is `test` and the rest is `train` and, carved from it, `val`.
 
-    Every image is tested exactly once. Units stay whole and classes keep their shares as in `split_dataset`. A test
-    set that exists takes no part and is left out: it remains for the final evaluation. With `validation` 0 no
-    validation sets are carved. Raises `DataError` when a class has fewer units than there are folds.
+    Every image is tested exactly once, but for changed copies, which are only trained on. Units stay whole and classes
+    keep their shares as in `split_dataset`. A test set that exists takes no part and is left out: it remains for the
+    final evaluation. With `validation` 0 no validation sets are carved. Raises `DataError` when a class has fewer units
+    than there are folds.
     """
     if folds < 2:
         raise DataError(f"Cross-validation needs at least 2 folds, and {folds} was asked for.")
     held = len(dataset.split("test"))
     note = (f"The test set that came with the data ({held:,} images) takes no part in the folds.",) if held else ()
-    dataset, prints = _readable(dataset.where(lambda s: s.split != "test"), fingerprints)
-    kin = kinship_of(dataset, prints)
+    whole, prints = _readable(dataset.where(lambda s: s.split != "test"), fingerprints)
+    copies = _copies(whole)
+    dataset = whole.where(lambda s: s.path not in copies)
+    kin = kinship_of(dataset, prints.of(s.path for s in dataset.samples))
     sizes = np.bincount(dataset.labels, minlength=len(dataset.classes)).astype(float)
     parts = divide(dataset.labels, kin.unit, np.tile(sizes / folds, (folds, 1)), _keys(dataset, seed))
     _all_present(dataset, kin, parts, [f"fold {i + 1}" for i in range(folds)])
@@ -108,8 +118,9 @@ def fold_dataset(
         splits = np.where(parts == i, "test", "train").astype("<U5")
         if validation:
             splits = _draw(dataset, kin, splits, [("val", validation, 20)], seed + i, [])
-        fold = _with_splits(dataset, splits)
-        made.append(replace(fold, notes=(*fold.notes, *note, f"Fold {i + 1} of {folds}, seed {seed}.")))
+        told = list(note)
+        fold = _with_copies(_with_splits(dataset, splits), whole, copies, told)
+        made.append(replace(fold, notes=(*fold.notes, *told, f"Fold {i + 1} of {folds}, seed {seed}.")))
     return made
 
 
@@ -286,6 +297,26 @@ def _with_splits(dataset: Dataset, splits: npt.NDArray[np.str_]) -> Dataset:
     named: dict[str, Split] = {s: s for s in SPLITS}
     samples: list[Sample] = [replace(s, split=named[str(n)]) for s, n in zip(dataset.samples, splits, strict=True)]
     return replace(dataset, samples=tuple(samples))
+
+
+def _copies(dataset: Dataset) -> dict[str, str]:
+    """{changed copy: original}, but for copies that came in a validation or test set."""
+    named = copies_by_name(s.path for s in dataset.samples)
+    return {s.path: named[s.path] for s in dataset.samples if s.path in named and s.split not in ("val", "test")}
+
+
+def _with_copies(split: Dataset, whole: Dataset, copies: Mapping[str, str], reasons: list[str]) -> Dataset:
+    """The split originals of `whole`, and those of its changed copies whose originals are trained on."""
+    placed = {s.path: s for s in split.samples}
+    trained = {path for path, s in placed.items() if s.split == "train"}
+    kept = {s.path: replace(s, split="train") for s in whole.samples if copies.get(s.path) in trained}
+    if len(kept) < len(copies):
+        reasons.append(
+            f"Changed copies of images that are not trained on: {len(copies) - len(kept):,}, left out, because figures "
+            "are taken on originals."
+        )
+    both = placed | kept
+    return replace(split, samples=tuple(both[s.path] for s in whole.samples if s.path in both))
 
 
 def _counts(dataset: Dataset, mask: npt.NDArray[np.bool_]) -> str:

@@ -91,7 +91,9 @@ def _groups(found: Inspection) -> Iterator[Finding]:
     topic, groups = "Groups", found.grouping
     if groups is None:
         text = "Which images show the same patient or object is not known, and the file names do not tell."
-        advice = "If several do, say so by --group-by or a column group in a CSV: otherwise figures come out too good."
+        advice = (
+            "If several do, say so by `--group-by` or a column group in a CSV: otherwise figures come out too good."
+        )
         yield _finding("information", topic, text, advice)
         return
     told = (
@@ -150,13 +152,12 @@ def _shortcut(found: Inspection) -> Iterator[Finding]:
         advice = "The interval is wide: more images would say more." if unsure else ""
         yield _finding("information" if unsure else "good", topic, text, advice)
         return
-    leading = [f"{m.sentence} (alone {s:.2f})" for m in test.measures if (s := _strength(m.area)) >= LEADING][:3]
+    leading = [f"{m.sentence} (alone {s:.2f})" for m in test.measures if (s := _strength(m.area)) >= LEADING][:2]
     told = f"{'; '.join(leading)}." if leading else "No single measure leads."
     best = max(test.families, key=lambda family: test.families[family].value)
     advice = (
-        "A classifier can learn this instead. Save all images in one way, crop frames and labels away, and take all "
-        "classes from the same sources. Where it is the subject itself (some things are brighter), see after training "
-        "whether the heat maps lie on it."
+        "A classifier can learn this instead: save all images in one way, crop frames and labels away, take all "
+        "classes from the same sources. What belongs to the subject (some things are brighter) may stay."
     )
     text = (
         f"The class can be told without looking, AUC {_interval(test.area)}, most of all from {FAMILIES[best]}. {told}"
@@ -186,7 +187,7 @@ def _copies(found: Inspection) -> Iterator[Finding]:
         yield _finding("caution", "Copies", text, advice)
     if alike:
         text = f"{counted(len(alike), 'set')} of pictures that look the same, for example {_pair(alike[0])}."
-        advice = "They count for less than they are many. pellucid never parts them when it divides images."
+        advice = "They add little that is new. pellucid never parts them when it divides images."
         yield _finding("information", "Look-alikes", text, advice)
     if not same and not alike:
         yield _finding("good", "Copies", "No file occurs twice, and no two pictures look the same.")

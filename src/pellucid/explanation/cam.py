@@ -46,9 +46,8 @@ def grad_cam_plus_plus(activations: FloatArray, gradients: FloatArray) -> FloatA
     """
     positive = np.maximum(gradients, 0)
     denominator = 2 + activations.sum(axis=(2, 3))[:, None, :, None, None] * positive
-    usable = denominator > 0
-    weights = np.divide(positive, denominator, out=np.zeros_like(positive), where=usable).sum(axis=(3, 4))
-    return np.maximum(weighted_sum(weights, activations), 0)
+    denominator[denominator <= 0] = np.inf
+    return np.maximum(weighted_sum((positive / denominator).sum(axis=(3, 4)), activations), 0)
 
 
 def hirescam(activations: FloatArray, gradients: FloatArray) -> FloatArray:
@@ -57,7 +56,7 @@ def hirescam(activations: FloatArray, gradients: FloatArray) -> FloatArray:
     With a linear tail of any kind, also one that knows positions, the sum of the map over the grid is the score without
     its bias. Draelos & Carin, arXiv:2011.08891.
     """
-    maps: FloatArray = np.einsum("ntchw,nchw->nthw", gradients, activations, optimize=True)
+    maps: FloatArray = (gradients * activations[:, None]).sum(axis=2)
     return maps
 
 

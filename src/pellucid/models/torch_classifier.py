@@ -60,7 +60,7 @@ class TorchClassifier:
         self._check(batch)
         selector, contrast, names = selected_targets(self.classes, self.task, len(batch), target, score)
         run = evidence_function(self._network, self._layer)
-        with self._evaluating(), torch.inference_mode(mode=False):
+        with self._evaluating(), torch.inference_mode(mode=False), torch.enable_grad():
             inputs = (self._tensor(batch), self._tensor(selector), self._tensor(np.float32(contrast)))
             logits, activations, gradients = (_array(t) for t in run(*inputs))
         return Evidence(logits, activations, gradients, self.manifest.layer.geometry, self.manifest.layer.name, names)

@@ -8,22 +8,26 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import __version__
+from markupsafe import Markup, escape
+
+from .._version import __version__
 from ..data.inspection import Copies, ImageEntry, Inspection, MeasureEntry, MetadataEntry
 from ..data.metadata import FAMILIES
-from ..data.statistics import Measurements
+from ..data.statistics import MEASURES, Measurements
 from ..errors import ResourceError
 from .html import _TEMPLATES, _environment, _gradient
-from .inspection_pictures import averages, difference, ends_of, picture_of, spread_figures, strength
+from .inspection_pictures import averages, difference, ends_of, leading, picture_of, spread_figures, strength
 from .overlay import DIVERGING
-from .words import bounds, count, number
+from .words import bounds, count, number, percent
 
 PAGE, DOCUMENT = "inspection.html", "inspection.json"
 # Pictures of each kind in the page; the document names everything.
+IN_TABLE = ("longer_side", "aspect", "brightness", "contrast", "colour")
 EXAMPLES, MOST_SETS, MOST_IN_A_SET, MOST_SUSPECTS, MOST_CLASSES, MOST_FILES = 6, 12, 4, 24, 12, 60
 
 
@@ -51,6 +55,17 @@ class Strip:
 
     title: str
     images: tuple[Shown, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """A class in the table of classes; `measures` are (median, range of the middle half)."""
+
+    name: str
+    counts: list[int]
+    formats: str
+    modes: str
+    measures: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,34 +108,43 @@ def render_inspection(inspection: Inspection, found: Measurements) -> str:
     """An inspection as one HTML page. Pictures are read from the dataset's files."""
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     css = "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "inspection.css"))
-    page: str = (
-        _environment()
-        .get_template("inspection.html")
-        .render(
-            found=inspection,
-            name=Path(inspection.source).resolve().stem,
-            version=__version__,
-            css=css,
-            script=script,
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            heat_colours=_gradient(DIVERGING),
-            headlines=headlines(inspection),
-            examples=_examples(inspection, found),
-            averages=averages(found),
-            difference=difference(found),
-            statistics=_statistics(inspection),
-            families=family_bars(inspection.metadata) if inspection.metadata else [],
-            measures=[measure_bar(m) for m in inspection.metadata.measures] if inspection.metadata else [],
-            spreads=list(spread_figures(inspection, found)),
-            ends=_ends(inspection, found),
-            identical=_sets(inspection.identical, found),
-            similar=_sets(inspection.similar, found),
-            group=_strip("", inspection.grouping.example, found) if inspection.grouping else None,
-            suspects=_suspects(inspection, found),
-            most_files=MOST_FILES,
-        )
+    environment = _environment()
+    environment.filters |= {"breakable": breakable, "coded": coded}
+    page: str = environment.get_template("inspection.html").render(
+        found=inspection,
+        name=Path(inspection.source).resolve().name,
+        version=__version__,
+        css=css,
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        heat_colours=_gradient(DIVERGING),
+        headlines=headlines(inspection),
+        examples=_examples(inspection, found),
+        averages=averages(found),
+        difference=difference(found),
+        classes=class_rows(inspection),
+        columns=[MEASURES[name] for name in IN_TABLE],
+        families=family_bars(inspection.metadata) if inspection.metadata else [],
+        measures=[measure_bar(m) for m in inspection.metadata.measures] if inspection.metadata else [],
+        spreads=list(spread_figures(inspection, found)),
+        ends=_ends(inspection, found),
+        identical=_sets(inspection.identical, found),
+        similar=_sets(inspection.similar, found),
+        group=_strip("", inspection.grouping.example, found) if inspection.grouping else None,
+        suspects=_suspects(inspection, found),
+        most_files=MOST_FILES,
     )
     return page.lstrip()
+
+
+def breakable(path: str) -> Markup:
+    """A path that may be broken after its slashes, dashes and underscores."""
+    return Markup(re.sub(r"([/_-])", r"\1<wbr>", str(escape(path))))
+
+
+def coded(text: str) -> Markup:
+    """A sentence in which `words between backticks` are code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def headlines(inspection: Inspection) -> list[tuple[str, str, str]]:
@@ -152,7 +176,7 @@ def measure_bar(measure: MeasureEntry) -> Bar:
     low, high = measure.area.low, measure.area.high
     if measure.area.value < 0.5:
         low, high = 1 - high, 1 - low
-    return _bar(measure.title, strength(measure), low, high, measure.sentence)
+    return _bar(measure.title, strength(measure), low, high, measure.sentence if low > 0.5 else "no clear difference")
 
 
 def _bar(name: str, value: float, low: float, high: float, meaning: str = "") -> Bar:
@@ -160,17 +184,32 @@ def _bar(name: str, value: float, low: float, high: float, meaning: str = "") ->
     return Bar(name, value, bounds(low, high), (next(drawn), next(drawn), next(drawn)), meaning)
 
 
-def _statistics(inspection: Inspection) -> list[tuple[str, list[str]]]:
-    """A row for each measure: its title and, for each class, median and quartiles."""
-    if inspection.metadata is None:
-        return []
-    rows = []
-    for measure in inspection.metadata.measures:
-        if not measure.name.startswith(("format_", "mode_")):
-            cells = [measure.quartiles.get(c) for c in inspection.classes[:MOST_CLASSES]]
-            texts = [f"{number(q[1])}|{number(q[0])} to {number(q[2])}" if q else "n/a|" for q in cells]
-            rows.append((f"{measure.title}{f', {measure.unit}' if measure.unit else ''}", texts))
-    return rows
+def class_rows(inspection: Inspection) -> list[ClassRow]:
+    """What the images of each class are like, in a few words each."""
+    return [
+        ClassRow(
+            name,
+            [of.get(name, 0) for of in inspection.counts.values()],
+            _most(inspection.formats[name]),
+            _most(inspection.modes[name]),
+            [_middle(inspection.statistics[measure].get(name)) for measure in IN_TABLE],
+        )
+        for name in inspection.classes
+    ]
+
+
+def _most(names: dict[str, int]) -> str:
+    """`JPEG`, or `JPEG 90 %, PNG 10 %`."""
+    total = sum(names.values())
+    return ", ".join(name if n == total else f"{name} {percent(n / total)}" for name, n in names.items())
+
+
+def _middle(quartiles: tuple[float, float, float] | None) -> tuple[str, str]:
+    """The median, and the range of the middle half where it has a width."""
+    if quartiles is None:
+        return "n/a", ""
+    low, middle, high = (number(v) for v in quartiles)
+    return middle, "" if low == high else f"{low} to {high}"
 
 
 def _shown(found: Measurements, entries: Iterable[ImageEntry], note: str = "") -> tuple[Shown, ...]:
@@ -198,8 +237,8 @@ def _examples(inspection: Inspection, found: Measurements) -> list[Strip]:
 
 
 def _ends(inspection: Inspection, found: Measurements) -> list[Strip]:
-    """The images at both ends of the measure that tells most."""
-    measures = [m for m in inspection.metadata.measures if m.name in found.values] if inspection.metadata else []
+    """The images at both ends of the measure that tells most, where one does."""
+    measures = leading(inspection, found)
     if not measures:
         return []
     low, high = ends_of(found, measures[0].name, EXAMPLES)

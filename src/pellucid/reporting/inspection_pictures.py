@@ -14,9 +14,10 @@ import PIL.Image
 
 from ..data.inspection import Inspection, MeasureEntry
 from ..data.statistics import Measurements, Values
+from ..data.verdicts import LEADING
 from ..errors import ImageError
 from ..images import read_image
-from ..preprocessing import FloatArray, Uint8Array
+from ..preprocessing import FloatArray
 from . import style
 from .overlay import DIVERGING, colour_table
 from .pictures import smaller
@@ -78,20 +79,21 @@ def effect_size(found: Measurements) -> FloatArray:
     return size
 
 
-def spread_figure(measure: MeasureEntry, values: Values, labels: Sequence[str]) -> Figure:
+def spread_figure(measure: MeasureEntry, values: Values, labels: Sequence[str], classes: Sequence[str]) -> Figure:
     """How a measure is spread in the class that it tells best and in the others; the title says what differs."""
     known = np.isfinite(values)
-    names = list(measure.quartiles)
-    others = next(n for n in names if n != measure.label) if len(names) == 2 else "the rest"
     own = np.array([label == measure.label for label in labels])
+    panels = [(measure.label, own, style.CLASS_COLOURS[classes.index(measure.label) % len(style.CLASS_COLOURS)])]
+    if len(classes) == 2:
+        other = 1 - classes.index(measure.label)
+        panels.insert(other, (classes[other], ~own, style.CLASS_COLOURS[other]))
+    else:
+        panels.append(("the rest", ~own, style.SOFT))
     low, high = np.quantile(values[known], (0.005, 0.995))
     edges = np.linspace(low, max(high, low + 1e-6), _BINS + 1)
-    panels = [(measure.label, own), (others, ~own)]
     with style.drawing():
         figure = style.new_figure(style.WIDTH, 2.5)
-        for axes, (name, chosen), colour in zip(
-            figure.subplots(2, sharex=True), panels, style.CLASS_COLOURS, strict=False
-        ):
+        for axes, (name, chosen, colour) in zip(figure.subplots(2, sharex=True), panels, strict=True):
             mine = values[known & chosen]
             axes.hist(mine, edges, weights=np.full(len(mine), 1 / max(len(mine), 1)), color=colour)
             axes.axvline(float(np.median(mine)), color=style.INK, linewidth=0.9)
@@ -104,6 +106,12 @@ def spread_figure(measure: MeasureEntry, values: Values, labels: Sequence[str]) 
     return figure
 
 
+def leading(inspection: Inspection, found: Measurements) -> list[MeasureEntry]:
+    """The measures that alone tell the classes well, the best first; without those that only say yes or no."""
+    measures = inspection.metadata.measures if inspection.metadata else ()
+    return [m for m in measures if m.name in found.values and strength(m) >= LEADING]
+
+
 def strength(measure: MeasureEntry) -> float:
     """The area of a measure as if higher values spoke for the class: 0.5 to 1."""
     return max(measure.area.value, 1 - measure.area.value)
@@ -112,9 +120,9 @@ def strength(measure: MeasureEntry) -> float:
 def spread_figures(inspection: Inspection, found: Measurements, most: int = 4) -> Iterator[style.InlineFigure]:
     """The figures of the measures that tell the classes best, ready for the page."""
     names = [inspection.classes[k] for k in found.dataset.labels]
-    drawn = [m for m in inspection.metadata.measures if m.name in found.values] if inspection.metadata else []
-    for measure in drawn[:most]:
-        yield style.inline_svg(spread_figure(measure, found.values[measure.name], names), f"spread-{measure.name}")
+    for measure in leading(inspection, found)[:most]:
+        figure = spread_figure(measure, found.values[measure.name], names, inspection.classes)
+        yield style.inline_svg(figure, f"spread-{measure.name}")
 
 
 def ends_of(found: Measurements, name: str, each: int = 6) -> tuple[list[int], list[int]]:
@@ -128,8 +136,3 @@ def _address(picture: PIL.Image.Image, kind: str, **options: int) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, kind, optimize=True, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-
-def gradient() -> Uint8Array:
-    """The colours of `difference`, blue to red, (257, 3)."""
-    return colour_table(DIVERGING)

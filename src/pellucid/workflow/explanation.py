@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
+from .._version import __version__
 from ..bundle.bundle import Bundle
 from ..classifier import Score
 from ..data.dataset import Skipped

@@ -28,7 +28,7 @@ from .storage import cache_folder
 
 BATCH = 32
 WITHOUT_FEATURES = (
-    "That takes features of a pretrained network: add --backbone NAME --weights FILE, or --bundle RUN with a model "
+    "That takes a pretrained network: add `--weights FILE` and its `--backbone NAME`, or `--bundle RUN` with a model "
     "that was not trained on these images."
 )
 

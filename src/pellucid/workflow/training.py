@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import __version__
 from .._optional import require
+from .._version import __version__
 from ..bundle.bundle import Bundle, load
 from ..bundle.manifest import Layer, Manifest
 from ..bundle.run import DataRecord, LocalisationRecord, RunFolder, RunRecord, SkippedFile, TrainingRecord

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from pellucid.data.dataset import Dataset, Sample
+from pellucid.data.fingerprint import SIDE, Fingerprints
+from pellucid.data.metadata import clustered_area, enough_units, folds_of, metadata_test
+from pellucid.data.statistics import MEASURES, Measurements
+from pellucid.evaluation.intervals import Resampling, percentiles
+from pellucid.evaluation.metrics import Ranking
+
+Floats = npt.NDArray[np.float64]
+
+
+def measured(labels: npt.NDArray[np.int64], seed: int = 0, classes: int = 2, **values: Floats) -> Measurements:
+    """Measurements in which only the values given differ from noise."""
+    rng, n = np.random.default_rng(seed), len(labels)
+    paths = tuple(f"{i:04d}.png" for i in range(n))
+    data = Dataset(
+        Path("data"), tuple("abcdef"[:classes]), tuple(Sample(p, int(k)) for p, k in zip(paths, labels, strict=True))
+    )
+    prints = Fingerprints(paths, paths, np.zeros((n, SIDE, SIDE), np.float16), {})
+    table = {name: values.get(name, rng.normal(100, 10, n)) for name in MEASURES}
+    empty = np.zeros((classes, 2, 2), np.float32)
+    return Measurements(data, (), prints, table, ("PNG",) * n, ("L",) * n, {}, empty, empty)
+
+
+def clustered(seed: int, groups: int = 90) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Scores, labels and units: one to five images a unit that are like each other."""
+    rng = np.random.default_rng(seed)
+    units = np.repeat(np.arange(groups), rng.integers(1, 6, groups))
+    labels = (rng.random(groups) < 0.4).astype(np.int64)[units]
+    scores = labels + rng.normal(0, 1.2, groups)[units] + rng.normal(0, 0.4, len(units))
+    return scores, labels, units
+
+
+def test_the_area_is_that_of_a_peer_with_ties() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        labels, scores = rng.integers(0, 2, 60), rng.integers(0, 8, 60).astype(float)
+        area = clustered_area(scores[:, None], labels, np.arange(60))
+        assert area.value == pytest.approx(roc_auc_score(labels, scores))
+        assert area.low < area.value < area.high
+
+
+def test_the_interval_of_single_images_is_delongs() -> None:
+    scores, labels, _ = clustered(3)
+    area = clustered_area(scores[:, None], labels, np.arange(len(labels)))
+    positive, negative = scores[labels == 1], scores[labels == 0]
+    wins = (positive[:, None] > negative[None]) + 0.5 * (positive[:, None] == negative[None])
+    # DeLong's variance by the definition: of the rows' means and of the columns' means.
+    variance = wins.mean(axis=1).var(ddof=1) / len(positive) + wins.mean(axis=0).var(ddof=1) / len(negative)
+    share = wins.mean()
+    logit, half = np.log(share / (1 - share)), 1.959964 * np.sqrt(variance) / (share * (1 - share))
+    assert area.low == pytest.approx(1 / (1 + np.exp(-(logit - half))), abs=3e-4)
+    assert area.high == pytest.approx(1 / (1 + np.exp(-(logit + half))), abs=3e-4)
+
+
+def test_the_interval_of_units_is_that_of_the_bootstrap_over_groups() -> None:
+    scores, labels, units = clustered(5)
+    area = clustered_area(scores[:, None], labels, units)
+    sampling = Resampling.of(len(labels), [str(u) for u in units], resamples=2000, seed=0)
+    ranking = Ranking.of(scores, labels == 1)
+    drawn = np.concatenate([ranking.areas(weights)[0] for weights in sampling.weights()])
+    low, high = percentiles(drawn[None])
+    assert area.low == pytest.approx(low[0], abs=0.012)
+    assert area.high == pytest.approx(high[0], abs=0.012)
+    alone = clustered_area(scores[:, None], labels, np.arange(len(labels)))
+    assert alone.high - alone.low < 0.8 * (area.high - area.low)
+
+
+def test_copies_within_a_unit_change_nothing() -> None:
+    scores, labels, units = clustered(6)
+    once = clustered_area(scores[:, None], labels, units)
+    again = clustered_area(np.tile(scores, 3)[:, None], np.tile(labels, 3), np.tile(units, 3))
+    assert (again.value, again.low, again.high) == pytest.approx((once.value, once.low, once.high))
+
+
+def test_the_interval_covers_the_truth() -> None:
+    # For scores N(d, 1) and N(0, 1) the true area is Phi(d / sqrt 2); d = 1.35 gives 0.830.
+    rng, truth, hits = np.random.default_rng(0), 0.8301, 0
+    for _ in range(400):
+        labels = np.repeat([0, 1], 40)
+        area = clustered_area((rng.normal(0, 1, 80) + 1.35 * labels)[:, None], labels, np.arange(80))
+        hits += area.low <= truth <= area.high
+    assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_several_classes_are_averaged() -> None:
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 3, 200)
+    scores = rng.random((200, 3)) + 0.5 * np.eye(3)[labels]
+    scores /= scores.sum(axis=1, keepdims=True)
+    area = clustered_area(scores, labels, np.arange(200))
+    assert area.value == pytest.approx(roc_auc_score(labels, scores, multi_class="ovr"))
+    widths = [clustered_area(scores[:, [k]], (labels == k).astype(np.int64), np.arange(200)) for k in range(3)]
+    assert area.high - area.low < max(w.high - w.low for w in widths)
+
+
+def test_perfect_separation_has_an_interval_too() -> None:
+    labels = np.repeat([0, 1], [30, 20])
+    up = clustered_area(labels[:, None].astype(float), labels, np.arange(50))
+    down = clustered_area(-labels[:, None].astype(float), labels, np.arange(50))
+    assert (up.value, up.high, down.value, down.low) == (1, 1, 0, 0)
+    # All of 20 told rightly: the exact binomial bound.
+    assert up.low == pytest.approx(0.8316, abs=1e-4)
+    assert down.high == pytest.approx(1 - up.low)
+
+
+def test_folds_keep_units_whole_and_classes_even_whatever_the_order() -> None:
+    _, labels, units = clustered(8, groups=200)
+    names = [f"{i}.png" for i in range(len(labels))]
+    folds = folds_of(labels, units, names, seed=0)
+    assert all(len(np.unique(folds[units == u])) == 1 for u in np.unique(units))
+    share = [labels[folds == f].mean() for f in range(5)]
+    assert max(share) - min(share) < 0.06
+    order = np.random.default_rng(0).permutation(len(labels))
+    again = folds_of(labels[order], units[order], [names[i] for i in order], seed=0)
+    assert np.array_equal(again, folds[order])
+    assert not np.array_equal(folds_of(labels, units, names, seed=1), folds)
+
+
+def test_a_planted_measure_is_found_and_noise_is_not() -> None:
+    labels = np.tile([0, 1], 100)
+    rng = np.random.default_rng(0)
+    quality = np.where(labels == 1, 70.0, 90.0)
+    quality[rng.permutation(200)[:10]] = 80
+    found = metadata_test(measured(labels, jpeg_quality=quality), np.arange(200))
+    assert found is not None
+    assert found.area.low > 0.9
+    assert found.families["file"].low > 0.9
+    assert found.families["edge"].low < 0.6 > found.families["picture"].low
+    first = found.separations[0]
+    assert (first.name, first.label) == ("jpeg_quality", 1)
+    assert first.area.value == pytest.approx(roc_auc_score(labels, quality))
+    clean = metadata_test(measured(labels), np.arange(200))
+    assert clean is not None
+    assert clean.area.low < 0.55
+
+
+def test_what_is_neither_more_nor_less_is_found_by_the_trees() -> None:
+    labels = np.tile([0, 1], 150)
+    rng = np.random.default_rng(0)
+    middle = np.where(labels == 1, rng.normal(100, 2, 300), rng.choice([80.0, 120.0], 300) + rng.normal(0, 2, 300))
+    found = metadata_test(measured(labels, brightness=middle), np.arange(300))
+    assert found is not None
+    assert found.area.low > 0.9
+    assert found.separations[0].strength < 0.7
+
+
+def test_images_of_one_unit_are_not_learned_by_heart() -> None:
+    rng = np.random.default_rng(0)
+    units = np.repeat(np.arange(40), 8)
+    labels = np.tile([0, 1], 20)[units]
+    own = {name: rng.normal(100, 10, 40)[units] + rng.normal(0, 0.1, 320) for name in MEASURES}
+    apart = metadata_test(measured(labels, **own), units)
+    alone = metadata_test(measured(labels, **own), np.arange(320))
+    assert apart is not None
+    assert alone is not None
+    assert alone.area.value > 0.95
+    assert apart.area.low < 0.6
+    assert (apart.units, alone.units) == (40, 320)
+
+
+def test_of_several_classes_the_one_that_differs_is_named() -> None:
+    labels = np.tile([0, 1, 2], 60)
+    rng = np.random.default_rng(0)
+    bright = rng.normal(100, 10, 180) - 25 * (labels == 2)
+    found = metadata_test(measured(labels, classes=3, brightness=bright), np.arange(180))
+    assert found is not None
+    first = found.separations[0]
+    assert (first.name, first.label) == ("brightness", 2)
+    assert first.area.value == pytest.approx(roc_auc_score(labels == 2, bright))
+    assert first.area.value < 0.1
+    assert first.strength == 1 - first.area.value
+
+
+def test_formats_and_modes_count_and_constant_measures_do_not() -> None:
+    labels = np.tile([0, 1], 60)
+    found = measured(labels, aspect=np.ones(120), jpeg_quality=np.where(labels == 0, 90.0, np.nan))
+    formats = tuple("JPEG" if k == 0 else "PNG" for k in labels)
+    modes = tuple("RGB" if i < 1 else "L" for i in range(120))
+    mixed = Measurements(
+        found.dataset, (), found.fingerprints, found.values, formats, modes, {}, found.means, found.means
+    )
+    test = metadata_test(mixed, np.arange(120))
+    assert test is not None
+    names = [s.name for s in test.separations]
+    assert set(names[:2]) == {"format_JPEG", "format_PNG"}
+    assert "aspect" not in names
+    # One class has no JPEG quality at all, and one odd file does not make a mode.
+    assert "jpeg_quality" not in names
+    assert not [n for n in names if n.startswith("mode_")]
+    assert test.area.low > 0.9
+
+
+def test_too_few_units_are_not_judged() -> None:
+    labels = np.repeat([0, 1], 50)
+    units = np.concatenate([np.arange(50), 50 + np.arange(50) % 9])
+    assert not enough_units(labels, units, 2)
+    assert metadata_test(measured(labels), units) is None
+    assert metadata_test(measured(labels, classes=3), np.arange(100)) is None
+
+
+def test_the_same_files_in_another_order_give_the_same() -> None:
+    labels = np.tile([0, 1], 60)
+    found = measured(labels, seed=4)
+    order = np.random.default_rng(1).permutation(120)
+    samples = tuple(found.dataset.samples[i] for i in order)
+    turned = replace(
+        found,
+        dataset=replace(found.dataset, samples=samples),
+        fingerprints=found.fingerprints.of(s.path for s in samples),
+        values={name: values[order] for name, values in found.values.items()},
+    )
+    first, second = metadata_test(found, np.arange(120)), metadata_test(turned, np.arange(120)[order])
+    assert first is not None
+    assert second is not None
+    assert second.area.value == pytest.approx(first.area.value, abs=0.02)
+    assert [s.name for s in second.separations] == [s.name for s in first.separations]

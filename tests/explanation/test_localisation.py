@@ -1,0 +1,80 @@
+"""Pointing game and energy inside a mask against closed forms and plain loops."""
+
+import numpy as np
+import pytest
+
+from pellucid.explanation.attribution import Attribution
+from pellucid.explanation.localisation import energy_inside, mask_share, pointing_game
+
+
+def attribution_of(values: np.ndarray) -> Attribution:
+    return Attribution(values.astype(np.float32), "grad-cam", "bee", "logit", "logit per cell", True)
+
+
+def peak_at(y: int, x: int, size: tuple[int, int] = (7, 9)) -> Attribution:
+    values = np.full(size, -1.0)
+    values[y, x] = 0.5
+    return attribution_of(values)
+
+
+def test_the_largest_value_points():
+    mask = np.zeros((7, 9), bool)
+    mask[2:4, 5:8] = True
+    for y in range(7):
+        for x in range(9):
+            assert pointing_game(peak_at(y, x), mask) is bool(mask[y, x])
+
+
+@pytest.mark.parametrize("tolerance", [0, 1, 2, 5])
+def test_tolerance_widens_the_mask_by_as_many_pixels(tolerance):
+    random = np.random.default_rng(tolerance)
+    mask = random.random((7, 9)) < 0.05
+    mask[6, 0] = True  # a corner: nothing may wrap around
+    for y in range(7):
+        for x in range(9):
+            near = [
+                mask[v, u]
+                for v in range(7)
+                for u in range(9)
+                if max(abs(v - y), abs(u - x)) <= tolerance
+            ]  # fmt: skip
+            assert pointing_game(peak_at(y, x), mask, tolerance) is any(near)
+
+
+def test_energy_is_the_share_of_positive_evidence_alone():
+    values = np.array([[4.0, -100.0, 1.0], [0.0, 2.0, -3.0]])
+    mask = np.array([[True, True, False], [False, True, True]])
+    assert energy_inside(attribution_of(values), mask) == pytest.approx(6 / 7)
+    assert energy_inside(attribution_of(values), ~mask) == pytest.approx(1 / 7)
+
+
+def test_an_even_map_scores_its_chance_level():
+    mask = np.random.default_rng(1).random((40, 60)) < 0.3
+    even = attribution_of(np.full((40, 60), 0.1))
+    assert mask_share(mask) == mask.sum() / 2400
+    assert energy_inside(even, mask) == pytest.approx(mask_share(mask), rel=1e-9)
+
+
+def test_energy_of_a_large_map_does_not_lose_small_values():
+    values = np.full((1200, 1200), 1e-3)
+    values[0, 0] = 1e5
+    mask = np.zeros(values.shape, bool)
+    mask[600:] = True
+    expected = 0.72e6 * 1e-3 / (1e5 + 1.44e6 * 1e-3)
+    assert energy_inside(attribution_of(values), mask) == pytest.approx(expected, rel=1e-5)
+
+
+def test_extremes_of_a_mask():
+    attribution = peak_at(3, 3)
+    everywhere, nowhere = np.ones((7, 9), bool), np.zeros((7, 9), bool)
+    assert (pointing_game(attribution, everywhere), energy_inside(attribution, everywhere)) == (True, 1.0)
+    assert (pointing_game(attribution, nowhere), energy_inside(attribution, nowhere)) == (False, 0.0)
+    assert (mask_share(everywhere), mask_share(nowhere)) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_without_evidence_there_is_no_score(value):
+    silent = attribution_of(np.full((4, 4), value))
+    mask = np.ones((4, 4), bool)
+    assert pointing_game(silent, mask) is None
+    assert energy_inside(silent, mask) is None
