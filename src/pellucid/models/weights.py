@@ -150,8 +150,9 @@ def _from_hub(backbone: nn.Module, name: str) -> dict[str, str]:
             "sha256": hashlib.sha256(where.read_bytes()).hexdigest(),
         }
     # A model that depends on the image's size says so by these; timm then resizes its table of positions.
-    patches = getattr(getattr(backbone, "transformer", getattr(backbone, "features", None)), "patch_embed", None)
-    sized = {"img_size": patches.img_size} if getattr(patches, "img_size", None) else {}
+    inner = getattr(backbone, "transformer", getattr(backbone, "features", None))
+    side = getattr(getattr(inner, "patch_embed", None), "img_size", None)
+    sized = {"img_size": side} if side else {}
     try:
         model = timm.create_model(bare, pretrained=True, num_classes=0, **sized)
     except (
