@@ -19,8 +19,9 @@ from pellucid.data.verdicts import tidy, verdict_of, verdicts
 PLAIN = Inspection(
     source="data", classes=("normal", "ill"), positive="ill", images=300,
     counts={"train": {"normal": 90, "ill": 90}, "val": {"normal": 25, "ill": 25}, "test": {"normal": 35, "ill": 35}},
-    notes=(), left_out=(), unreadable=(), remarks=(), identical=(), similar=(), threshold=0.95, overlaps=(), grouping=None,
-    formats={}, modes={}, statistics={}, metadata=None, metadata_absent="Too few images.", labels=None, labels_absent="No network.",
+    notes=(), left_out=(), unreadable=(), remarks=(), identical=(), similar=(), threshold=0.95, overlaps=(),
+    grouping=None, formats={}, modes={}, statistics={}, metadata=None, metadata_absent="Too few images.",
+    labels=None, labels_absent="No network.",
 )  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def area(value: float, half: float = 0.03) -> AreaEntry:
     return AreaEntry(value=value, low=value - half, high=value + half)
 
 
-def tested(value: float, half: float = 0.03, measure: float = 0.8) -> MetadataEntry:
+def judged(value: float, half: float = 0.03, measure: float = 0.8) -> MetadataEntry:
     own = MeasureEntry(
         name="brightness", title="Brightness", unit="", family="picture", label="ill", area=area(measure),
         sentence="ill images are brighter: median 120 against 90",
@@ -53,19 +54,19 @@ def tested(value: float, half: float = 0.03, measure: float = 0.8) -> MetadataEn
 
 @pytest.mark.parametrize(
     ("value", "half", "expected"),
-    [(0.5, 0.03, "good"), (0.62, 0.03, "good"), (0.64, 0.03, "caution"), (0.77, 0.03, "caution"), (0.79, 0.03, "problem"),
-     (0.99, 0.005, "problem"), (0.65, 0.12, "information")],
+    [(0.5, 0.03, "good"), (0.62, 0.03, "good"), (0.64, 0.03, "caution"), (0.77, 0.03, "caution"),
+     (0.79, 0.03, "problem"), (0.99, 0.005, "problem"), (0.65, 0.12, "information")],
 )  # fmt: skip
 def test_the_metadata_test_is_judged_by_the_lower_end(value: float, half: float, expected: str) -> None:
-    assert level("Shortcut", metadata=tested(value, half)) == expected
+    assert level("Shortcut", metadata=judged(value, half)) == expected
 
 
 def test_what_gives_the_class_away_is_named() -> None:
-    (finding,) = said("Shortcut", metadata=tested(0.9))
+    (finding,) = said("Shortcut", metadata=judged(0.9))
     assert "AUC 0.900 [0.870, 0.930], most of all from brightness, contrast, colour and sharpness" in finding.text
     assert "ill images are brighter: median 120 against 90 (alone 0.80)." in finding.text
-    assert "No single measure leads." in said("Shortcut", metadata=tested(0.9, measure=0.55))[0].text
-    assert said("Shortcut", metadata=tested(0.9, measure=0.2))[0].text.endswith("(alone 0.80).")
+    assert "No single measure leads." in said("Shortcut", metadata=judged(0.9, measure=0.55))[0].text
+    assert said("Shortcut", metadata=judged(0.9, measure=0.2))[0].text.endswith("(alone 0.80).")
     assert level("Shortcut") == "information"
 
 

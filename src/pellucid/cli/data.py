@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from . import data_augment, data_download, data_split
 from .console import TerminalProgress, out, print_json, print_table
 
 app = typer.Typer(help="Make and look after datasets.", no_args_is_help=True, rich_markup_mode=None)
@@ -45,3 +46,8 @@ def phantom(
     print_table([("split", False), *((c, True) for c in classes), ("patients", True)], rows)
     out.print(f"Synthetic films in {folder}, with masks of the {summary.opacities} opacities in {folder / 'masks'}.")
     out.print(f"Next: pellucid train {folder} --recipe scratch-cnn --out runs/phantom")
+
+
+app.command("split")(data_split.split)
+app.command("augment")(data_augment.augment)
+app.command("download")(data_download.download)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from .console import PARTLY, TerminalProgress, out, print_json, print_table, report_skipped
+from .options import parse_merge
 
 if TYPE_CHECKING:
     from ..workflow.splitting import SplitFile
@@ -32,7 +33,7 @@ def split(
     positive: Annotated[Optional[str], typer.Option(help="The positive one of two classes.")] = None,
     merge: Annotated[
         Optional[list[str]],
-        typer.Option(metavar="NAME=CLASS,CLASS", help="Merge classes, for example ill=covid,pneumonia."),
+        typer.Option("--group", metavar="NAME=CLASS,CLASS", help="Merge classes, for example ill=covid,pneumonia."),
     ] = None,
     leave_out_twins: Annotated[
         bool,
@@ -71,20 +72,6 @@ def split(
         out.print(f"Next: pellucid train {shlex.quote(str(files[0].path))}{again}")
     code = report_skipped([(s.path, s.reason) for s in files[0].skipped])
     raise typer.Exit(PARTLY if any(f.proof.leaks for f in files) else code)
-
-
-def parse_merge(texts: Sequence[str]) -> dict[str, list[str]]:
-    """`["ill=covid,pneumonia"]` as {"ill": ["covid", "pneumonia"]}. Raises InputError for what is not of that form."""
-    from ..errors import InputError
-
-    merged: dict[str, list[str]] = {}
-    for text in texts:
-        name, _, listed = text.partition("=")
-        members = [m.strip() for m in listed.split(",") if m.strip()]
-        if not name.strip() or not members:
-            raise InputError(f"--merge {text!r}: write NAME=CLASS,CLASS, for example ill=covid,pneumonia.")
-        merged.setdefault(name.strip(), []).extend(members)
-    return merged
 
 
 def _show(files: Sequence[SplitFile], notes: Sequence[str]) -> None:

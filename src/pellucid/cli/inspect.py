@@ -30,8 +30,8 @@ def inspect(
         Optional[list[str]], typer.Option("--group", metavar="NAME=A,B", help="Merge class folders A and B into NAME.")
     ] = None,
     backbone: Annotated[
-        str, typer.Option(help="With --weights: network whose features judge the labels.")
-    ] = "mobilenet_v2",
+        Optional[str], typer.Option(help="With --weights: whose features judge the labels; mobilenet_v2 by default.")
+    ] = None,
     weights: Annotated[
         Optional[str], typer.Option(help="Look for wrong labels too, with these weights: a file, or imagenet.")
     ] = None,
@@ -50,17 +50,19 @@ def inspect(
     """
     from ..errors import InputError
     from ..workflow.inspection import FeatureSource, inspect_data
-    from .train import parse_merge
+    from .options import parse_merge
 
     if bundle is not None and weights is not None:
         raise InputError("--bundle and --weights both give features: choose one.")
-    wanted = bundle is not None or weights is not None
+    features = None
+    if bundle is not None or weights is not None or backbone is not None:
+        features = FeatureSource(backbone or "mobilenet_v2", weights, bundle)
     found = inspect_data(
         data,
         positive=positive,
         grouping=parse_merge(merge or []),
         group_by=group_by,
-        features=FeatureSource(backbone, weights, bundle) if wanted else None,
+        features=features,
         seed=seed,
         progress=TerminalProgress(quiet=json),
     )
@@ -108,6 +110,7 @@ def _show(found: Inspection) -> None:
     else:
         # A pipe gets one line each, without the padding of a table.
         for finding in found.findings:
-            out.print(Text(f"{finding.level}\t{finding.topic}\t{finding.text} {finding.advice}".rstrip()))
+            row = f"{finding.level:<11}  {finding.topic:<11}  {finding.text} {finding.advice}"
+            out.print(Text(row.rstrip()))
     out.print()
     out.print(Text(found.verdict, style="bold"))

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InputError
 from .console import TerminalProgress, out, report_skipped
+from .options import parse_merge
 
 
 def train(
@@ -66,18 +66,6 @@ def train(
     quoted = shlex.quote(str(run))
     out.print(f"Next: open {run / 'report.html'}, or: pellucid explain {quoted} IMAGE... --out maps")
     raise typer.Exit(code)
-
-
-def parse_merge(texts: list[str]) -> dict[str, tuple[str, ...]]:
-    """`NAME=a,b` options to {NAME: (a, b)}; InputError for anything else."""
-    found: dict[str, tuple[str, ...]] = {}
-    for text in texts:
-        name, equals, members = text.partition("=")
-        parts = tuple(m.strip() for m in members.split(",") if m.strip())
-        if not equals or not name.strip() or not parts:
-            raise InputError(f"--group {text!r}: write NAME=folder,folder, for example sick=covid,pneumonia.")
-        found[name.strip()] = parts
-    return found
 
 
 def free_folder(wanted: Path) -> Path:

@@ -44,12 +44,14 @@ class Samples:
     fit: Callable[[Coalitions, Doubles], Fit]
 
 
-def least_squares(design: Doubles, scores: Doubles, weights: Doubles, *, paired: bool = False) -> Fit:
-    """Weighted least squares of scores (n, T) on a design (n, p), all targets by one factorisation.
+def least_squares(
+    design: Doubles, scores: Doubles, weights: Doubles, *, paired: bool = False
+) -> tuple[Doubles, Doubles]:
+    """Coefficients (p, T) and their standard errors, by weighted least squares of scores (n, T) on a design (n, p).
 
-    Standard errors are those of random sampling and allow for scatter that differs between samples: the sandwich with
-    jackknifed residuals (HC3, MacKinnon and White 1985); when `paired`, rows 2i and 2i + 1 are one draw. A design that
-    does not determine the weights gives the shortest ones. R² is about the weighted mean.
+    All targets share one factorisation. Standard errors are those of random sampling and allow for scatter that differs
+    between samples: the sandwich with jackknifed residuals (HC3, MacKinnon and White 1985); when `paired`, rows 2i and
+    2i + 1 are one draw. A design that does not determine the coefficients gives the shortest ones.
     """
     bread = np.linalg.pinv((design.T * weights) @ design, rcond=1e-10, hermitian=True)
     influence = design @ bread
@@ -60,10 +62,16 @@ def least_squares(design: Doubles, scores: Doubles, weights: Doubles, *, paired:
     variance = np.square(influence).T @ np.square(pull)
     if paired:
         variance += 2 * (influence[0::2] * influence[1::2]).T @ (pull[0::2] * pull[1::2])
-    centred = scores - weights @ scores / max(weights.sum(), np.finfo(float).tiny)
-    spread = weights @ np.square(centred)
-    r2 = 1 - weights @ np.square(residuals) / np.where(spread > 0, spread, 1.0)
-    return Fit(fitted, np.sqrt(np.maximum(variance, 0)), r2)
+    return fitted, np.sqrt(np.maximum(variance, 0))
+
+
+def r_squared(scores: Doubles, predicted: Doubles, weights: Doubles) -> Doubles:
+    """The share (T,) of the weighted scatter of scores (n, T) that is predicted; 1 where they do not differ.
+
+    It can be below 0 for a prediction that is not the best in the least squares of these scores, as KernelSHAP's.
+    """
+    spread = weights @ np.square(scores - weights @ scores / max(weights.sum(), np.finfo(float).tiny))
+    return np.asarray(1 - weights @ np.square(scores - predicted) / np.where(spread > 0, spread, 1.0))
 
 
 def scores_of_coalitions(subject: Subject, labels: Labels, coalitions: Coalitions) -> Doubles:

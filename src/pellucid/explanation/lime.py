@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .additive import Coalitions, Doubles, Fit, Samples, described, fit_until_stable, least_squares, painted
+from .additive import Coalitions, Doubles, Fit, Samples, described, fit_until_stable, least_squares, painted, r_squared
 from .masking import Answer, Hiding, Subject, check_at_least, explain_each
 from .superpixels import superpixels
 
@@ -49,8 +49,11 @@ def fit_lime(coalitions: Coalitions, scores: Doubles, kernel_width: float = 0.25
     No ridge, unlike the authors' package: an additive score gives back its own weights.
     """
     design = np.concatenate([coalitions, np.ones((len(coalitions), 1))], axis=1)
-    fit = least_squares(design, scores, proximity(coalitions, kernel_width))
-    return Fit(fit.weights[:-1], fit.standard_errors[:-1], fit.r2)
+    kernel = proximity(coalitions, kernel_width)
+    # Less the first, so that scores that do not differ give weights of exactly 0.
+    changes = scores - scores[0]
+    found, errors = least_squares(design, changes, kernel)
+    return Fit(found[:-1], errors[:-1], r_squared(changes, design @ found, kernel))
 
 
 def lime_samples(count: int, settings: LimeSettings) -> Samples:

@@ -17,6 +17,7 @@ from .additive import (
     fit_until_stable,
     least_squares,
     painted,
+    r_squared,
     scores_of_coalitions,
 )
 from .masking import Answer, Hiding, Subject, check_at_least, explain_each
@@ -57,8 +58,10 @@ def fit_shap(coalitions: Coalitions, scores: Doubles, weights: Doubles, *, paire
     total = scores[0] - scores[1]
     rows, count = coalitions[2:].astype(np.float64), coalitions.shape[1]
     share = rows.mean(axis=1, keepdims=True)
-    fit = least_squares(rows - share, scores[2:] - scores[1] - share * total, weights, paired=paired)
-    return Fit(fit.weights + total / count, fit.standard_errors, fit.r2)
+    gains = scores[2:] - scores[1]
+    deviations, errors = least_squares(rows - share, gains - share * total, weights, paired=paired)
+    values = deviations + total / count
+    return Fit(values, errors, r_squared(gains, rows @ values, weights))
 
 
 def shap_samples(count: int, settings: ShapSettings) -> Samples:

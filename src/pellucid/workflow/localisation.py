@@ -75,5 +75,6 @@ def true_mask(dataset: Dataset, sample: Sample, size: tuple[int, int]) -> npt.ND
             return None
         if picture.shape != size:
             return None
-        mask |= picture > 127
+        # Half of the brightest value: right for masks of 0 and 255 and of 0 and 1 alike.
+        mask |= picture > picture.max() / 2
     return mask if mask.any() else None
