@@ -11,6 +11,7 @@ import numpy.typing as npt
 import PIL.Image
 
 from pellucid.data.audit import audit
+from pellucid.data.companions import check_companions
 from pellucid.data.disjointness import kinship_of
 from pellucid.data.folder import read_dataset
 from pellucid.data.inspection import Finding, Inspection
@@ -57,7 +58,11 @@ def look(root: Path, *, metadata: bool = False) -> tuple[Inspection, Measurement
     kin = kinship_of(found.dataset, found.fingerprints)
     test = metadata_test(found, kin.unit) if metadata else None
     groups = [s.group for s in found.dataset.samples]
-    return audit(found, kin, source=str(root), groups=groups, pattern=None, metadata=test, labels=None), found
+    beside = check_companions(found.dataset)
+    inspection = audit(
+        found, kin, companions=beside, source=str(root), groups=groups, pattern=None, metadata=test, labels=None
+    )
+    return inspection, found
 
 
 def about(inspection: Inspection, topic: str) -> list[Finding]:

@@ -18,6 +18,7 @@ from sklearn.metrics import roc_auc_score
 from tests.audit_samples import Pixels, about, look, plain, save, write_folder
 
 from pellucid.data.audit import audit
+from pellucid.data.companions import Companions
 from pellucid.data.dataset import Dataset
 from pellucid.data.disjointness import kinship_of
 from pellucid.data.fingerprint import Fingerprints
@@ -26,6 +27,8 @@ from pellucid.data.label_errors import LabelCheck
 from pellucid.data.metadata import Area, metadata_test
 from pellucid.data.statistics import measure_images
 from pellucid.images import read_image
+
+NONE = Companions({}, (), ())
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +222,7 @@ def test_groups_in_two_splits_are_a_problem(clean: Path) -> None:
     found = measure_images(Dataset(clean, *_grouped(clean)))
     kin = kinship_of(found.dataset, found.fingerprints)
     groups = [s.group for s in found.dataset.samples]
-    inspection = audit(found, kin, source="x", groups=groups, pattern=None, metadata=None, labels=None)
+    inspection = audit(found, kin, companions=NONE, source="x", groups=groups, pattern=None, metadata=None, labels=None)
     assert inspection.grouping is not None
     assert inspection.grouping.known
     assert [(g.name, g.splits, g.images) for g in inspection.grouping.across_splits] == [("p0", ("train", "test"), 4)]
@@ -228,7 +231,9 @@ def test_groups_in_two_splits_are_a_problem(clean: Path) -> None:
     (finding,) = about(inspection, "Groups")
     assert finding.level == "problem"
     assert "1 group is in more than one split, for example p0 in train and test" in finding.text
-    guessed = audit(found, kin, source="x", groups=groups, pattern="(p\\d)", metadata=None, labels=None)
+    guessed = audit(
+        found, kin, companions=NONE, source="x", groups=groups, pattern="(p\\d)", metadata=None, labels=None
+    )
     (finding,) = about(guessed, "Groups")
     assert finding.level == "caution"
     assert "--group-by '(p\\d)'" in finding.advice
@@ -255,7 +260,7 @@ def test_suspected_labels_are_told_with_what_they_look_like(clean: Path) -> None
 
     def with_labels(check: LabelCheck) -> Inspection:
         options = {"groups": [""] * n, "pattern": None, "metadata": None, "features": "features of x"}
-        return audit(found, kin, source="x", labels=check, **options)
+        return audit(found, kin, companions=NONE, source="x", labels=check, **options)
 
     area = Area(0.95, 0.9, 0.98)
     inspection = with_labels(LabelCheck(probabilities, area, np.array([worst])))
@@ -289,7 +294,14 @@ def test_the_known_traps_of_the_chest_films_are_found(
     kin = kinship_of(dataset, prints)
     groups = [s.group for s in dataset.samples]
     inspection = audit(
-        found, kin, source="x", groups=groups, pattern=None, metadata=metadata_test(found, kin.unit), labels=None
+        found,
+        kin,
+        companions=NONE,
+        source="x",
+        groups=groups,
+        pattern=None,
+        metadata=metadata_test(found, kin.unit),
+        labels=None,
     )
     assert {frozenset(i.path for i in s.images) for s in inspection.identical} == {
         frozenset(files) for files in by_hash.values() if len(files) > 1

@@ -6,6 +6,7 @@ import pytest
 
 from pellucid.data.inspection import (
     AreaEntry,
+    CompanionNotes,
     FileNote,
     Finding,
     Grouping,
@@ -16,10 +17,11 @@ from pellucid.data.inspection import (
 )
 from pellucid.data.verdicts import tidy, verdict_of, verdicts
 
+NONE = CompanionNotes(trees={}, unreadable=(), orphans=())
 PLAIN = Inspection(
     source="data", classes=("normal", "ill"), positive="ill", images=300,
     counts={"train": {"normal": 90, "ill": 90}, "val": {"normal": 25, "ill": 25}, "test": {"normal": 35, "ill": 35}},
-    notes=(), left_out=(), unreadable=(), remarks=(), identical=(), similar=(), threshold=0.95, overlaps=(),
+    notes=(), left_out=(), unreadable=(), remarks=(), companions=NONE, identical=(), similar=(), threshold=0.95, overlaps=(),
     grouping=None, formats={}, modes={}, statistics={}, metadata=None, metadata_absent="Too few images.",
     labels=None, labels_absent="No network.",
 )  # fmt: skip
@@ -93,6 +95,18 @@ def test_unreadable_files_are_a_problem_from_one_in_a_hundred() -> None:
     )
     assert PLAIN.model_copy(update={"unreadable": bad[:1]}).serious
     assert not PLAIN.serious
+
+
+def test_masks_that_are_broken_or_fit_no_image_are_a_caution() -> None:
+    bad = FileNote(path="masks/a.png", reason="The file is empty.")
+    beside = CompanionNotes(trees={"masks": 9, "lungs": 9}, unreadable=(bad,), orphans=("lungs/b.png", "lungs/c.png"))
+    assert [(f.level, f.text) for f in said("Masks", companions=beside)] == [
+        ("caution", "1 picture in lungs, masks cannot be read, for example masks/a.png: The file is empty."),
+        ("caution", "2 pictures in lungs, masks belong to no image of the same name, for example lungs/b.png."),
+    ]
+    assert PLAIN.model_copy(update={"companions": beside}).serious
+    assert not PLAIN.model_copy(update={"companions": beside.model_copy(update={"unreadable": ()})}).serious
+    assert said("Masks") == []
 
 
 def grouping(known: bool) -> Grouping:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import data_augment, data_download, data_split
+from . import data_augment, data_download, data_split, inspect
 from .console import TerminalProgress, out, print_json, print_table
 
 app = typer.Typer(help="Make and look after datasets.", no_args_is_help=True, rich_markup_mode=None)
@@ -48,6 +48,7 @@ def phantom(
     out.print(f"Next: pellucid train {folder} --recipe scratch-cnn --out runs/phantom")
 
 
+app.command("inspect")(inspect.inspect)
 app.command("split")(data_split.split)
 app.command("augment")(data_augment.augment)
 app.command("download")(data_download.download)

@@ -81,7 +81,8 @@ def inspect(
             )
         else:
             out.print(f"\nWritten to {folder}: {page.name}, inspection.json")
-    report_skipped([(note.path, note.reason) for note in found.inspection.unreadable])
+    bad = (*found.inspection.unreadable, *found.inspection.companions.unreadable)
+    report_skipped([(note.path, note.reason) for note in bad])
     raise typer.Exit(PARTLY if found.inspection.serious else OK)
 
 

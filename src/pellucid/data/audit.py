@@ -6,17 +6,19 @@ It opens no file and draws nothing. What the findings mean is said by verdicts.p
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from .dataset import SPLITS
+from .companions import Companions
+from .dataset import SPLITS, Skipped
 from .disjointness import Kinship, proof_of
 from .fingerprint import IntArray
 from .inspection import (
     LEVELS,
     AreaEntry,
+    CompanionNotes,
     Copies,
     FileNote,
     Grouping,
@@ -41,6 +43,7 @@ def audit(
     found: Measurements,
     kin: Kinship,
     *,
+    companions: Companions,
     source: str,
     groups: Sequence[str],
     pattern: str | None,
@@ -62,9 +65,12 @@ def audit(
         images=len(dataset),
         counts={split: dict(of) for split, of in dataset.counts().items()},
         notes=dataset.notes,
-        left_out=tuple(FileNote(path=s.path, reason=s.reason) for s in dataset.skipped),
-        unreadable=tuple(FileNote(path=s.path, reason=s.reason) for s in found.unreadable),
+        left_out=_file_notes(dataset.skipped),
+        unreadable=_file_notes(found.unreadable),
         remarks=tuple(FileNote(path=p, reason=r) for p, reasons in found.remarks.items() for r in reasons),
+        companions=CompanionNotes(
+            trees=companions.trees, unreadable=_file_notes(companions.unreadable), orphans=companions.orphans
+        ),
         identical=_copies(found, kin.content),
         similar=tuple(_copies(found, kin.near, distinct=kin.content)),
         threshold=kin.threshold,
@@ -80,6 +86,10 @@ def audit(
     )
     ordered = sorted(verdicts(inspection), key=lambda f: LEVELS.index(f.level))
     return inspection.model_copy(update={"findings": tuple(ordered), "verdict": verdict_of(ordered)})
+
+
+def _file_notes(skipped: Iterable[Skipped]) -> tuple[FileNote, ...]:
+    return tuple(FileNote(path=s.path, reason=s.reason) for s in skipped)
 
 
 def _entry(found: Measurements, index: int) -> ImageEntry:

@@ -237,12 +237,13 @@ def _stems(dataset: Dataset) -> list[str]:
 def _layers(dataset: Dataset) -> list[tuple[tuple[str, str], ...]]:
     """The mask of each sample, and its twins in other folders at the root that hold pictures beside the classes."""
     found: list[tuple[str, dict[tuple[str, ...], str]]] = []
-    for folder in sorted(dataset.root.iterdir()) if dataset.root.is_dir() else ():
+    # Beside the classes, or one level down among the masks.
+    for folder in sorted((*dataset.root.glob("*"), *dataset.root.glob(f"{MASK_FOLDER}/*"))):
         name = folder.name.casefold().replace("_", " ")
         if folder.is_dir() and name in BESIDE_CLASSES and name != MASK_FOLDER:
             pictures = sorted((p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES), reverse=True)
             paths = {_twin_key(p.relative_to(folder)): p.relative_to(dataset.root).as_posix() for p in pictures}
-            found.append((folder.name, paths))
+            found.append((folder.relative_to(dataset.root).as_posix(), paths))
     return [
         (
             *([(MASK_FOLDER, s.mask)] if s.mask is not None else []),

@@ -42,6 +42,14 @@ class ImageEntry(_Part):
     split: Split
 
 
+class CompanionNotes(_Part):
+    """Masks and the like: how many in each parallel folder, those that cannot be read, those that fit no image."""
+
+    trees: dict[str, int]
+    unreadable: tuple[FileNote, ...]
+    orphans: tuple[str, ...]
+
+
 class Copies(_Part):
     """Images that are the same, and whether they lie in several splits or under several classes."""
 
@@ -163,6 +171,7 @@ class Inspection(_Part):
     left_out: tuple[FileNote, ...]
     unreadable: tuple[FileNote, ...]
     remarks: tuple[FileNote, ...]
+    companions: CompanionNotes
     identical: tuple[Copies, ...]
     similar: tuple[Copies, ...]
     threshold: float
@@ -179,4 +188,5 @@ class Inspection(_Part):
     @property
     def serious(self) -> bool:
         """Whether there is a problem, or a file that cannot be read."""
-        return bool(self.unreadable) or any(f.level == "problem" for f in self.findings)
+        unreadable = self.unreadable or self.companions.unreadable
+        return bool(unreadable) or any(f.level == "problem" for f in self.findings)

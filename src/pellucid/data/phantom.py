@@ -106,7 +106,7 @@ class _Entry:
 
     @property
     def place(self) -> str:
-        """The path below the root, and below `masks/` and `lungs/`."""
+        """The path below the root, and below `masks/` and `masks/lungs/`."""
         return f"{self.split}/{self.label}/patient{self.patient:04d}_{self.number:02d}.png"
 
 
@@ -122,7 +122,7 @@ def generate_phantoms(
     """Write a dataset of synthetic chest films, two to four of each patient, half of them with opacities.
 
     `out/{train,val,test}/{normal,opacity}/patient0001_01.png` are 8-bit grey films of `size` x `size` pixels (about
-    60 % train, 15 % val, 25 % test; no patient in two splits); `out/masks/...` and `out/lungs/...` hold, under the
+    60 % train, 15 % val, 25 % test; no patient in two splits); `out/masks/...` and `out/masks/lungs/...` hold, under the
     same path, white where the opacities and the lung fields lie (`masks` only for films with opacities);
     `out/phantom.json` tells the truth of every film and `out/README.md` says what this is. The same arguments give the
     same bytes, and a shortcut changes nothing but the films that carry it. `progress` is called with (films written,
@@ -250,7 +250,7 @@ def _write(root: Path, entry: _Entry) -> None:
         if kind in entry.signs:
             pixels = draw(pixels)
     _save(root / entry.place, pixels)
-    _save(root / "lungs" / entry.place, picture.lungs * np.uint8(255))
+    _save(root / "masks" / "lungs" / entry.place, picture.lungs * np.uint8(255))
     if entry.film.opacities:
         _save(root / "masks" / entry.place, picture.mask * np.uint8(255))
 
@@ -299,7 +299,7 @@ def _truth(entry: _Entry) -> dict[str, Any]:
         "label": entry.label,
         "patient": f"patient{entry.patient:04d}",
         "mask": f"masks/{entry.place}" if entry.film.opacities else None,
-        "lungs": f"lungs/{entry.place}",
+        "lungs": f"masks/lungs/{entry.place}",
         "opacities": [
             {
                 "x": round(o.x * entry.film.size, 2),
@@ -344,7 +344,7 @@ Every picture in this folder, masks included, was computed by pellucid's phantom
 
 - `train/`, `val/`, `test/`, each with `normal/` and `opacity/`: the films. The file name carries the patient.
 - `masks/`: white where an opacity brightens the film by at least {share:.0%} of its largest brightening; same path.
-- `lungs/`: white on the lung fields; same path.
+- `masks/lungs/`: white on the lung fields; same path.
 - `phantom.json`: settings, and of every film its opacities (in pixels), patient and shortcuts.
 {signs}"""
 

@@ -37,6 +37,7 @@ def verdicts(found: Inspection) -> list[Finding]:
         _unreadable,
         _copies,
         _odd_files,
+        _companions,
         _labels,
         _balance,
         _split_sizes,
@@ -204,6 +205,21 @@ def _odd_files(found: Inspection) -> Iterator[Finding]:
             yield _finding("information", "Extensions", text, advice)
         else:
             yield _finding("caution", "Odd files", text, "Look at them, and remove what does not belong.")
+
+
+def _companions(found: Inspection) -> Iterator[Finding]:
+    """Masks and the like."""
+    beside = found.companions
+    where = shorten(sorted(beside.trees))
+    if beside.unreadable:
+        first = beside.unreadable[0]
+        text = f"{counted(len(beside.unreadable), 'picture')} in {where} cannot be read, for example {first.path}: "
+        yield _finding("caution", "Masks", text + first.reason, "Make them again, or remove them.")
+    if beside.orphans:
+        many = len(beside.orphans)
+        fit = "belongs to no image" if many == 1 else "belong to no image"
+        text = f"{counted(many, 'picture')} in {where} {fit} of the same name, for example {beside.orphans[0]}."
+        yield _finding("caution", "Masks", text, "Bring back the images, correct the names, or remove them.")
 
 
 def _labels(found: Inspection) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from .._version import __version__
-from ..data.inspection import Copies, ImageEntry, Inspection, MeasureEntry, MetadataEntry
+from ..data.inspection import Copies, FileNote, ImageEntry, Inspection, MeasureEntry, MetadataEntry
 from ..data.metadata import FAMILIES
 from ..data.statistics import MEASURES, Measurements
 from ..errors import ResourceError
@@ -132,6 +132,7 @@ def render_inspection(inspection: Inspection, found: Measurements) -> str:
         similar=_sets(inspection.similar, found),
         group=_strip("", inspection.grouping.example, found) if inspection.grouping else None,
         suspects=_suspects(inspection, found),
+        orphans=[FileNote(path=p, reason="no image of this name") for p in inspection.companions.orphans],
         most_files=MOST_FILES,
     )
     return page.lstrip()

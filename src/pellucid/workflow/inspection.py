@@ -12,6 +12,7 @@ from .._optional import require
 from ..bundle.bundle import load
 from ..data.audit import audit
 from ..data.cache import CachedPixels, cached_pixels
+from ..data.companions import check_companions
 from ..data.dataset import Dataset
 from ..data.disjointness import Kinship, kinship_of
 from ..data.folder import read_dataset
@@ -81,6 +82,8 @@ def inspect_data(
     dataset = read_dataset(Path(source), positive=positive, grouping=grouping, group_by=group_by)
     with shown.bar("Reading images") as advance:
         found = measure_images(dataset, progress=advance)
+    with shown.bar("Reading masks") as advance:
+        companions = check_companions(dataset, progress=advance)
     pattern = suggest_group_pattern(found.dataset)
     grouped = _with_groups(found.dataset, pattern)
     shown.say(f"Comparing {len(grouped):,} images with each other ...")
@@ -92,6 +95,7 @@ def inspect_data(
     inspection = audit(
         found,
         kin,
+        companions=companions,
         source=str(source),
         groups=[s.group for s in grouped.samples],
         pattern=pattern,

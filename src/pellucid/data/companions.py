@@ -1,0 +1,99 @@
+"""Pictures that lie beside the images: masks and the like, in parallel trees that hold no class of their own.
+
+Each should belong to an image of the same path and stem, and open. Nobody looks at them until a figure is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from .._pictures import open_picture
+from ..errors import ImageError
+from .dataset import Dataset, Skipped
+from .fingerprint import Progress
+from .folder import BESIDE_CLASSES, CONTAINERS, IMAGE_SUFFIXES
+
+# Where fewer of a tree's files than this share bear an image's name, another way of naming is meant.
+NAMED_ALIKE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Companions:
+    """The pictures beside a dataset's images.
+
+    `trees` maps each parallel folder, relative to the root, to its number of pictures. `unreadable` cannot be opened;
+    `orphans` belong to no image. A folder whose files are named in another way than the images has no orphans.
+    """
+
+    trees: dict[str, int]
+    unreadable: tuple[Skipped, ...]
+    orphans: tuple[str, ...]
+
+
+def check_companions(dataset: Dataset, *, workers: int | None = None, progress: Progress | None = None) -> Companions:
+    """Look for masks and the like below the dataset's root, and open each of them."""
+    own = {s.path for s in dataset.samples}
+    trees: dict[str, list[str]] = defaultdict(list)
+    images: set[tuple[str, ...]] = set()
+    for path in _pictures(dataset.root):
+        folders = path.split("/")[:-1]
+        at = next((i for i, f in enumerate(folders) if f.casefold().replace("_", " ") in BESIDE_CLASSES), None)
+        if at is None or path in own:
+            images.add(_key(path, None))
+        else:
+            trees["/".join(folders[: at + 1])].append(path)
+    orphans = [path for tree, files in trees.items() for path in _orphans(tree, files, images)]
+    listed = [path for files in trees.values() for path in files]
+    unreadable = []
+    for done, (path, reason) in enumerate(zip(listed, _problems(dataset.root, listed, workers), strict=True), 1):
+        if reason:
+            unreadable.append(Skipped(path, reason))
+        if progress is not None:
+            progress(done, len(listed))
+    sizes = {tree: len(files) for tree, files in sorted(trees.items())}
+    return Companions(sizes, tuple(unreadable), tuple(sorted(orphans)))
+
+
+def _pictures(root: Path) -> Iterator[str]:
+    """All pictures below a folder, by their names; hidden folders are left alone."""
+    for folder, below, names in os.walk(root):
+        below[:] = sorted(name for name in below if not name.startswith(".") and name != "__MACOSX")
+        inside = Path(folder).relative_to(root)
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                yield (inside / name).as_posix()
+
+
+def _key(path: str, tree: str | None) -> tuple[str, ...]:
+    """What a picture and its companion have in common: the folders but for the tree's own, and the stem."""
+    *folders, name = path.split("/")
+    if tree is not None:
+        del folders[tree.count("/")]
+    return (*(f for f in folders if f.casefold() not in CONTAINERS), name.rpartition(".")[0])
+
+
+def _orphans(tree: str, files: Sequence[str], images: set[tuple[str, ...]]) -> list[str]:
+    found = [path for path in files if _key(path, tree) not in images]
+    return found if len(found) < NAMED_ALIKE * len(files) else []
+
+
+def _problems(root: Path, paths: Sequence[str], workers: int | None) -> Iterator[str]:
+    """What is wrong with each file, "" for nothing."""
+
+    def problem(path: str) -> str:
+        try:
+            open_picture(root / path, at_least=(8, 8), training=True)
+        except ImageError as error:
+            return error.reason
+        return ""
+
+    pool = ThreadPoolExecutor(workers or min(16, os.cpu_count() or 1))
+    try:
+        yield from pool.map(problem, paths)
+    finally:
+        pool.shutdown(cancel_futures=True)
