@@ -122,8 +122,8 @@ def generate_phantoms(
     """Write a dataset of synthetic chest films, two to four of each patient, half of them with opacities.
 
     `out/{train,val,test}/{normal,opacity}/patient0001_01.png` are 8-bit grey films of `size` x `size` pixels (about
-    60 % train, 15 % val, 25 % test; no patient in two splits); `out/masks/...` and `out/masks/lungs/...` hold, under the
-    same path, white where the opacities and the lung fields lie (`masks` only for films with opacities);
+    60 % train, 15 % val, 25 % test; no patient in two splits). `out/masks/...` and `out/masks/lungs/...` hold, under
+    the same path, white where the opacities and the lung fields lie (`masks` only for films with opacities);
     `out/phantom.json` tells the truth of every film and `out/README.md` says what this is. The same arguments give the
     same bytes, and a shortcut changes nothing but the films that carry it. `progress` is called with (films written,
     films in all). All is written beside `out` and then renamed.
