@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# As the command line sets it: torch's threads wait asleep, so that a busy machine does not slow them many times over.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: setup demo test test-slow check bench clean
 
 setup: $(READY)

@@ -6,6 +6,7 @@ import numpy as np
 from tests.audit_samples import save
 
 from pellucid.data.companions import Companions, check_companions
+from pellucid.data.dataset import Skipped
 from pellucid.data.folder import read_dataset
 
 PIXELS = np.arange(400, dtype=np.uint8).reshape(20, 20)
@@ -20,7 +21,10 @@ def write(root: Path, *paths: str) -> Path:
 def test_masks_of_images_are_in_order(tmp_path: Path) -> None:
     images = [f"{s}/{c}/{i}.png" for s in ("train", "test") for c in "ab" for i in range(3)]
     write(tmp_path, *images, *(f"masks/{path}" for path in images), *(f"lungs/{path}" for path in images[:4]))
-    assert check_companions(read_dataset(tmp_path)) == Companions({"lungs": 4, "masks": 12}, (), ())
+    write(tmp_path, *(f"masks/lungs/{path}" for path in images[:5]))
+    assert check_companions(read_dataset(tmp_path)) == Companions({"lungs": 4, "masks": 12, "masks/lungs": 5}, (), ())
+    write(tmp_path, "masks/lungs/train/a/8.png")
+    assert check_companions(read_dataset(tmp_path)).orphans == ("masks/lungs/train/a/8.png",)
 
 
 def test_masks_without_an_image_and_broken_ones_are_named(tmp_path: Path) -> None:
@@ -60,3 +64,11 @@ def test_masks_of_images_that_are_left_out_are_no_orphans(tmp_path: Path) -> Non
     images = [f"{c}/{i}.png" for c in "abc" for i in range(3)]
     write(tmp_path, *images, *(f"masks/{path}" for path in images))
     assert check_companions(read_dataset(tmp_path, classes=("a", "b"))).orphans == ()
+
+
+def test_of_a_csv_only_the_masks_that_it_names_are_opened(tmp_path: Path) -> None:
+    write(tmp_path, "x/1.png", "x/2.png", "m/1.png", "masks/other/9.png")
+    (tmp_path / "m/2.png").write_bytes(b"")
+    (tmp_path / "list.csv").write_text("path,label,mask\nx/1.png,a,m/1.png\nx/2.png,b,m/2.png\n", encoding="utf-8")
+    found = check_companions(read_dataset(tmp_path / "list.csv"), search=False)
+    assert found == Companions({}, (Skipped("m/2.png", "The file is empty."),), ())

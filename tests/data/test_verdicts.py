@@ -21,9 +21,9 @@ NONE = CompanionNotes(trees={}, unreadable=(), orphans=())
 PLAIN = Inspection(
     source="data", classes=("normal", "ill"), positive="ill", images=300,
     counts={"train": {"normal": 90, "ill": 90}, "val": {"normal": 25, "ill": 25}, "test": {"normal": 35, "ill": 35}},
-    notes=(), left_out=(), unreadable=(), remarks=(), companions=NONE, identical=(), similar=(), threshold=0.95, overlaps=(),
-    grouping=None, formats={}, modes={}, statistics={}, metadata=None, metadata_absent="Too few images.",
-    labels=None, labels_absent="No network.",
+    notes=(), left_out=(), unreadable=(), remarks=(), companions=NONE, identical=(), similar=(),
+    threshold=0.95, overlaps=(), grouping=None, formats={}, modes={}, statistics={}, metadata=None,
+    metadata_absent="Too few images.", labels=None, labels_absent="No network.",
 )  # fmt: skip
 
 

@@ -35,20 +35,16 @@ class Companions:
     orphans: tuple[str, ...]
 
 
-def check_companions(dataset: Dataset, *, workers: int | None = None, progress: Progress | None = None) -> Companions:
-    """Look for masks and the like below the dataset's root, and open each of them."""
-    own = {s.path for s in dataset.samples}
-    trees: dict[str, list[str]] = defaultdict(list)
-    images: set[tuple[str, ...]] = set()
-    for path in _pictures(dataset.root):
-        folders = path.split("/")[:-1]
-        at = next((i for i, f in enumerate(folders) if f.casefold().replace("_", " ") in BESIDE_CLASSES), None)
-        if at is None or path in own:
-            images.add(_key(path, None))
-        else:
-            trees["/".join(folders[: at + 1])].append(path)
-    orphans = [path for tree, files in trees.items() for path in _orphans(tree, files, images)]
-    listed = [path for files in trees.values() for path in files]
+def check_companions(
+    dataset: Dataset, *, search: bool = True, workers: int | None = None, progress: Progress | None = None
+) -> Companions:
+    """Open each of the masks and the like below the dataset's root.
+
+    Without `search` only the masks that the samples name are opened: a CSV may lie in a folder that holds much else.
+    `progress` is called with (pictures done, pictures in all).
+    """
+    trees, orphans = _search(dataset) if search else ({}, [])
+    listed = [path for files in trees.values() for path in files] or sorted({s.mask for s in dataset.samples if s.mask})
     unreadable = []
     for done, (path, reason) in enumerate(zip(listed, _problems(dataset.root, listed, workers), strict=True), 1):
         if reason:
@@ -57,6 +53,20 @@ def check_companions(dataset: Dataset, *, workers: int | None = None, progress: 
             progress(done, len(listed))
     sizes = {tree: len(files) for tree, files in sorted(trees.items())}
     return Companions(sizes, tuple(unreadable), tuple(sorted(orphans)))
+
+
+def _search(dataset: Dataset) -> tuple[dict[str, list[str]], list[str]]:
+    """The pictures of each parallel folder below the root, and those of them that belong to no image."""
+    own = {s.path for s in dataset.samples}
+    trees: dict[str, list[str]] = defaultdict(list)
+    images: set[tuple[str, ...]] = set()
+    for path in _pictures(dataset.root):
+        tree = _tree(path)
+        if not tree or path in own:
+            images.add(_key(path, ""))
+        else:
+            trees[tree].append(path)
+    return trees, [path for tree, files in trees.items() for path in _orphans(tree, files, images)]
 
 
 def _pictures(root: Path) -> Iterator[str]:
@@ -69,12 +79,24 @@ def _pictures(root: Path) -> Iterator[str]:
                 yield (inside / name).as_posix()
 
 
-def _key(path: str, tree: str | None) -> tuple[str, ...]:
+def _beside(folder: str) -> bool:
+    return folder.casefold().replace("_", " ") in BESIDE_CLASSES
+
+
+def _tree(path: str) -> str:
+    """The parallel folder in which a picture lies, as in `masks` or `set/masks/lungs`; "" for an image."""
+    folders = path.split("/")[:-1]
+    first = next((i for i, folder in enumerate(folders) if _beside(folder)), len(folders))
+    last = next((i for i, folder in enumerate(folders) if i > first and not _beside(folder)), len(folders))
+    return "/".join(folders[:last]) if first < len(folders) else ""
+
+
+def _key(path: str, tree: str) -> tuple[str, ...]:
     """What a picture and its companion have in common: the folders but for the tree's own, and the stem."""
     *folders, name = path.split("/")
-    if tree is not None:
-        del folders[tree.count("/")]
-    return (*(f for f in folders if f.casefold() not in CONTAINERS), name.rpartition(".")[0])
+    above = len(tree.split("/")) if tree else 0
+    kept = (f for i, f in enumerate(folders) if f.casefold() not in CONTAINERS and not (i < above and _beside(f)))
+    return (*kept, name.rpartition(".")[0])
 
 
 def _orphans(tree: str, files: Sequence[str], images: set[tuple[str, ...]]) -> list[str]:

@@ -129,6 +129,8 @@ def _columns(found: Measurements) -> dict[str, tuple[Measure, Values]]:
 
 def _judge(columns: dict[str, tuple[Measure, Values]], labels: IntArray, units: IntArray, folds: IntArray) -> Area:
     """The area under the curve of predictions for the held-out folds."""
+    # Before the limit: that holds for what is loaded already, and this brings its OpenMP.
+    from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     classes = int(labels.max()) + 1
@@ -140,20 +142,16 @@ def _judge(columns: dict[str, tuple[Measure, Values]], labels: IntArray, units: 
     with threadpool_limits(1, user_api="openmp"):
         for fold in range(FOLDS):
             held = folds == fold
-            model = _model(int((~held).sum()), classes).fit(table[~held], labels[~held])
-            scores[held] = model.predict_proba(table[held])
+            model = HistGradientBoostingClassifier(**_settings(int((~held).sum()), classes), random_state=0)
+            scores[held] = model.fit(table[~held], labels[~held]).predict_proba(table[held])
     return clustered_area(scores[:, 1:] if classes == 2 else scores, labels, units)
 
 
-def _model(count: int, classes: int) -> Any:
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    # A round grows one tree a class.
+def _settings(count: int, classes: int) -> dict[str, Any]:
+    """Small trees, fewer rounds where a round grows many (one a class), and smaller leaves for few images."""
     rounds = 100 if classes <= 6 else max(10, 600 // classes)
     smallest = min(20, max(5, count // 20))
-    return HistGradientBoostingClassifier(
-        max_iter=rounds, max_leaf_nodes=8, min_samples_leaf=smallest, early_stopping=False, random_state=0
-    )
+    return {"max_iter": rounds, "max_leaf_nodes": 8, "min_samples_leaf": smallest, "early_stopping": False}
 
 
 def separate(name: str, measure: Measure, values: Values, labels: IntArray, units: IntArray) -> Separation | None:

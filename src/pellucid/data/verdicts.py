@@ -210,15 +210,15 @@ def _odd_files(found: Inspection) -> Iterator[Finding]:
 def _companions(found: Inspection) -> Iterator[Finding]:
     """Masks and the like."""
     beside = found.companions
-    where = shorten(sorted(beside.trees))
+    where = f"in {shorten(sorted(beside.trees))}" if beside.trees else "among the masks"
     if beside.unreadable:
         first = beside.unreadable[0]
-        text = f"{counted(len(beside.unreadable), 'picture')} in {where} cannot be read, for example {first.path}: "
+        text = f"{counted(len(beside.unreadable), 'picture')} {where} cannot be read, for example {first.path}: "
         yield _finding("caution", "Masks", text + first.reason, "Make them again, or remove them.")
     if beside.orphans:
         many = len(beside.orphans)
         fit = "belongs to no image" if many == 1 else "belong to no image"
-        text = f"{counted(many, 'picture')} in {where} {fit} of the same name, for example {beside.orphans[0]}."
+        text = f"{counted(many, 'picture')} {where} {fit} of the same name, for example {beside.orphans[0]}."
         yield _finding("caution", "Masks", text, "Bring back the images, correct the names, or remove them.")
 
 

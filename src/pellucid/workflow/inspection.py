@@ -83,7 +83,7 @@ def inspect_data(
     with shown.bar("Reading images") as advance:
         found = measure_images(dataset, progress=advance)
     with shown.bar("Reading masks") as advance:
-        companions = check_companions(dataset, progress=advance)
+        companions = check_companions(dataset, search=Path(source).is_dir(), progress=advance)
     pattern = suggest_group_pattern(found.dataset)
     grouped = _with_groups(found.dataset, pattern)
     shown.say(f"Comparing {len(grouped):,} images with each other ...")
