@@ -17,5 +17,11 @@ def run_demo(folder: Path, *, images: int, seed: int, progress: Progress) -> Pat
     with new_folder(folder) as draft, progress.bar("Drawing films") as advance:
         generate_phantoms(draft / "phantoms", images=images, seed=seed, progress=advance)
     return train(
-        folder / "phantoms", recipe="phantom", out=folder / "run", seed=seed, group_by=GROUP_BY, progress=progress
+        folder / "phantoms",
+        recipe="phantom",
+        out=folder / "run",
+        name="Phantom demo",
+        seed=seed,
+        group_by=GROUP_BY,
+        progress=progress,
     )

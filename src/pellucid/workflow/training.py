@@ -88,15 +88,17 @@ def train(
     group_by: str | None = None,
     positive: str | None = None,
     merge: Mapping[str, Sequence[str]] | None = None,
+    name: str | None = None,
     command: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Path:
     """Train a classifier on labelled images and write a complete run folder to `out`; returns it.
 
     `data` is a folder or CSV as `read_dataset` takes it. `overrides` are `section.key=value`; `backbone`, `weights`,
-    `group_by`, `positive` and `merge` ({class: folders merged into it}) replace the recipe's where given.
-    The folder appears whole, or not at all when anything fails. Needs the extra `train`. Raises InputError and its
-    kinds for what cannot be used, ResourceError when memory or disk give out.
+    `group_by`, `positive` and `merge` ({class: folders merged into it}) replace the recipe's where given; `name` is the
+    title of the report, by default the folder's name. The folder appears whole, or not at all when anything fails.
+    Needs the extra `train`. Raises InputError and its kinds for what cannot be used, ResourceError when memory or disk
+    give out.
     """
     require("torch", extra="train")
     shown: Progress = progress or Silent()
@@ -118,7 +120,7 @@ def train(
             fitted = _fit(network, prepared, chosen, seed, run, shown)
         with clock.measure("export"):
             shown.say("Exporting to ONNX and comparing with the trained network ...")
-            manifest = _export(network, prepared, chosen, source, run, out.name)
+            manifest = _export(network, prepared, chosen, source, run, name or out.name)
         _say_parity(manifest, shown)
         bundle = load(draft)
         with clock.measure("evaluate"):
@@ -126,7 +128,9 @@ def train(
         with clock.measure("explain"):
             explain_examples(bundle, prepared.dataset, evaluated.result, run.explanations, shown)
             found = localise(bundle, prepared.dataset.split("test"), shown)
-        record = _record(Path(data), out.name, run, chosen, seed, command, prepared, network, fitted, found, clock)
+        record = _record(
+            Path(data), name or out.name, run, chosen, seed, command, prepared, network, fitted, found, clock
+        )
         run.record.write_text(record.model_dump_json(indent=2), encoding="utf-8")
         _draw(run, fitted, evaluated)
     return out
