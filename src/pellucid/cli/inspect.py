@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from .console import OK, PARTLY, TerminalProgress, out, print_json, print_table,
 
 if TYPE_CHECKING:
     from ..data.inspection import Inspection
+    from ..workflow.inspection import Inspected
 
 STYLES = {"problem": "bold red", "caution": "yellow", "information": "blue", "good": "green"}
 
@@ -19,24 +20,24 @@ STYLES = {"problem": "bold red", "caution": "yellow", "information": "blue", "go
 def inspect(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of class folders, or a CSV.")],
     folder: Annotated[
-        Optional[Path], typer.Option("--out", help="Folder for inspection.html and inspection.json.")
+        Path | None, typer.Option("--out", help="Folder for inspection.html and inspection.json.")
     ] = None,
     group_by: Annotated[
-        Optional[str],
+        str | None,
         typer.Option(help="Regular expression on file names, or CSV column, that names the patient or object."),
     ] = None,
-    positive: Annotated[Optional[str], typer.Option(help="The positive one of two classes.")] = None,
+    positive: Annotated[str | None, typer.Option(help="The positive one of two classes.")] = None,
     merge: Annotated[
-        Optional[list[str]], typer.Option("--group", metavar="NAME=A,B", help="Merge class folders A and B into NAME.")
+        list[str] | None, typer.Option("--group", metavar="NAME=A,B", help="Merge class folders A and B into NAME.")
     ] = None,
     backbone: Annotated[
-        Optional[str], typer.Option(help="With --weights: whose features judge the labels; mobilenet_v2 by default.")
+        str | None, typer.Option(help="With --weights: whose features judge the labels; mobilenet_v2 by default.")
     ] = None,
     weights: Annotated[
-        Optional[str], typer.Option(help="Look for wrong labels too, with these weights: a file, or imagenet.")
+        str | None, typer.Option(help="Look for wrong labels too, with these weights: a file, or imagenet.")
     ] = None,
     bundle: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option(
             metavar="RUN", help="Look for wrong labels with this model, not trained on DATA; needs no PyTorch."
         ),
@@ -66,24 +67,25 @@ def inspect(
         seed=seed,
         progress=TerminalProgress(quiet=json),
     )
-    page = None
-    if folder is not None:
-        from ..reporting.inspection import write_inspection
-
-        page = write_inspection(folder, found.inspection, found.measurements)
+    page = _write(folder, found)
     if json:
         print_json(found.inspection.model_dump(mode="json"))
     else:
         _show(found.inspection)
-        if page is None:
-            out.print(
-                f"\nNext: pellucid data inspect {shlex.quote(str(data))} --out inspection, for a page with pictures"
-            )
-        else:
-            out.print(f"\nWritten to {folder}: {page.name}, inspection.json")
+        again = f"Next: pellucid data inspect {shlex.quote(str(data))} --out inspection, for a page with pictures"
+        out.print("\n" + (again if page is None else f"Written to {folder}: {page.name}, inspection.json"))
     bad = (*found.inspection.unreadable, *found.inspection.companions.unreadable)
     report_skipped([(note.path, note.reason) for note in bad])
     raise typer.Exit(PARTLY if found.inspection.serious else OK)
+
+
+def _write(folder: Path | None, found: Inspected) -> Path | None:
+    """The page, where a folder for it was given."""
+    if folder is None:
+        return None
+    from ..reporting.inspection import write_inspection
+
+    return write_inspection(folder, found.inspection, found.measurements)
 
 
 def _show(found: Inspection) -> None:

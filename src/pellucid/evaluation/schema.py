@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..classifier import Task
 from ..errors import BundleError, ResourceError
+from ..files import write_whole
 from .intervals import Resampling
 from .result import EvaluationResult, Metric
 
@@ -106,8 +106,8 @@ def write_evaluation(result: EvaluationResult, folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / PREDICTIONS_FILE, _predictions_csv(result))
-        _replace(folder / METRICS_FILE, metrics_document(result).model_dump_json(indent=2) + "\n")
+        write_whole(folder / PREDICTIONS_FILE, _predictions_csv(result))
+        write_whole(folder / METRICS_FILE, metrics_document(result).model_dump_json(indent=2) + "\n")
     except OSError as error:
         raise ResourceError(
             f"The evaluation cannot be written to {folder}: {error.strerror}. Make room there or choose another folder."
@@ -175,16 +175,6 @@ def _predictions_csv(result: EvaluationResult) -> str:
     for path, label, said, row, group in zip(result.paths, result.labels, predicted, scores, groups, strict=True):
         table.writerow([path, result.classes[label], result.classes[said], *map(str, row), group])
     return text.getvalue()
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a whole file or nothing. File names that are not UTF-8 keep their bytes."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(text.encode("utf-8", "surrogateescape"))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read_text(path: Path) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ResourceError
+from ..files import write_whole
 from . import views
 from .cases import read_cases
 from .contents import RunContents, read_run
@@ -25,7 +25,7 @@ from .words import bounds, count, duration, listed, metric_name, number, percent
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "templates"
 # The metrics chart repeats the table that stands in the page.
 _NOT_IN_PAGE = "metrics"
 
@@ -40,34 +40,30 @@ def build_report(run: str | Path) -> Path:
     contents = read_run(Path(run))
     page = render(contents)
     target = contents.folder.report
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         # File names may hold bytes that are not valid Unicode; on the page they become question marks.
-        temporary.write_bytes(page.encode("utf-8", "replace"))
-        temporary.replace(target)
+        write_whole(target, page.encode("utf-8", "replace"))
     except OSError as error:
         message = f"{target} cannot be written ({error.strerror}). Free space there, or see who may write to it."
         raise ResourceError(message) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return target
 
 
 def render(run: RunContents) -> str:
     """The report of a run as one HTML page."""
-    script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     result, shown = run.evaluation, run.explanations
     cases = read_cases(shown, run.folder.explanations) if shown else None
     page: str = (
-        _environment()
+        page_environment()
         .get_template("report.html")
         .render(
             run=run,
             record=run.record,
             result=result,
             created=views.day(run.record.created),
-            css=(_TEMPLATES / "report.css").read_text(encoding="utf-8"),
-            heat_colours=_gradient(shown.colormap if shown else SEQUENTIAL),
+            css=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+            heat_colours=css_gradient(shown.colormap if shown else SEQUENTIAL),
             script=script,
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             notices=views.notices(run),
@@ -90,11 +86,12 @@ def render(run: RunContents) -> str:
     return page.lstrip()
 
 
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """The templates, with everything escaped and a missing value an error; shared by all pages."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -115,7 +112,7 @@ def _figures(run: RunContents) -> dict[str, InlineFigure]:
     return {name: inline_svg(figure, name) for name, figure in figures.items() if name != _NOT_IN_PAGE}
 
 
-def _gradient(colormap: str) -> str:
+def css_gradient(colormap: str) -> str:
     """A colour map as a CSS gradient of 17 stops, low end first."""
     stops = ", ".join(f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in colour_table(colormap)[::16])
     return f"linear-gradient(90deg, {stops})"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from ..data.inspection import Copies, FileNote, ImageEntry, Inspection, MeasureE
 from ..data.metadata import FAMILIES
 from ..data.statistics import MEASURES, Measurements
 from ..errors import ResourceError
-from .html import _TEMPLATES, _environment, _gradient
+from ..files import write_whole
+from .html import TEMPLATES, css_gradient, page_environment
 from .inspection_pictures import averages, difference, ends_of, leading, picture_of, spread_figures, strength
 from .overlay import DIVERGING
 from .words import bounds, count, number, percent
@@ -87,28 +87,19 @@ def write_inspection(folder: Path, inspection: Inspection, found: Measurements) 
     page = render_inspection(inspection, found)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / DOCUMENT, inspection.model_dump_json(indent=2) + "\n")
-        _replace(folder / PAGE, page)
+        write_whole(folder / DOCUMENT, (inspection.model_dump_json(indent=2) + "\n").encode("utf-8", "replace"))
+        write_whole(folder / PAGE, page.encode("utf-8", "replace"))
     except OSError as error:
         message = f"{folder} cannot be written to ({error.strerror}). Choose another --out, or make room."
         raise ResourceError(message) from error
     return folder / PAGE
 
 
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(text.encode("utf-8", "replace"))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def render_inspection(inspection: Inspection, found: Measurements) -> str:
     """An inspection as one HTML page. Pictures are read from the dataset's files."""
-    script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
-    css = "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "inspection.css"))
-    environment = _environment()
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    css = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "inspection.css"))
+    environment = page_environment()
     environment.filters |= {"breakable": breakable, "coded": coded}
     page: str = environment.get_template("inspection.html").render(
         found=inspection,
@@ -117,7 +108,7 @@ def render_inspection(inspection: Inspection, found: Measurements) -> str:
         css=css,
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        heat_colours=_gradient(DIVERGING),
+        heat_colours=css_gradient(DIVERGING),
         headlines=headlines(inspection),
         examples=_examples(inspection, found),
         averages=averages(found),

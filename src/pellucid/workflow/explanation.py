@@ -17,6 +17,7 @@ from ..explanation.attribution import Attribution
 from ..explanation.catalogue import find_method
 from ..explanation.explain import Explained
 from ..explanation.record import ExplanationManifest, ExplanationRecord
+from ..files import write_whole
 from ..images import Image, read_image
 from ..progress import Progress, Silent
 from ..reporting.overlay import DIVERGING, SEQUENTIAL, colour_table, display_limit, verdict
@@ -93,7 +94,7 @@ def explain_files(
         skipped=tuple((s.path, s.reason) for s in skipped),
     )
     out.mkdir(parents=True, exist_ok=True)
-    (out / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+    write_whole(out / MANIFEST, manifest.model_dump_json(indent=2))
     return manifest
 
 
