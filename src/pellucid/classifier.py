@@ -24,7 +24,9 @@ class Prediction:
     """The answer for one image.
 
     `probabilities` maps every class to its probability (they sum to 1). For a regression it is empty, and `output` is
-    the predicted score. `confidence` is the probability of `label`; None for a regression.
+    the predicted score. `confidence` is the probability of `label`; None for a regression. `outside_score` is how far
+    the image lies from the training images, over the distance at which a warning is given: above 1 the answer means
+    little. None where the model has no reference.
     """
 
     label: str
@@ -33,6 +35,7 @@ class Prediction:
     output: float | None = None
     path: str | None = None
     warnings: tuple[str, ...] = ()
+    outside_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from tests.audit_samples import Pixels, about, look, plain, save, write_folder
 
+from pellucid.data.areas import Area
 from pellucid.data.audit import audit
 from pellucid.data.companions import Companions
 from pellucid.data.dataset import Dataset
@@ -24,7 +25,7 @@ from pellucid.data.disjointness import kinship_of
 from pellucid.data.fingerprint import Fingerprints
 from pellucid.data.inspection import Inspection
 from pellucid.data.label_errors import LabelCheck
-from pellucid.data.metadata import Area, metadata_test
+from pellucid.data.metadata import metadata_test
 from pellucid.data.statistics import measure_images
 from pellucid.images import read_image
 

@@ -13,6 +13,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..classifier import Task
+from ..evaluation.calibration import Calibration
+from ..evaluation.operating_point import OperatingPoint
+from ..evaluation.outside import Reference
 from ..preprocessing import GridGeometry, Preprocessing
 
 SCHEMA_VERSION = 1
@@ -70,6 +73,9 @@ class Manifest(_Document):
     initial_weights: dict[str, str] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
     parity: Parity | None = None
+    calibration: Calibration | None = None
+    operating_point: OperatingPoint | None = None
+    reference: Reference | None = None
     files: dict[str, str] = Field(default_factory=dict)
 
     @property

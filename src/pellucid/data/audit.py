@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from .areas import Area
 from .companions import Companions
 from .dataset import SPLITS, Skipped
 from .disjointness import Kinship, proof_of
@@ -32,7 +33,7 @@ from .inspection import (
     Suspect,
 )
 from .label_errors import LabelCheck
-from .metadata import Area, MetadataTest, Separation
+from .metadata import MetadataTest, Separation
 from .statistics import Measurements, Values
 from .verdicts import tidy, verdict_of, verdicts
 

@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from .._optional import require
 from ..preprocessing import FloatArray
+from .areas import Area, clustered_area
 from .fingerprint import IntArray
-from .metadata import FOLDS, Area, clustered_area, enough_units, folds_of
+from .metadata import FOLDS, enough_units, folds_of
 from .statistics import Values
 
 # Features that tell the classes less well than this call hard images wrong rather than labels.

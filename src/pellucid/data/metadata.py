@@ -7,17 +7,14 @@ picture shows, and is judged on images that it was not trained on. Where it succ
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from scipy.stats import rankdata
 
+from .areas import Area, clustered_area
 from .fingerprint import IntArray
 from .split import divide
 from .statistics import MEASURES, Family, Measure, Measurements, Values
@@ -32,15 +29,6 @@ FAMILIES: dict[Family, str] = {
     "edge": "borders and corners",
     "picture": "brightness, contrast, colour and sharpness",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Area:
-    """An area under the ROC curve and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,41 +155,3 @@ def separate(name: str, measure: Measure, values: Values, labels: IntArray, unit
     }
     label = max(areas, key=lambda k: abs(areas[k].value - 0.5))
     return Separation(name, measure, label, areas[label])
-
-
-def clustered_area(scores: Values, labels: IntArray, units: IntArray, level: float = 0.95) -> Area:
-    """The area under the ROC curve of images that come in units, with its interval; the mean of several curves.
-
-    `scores` is (N, 1), high for label 1 of two, or (N, K) with a column for each of K labels, each against the rest.
-    The variance is Obuchowski's, from the images' structural components (DeLong's) summed within units; the interval is
-    symmetric on the logit scale. Where the classes are told without a miss it ends at `0.025 ** (1 / m)`, m being the
-    images of the smaller class.
-
-    References: Obuchowski, Biometrics 53 (1997) 567; DeLong et al., Biometrics 44 (1988) 837.
-    """
-    targets = [1] if scores.shape[1] == 1 else list(range(scores.shape[1]))
-    parts = [_components(scores[:, i], labels == k) for i, k in enumerate(targets)]
-    area = float(np.mean([a for a, _ in parts]))
-    influence = np.mean([c for _, c in parts], axis=0)
-    sums = np.bincount(np.unique(units, return_inverse=True)[1], weights=influence)
-    error = math.sqrt(len(sums) / max(len(sums) - 1, 1) * float((sums**2).sum()))
-    if not 0 < area < 1:
-        smallest = min(int((labels == k).sum()) for k in np.unique(labels))
-        edge = ((1 - level) / 2) ** (1 / smallest)
-        return Area(area, edge, 1.0) if area else Area(area, 0.0, 1 - edge)
-    logit = math.log(area / (1 - area))
-    half = NormalDist().inv_cdf(0.5 + level / 2) * error / (area * (1 - area))
-    low, high = (0.5 * (1 + math.tanh((logit + side * half) / 2)) for side in (-1, 1))
-    return Area(area, low, high)
-
-
-def _components(scores: Values, positive: npt.NDArray[np.bool_]) -> tuple[float, Values]:
-    """The area of one curve, and by how much each image (N,) moves it."""
-    m, n = int(positive.sum()), int((~positive).sum())
-    ranks = rankdata(scores)
-    # For a positive, the share of negatives below it (ties count half); for a negative, that of positives above it.
-    beaten = np.empty(len(scores))
-    beaten[positive] = (ranks[positive] - rankdata(scores[positive])) / n
-    beaten[~positive] = 1 - (ranks[~positive] - rankdata(scores[~positive])) / m
-    area = float(beaten[positive].mean())
-    return area, np.where(positive, (beaten - area) / m, (beaten - area) / n)
