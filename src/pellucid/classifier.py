@@ -54,6 +54,24 @@ class Evidence:
     layer: str
     targets: tuple[str, ...] = field(default=())
 
+    @property
+    def features(self) -> FloatArray:
+        """What the layer saw of each image, whatever the place: the mean over space of each channel, (N, C)."""
+        return space_means(self.activations)
+
+
+@dataclass(frozen=True, slots=True)
+class InputGradients:
+    """What one pass says of a batch of N images about T targets, down to their pixels.
+
+    `logits` (N, L); `gradients` (N, T, 3, height, width): the derivative of each target's score with respect to the
+    tensor that the model takes. Both float32.
+    """
+
+    logits: FloatArray
+    gradients: FloatArray
+    targets: tuple[str, ...] = field(default=())
+
 
 @runtime_checkable
 class Classifier(Protocol):
@@ -96,6 +114,15 @@ class TailClassifier(EvidenceClassifier, Protocol):
         ...
 
 
+@runtime_checkable
+class InputGradientClassifier(Classifier, Protocol):
+    """A classifier that also gives the gradient of its score with respect to the pixels."""
+
+    def input_gradients(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> InputGradients:
+        """Gradients for `target`, which is as for `EvidenceClassifier.evidence`."""
+        ...
+
+
 def selected_targets(
     classes: tuple[str, ...], task: Task, images: int, target: Target, score: Score | None
 ) -> tuple[FloatArray, float, tuple[str, ...]]:
@@ -125,6 +152,14 @@ def selected_targets(
         else:
             row[0] = 1.0 if index == 1 else -1.0
     return np.broadcast_to(rows, (images, *rows.shape)).copy(), 0.0 if score == "logit" else 1.0, names
+
+
+def space_means(maps: FloatArray) -> FloatArray:
+    """The mean over space (N, C) of maps (N, C, h, w), as a matrix product: several times faster than `mean`."""
+    images, channels, height, width = maps.shape
+    cells = height * width
+    means: FloatArray = maps.reshape(images * channels, cells) @ np.full(cells, 1 / cells, np.float32)
+    return means.reshape(images, channels)
 
 
 def probabilities_from_logits(logits: FloatArray) -> FloatArray:

@@ -26,6 +26,15 @@ else:
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+Schedule = Literal["constant", "plateau", "one-cycle", "cosine"]
+
+
+def _count_or_layer(freeze: Any) -> Any:
+    if not isinstance(freeze, str) and not (type(freeze) is int and freeze >= 0):
+        raise ValueError("must be none, all, half, a count of layers from the input on, or the name of a layer")
+    return freeze
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
@@ -67,6 +76,11 @@ class AugmentSection(_Section):
     flip: bool = Field(default=False, description="mirror left and right, half the time")
     brightness: float = Field(default=0, ge=0, le=0.5, description="share of the full range, either way")
     contrast: float = Field(default=0, ge=0, le=0.9, description="share, either way")
+    gamma: float = Field(default=0, ge=0, le=0.9, description="values are raised to a power of 1, give or take this")
+    blur: float = Field(default=0, ge=0, le=8, description="Gaussian blur of a deviation up to this many pixels")
+    compression: float = Field(
+        default=0, ge=0, le=0.95, description="JPEG compression at qualities from 100 down by this share"
+    )
 
     @property
     def active(self) -> bool:
@@ -97,15 +111,16 @@ class ModelSection(_Section):
     )
     head: tuple[Dense, ...] = Field(default=(), description="hidden layers before the output layer")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="before the output layer")
-    freeze: int | str = Field(default="none", description="`none`, `all` (the backbone), a count of layers, or a layer")
+    freeze: int | str = Field(
+        default="none",
+        description="`none`, `all` (the backbone), `half` of its layers, a count of them, or the first that trains",
+    )
     layer: str | None = Field(default=None, description="explained layer; found by itself when absent")
 
     @field_validator("freeze", mode="before")
     @classmethod
     def _count_or_name(cls, freeze: Any) -> Any:
-        if not isinstance(freeze, str) and not (type(freeze) is int and freeze >= 0):
-            raise ValueError("must be none, all, a count of layers from the input on, or the name of a layer")
-        return freeze
+        return _count_or_layer(freeze)
 
 
 class TrainSection(_Section):
@@ -118,9 +133,11 @@ class TrainSection(_Section):
     )
     learning_rate: float = Field(default=1e-3, gt=0, le=10, description="with one-cycle: the highest")
     weight_decay: float = Field(default=0.0, ge=0, le=1, description="decoupled with adamw, else an L2 penalty")
-    schedule: Literal["constant", "plateau", "one-cycle"] = Field(
-        default="constant", description="how the learning rate changes; one-cycle rises for a quarter, then falls"
+    schedule: Schedule = Field(
+        default="constant",
+        description="how the learning rate changes: one-cycle rises for a quarter, then falls; cosine falls to 0",
     )
+    warmup: float = Field(default=0, ge=0, le=1000, description="epochs in which the rate rises from 0, linearly")
     plateau_factor: float = Field(default=0.5, gt=0, lt=1, description="with plateau: what the rate is multiplied by")
     plateau_patience: int = Field(default=2, ge=0, description="with plateau: epochs without improvement before that")
     patience: int = Field(default=5, ge=0, description="epochs without improvement before stopping; 0 never stops")
@@ -134,9 +151,37 @@ class TrainSection(_Section):
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="balanced: each class weighs the same in the loss, however few its images"
     )
+    sampling: Literal["natural", "balanced"] = Field(
+        default="natural", description="balanced: an epoch draws every class equally often, however few its images"
+    )
     clip_gradient: float = Field(default=0.0, ge=0, description="largest norm; 0 switches it off")
+    accumulate: int = Field(
+        default=1, ge=1, le=1024, description="batches per step, where memory holds small ones only"
+    )
+    average: float = Field(
+        default=0.0, ge=0, lt=1, description="decay of a running average of the weights, 0.99 say; 0: none"
+    )
     precision: Literal["auto", "float32", "bf16"] = Field(default="auto", description="auto: bf16 where it is fast")
-    cached_views: int = Field(default=4, ge=1, le=64, description="with a frozen backbone: augmented views per image")
+    cache: Literal["auto", "always", "never"] = Field(
+        default="auto", description="keep what frozen layers give, so that they run once; auto: if it pays and fits"
+    )
+    cached_views: int = Field(default=4, ge=1, le=64, description="with that: augmented views of each image")
+
+
+class FineTuneSection(_Section):
+    """A second stage of training, from the best weights of the first, with fewer layers frozen. 0 epochs: none."""
+
+    epochs: int = Field(default=0, ge=0, le=10000, description="as train.epochs; 0: no second stage")
+    freeze: int | str = Field(default="none", description="as model.freeze, in this stage")
+    learning_rate: float = Field(default=1e-4, gt=0, le=10, description="with one-cycle: the highest")
+    schedule: Schedule = Field(default="cosine", description="as train.schedule")
+    warmup: float = Field(default=0, ge=0, le=1000, description="as train.warmup")
+    patience: int = Field(default=0, ge=0, description="as train.patience")
+
+    @field_validator("freeze", mode="before")
+    @classmethod
+    def _count_or_name(cls, freeze: Any) -> Any:
+        return _count_or_layer(freeze)
 
 
 class PublishedFigure(_Section):
@@ -159,6 +204,7 @@ class Recipe(_Section):
     augment: AugmentSection = Field(default=AugmentSection(), description="random changes to training images")
     model: ModelSection = Field(default=ModelSection(), description="the network")
     train: TrainSection = Field(default=TrainSection(), description="the optimisation")
+    fine_tune: FineTuneSection = Field(default=FineTuneSection(), description="a second stage of training")
     published: tuple[PublishedFigure, ...] = Field(default=(), description="figures to be compared with")
 
     @model_validator(mode="after")
@@ -174,6 +220,9 @@ class Recipe(_Section):
             raise ValueError(f"train.loss = {train.loss!r} is for a regression; a classification has auto")
         if self.task == "regression" and (train.label_smoothing or train.class_weights != "none"):
             raise ValueError("train.label_smoothing and train.class_weights need classes; a regression has neither")
+        for name, stage in (("train", train), ("fine_tune", self.fine_tune)):
+            if stage.epochs and stage.warmup >= stage.epochs:
+                raise ValueError(f"{name}.warmup = {stage.warmup:g} must end before the {stage.epochs} epochs do")
         return self
 
     def preprocessing(self) -> Preprocessing:
@@ -277,7 +326,8 @@ def _near_keys(key: str) -> list[str]:
     items: dict[str, type[_Section]] = {"model.head": Dense, "published": PublishedFigure}
     kind, inside = items.get(section.rpartition(".")[0]), f"{section}."
     names = kind.model_fields if kind else [k.removeprefix(inside) for k in known_keys() if k.startswith(inside)]
-    anywhere = {k.rpartition(".")[2]: k for k in [*Recipe.model_fields, *known_keys()]}
+    # Of two keys with one name the earlier is offered: train.epochs, not fine_tune.epochs.
+    anywhere = {k.rpartition(".")[2]: k for k in reversed([*Recipe.model_fields, *known_keys()])}
     return [inside + name for name in nearest(last, names)] or [anywhere[name] for name in nearest(last, anywhere)]
 
 
@@ -288,14 +338,16 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise RecipeError(f"--set {override!r}: write section.key=value, for example train.epochs=3")
     if not any(key == k or (k in {"data.merge"} and key.startswith(k + ".")) for k in known_keys()):
         raise UnknownNameError("recipe key", key, _near_keys(key), "`pellucid recipes show NAME` prints them.")
-    value = toml_value(text)
     *sections, last = key.split(".")
     target = values
     for section in sections:
         target = target.setdefault(section, {})
         if not isinstance(target, dict):
             raise RecipeError(f"--set {override!r}: {section} is not a section in this recipe but {target!r}")
-    target[last] = value
+    if text.strip():
+        target[last] = toml_value(text)
+    else:  # `--set data.positive=` takes a value out of the recipe: its default holds
+        target.pop(last, None)
 
 
 def toml_value(text: str) -> Any:

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import replace
 
 import numpy as np
+import PIL.Image
 import pytest
-from scipy import stats
+from scipy import ndimage, stats
 
 from pellucid.data.change import CHANGES, Change, change_boxes, change_mask, change_pixels, draw_change
 from pellucid.preprocessing import Uint8Array
 from pellucid.recipe import AugmentSection
 
 WIDE = AugmentSection(rotation=180, shift=0.5, shear=0.5, zoom=0.5, flip=True, brightness=0.5, contrast=0.9)
+ALL = WIDE.model_copy(update={"gamma": 0.9, "blur": 8.0, "compression": 0.95})
 
 
 def noise(*shape: int, seed: int = 0) -> Uint8Array:
@@ -150,7 +153,7 @@ def test_boxes_lie_around_what_they_lay_around() -> None:
 
 
 def test_draws_are_uniform_and_decided_by_seed_path_and_number() -> None:
-    drawn = [draw_change(WIDE, 0, f"a/{i}.png", 1) for i in range(2000)]
+    drawn = [draw_change(ALL, 0, f"a/{i}.png", 1) for i in range(2000)]
     values = {name: np.array([float(getattr(c, name)) for c in drawn]) for name in CHANGES}
     reach = {
         "shear": 0.5,
@@ -160,17 +163,20 @@ def test_draws_are_uniform_and_decided_by_seed_path_and_number() -> None:
         "shift_y": 0.5,
         "contrast": 0.9,
         "brightness": 0.5,
+        "gamma": 0.9,
     }
     for name, most in reach.items():
         assert stats.kstest(values[name], stats.uniform(-most, 2 * most).cdf).pvalue > 1e-3
+    for name, most in {"blur": 8, "compression": 0.95}.items():
+        assert stats.kstest(values[name], stats.uniform(0, most).cdf).pvalue > 1e-3
     assert 0.45 < values["flip"].mean() < 0.55
     correlation = np.corrcoef(np.stack(list(values.values())))
     assert np.abs(correlation - np.eye(len(CHANGES))).max() < 0.1
-    assert draw_change(WIDE, 0, "a/3.png", 1) == drawn[3]
+    assert draw_change(ALL, 0, "a/3.png", 1) == drawn[3]
     others = [
-        draw_change(WIDE, 1, "a/3.png", 1),
-        draw_change(WIDE, 0, "a/3.png", 2),
-        draw_change(WIDE, 0, "b/3.png", 1),
+        draw_change(ALL, 1, "a/3.png", 1),
+        draw_change(ALL, 0, "a/3.png", 2),
+        draw_change(ALL, 0, "b/3.png", 1),
     ]
     assert len({drawn[3], *others}) == 4
 
@@ -180,3 +186,16 @@ def test_switching_one_change_off_leaves_the_others() -> None:
     assert less == replace(draw_change(WIDE, 0, "x", 1), flip=False, zoom=0.0)
     assert draw_change(AugmentSection(), 0, "x", 1) == Change()
     assert not Change(brightness=0.1, contrast=0.1).moves
+
+
+def test_the_look_changes_as_scipy_a_power_and_pillow_have_it() -> None:
+    pixels = ndimage.gaussian_filter(noise(40, 56, 3, seed=4).astype(float), (2, 2, 0)).astype(np.uint8)
+    wanted = ndimage.gaussian_filter(pixels.astype(float), (1.7, 1.7, 0), mode="nearest", truncate=3)
+    assert np.abs(change_pixels(pixels, Change(blur=1.7)) - wanted).max() <= 1
+    wanted = 255 * (pixels / 255) ** 0.6
+    assert np.abs(change_pixels(pixels, Change(gamma=-0.4)) - wanted).max() < 0.502
+    for image in (pixels, pixels[..., 0]):
+        file = io.BytesIO()
+        PIL.Image.fromarray(image).save(file, "JPEG", quality=30, subsampling=0)
+        assert (change_pixels(image, Change(compression=0.7)) == np.asarray(PIL.Image.open(file))).all()
+    assert not Change(gamma=0.1, blur=1.0, compression=0.5).moves

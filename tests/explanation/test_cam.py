@@ -9,7 +9,7 @@ import torch
 from tests.explanation.live_networks import live
 from tests.small_networks import noise, recipe_of
 
-from pellucid.explanation import cam
+from pellucid.explanation import cam, maps
 
 MapOf = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -306,10 +306,10 @@ class TestPeers:
 def test_settled_rows_write_out_the_predicted_class():
     _, classifier = live(recipe_of(), 3)
     logits = np.array([[0.0, 3.0, 1.0], [2.0, 0.0, 1.0]], np.float32)
-    rows, contrast = cam.settled_rows(classifier, logits, ("(predicted)", "cat"), "logit")
+    rows, contrast = maps.settled_rows(classifier, logits, ("(predicted)", "cat"), "logit")
     assert contrast == 0
     assert np.array_equal(rows, [[[0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 0, 1]]])
     _, classifier = live(recipe_of(), 2)
-    rows, contrast = cam.settled_rows(classifier, np.array([[0.0], [-2.0]], np.float32), None, None)
+    rows, contrast = maps.settled_rows(classifier, np.array([[0.0], [-2.0]], np.float32), None, None)
     assert contrast == 1
     assert np.array_equal(rows, [[[1]], [[-1]]])

@@ -134,7 +134,8 @@ def test_asking_ends_when_the_halves_agree_or_the_budget_is_spent() -> None:
     assert late["samples"] == 16
     assert late["stopped_by"] == "budget"
     assert late["stable"] is False
-    assert late["standard_error"]["bee"] > early["standard_error"]["bee"]
+    errors = [made["targets"]["bee"]["standard_error"] for made in (late, early)]
+    assert errors[0] > errors[1]
 
 
 def test_a_uniform_image_has_no_evidence() -> None:

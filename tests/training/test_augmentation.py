@@ -1,8 +1,10 @@
 """Each change against scipy's and torchvision's of the same amount, and the amounts against the recipe's ranges."""
 
+import io
 import math
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from scipy import ndimage, stats
@@ -10,7 +12,8 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import affine
 
 from pellucid.recipe import AugmentSection
-from pellucid.training.augmentation import augment, random_affine
+from pellucid.training.augmentation import augment, blurred, change, draw_changes, random_affine
+from pellucid.training.compression import _steps, compressed
 
 SHAPES = [(24, 24), (20, 36), (33, 21)]
 RANGES = {"rotation": 40.0, "shift": 0.2, "shear": 0.3, "zoom": 0.4}
@@ -215,3 +218,56 @@ class TestRandomness:
         kept = images.clone()
         augment(images, self.SECTION, seeded())
         assert (images == kept).all()
+
+
+class TestLook:
+    """Blur, gamma and compression against SciPy, a formula and Pillow."""
+
+    def test_each_image_is_blurred_as_scipy_blurs_it(self):
+        images, deviation = pictures(4, 24, 31), torch.tensor([0.4, 1.0, 1.7, 3.2])
+        found = blurred(images, deviation)
+        for image, sigma, one in zip(images, deviation.tolist(), found, strict=True):
+            # With the reach of the widest of the batch, as the kernels have it.
+            wanted = ndimage.gaussian_filter(
+                image.numpy().astype(float), (0, sigma, sigma), mode="nearest", radius=(0, 10, 10)
+            )
+            assert one.numpy() == pytest.approx(wanted, abs=2e-5)
+
+    def test_the_widest_blur_is_the_recipes(self):
+        drawn = draw_changes(3000, 1.0, AugmentSection(blur=2.5), seeded()).blur
+        assert stats.kstest(drawn.numpy(), stats.uniform(0, 2.5).cdf).pvalue > 1e-3
+
+    def test_gamma_is_a_power(self):
+        images = pictures(300, 6, 8)
+        section = AugmentSection(gamma=0.6)
+        powers = 1 + draw_changes(300, 6 / 8, section, seeded()).gamma
+        assert stats.kstest(powers.numpy(), stats.uniform(0.4, 1.2).cdf).pvalue > 1e-3
+        wanted = images.double() ** powers.double()[:, None, None, None]
+        assert augment(images, section, seeded()).numpy() == pytest.approx(wanted.numpy(), abs=1e-5)
+
+    @pytest.mark.parametrize("quality", [95, 75, 50, 25, 8])
+    @pytest.mark.parametrize("shape", [(24, 32), (21, 35)])
+    def test_compression_is_pillows(self, quality, shape):
+        levels = (pictures(3, *shape) * 255).round()
+        found = compressed(levels / 255, torch.full((3,), float(quality))) * 255
+        for image, one in zip(levels, found, strict=True):
+            file = io.BytesIO()
+            PIL.Image.fromarray(image.permute(1, 2, 0).byte().numpy()).save(
+                file, "JPEG", quality=quality, subsampling=0
+            )
+            opened = PIL.Image.open(file)
+            tables = [torch.tensor(opened.quantization[i]).reshape(8, 8) for i in (0, 1, 1)]
+            assert torch.equal(_steps(torch.tensor([float(quality)]))[0], torch.stack(tables).float())
+            wanted, was = np.asarray(opened, float), image.permute(1, 2, 0).numpy()
+            # libjpeg rounds to whole numbers between its steps; a coefficient next to a half then falls otherwise.
+            apart = np.abs(one.permute(1, 2, 0).numpy() - wanted).mean()
+            assert apart < 1.2 + 0.15 * np.abs(was - wanted).mean()
+
+    def test_a_part_of_a_batch_is_changed_as_in_the_whole(self):
+        section = AugmentSection(
+            rotation=20, flip=True, brightness=0.2, contrast=0.3, gamma=0.3, blur=1, compression=0.6
+        )
+        images = pictures(6, 17, 24)
+        changes = draw_changes(6, 17 / 24, section, seeded(2))
+        whole, part = change(images, changes), change(images[1::2], changes.of(slice(1, None, 2)))
+        assert part.numpy() == pytest.approx(whole[1::2].numpy(), abs=1e-5)

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..classifier import Task
+from ..classifier import Task, probabilities_from_logits
+from ..errors import InputError
 from ..evaluation.calibration import Calibration
 from ..evaluation.operating_point import OperatingPoint
 from ..evaluation.outside import Reference
-from ..preprocessing import GridGeometry, Preprocessing
+from ..preprocessing import FloatArray, GridGeometry, Preprocessing
 
 SCHEMA_VERSION = 1
 MANIFEST, MODEL, WEIGHTS = "manifest.json", "model.onnx", "weights.safetensors"
@@ -42,22 +45,34 @@ class Layer(_Document):
 
 
 class Parity(_Document):
-    """How far the exported graph lies from the torch model on real images.
+    """How far the exported graph lies from the model that it was made from, on real images.
 
     `probability` and `heat_map` are the largest absolute differences; the heat map's is a share of each map's own
-    largest value. `images` counts the images compared, `source` says where they came from.
+    largest value, and None where the graph gives no evidence. `images` counts the images compared, `source` says where
+    they came from, `runtime` what ran the model that the graph is compared with.
     """
 
     images: int
     source: str
     probability: float
-    heat_map: float
+    heat_map: float | None
     tolerance: float
+    runtime: str = "torch"
     versions: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def largest(self) -> float:
+        """The larger of the two differences."""
+        return max(self.probability, self.heat_map or 0.0)
 
 
 class Manifest(_Document):
-    """Everything needed to use a bundle without the program that trained it."""
+    """Everything needed to use a bundle without the program that trained it.
+
+    `threshold` decides between two classes, on the calibrated probability of the second or on a regression's output;
+    `operating_point` says how it was chosen, `calibration` what turns logits into probabilities, and `reference` what
+    is known of the training images. A bundle has none of the three where nothing was fitted.
+    """
 
     schema_version: int = SCHEMA_VERSION
     pellucid_version: str
@@ -65,7 +80,7 @@ class Manifest(_Document):
     task: Task
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    layer: Layer
+    layer: Layer | None = None
     logits: int
     threshold: float = 0.5
     medical: bool = False
@@ -79,6 +94,31 @@ class Manifest(_Document):
     files: dict[str, str] = Field(default_factory=dict)
 
     @property
+    def explained_layer(self) -> Layer:
+        """The explained layer; InputError, naming what works instead, for a bundle whose graph gives no evidence."""
+        if self.layer is None:
+            from ..explanation.catalogue import METHODS
+
+            others = ", ".join(row.name for row in METHODS if row.needs == "probabilities")
+            raise InputError(
+                f"{self.name} is a black box: it gives no activations and gradients. Choose a method that needs only "
+                f"probabilities: {others}."
+            )
+        return self.layer
+
+    @property
     def positive(self) -> str | None:
         """The positive class of a two-class model or a regression; None for more than two classes."""
         return self.classes[1] if len(self.classes) == 2 else None
+
+    def probabilities(self, logits: FloatArray) -> FloatArray:
+        """Calibrated class probabilities (N, K) of the graph's logits (N, L), rows summing to 1."""
+        return probabilities_from_logits(logits if self.calibration is None else self.calibration.logits(logits))
+
+    def predicted(self, logits: FloatArray) -> npt.NDArray[np.int64]:
+        """The class that each image is answered to be, (N,), from its logits (N, L): that of the threshold."""
+        if self.task == "multiclass":
+            most: npt.NDArray[np.int64] = logits.argmax(axis=1)
+            return most
+        scores = logits[:, 0] if self.task == "regression" else self.probabilities(logits)[:, 1]
+        return (scores >= self.threshold).astype(np.int64)

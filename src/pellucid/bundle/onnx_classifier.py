@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from ..classifier import Evidence, Score, Target, Task, probabilities_from_logits, selected_targets
+from ..classifier import PREDICTED, Evidence, Score, Target, Task, selected_targets, space_means
 from ..errors import InputError, ResourceError
 from ..preprocessing import FloatArray, Preprocessing
 from .manifest import Manifest
@@ -39,15 +40,31 @@ class OnnxClassifier:
         unset = np.zeros((len(batch), 1, self.manifest.logits), np.float32)
         return self._run(["logits"], batch, unset, 1.0)[0]
 
+    def logits_and_features(self, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Logits (N, L) and, from the same pass, the mean of each channel of the explained layer (N, C)."""
+        unset = np.zeros((len(batch), 1, self.manifest.logits), np.float32)
+        logits, activations = self._run(["logits", "activations"], batch, unset, 1.0)
+        return logits, space_means(activations)
+
     def probabilities(self, batch: FloatArray) -> FloatArray:
-        """Class probabilities (N, K), rows summing to 1."""
-        return probabilities_from_logits(self.logits(batch))
+        """Calibrated class probabilities (N, K), rows summing to 1."""
+        return self.manifest.probabilities(self.logits(batch))
+
+    def probabilities_of(self, logits: FloatArray) -> FloatArray:
+        """Calibrated class probabilities (N, K) of logits (N, L)."""
+        return self.manifest.probabilities(logits)
+
+    def predicted(self, logits: FloatArray) -> npt.NDArray[np.int64]:
+        """The class index (N,) that logits (N, L) are answered with, at the operating point."""
+        return self.manifest.predicted(logits)
 
     def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:
         """Logits, activations and gradients of a batch for the targets wanted; see EvidenceClassifier."""
         selector, contrast, names = selected_targets(self.classes, self.task, len(batch), target, score)
         logits, activations, gradients = self._run(None, batch, selector, contrast)
-        layer = self.manifest.layer
+        if self.task == "binary":
+            gradients = about_answers(self.manifest, logits, gradients, names)
+        layer = self.manifest.explained_layer
         return Evidence(logits, activations, gradients, layer.geometry, layer.name, names)
 
     def _run(
@@ -67,3 +84,19 @@ class OnnxClassifier:
                 raise ResourceError(message) from error
             raise
         return values
+
+
+def about_answers(
+    manifest: Manifest, logits: FloatArray, gradients: FloatArray, targets: tuple[str, ...]
+) -> FloatArray:
+    """Gradients (N, T, C, h, w) about the class answered, where the target is the predicted class of a binary model.
+
+    A graph takes the sign of the logit for that class, and the operating point may lie elsewhere. With one logit the
+    evidence for a class is minus that for the other, so that turning it round is exact.
+    """
+    columns = [t for t, name in enumerate(targets) if name == PREDICTED]
+    turned = np.flatnonzero(manifest.predicted(logits) != (logits[:, 0] >= 0)) if columns else []
+    if len(turned):
+        gradients = gradients.copy()
+        gradients[np.ix_(turned, columns)] *= -1
+    return gradients

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from ..data.inspection import Finding
     from ..progress import Advance
 
 OK, PARTLY, WRONG = 0, 1, 2
@@ -60,6 +61,32 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and value != value:
         return None
     return value
+
+
+LEVEL_STYLES = {"problem": "bold red", "caution": "yellow", "information": "blue", "good": "green"}
+
+
+def print_findings(findings: Sequence[Finding], verdict: str) -> None:
+    """The findings of an inspection or audit, each with its level and what to do, and the verdict below them."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for _ in range(2):
+        table.add_column(no_wrap=True)
+    table.add_column()
+    for finding in findings:
+        said = Text(finding.text)
+        if finding.advice:
+            said.append(f" {finding.advice}", style="dim")
+        level = "note" if finding.level == "information" else finding.level
+        table.add_row(Text(level, style=LEVEL_STYLES[finding.level]), Text(finding.topic, style="bold"), said)
+    if out.is_terminal:
+        out.print(table, soft_wrap=False)
+    else:
+        # A pipe gets one line each, without the padding of a table.
+        for finding in findings:
+            row = f"{finding.level:<11}  {finding.topic:<11}  {finding.text} {finding.advice}"
+            out.print(Text(row.rstrip()))
+    out.print()
+    out.print(Text(verdict, style="bold"))
 
 
 def print_table(

@@ -29,19 +29,14 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print the metrics document as JSON.")] = False,
 ) -> None:
     """Evaluate a run: metrics with 95 % intervals, confusion matrix, curves."""
-    from ..data.dataset import SPLITS
-    from ..data.manifest import split_named
-    from ..errors import UnknownNameError
     from ..evaluation.schema import metrics_document
     from ..reporting.figures import save_figures
     from ..reporting.html import build_report
     from ..workflow.evaluation import evaluate_run
+    from .options import parse_split
 
-    name = split_named(split)
-    if name is None:
-        raise UnknownNameError("split", split, SPLITS)
     found = evaluate_run(
-        run, data, split=name, allow_leak=allow_leak, out=folder, progress=TerminalProgress(quiet=json)
+        run, data, split=parse_split(split), allow_leak=allow_leak, out=folder, progress=TerminalProgress(quiet=json)
     )
     folder = found.folder or run
     save_figures(found.result, (), folder / "figures")

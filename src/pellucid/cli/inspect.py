@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import OK, PARTLY, TerminalProgress, out, print_json, print_table, report_skipped
+from .console import OK, PARTLY, TerminalProgress, out, print_findings, print_json, print_table, report_skipped
 
 if TYPE_CHECKING:
     from ..data.inspection import Inspection
     from ..workflow.inspection import Inspected
-
-STYLES = {"problem": "bold red", "caution": "yellow", "information": "blue", "good": "green"}
 
 
 def inspect(
@@ -90,30 +88,9 @@ def _write(folder: Path | None, found: Inspected) -> Path | None:
 
 def _show(found: Inspection) -> None:
     """Counts, and the findings with what to do."""
-    from rich.table import Table
-    from rich.text import Text
-
     rows = [
         (s or "undecided", *(f"{n:,}" for n in of.values()), f"{sum(of.values()):,}") for s, of in found.counts.items()
     ]
     print_table([("split", False), *((c, True) for c in found.classes), ("images", True)], rows)
     out.print()
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for _ in range(2):
-        table.add_column(no_wrap=True)
-    table.add_column()
-    for finding in found.findings:
-        said = Text(finding.text)
-        if finding.advice:
-            said.append(f" {finding.advice}", style="dim")
-        level = "note" if finding.level == "information" else finding.level
-        table.add_row(Text(level, style=STYLES[finding.level]), Text(finding.topic, style="bold"), said)
-    if out.is_terminal:
-        out.print(table, soft_wrap=False)
-    else:
-        # A pipe gets one line each, without the padding of a table.
-        for finding in found.findings:
-            row = f"{finding.level:<11}  {finding.topic:<11}  {finding.text} {finding.advice}"
-            out.print(Text(row.rstrip()))
-    out.print()
-    out.print(Text(found.verdict, style="bold"))
+    print_findings(found.findings, found.verdict)

@@ -12,7 +12,7 @@ import typer
 
 from .._version import __version__
 from ..errors import PellucidError
-from . import backbones, data, demo, evaluate, explain, methods, predict, recipes, report, train
+from . import audit, backbones, data, demo, evaluate, explain, methods, predict, recipes, report, train
 from .console import WRONG, err
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
+app.command("audit")(audit.audit)
 app.command("report")(report.report)
 app.add_typer(recipes.app, name="recipes")
 app.command("methods")(methods.methods)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ..errors import InputError
+from ..errors import InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from ..data.dataset import Split
 
 
 def parse_merge(texts: Sequence[str]) -> dict[str, list[str]]:
@@ -17,3 +21,14 @@ def parse_merge(texts: Sequence[str]) -> dict[str, list[str]]:
             raise InputError(f"--group {text!r}: write NAME=CLASS,CLASS, for example ill=covid,pneumonia.")
         merged.setdefault(name.strip(), []).extend(members)
     return merged
+
+
+def parse_split(text: str) -> Split:
+    """The split that `--split` names, however it is spelt; UnknownNameError for another word."""
+    from ..data.dataset import SPLITS
+    from ..data.manifest import split_named
+
+    name = split_named(text)
+    if name is None:
+        raise UnknownNameError("split", text, SPLITS)
+    return name

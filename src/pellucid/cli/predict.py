@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv as csv_module
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -17,12 +17,70 @@ if TYPE_CHECKING:
 
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run or bundle folder.")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files or folders of them.")],
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Image files or folders of them; with --out also globs, CSV lists, .zip, .tar, .parquet and URLs.",
+        ),
+    ],
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON list; with --out the summary.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per pass.")] = 16,
+    batch_size: Annotated[
+        Optional[int],
+        typer.Option(min=1, help="Images per pass: 16; with --out 1, or what `doctor --tune` found best here."),
+    ] = None,
+    folder: Annotated[
+        Optional[Path], typer.Option("--out", help="Folder for any number of answers, as Parquet parts and a summary.")
+    ] = None,
+    method: Annotated[
+        Optional[str], typer.Option("--explain", metavar="METHOD", help="With --out: keep the small raw heat map too.")
+    ] = None,
+    target: Annotated[
+        Optional[str], typer.Option(metavar="CLASS", help="With --explain: this class, not the predicted one.")
+    ] = None,
+    pictures: Annotated[
+        Optional[str],
+        typer.Option(metavar="top:N", help="With --out: overlays of the N most positive, or by uncertain:N."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="With --out: go on where a run stopped.")] = False,
+    workers: Annotated[Optional[int], typer.Option(min=1, help="With --out: images answered at the same time.")] = None,
+    engine: Annotated[str, typer.Option(help="With --out: local, or ray for a cluster.")] = "local",
+    address: Annotated[
+        Optional[str], typer.Option(help="With --engine ray: the cluster, auto or ray://HOST:PORT.")
+    ] = None,
+    part_size: Annotated[int, typer.Option(min=1, help="With --out: images in a part.")] = 1000,
 ) -> None:
     """Classify images: class, confidence and the probability of each class. Needs no torch."""
+    from ..errors import InputError
+
+    if folder is not None:
+        from .predict_batch import predict_batch
+
+        if csv:
+            raise InputError("--csv prints, and --out writes Parquet and a summary: take one of them.")
+        predict_batch(
+            run,
+            images,
+            folder,
+            method=method,
+            target=target,
+            pictures=pictures,
+            resume=resume,
+            workers=workers,
+            engine=engine,
+            address=address,
+            batch=batch_size,
+            part_size=part_size,
+            json=json,
+        )
+    if method or target or pictures or resume or workers or address or engine != "local":
+        raise InputError("--explain, --target, --pictures, --resume, --workers, --engine and --address need --out.")
+    _predict(run, [Path(image) for image in images], batch_size or 16, json=json, csv=csv)
+
+
+def _predict(run: Path, images: list[Path], batch_size: int, *, json: bool, csv: bool) -> None:
+    """Answer a few images and print."""
     from ..bundle.bundle import load
     from ..workflow.prediction import find_images, predict_files
 

@@ -80,3 +80,10 @@ def _components(scores: Values, positive: npt.NDArray[np.bool_]) -> tuple[float,
     beaten[~positive] = 1 - (ranks[~positive] - rankdata(scores[~positive])) / m
     area = float(beaten[positive].mean())
     return area, np.where(positive, (beaten - area) / m, (beaten - area) / n)
+
+
+def clustered_mean(values: Values, units: IntArray, level: float = 0.95) -> Area:
+    """The mean of values (N,) that come in units, with the normal interval of a ratio of sums over units."""
+    mean = float(values.mean())
+    half = NormalDist().inv_cdf(0.5 + level / 2) * _standard_error((values - mean) / len(values), units)
+    return Area(mean, mean - half, mean + half)

@@ -206,11 +206,11 @@ def _measure_entry(separation: Separation, classes: Sequence[str], found: Measur
         family=separation.measure.family,
         label=classes[separation.label],
         area=_area(separation.area),
-        sentence=_difference(separation, classes, found),
+        sentence=describe_difference(separation, classes, found),
     )
 
 
-def _difference(separation: Separation, classes: Sequence[str], found: Measurements) -> str:
+def describe_difference(separation: Separation, classes: Sequence[str], found: Measurements) -> str:
     """Which class is what: "normal images are larger: median 1,841 px against 1,200 px"."""
     measure, label = separation.measure, separation.label
     above = separation.area.value >= 0.5

@@ -7,12 +7,14 @@ The ranges are those of a recipe's [augment] section and mean what they mean whi
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 from scipy import ndimage
 
 from ..preprocessing import FloatArray, Uint8Array
@@ -29,8 +31,9 @@ class Change:
     The first six say where in the original a place of the copy is taken from, with distances from the centre: mirrored
     left and right where `flip`; moved to the right by `shear` times its height; turned clockwise by `rotation` degrees;
     made larger by the share `zoom`; moved right and down by `shift_x` and `shift_y` as shares of width and height. What
-    is shown turns and moves the other way. Then distances from the mean of all values grow by the share `contrast`, and
-    `brightness` is added, as a share of the full range.
+    is shown turns and moves the other way. Then it is blurred with a deviation of `blur` pixels, values are raised to
+    the power 1 + `gamma`, distances from the mean of all values grow by the share `contrast`, `brightness` is added, as
+    a share of the full range, and JPEG compression at the quality 100 (1 - `compression`) takes its share.
     """
 
     flip: bool = False
@@ -41,11 +44,15 @@ class Change:
     shift_y: float = 0.0
     contrast: float = 0.0
     brightness: float = 0.0
+    gamma: float = 0.0
+    blur: float = 0.0
+    compression: float = 0.0
 
     @property
     def moves(self) -> bool:
         """Whether any pixel changes its place."""
-        return replace(self, contrast=0.0, brightness=0.0) != Change()
+        tone = dict.fromkeys(("contrast", "brightness", "gamma", "blur", "compression"), 0.0)
+        return replace(self, **tone) != Change()
 
     def placement(self, size: tuple[int, int]) -> tuple[Matrix, Matrix]:
         """The affine map from a copy to its original of `size` (height, width): original = matrix @ copy + offset.
@@ -89,6 +96,9 @@ def draw_change(section: AugmentSection, seed: int, path: str, number: int) -> C
         shift_y=drawn(section.shift),
         contrast=drawn(section.contrast),
         brightness=drawn(section.brightness),
+        gamma=drawn(section.gamma),
+        blur=abs(drawn(section.blur)),
+        compression=abs(drawn(section.compression)),
     )
 
 
@@ -107,12 +117,24 @@ def change_pixels(pixels: Uint8Array, change: Change) -> Uint8Array:
             _resample(planes[..., c], change, moved[c], order=1)
         else:
             moved[c] = planes[..., c]
+        if change.blur:
+            ndimage.gaussian_filter(moved[c], change.blur, output=moved[c], mode="nearest", truncate=3)
+    if change.gamma:
+        moved = 255 * (moved / 255) ** np.float32(1 + change.gamma)
     if change.contrast:
         mean = moved.mean(dtype=np.float64)
         moved = ((moved - mean) * (1 + change.contrast) + mean).astype(np.float32)
     moved += np.float32(255 * change.brightness)
     changed = np.clip(np.rint(moved), 0, 255).astype(np.uint8)
-    return np.ascontiguousarray(np.moveaxis(changed, 0, -1)).reshape(pixels.shape)
+    whole = np.ascontiguousarray(np.moveaxis(changed, 0, -1)).reshape(pixels.shape)
+    return _compressed(whole, change.compression) if change.compression else whole
+
+
+def _compressed(pixels: Uint8Array, lost: float) -> Uint8Array:
+    """An image (H, W) or (H, W, 3) uint8 as a JPEG file of quality 100 (1 - lost) gives it back."""
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(file, "JPEG", quality=max(1, round(100 * (1 - lost))), subsampling=0)
+    return np.asarray(PIL.Image.open(file))
 
 
 def change_mask(mask: Uint8Array, change: Change) -> Uint8Array:

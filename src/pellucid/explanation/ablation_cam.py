@@ -9,8 +9,8 @@ import numpy as np
 from ..classifier import Classifier, Score, TailClassifier, Target
 from ..errors import InputError
 from ..preprocessing import FloatArray
-from .cam import settled_rows, weighted_sum
-from .maps import Maps, probabilities_beside, scores_of_logits
+from .cam import weighted_sum
+from .maps import Maps, probabilities_beside, scores_of_logits, settled_rows
 
 MOST_BYTES = 64 * 2**20
 """Of activations in one pass."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..classifier import Classifier, Score, Target, selected_targets
+from ..classifier import Classifier, Score, Target
 from ..preprocessing import FloatArray
 from .maps import Maps, evidence_of, probabilities_beside
 
@@ -129,21 +129,7 @@ def explainer(map_of: MapOf, name: str) -> Callable[[Classifier, FloatArray, Tar
             targets=evidence.targets,
             logits=evidence.logits,
             layer=evidence.layer,
+            features=evidence.features,
         )
 
     return run
-
-
-def settled_rows(
-    classifier: Classifier, logits: FloatArray, target: Target, score: Score | None
-) -> tuple[FloatArray, float]:
-    """Target rows (N, T, L) and contrast, as `selected_targets` gives them, with the predicted class written out.
-
-    So a changed copy of an image is scored for the class that the image itself, with `logits` (N, L), was given.
-    """
-    rows, contrast, _ = selected_targets(classifier.classes, classifier.task, len(logits), target, score)
-    if logits.shape[1] == 1:
-        own = np.where(logits >= 0, 1, -1).astype(np.float32)
-    else:
-        own = np.eye(logits.shape[1], dtype=np.float32)[logits.argmax(axis=1)]
-    return np.where(np.abs(rows).sum(axis=2, keepdims=True) == 0, own[:, None, :], rows), contrast

@@ -14,7 +14,19 @@ from ..classifier import Classifier, Score, Target
 from ..errors import InputError, UnknownNameError, nearest
 from ..preprocessing import FloatArray
 from ..recipe import toml_value
-from . import ablation_cam, cam, lime, occlusion, rise, score_cam, shap
+from . import (
+    ablation_cam,
+    cam,
+    gradients,
+    integrated_gradients,
+    lime,
+    occlusion,
+    rise,
+    saliency,
+    score_cam,
+    shap,
+    smooth_grad,
+)
 from .maps import Maps
 
 Family = Literal["cam", "gradient", "perturbation"]
@@ -130,8 +142,56 @@ METHODS: tuple[Method, ...] = (
         unit="{score} x activation",
         passes="1 F + 1 pass behind the layer per channel",
         reference="Desai & Ramaswamy 2020, WACV, doi:10.1109/WACV45572.2020.9093360",
-        avoid_when="the model is a bundle (it needs a live torch network), or channels stand in for one another",
+        avoid_when="channels stand in for one another: none of them is then missed alone",
         settings=ablation_cam.AblationCamSettings,
+    ),
+    Method(
+        name="integrated-gradients",
+        family="gradient",
+        needs="input gradients",
+        run=integrated_gradients.integrated_gradients,
+        signed=True,
+        unit="{score} per pixel",
+        passes="about 3 F per step, 256 steps at most",
+        reference="Sundararajan et al. 2017, arXiv:1703.01365",
+        avoid_when="the baseline is itself evidence (try several), or its error of completeness is large",
+        settings=integrated_gradients.IntegratedGradientsSettings,
+    ),
+    Method(
+        name="smooth-grad",
+        family="gradient",
+        needs="input gradients",
+        run=smooth_grad.smooth_grad,
+        signed=False,
+        unit="{score} per grey level",
+        passes="about 3 F per noisy copy, 64 copies",
+        reference="Smilkov et al. 2017, arXiv:1706.03825",
+        avoid_when="the direction matters: it tells where the score is sensitive, not what speaks for the class",
+        settings=smooth_grad.SmoothGradSettings,
+    ),
+    Method(
+        name="saliency",
+        family="gradient",
+        needs="input gradients",
+        run=saliency.explainer(saliency.saliency, "saliency"),
+        signed=False,
+        unit="{score} per grey level",
+        passes="about 3 F",
+        reference="Simonyan et al. 2013, arXiv:1312.6034",
+        avoid_when="a region is to be shown: single gradients are noisy, and small where the score has saturated",
+        settings=gradients.GradientSettings,
+    ),
+    Method(
+        name="gradient-x-input",
+        family="gradient",
+        needs="input gradients",
+        run=saliency.explainer(saliency.gradient_x_input, "gradient-x-input"),
+        signed=True,
+        unit="{score} per pixel, linearised",
+        passes="about 3 F",
+        reference="Shrikumar et al. 2016, arXiv:1605.01713",
+        avoid_when="pixels near the tensor's 0 (black, or the mean colour) may be evidence: they get next to nothing",
+        settings=gradients.GradientSettings,
     ),
     Method(
         name="lime",

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from ..classifier import Classifier, Score, Target
+from ..classifier import PREDICTED, Classifier, Score, Target
 from ..preprocessing import FloatArray
 from .attribution import Attribution
 from .catalogue import find_method, settings_of
-from .maps import Maps
+from .maps import Maps, predicted_classes
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """The answer and its explanations for one image: probabilities (K,), logits (L,) if known, one map per target."""
+    """The answer and its explanations for one image: probabilities (K,), logits (L,) if known, one map per target.
+
+    `features` (C,) are the means over space of the explained layer's activations, where the method had them.
+    """
 
     probabilities: FloatArray
     logits: FloatArray | None
     attributions: tuple[Attribution, ...]
+    features: FloatArray | None = None
 
 
 def explain_tensors(
@@ -50,31 +54,45 @@ def explain_tensors(
     explained: list[Explained] = []
     for i, size in enumerate(sizes):
         values = classifier.preprocessing.to_original(maps.values[i], maps.geometry, size)
+        own = _predicted(classifier, maps, i)
+        names = [own if name == PREDICTED else name for name in maps.targets]
         attributions = tuple(
             Attribution(
                 values=values[t],
                 method=row.name,
-                target=_predicted(classifier, maps, i) if target is None else name,
+                target=name,
                 score=named,
                 unit=row.unit.format(score=named),
                 signed=row.signed,
                 layer=maps.layer,
                 grid=maps.values[i, t],
-                settings={**asdict(chosen), **(maps.settings[i] if maps.settings else {})},
+                settings=_settings(asdict(chosen), maps.settings[i] if maps.settings else {}, name),
                 seconds=seconds,
             )
-            for t, name in enumerate(maps.targets)
+            for t, name in enumerate(names)
         )
         explained.append(
-            Explained(maps.probabilities[i], None if maps.logits is None else maps.logits[i], attributions)
+            Explained(
+                probabilities=maps.probabilities[i],
+                logits=None if maps.logits is None else maps.logits[i],
+                attributions=attributions,
+                features=None if maps.features is None else maps.features[i],
+            )
         )
     return explained
+
+
+def _settings(chosen: dict[str, Any], remark: Mapping[str, Any], target: str) -> dict[str, Any]:
+    """What was chosen and what is to be said of one target's map; of `targets`, only its own."""
+    found = {**chosen, **remark}
+    if "targets" in remark:
+        found["targets"] = {target: remark["targets"][target]}
+    return found
 
 
 def _predicted(classifier: Classifier, maps: Maps, i: int) -> str:
     if classifier.task == "regression":
         return classifier.classes[1]
-    if maps.logits is not None and maps.logits.shape[1] == 1:
-        # As the evidence graph decides: a single logit of 0 speaks for the second class.
-        return classifier.classes[int(maps.logits[i, 0] >= 0)]
-    return classifier.classes[int(np.argmax(maps.probabilities[i] if maps.logits is None else maps.logits[i]))]
+    if maps.logits is None:
+        return classifier.classes[int(np.argmax(maps.probabilities[i]))]
+    return classifier.classes[int(predicted_classes(classifier, maps.logits[i : i + 1])[0])]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .additive import Coalitions, Doubles, Fit, Samples, described, fit_until_stable, least_squares, painted, r_squared
-from .masking import Answer, Hiding, Subject, check_at_least, explain_each
+from .maps import Answer
+from .masking import Hiding, Subject, check_at_least, explain_each
 from .superpixels import superpixels
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from ..classifier import PREDICTED, Classifier, Score, Target, selected_targets
+from ..classifier import Classifier, Score, Target
 from ..errors import InputError
 from ..preprocessing import FloatArray
-from .maps import INPUT_PIXELS, Maps, logits_of, probabilities_beside, target_scores
+from .maps import Answer, Maps, each_image, target_scores
 from .replacement import check_replacement, replaced
 
 
@@ -19,8 +19,8 @@ from .replacement import check_replacement, replaced
 class Hiding:
     """Settings of every perturbation method.
 
-    `replacement` is what a hidden pixel becomes: blur, mean, grey or noise (see replacement.py). `seed` covers all that
-    is random. `batch_size` images go through the classifier at a time.
+    `replacement` is what a hidden pixel becomes: blur, mean, grey, noise or black (see replacement.py). `seed` covers
+    all that is random. `batch_size` images go through the classifier at a time.
     """
 
     replacement: str = "blur"
@@ -83,7 +83,6 @@ class Subject:
 
 
 Chosen = TypeVar("Chosen", bound=Hiding)
-Answer = tuple[FloatArray, Mapping[str, Any]]
 
 
 def explain_each(
@@ -95,18 +94,10 @@ def explain_each(
     """
 
     def run(classifier: Classifier, batch: FloatArray, target: Target, score: Score | None, settings: Chosen) -> Maps:
-        logits = logits_of(classifier, batch)
-        probabilities = probabilities_beside(classifier, batch, logits)
-        _, _, names = selected_targets(classifier.classes, classifier.task, 1, target, score)
-        values = np.zeros((len(batch), len(names), *batch.shape[2:]), np.float32)
-        remarks: list[Mapping[str, Any]] = []
-        for i, image in enumerate(batch):
-            own = classifier.classes[1 if classifier.task == "regression" else int(probabilities[i].argmax())]
+        def one(image: FloatArray, targets: tuple[str, ...]) -> Answer:
             hidden = replaced(image[None], classifier.preprocessing, settings.replacement, settings.seed)[0]
-            targets = tuple(own if name == PREDICTED else name for name in names)
-            subject = Subject(classifier, image, hidden, targets, score, settings.batch_size)
-            values[i], remark = explain_one(subject, settings)
-            remarks.append(remark)
-        return Maps(values, INPUT_PIXELS, probabilities, names, logits, settings=tuple(remarks))
+            return explain_one(Subject(classifier, image, hidden, targets, score, settings.batch_size), settings)
+
+        return each_image(classifier, batch, target, score, one)
 
     return run

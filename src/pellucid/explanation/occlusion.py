@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..preprocessing import FloatArray
-from .masking import Answer, Hiding, Subject, check_between, explain_each
+from .maps import Answer
+from .masking import Hiding, Subject, check_between, explain_each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..preprocessing import FloatArray
-from .masking import Answer, Hiding, Subject, check_at_least, check_between, explain_each
+from .maps import Answer
+from .masking import Hiding, Subject, check_at_least, check_between, explain_each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +146,9 @@ def explain_one(subject: Subject, settings: RiseSettings) -> Answer:
         "stable": agreed,
         "correlation_of_halves": round(agreement, 4),
         "stopped_by": "stable" if agreed else "budget",
-        "standard_error": {name: float(f"{e:.4g}") for name, e in zip(subject.targets, typical, strict=True)},
+        "targets": {
+            name: {"standard_error": float(f"{e:.4g}")} for name, e in zip(subject.targets, typical, strict=True)
+        },
     }
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from ..classifier import Classifier, EvidenceClassifier, Score, Target
 from ..errors import InputError
 from ..preprocessing import FloatArray, GridGeometry
-from .cam import settled_rows, weighted_sum
-from .maps import Maps, evidence_of, logits_of, probabilities_beside, scores_of_logits
+from .cam import weighted_sum
+from .maps import Maps, evidence_of, logits_of, probabilities_beside, scores_of_logits, settled_rows
 
 
 @dataclass(frozen=True, slots=True)

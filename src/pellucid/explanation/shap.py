@@ -20,7 +20,8 @@ from .additive import (
     r_squared,
     scores_of_coalitions,
 )
-from .masking import Answer, Hiding, Subject, check_at_least, explain_each
+from .maps import Answer
+from .masking import Hiding, Subject, check_at_least, explain_each
 from .superpixels import Labels, superpixels
 
 

@@ -37,14 +37,14 @@ TOLERANCE = 1e-3
 def export_bundle(network: nn.Module, manifest: Manifest, folder: Path, *, images: FloatArray, source: str) -> Manifest:
     """Write `network` as a bundle into the new folder `folder`; returns the finished manifest.
 
-    `manifest.layer.name` names the explained layer; its sizes and geometry are filled in here. `images` (N, 3, H, W)
+    `manifest.explained_layer.name` names the explained layer; its sizes and geometry are filled in here. `images` (N, 3, H, W)
     are real preprocessed images, from `source`, on which graph and network are compared. Raises ParityError when a
     probability or a heat map differs by more than 1e-3, InputError when the network cannot be written as such a graph.
     """
     if not len(images):
         raise InputError("An export is proven on real images: give at least one.")
     frozen = frozen_copy(network)
-    layer = explained_module(frozen, manifest.layer.name)
+    layer = explained_module(frozen, manifest.explained_layer.name)
     size = (manifest.preprocessing.height, manifest.preprocessing.width)
     with _one_sentence(manifest), _quiet():
         graph, example = trace_evidence(frozen, layer, size, manifest.logits)
@@ -61,7 +61,7 @@ def export_bundle(network: nn.Module, manifest: Manifest, folder: Path, *, image
     cells = (int(activations.shape[2]), int(activations.shape[3]))
     geometry = grid_geometry(graph, cells, size)
     described = Layer(
-        name=manifest.layer.name,
+        name=manifest.explained_layer.name,
         channels=int(activations.shape[1]),
         height=cells[0],
         width=cells[1],
@@ -144,7 +144,7 @@ def _one_sentence(manifest: Manifest) -> Iterator[None]:
         said = next(iter(str(root).strip().splitlines()), "") or type(root).__name__
         raise InputError(
             f"The backbone {manifest.architecture.get('backbone', manifest.name)!r} cannot be exported with "
-            f"{manifest.layer.name!r} as its explained layer: {said[:300].rstrip('.')}. Choose another of either."
+            f"{manifest.explained_layer.name!r} as its explained layer: {said[:300].rstrip('.')}. Choose another of either."
         ) from error
 
 

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from ..bundle.manifest import Manifest
-from ..classifier import Evidence, Score, Target, Task, probabilities_from_logits, selected_targets
+from ..bundle.onnx_classifier import about_answers
+from ..classifier import Evidence, Score, Target, Task, selected_targets
 from ..errors import InputError
 from ..preprocessing import FloatArray, Preprocessing
 from .evidence_graph import evidence_function
@@ -30,7 +32,7 @@ class TorchClassifier:
     def __init__(self, network: nn.Module, manifest: Manifest) -> None:
         self._network = network
         self.manifest = manifest
-        self._layer = explained_module(network, manifest.layer.name)
+        self._layer = explained_module(network, manifest.explained_layer.name)
         self._turn = threading.Lock()
 
     @property
@@ -52,8 +54,16 @@ class TorchClassifier:
             return _array(self._network(self._tensor(batch)))
 
     def probabilities(self, batch: FloatArray) -> FloatArray:
-        """Class probabilities (N, K)."""
-        return probabilities_from_logits(self.logits(batch))
+        """Calibrated class probabilities (N, K)."""
+        return self.manifest.probabilities(self.logits(batch))
+
+    def probabilities_of(self, logits: FloatArray) -> FloatArray:
+        """Calibrated class probabilities (N, K) of logits (N, L)."""
+        return self.manifest.probabilities(logits)
+
+    def predicted(self, logits: FloatArray) -> npt.NDArray[np.int64]:
+        """The class index (N,) that logits (N, L) are answered with, at the operating point."""
+        return self.manifest.predicted(logits)
 
     def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:
         """Evidence of a batch, as OnnxClassifier gives it, from autograd."""
@@ -63,7 +73,10 @@ class TorchClassifier:
         with self._evaluating(), torch.inference_mode(mode=False), torch.enable_grad():
             inputs = (self._tensor(batch), self._tensor(selector), self._tensor(np.float32(contrast)))
             logits, activations, gradients = (_array(t) for t in run(*inputs))
-        return Evidence(logits, activations, gradients, self.manifest.layer.geometry, self.manifest.layer.name, names)
+        if self.task == "binary":
+            gradients = about_answers(self.manifest, logits, gradients, names)
+        layer = self.manifest.explained_layer
+        return Evidence(logits, activations, gradients, layer.geometry, layer.name, names)
 
     def tail(self, activations: FloatArray) -> FloatArray:
         """Activations (M, C, h, w) of the explained layer to logits (M, L). The trunk runs once, on a blank image."""

@@ -169,11 +169,12 @@ def _parity(run: RunContents) -> Iterator[Finding]:
         yield Finding("caution", topic, text)
     else:
         parity = manifest.parity
-        difference = max(parity.probability, parity.heat_map)
+        difference = parity.largest
         images = count(parity.images, "image")
+        maps = "" if parity.heat_map is None else f", heat maps to {number(parity.heat_map)} of their peak"
         text = (
             f"The exported model agrees with the trained one on {images}: "
-            f"probabilities to {number(parity.probability)}, heat maps to {number(parity.heat_map)} of their peak."
+            f"probabilities to {number(parity.probability)}{maps}."
         )
         if difference > parity.tolerance:
             allowed = f"and {number(parity.tolerance)} is allowed"

@@ -1,0 +1,169 @@
+"""A bundle with its weights shuffled, layer by layer from the answer backwards: what a sanity check compares with.
+
+The weights lie in `model.onnx` as raw bytes, which are overwritten in a copy in memory, so that neither torch nor the
+onnx package is needed. Few protobuf fields lead to them: ModelProto.graph is field 7, GraphProto.node 1 and
+.initializer 5, NodeProto.input 1 and .op_type 4, TensorProto.dims 1, .data_type 2, .name 8 and .raw_data 9 (onnx.proto,
+where numbers are never given anew).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..preprocessing import FloatArray
+from .io import model_session
+from .manifest import MODEL, Manifest
+from .onnx_classifier import OnnxClassifier
+
+WEIGHTED = frozenset((b"Conv", b"ConvTranspose", b"Gemm", b"MatMul"))
+_FLOAT = 1
+# Fewer values than this are a bias or a constant of the graph, not a layer's weights.
+_LEAST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """One array of weights, a view into the graph's bytes; `node` is the place of the first node that uses it.
+
+    Where it repeats an earlier array with its axes in another order, `origin` is that one's number and `axes` the order:
+    matrices lie in a graph twice, once for the forward and once for the backward part.
+    """
+
+    values: FloatArray
+    node: int
+    origin: int | None = None
+    axes: tuple[int, ...] = ()
+
+
+def randomised_classifiers(
+    folder: Path, manifest: Manifest, shares: Sequence[float], *, seed: int = 0, threads: int | None = None
+) -> Iterator[tuple[int, int, OnnxClassifier]]:
+    """The bundle with the last layers' weights shuffled, for each share of its layers: (layers, of all, classifier).
+
+    A share of 0 shuffles the last layer only, 1 all of them. The values of each filter change places (of a matrix, all
+    values), so that activations stay of a usual size. Cascading randomisation: Adebayo et al. 2018, arXiv:1810.03292,
+    section 3.
+    """
+    graph = bytearray((folder / MODEL).read_bytes())
+    weights = read_weights(graph)
+    layers = sorted({w.node for w in weights})
+    shuffled = shuffle(weights, seed)
+    for count in sorted({min(max(1, round(share * len(layers))), len(layers)) for share in shares}):
+        for weight, values in zip(weights, shuffled, strict=True):
+            if weight.node >= layers[-count]:
+                weight.values[...] = values
+        yield count, len(layers), OnnxClassifier(manifest, model_session(bytes(graph), threads))
+
+
+def shuffle(weights: Sequence[Weight], seed: int) -> list[FloatArray]:
+    """Each array with its values in random order, within a filter or a whole matrix; copies stay copies."""
+    random = np.random.default_rng(seed)
+    found: list[FloatArray] = []
+    for weight in weights:
+        if weight.origin is not None:
+            found.append(found[weight.origin].transpose(weight.axes))
+            continue
+        filters = len(weight.values) if weight.values.ndim > 2 else 1
+        mixed = random.permuted(weight.values.reshape(filters, -1), axis=1)
+        found.append(mixed.reshape(weight.values.shape))
+    return found
+
+
+def _transposition(one: FloatArray, other: FloatArray) -> tuple[int, ...] | None:
+    """The order of axes in which `one` equals `other`, if there is one."""
+    if one.ndim != other.ndim or sorted(one.shape) != sorted(other.shape):
+        return None
+    orders = itertools.permutations(range(one.ndim))
+    return next((o for o in orders if np.array_equal(one.transpose(o), other)), None)
+
+
+def read_weights(model: bytearray) -> list[Weight]:
+    """The float32 arrays that convolutions and matrix products of an ONNX graph use as weights, in order of first use.
+
+    They are views: what is written to them changes the graph. In an evidence graph the forward pass uses an array first.
+    """
+    (graph,) = (value for number, value in _fields(memoryview(model)) if number == 7)
+    arrays: dict[str, FloatArray] = {}
+    nodes: list[tuple[bytes, list[str]]] = []
+    for number, value in _fields(graph):
+        if number == 5 and (tensor := _tensor(value)) is not None:
+            arrays[tensor[0]] = tensor[1]
+        elif number == 1:
+            fields = list(_fields(value))
+            kind = next((bytes(v) for n, v in fields if n == 4), b"")
+            nodes.append((kind, [bytes(v).decode() for n, v in fields if n == 1]))
+    used: dict[str, int] = {}
+    for place, (kind, inputs) in enumerate(nodes):
+        if kind in WEIGHTED:
+            for name in inputs[1:]:
+                if name in arrays and arrays[name].ndim > 1:
+                    used.setdefault(name, place)
+    return _with_origins([Weight(arrays[name], place) for name, place in used.items()])
+
+
+def _with_origins(weights: Sequence[Weight]) -> list[Weight]:
+    found: list[Weight] = []
+    for weight in weights:
+        copies = ((i, w, _transposition(w.values, weight.values)) for i, w in enumerate(found) if w.origin is None)
+        same = next(((i, w.node, axes) for i, w, axes in copies if axes), None)
+        found.append(weight if same is None else Weight(weight.values, same[1], same[0], same[2]))
+    return found
+
+
+def _tensor(message: memoryview) -> tuple[str, FloatArray] | None:
+    """Name and values of a TensorProto that holds enough float32 values as raw bytes."""
+    dims: list[int] = []
+    kind, name, raw = 0, "", memoryview(b"")
+    for number, value in _fields(message):
+        if number == 1:
+            dims += _varints(value)
+        elif number == 2:
+            kind = _varints(value)[0]
+        elif number == 8:
+            name = bytes(value).decode()
+        elif number == 9:
+            raw = value
+    if kind != _FLOAT or len(raw) < 4 * _LEAST:
+        return None
+    return name, np.frombuffer(raw, "<f4").reshape(dims)
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The fields of a protobuf message: number and bytes, which for a varint are its own."""
+    place, end = 0, len(message)
+    while place < end:
+        key, place = _varint(message, place)
+        number, wire = key >> 3, key & 7
+        start = place
+        if wire == 0:
+            _, place = _varint(message, place)
+        elif wire == 2:
+            length, start = _varint(message, place)
+            place = start + length
+        else:
+            place += 8 if wire == 1 else 4
+        yield number, message[start:place]
+
+
+def _varints(data: memoryview) -> list[int]:
+    found, place = [], 0
+    while place < len(data):
+        value, place = _varint(data, place)
+        found.append(value)
+    return found
+
+
+def _varint(data: memoryview, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[place]
+        value |= (byte & 127) << shift
+        place += 1
+        if byte < 128:
+            return value, place
+        shift += 7

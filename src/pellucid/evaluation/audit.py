@@ -1,0 +1,122 @@
+"""What an audit of a model found, as plain data: `audit.json` and `pellucid audit --json`, schema version 1."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from ..data.areas import Area
+from ..data.inspection import Finding
+
+AUDIT_FILE = "audit.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Figure(_Part):
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, area: Area) -> Figure:
+        return cls(value=area.value, low=area.low, high=area.high)
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+class RegionEntry(_Part):
+    """A region of the picture that covers `share` of it (0 to 1).
+
+    `alone` is the area under the ROC curve when the model is shown nothing else, `lost` the area that is lost when the
+    region is hidden, `changed` the share of answers that hiding it changes. `evidence` is the share of the heat maps'
+    positive evidence that lies there, `share` being its chance level; None for a model without heat maps.
+    """
+
+    region: str
+    share: float
+    alone: Figure
+    lost: Figure
+    changed: float
+    evidence: float | None
+
+
+class MaskEntry(_Part):
+    """Heat maps against masks or boxes: the mean share of the positive evidence inside, and the share by chance."""
+
+    source: str
+    method: str
+    images: int
+    empty: int
+    inside: Figure
+    chance: float
+
+
+class MetadataEntry(_Part):
+    """How well the class is told without looking, from file and border statistics, and by what most of all."""
+
+    area: Figure
+    strongest: tuple[str, ...]
+
+
+class DisturbanceEntry(_Part):
+    """What a change of the pictures did: the share of answers changed, and the area under the ROC curve lost."""
+
+    kind: str
+    amount: str
+    strength: Literal["mild", "strong"]
+    changed: Figure
+    lost: Figure
+
+
+class SubgroupEntry(_Part):
+    """A subgroup's figures; gaps are its own figure less that of all other images. None where images are too few."""
+
+    name: str
+    images: int
+    accuracy: Figure | None
+    accuracy_gap: Figure | None
+    area: Figure | None
+    area_gap: Figure | None
+
+
+class AuditDocument(_Part):
+    """Everything that `pellucid audit` found of a model on N images of one split.
+
+    `area` is the area under the ROC curve on the pictures as they are; for more than two classes every area is the mean
+    of each class against the rest. `outside_share` is the share of images flagged as unlike the training images.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str
+    created: str
+    source: str
+    split: str
+    images: int
+    sampled_from: int
+    groups: int
+    classes: tuple[str, ...]
+    seed: int
+    bundle: str
+    area: Figure
+    accuracy: Figure
+    regions: tuple[RegionEntry, ...]
+    masks: MaskEntry | None
+    metadata: MetadataEntry | None
+    disturbances: tuple[DisturbanceEntry, ...]
+    subgroup_by: str | None
+    subgroups: tuple[SubgroupEntry, ...]
+    outside_share: float | None
+    findings: tuple[Finding, ...] = ()
+    verdict: str = ""
+
+    @property
+    def serious(self) -> bool:
+        """Whether anything stands against the use of the model."""
+        return any(finding.level == "problem" for finding in self.findings)

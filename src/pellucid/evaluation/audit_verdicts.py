@@ -1,0 +1,221 @@
+"""What an audit of a model means, and what to do about it.
+
+Figures are judged by the end of their interval that is kinder to the model, so that few images raise no alarm by
+chance. An area told from a corner or the border alone is judged as the metadata-only test of a dataset is: a caution
+from 0.6 on, a problem from 0.75.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from ..data.inspection import LEVELS, Finding, Level
+from ..data.labelling import counted
+from ..data.verdicts import SHORTCUT_CAUTION, SHORTCUT_PROBLEM
+from .audit import AuditDocument, DisturbanceEntry, Figure, RegionEntry, SubgroupEntry
+from .regions import CENTRE
+
+# Area under the curve that is lost for sure, and share of answers changed for sure, from which on it weighs.
+LOST_CAUTION, LOST_PROBLEM = 0.02, 0.1
+CHANGED_CAUTION, CHANGED_PROBLEM = 0.05, 0.15
+# Evidence in a region, as a multiple of the region's share of the picture, that is worth a look.
+CROWDED = 4.0
+GAP_PROBLEM = 0.1
+OUTSIDE_CAUTION = 0.1
+FEW_IMAGES = 60
+
+
+def judge(found: AuditDocument) -> AuditDocument:
+    """The document with its findings, worst first, and its verdict."""
+    checks: tuple[Callable[[AuditDocument], Iterator[Finding]], ...] = (
+        _size, _skill, _regions, _masks, _metadata, _disturbances, _breaking, _subgroups, _outside,
+    )  # fmt: skip
+    findings = sorted((f for check in checks for f in check(found)), key=lambda f: LEVELS.index(f.level))
+    return found.model_copy(update={"findings": tuple(findings), "verdict": verdict_of(findings)})
+
+
+def verdict_of(findings: Sequence[Finding]) -> str:
+    """All findings in one sentence."""
+    problems = [f for f in findings if f.level == "problem"]
+    cautions = sum(f.level == "caution" for f in findings)
+    look = f"{counted(cautions, 'point')} {'needs' if cautions == 1 else 'need'} a look" if cautions else ""
+    if problems:
+        also = f"; {look}" if look else ""
+        return f"{counted(len(problems), 'problem')}, worst: {problems[0].text.split('. ')[0].rstrip('.')}{also}."
+    return f"No shortcut was found; {look}." if look else "No shortcut was found, and nothing else that needs a look."
+
+
+def _finding(level: Level, topic: str, text: str, advice: str = "") -> Finding:
+    return Finding(level=level, topic=topic, text=text, advice=advice)
+
+
+def _size(found: AuditDocument) -> Iterator[Finding]:
+    if found.images < FEW_IMAGES:
+        text = f"Only {counted(found.images, 'image')}: intervals are wide, and what is not found may still be there."
+        yield _finding("caution", "Images", text, "Audit on more images where you can.")
+
+
+def _skill(found: AuditDocument) -> Iterator[Finding]:
+    if found.area.low <= 0.5:
+        text = f"The model does not tell the classes apart for sure: area under the curve {found.area}."
+        yield _finding("caution", "Skill", text, "A model that has learned nothing shows no shortcut either.")
+
+
+def _regions(found: AuditDocument) -> Iterator[Finding]:
+    edges = [r for r in found.regions if r.region != CENTRE]
+    bad = [(region, level) for region in edges if (level := _level(region))]
+    for region, level in bad:
+        yield _finding(
+            level,
+            "Shortcut",
+            _relies(region),
+            f"Look at the {region.region} in images of each class (letters, tags, frames); crop it or cover it in all "
+            "images, and train again.",
+        )
+    if edges and not bad:
+        most = max(edges, key=lambda r: r.alone.value)
+        text = (
+            "Neither a corner nor the border alone tells the model the class: at most "
+            f"{most.alone} ({most.region}). None is missed when hidden."
+        )
+        yield _finding("good", "Shortcut", text)
+    for centre in (r for r in found.regions if r.region == CENTRE and r.lost.high < LOST_CAUTION):
+        text = (
+            f"Hiding the centre ({100 * centre.share:.0f} % of the picture) costs {centre.lost} of the area under the "
+            "curve: all that the model needs lies around it."
+        )
+        yield _finding("information", "Centre", text, "If the object is in the middle, that is not where it looks.")
+
+
+def _level(region: RegionEntry) -> Level | None:
+    if region.alone.low >= SHORTCUT_PROBLEM or region.lost.low >= LOST_PROBLEM:
+        return "problem"
+    crowded = region.evidence is not None and region.evidence >= CROWDED * region.share
+    if region.alone.low >= SHORTCUT_CAUTION or region.lost.low >= LOST_CAUTION or crowded:
+        return "caution"
+    return None
+
+
+def _relies(region: RegionEntry) -> str:
+    """What speaks for a shortcut through a region, in figures."""
+    area = f"{100 * region.share:.0f} % of the picture"
+    said = [f"From the {region.region} alone ({area}) the model tells the class at {region.alone}"]
+    if region.lost.low > 0:
+        said.append(f"Hiding it costs {region.lost} of the area under the curve")
+    if region.changed >= 0.01:
+        said.append(
+            f"{'It' if region.lost.low > 0 else 'Hiding it'} changes {100 * region.changed:.0f} % of the answers"
+        )
+    if region.evidence is not None and region.evidence >= 2 * region.share:
+        said.append(f"{100 * region.evidence:.0f} % of the heat maps' evidence lies there")
+    return ". ".join(said) + "."
+
+
+def _masks(found: AuditDocument) -> Iterator[Finding]:
+    masks, topic = found.masks, "Masks"
+    if masks is None:
+        text = "The heat maps were not compared with masks or boxes: there are none."
+        yield _finding("information", topic, text, "Give the folder of masks of lungs or objects by --masks.")
+        return
+    where = (
+        f"{100 * (1 - masks.inside.value):.0f} % of the heat maps' evidence lies outside {masks.source}, by chance it "
+        f"would be {100 * (1 - masks.chance):.0f} % ({counted(masks.images, 'image')})."
+    )
+    if masks.inside.high <= masks.chance:
+        yield _finding("problem", topic, where, "The model looks elsewhere: find out at what before it is used.")
+    elif masks.inside.low <= masks.chance:
+        yield _finding("caution", topic, where, "That is no better than chance: look at the heat maps one by one.")
+    else:
+        yield _finding("good", topic, where)
+    if masks.empty > masks.images / 4:
+        text = f"{masks.empty:,} of {counted(masks.images, 'heat map')} show no evidence for the true class."
+        yield _finding("caution", "Empty maps", text)
+
+
+def _metadata(found: AuditDocument) -> Iterator[Finding]:
+    entry = found.metadata
+    if entry is None:
+        return
+    text = f"Without looking, from file and border statistics alone, the class is told at {entry.area}."
+    if entry.area.low < SHORTCUT_CAUTION:
+        yield _finding("good", "Metadata", text)
+        return
+    named = f" Most of all: {'; '.join(entry.strongest)}." if entry.strongest else ""
+    level: Level = "problem" if entry.area.low >= SHORTCUT_PROBLEM else "caution"
+    advice = "The model can use this too; test it on images from another source. `pellucid data inspect` says more."
+    yield _finding(level, "Metadata", text + named, advice)
+
+
+def _disturbances(found: AuditDocument) -> Iterator[Finding]:
+    mild = [d for d in found.disturbances if d.strength == "mild"]
+    bad = False
+    for kind in dict.fromkeys(d.kind for d in mild):
+        worst = max((d for d in mild if d.kind == kind), key=lambda d: (d.changed.low, d.changed.value))
+        level = _disturbed(worst)
+        if level:
+            bad = True
+            text = (
+                f"A {worst.kind} change of {worst.amount} alters {100 * worst.changed.value:.0f} % "
+                f"[{100 * worst.changed.low:.0f}, {100 * worst.changed.high:.0f}] of the answers, and the area under "
+                f"the curve by {-worst.lost.value:+.3f}."
+            )
+            advice = "Train with such changes (recipe section [augment]), or fix how images are made."
+            yield _finding(level, "Robustness", text, advice)
+    if mild and not bad:
+        worst = max(mild, key=lambda d: d.changed.value)
+        text = (
+            "Small shifts, blur, noise, JPEG and changes of tone alter few answers: at most "
+            f"{100 * worst.changed.value:.1f} % ({worst.kind}, {worst.amount})."
+        )
+        yield _finding("good", "Robustness", text)
+
+
+def _disturbed(entry: DisturbanceEntry) -> Level | None:
+    if entry.changed.low >= CHANGED_PROBLEM or entry.lost.low >= LOST_PROBLEM:
+        return "problem"
+    return "caution" if entry.changed.low >= CHANGED_CAUTION or entry.lost.low >= LOST_CAUTION else None
+
+
+def _breaking(found: AuditDocument) -> Iterator[Finding]:
+    broken = [d for d in found.disturbances if d.strength == "strong" and _disturbed(d) == "problem"]
+    if broken:
+        named = ", ".join(f"{d.kind} ({d.amount}): {100 * d.changed.value:.0f} %" for d in broken)
+        text = f"Strong changes break it; share of answers that change: {named}."
+        yield _finding("information", "Limits", text, "Do not use it on images like that.")
+
+
+def _subgroups(found: AuditDocument) -> Iterator[Finding]:
+    if not found.subgroup_by:
+        return
+    judged = [s for s in found.subgroups if s.accuracy is not None]
+    behind = [(entry, *worse) for entry in judged if (worse := _behind(entry))]
+    for entry, what, gap in behind:
+        level: Level = "problem" if gap.value <= -GAP_PROBLEM else "caution"
+        text = (
+            f"In subgroup {entry.name} ({counted(entry.images, 'image')}) {what} is lower than elsewhere by "
+            f"{-gap.value:.3f} [{-gap.high:.3f}, {-gap.low:.3f}]."
+        )
+        advice = f"Of {len(judged)} subgroups one in twenty would look so by chance; add training images of this one."
+        yield _finding(level, "Subgroups", text, advice)
+    if judged and not behind:
+        text = f"No worse in any of {counted(len(judged), 'subgroup')} than elsewhere, as far as these images can tell."
+        yield _finding("good", "Subgroups", text)
+    small = [s.name for s in found.subgroups if s.accuracy is None]
+    if small:
+        text = f"{counted(len(small), 'subgroup')} too small to judge, for example {small[0]}."
+        yield _finding("information", "Subgroups", text)
+
+
+def _behind(entry: SubgroupEntry) -> tuple[str, Figure] | None:
+    """The figure in which a subgroup is worse than all other images for sure, and the gap."""
+    for what, gap in (("the area under the curve", entry.area_gap), ("the accuracy", entry.accuracy_gap)):
+        if gap is not None and gap.high < 0:
+            return what, gap
+    return None
+
+
+def _outside(found: AuditDocument) -> Iterator[Finding]:
+    share = found.outside_share
+    if share is not None and share >= OUTSIDE_CAUTION:
+        text = f"{100 * share:.0f} % of the images are unlike those that the model was trained on."
+        yield _finding("caution", "Outside", text, "Its answers for these mean little; see where they come from.")

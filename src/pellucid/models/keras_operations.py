@@ -1,0 +1,123 @@
+"""Operations in the graph of a functional model that are no layers: `x / 127.5 - 1`, `x[..., ::-1]`, `tf.nn.relu6(x)`.
+
+Keras 2 wrote them as `TFOpLambda` and `SlicingOpLambda`, which name a function of TensorFlow; Keras 3 as operations of
+its own. A few are known by name, above all those of `preprocess_input`. Nothing is looked up or called by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import InputError
+from .keras_activations import NAMED
+from .keras_layers import Merge, Pointwise, ReversedChannels
+from .keras_settings import Settings
+
+MERGED = {"+": "Add", "-": "Subtract", "*": "Multiply"}
+ARITHMETIC = {
+    "math.add": "+",
+    "__operators__.add": "+",
+    "nn.bias_add": "+",
+    "math.subtract": "-",
+    "math.multiply": "*",
+    "math.truediv": "/",
+    "math.divide": "/",
+}
+FUNCTIONS = {
+    "nn.relu": "relu",
+    "nn.relu6": "relu6",
+    "nn.silu": "silu",
+    "nn.sigmoid": "sigmoid",
+    "math.sigmoid": "sigmoid",
+    "nn.softmax": "softmax",
+    "cast": "linear",
+    "identity": "linear",
+}
+
+
+def old_operation(settings: Settings) -> nn.Module:
+    """A `TFOpLambda` or `SlicingOpLambda` of Keras 2."""
+    name = str(settings.get("function", ""))
+    if name in ARITHMETIC:
+        return _arithmetic(settings, ARITHMETIC[name])
+    if name in FUNCTIONS:
+        return NAMED[FUNCTIONS[name]]()
+    if name == "__operators__.getitem":
+        return _reversal(settings)
+    raise InputError(
+        f"The layer {settings.name!r} calls TensorFlow's {name!r}, which cannot be read. Export the model to ONNX, and "
+        "import that."
+    )
+
+
+def _arithmetic(settings: Settings, operation: str) -> nn.Module:
+    found = [v for key, v in settings.arguments.items() if key not in {"name", "dtype"} and _is_numbers(v)]
+    if not found:
+        if operation not in MERGED:
+            raise settings.wrong("function", "an operation with a number")
+        return Merge(MERGED[operation])
+    # Keras 3 counts arguments by place: a number in place 0 stands before the tensor.
+    turned = "0" in settings.arguments and _is_numbers(settings.arguments["0"])
+    return Pointwise(operation, torch.tensor(_numbers(found[0]), dtype=torch.float32), turned)
+
+
+def _numbers(value: Any) -> Any:
+    return value["config"]["value"] if isinstance(value, dict) else value
+
+
+def _is_numbers(value: Any) -> bool:
+    if isinstance(value, dict):
+        inner = value.get("config")
+        return isinstance(inner, dict) and _is_numbers(inner.get("value"))
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _reversal(settings: Settings) -> nn.Module:
+    """`x[..., ::-1]`, the one slice that preprocessing uses."""
+    spec = next((v for v in settings.arguments.values() if isinstance(v, list)), [])
+    *others, last = [_slice(item) for item in spec] or [None]
+    if last != (None, None, -1) or any(o not in ("...", (None, None, None)) for o in others):
+        raise InputError(
+            f"The layer {settings.name!r} cuts out a part of its input, which cannot be read; only the channels may be "
+            "reversed. Export the model to ONNX, and import that."
+        )
+    return ReversedChannels()
+
+
+def _slice(item: Any) -> Any:
+    if isinstance(item, dict) and item.get("class_name") == "__ellipsis__":
+        return "..."
+    inner = item.get("config", item) if isinstance(item, dict) else {}
+    return inner.get("start"), inner.get("stop"), inner.get("step")
+
+
+def _of(operation: str) -> Callable[[Settings], nn.Module]:
+    return lambda settings: _arithmetic(settings, operation)
+
+
+def _function(name: str) -> Callable[[Settings], nn.Module]:
+    return lambda settings: NAMED[name]()
+
+
+OPERATIONS: dict[str, Callable[[Settings], nn.Module]] = {
+    "Add": _of("+"),
+    "Subtract": _of("-"),
+    "Multiply": _of("*"),
+    "Divide": _of("/"),
+    "TrueDivide": _of("/"),
+    "GetItem": _reversal,
+    "Relu": _function("relu"),
+    "Relu6": _function("relu6"),
+    "Silu": _function("silu"),
+    "Sigmoid": _function("sigmoid"),
+    "HardSigmoid": _function("hard_sigmoid"),
+    "Softmax": _function("softmax"),
+    "Tanh": _function("tanh"),
+    "Gelu": _function("gelu"),
+}

@@ -1,0 +1,280 @@
+"""From the bytes of an image to what is answered: the one file that knows what a bundle can be asked."""
+
+from __future__ import annotations
+
+import base64
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from ..bundle.bundle import Bundle
+from ..classifier import Evidence, Prediction, Score, Target, Task
+from ..errors import InputError
+from ..explanation.attribution import Attribution
+from ..explanation.catalogue import Method, find_method
+from ..explanation.explain import explain_tensors
+from ..images import Image, read_image
+from ..preprocessing import FloatArray, Preprocessing
+from ..reporting.overlay import display_limit, verdict
+from .lanes import Ticket
+from .pictures import fitted, heat_pictures, overlaid, png, shrunk
+from .registry import Served
+from .settings import ServerSettings
+
+Picture = Literal["overlay", "map", "seen"]
+GRID_SIDE, FINE_GRID_SIDE = 128, 256
+"""The longer side of the maps in replies: CAM maps are smooth, the others have details of the model's input."""
+
+
+class Watched:
+    """A bundle that stops between passes when the work is no longer wanted, and keeps what the first pass saw."""
+
+    def __init__(self, bundle: Bundle, ticket: Ticket) -> None:
+        self._bundle, self._ticket = bundle, ticket
+        self.features: FloatArray | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self._bundle.classes
+
+    @property
+    def task(self) -> Task:
+        return self._bundle.task
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self._bundle.preprocessing
+
+    def probabilities(self, batch: FloatArray) -> FloatArray:
+        self._ticket.check()
+        return self._bundle.probabilities(batch)
+
+    def logits(self, batch: FloatArray) -> FloatArray:
+        self._ticket.check()
+        return self._bundle.logits(batch)
+
+    def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:
+        self._ticket.check()
+        evidence = self._bundle.evidence(batch, target, score)
+        if self.features is None and len(batch) == 1:
+            self.features = pooled(evidence.activations)
+        return evidence
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bundle, name)
+
+
+def pooled(activations: FloatArray) -> FloatArray:
+    """The mean of each channel over space: (1, C, h, w) to (C,)."""
+    means: FloatArray = activations[0].mean(axis=(1, 2))
+    return means
+
+
+@dataclass(slots=True)
+class Answer:
+    """What was found of one image. `features` (C,) is what the store keeps of it; times are in seconds."""
+
+    served: Served
+    prediction: Prediction
+    image: Image
+    features: FloatArray | None
+    seconds: dict[str, float]
+    attributions: tuple[Attribution, ...] = ()
+    pictures: dict[str, Any] = field(default_factory=dict)
+    method: Method | None = None
+
+
+def read(served: Served, data: bytes, settings: ServerSettings) -> Image:
+    """Decode an image no larger than the model and the reply's pictures need. Raises ImageError."""
+    wanted = served.bundle.preprocessing.decode_size
+    return read_image(data, at_least=wanted, limits=settings.limits)
+
+
+def predict(served: Served, data: bytes, settings: ServerSettings, ticket: Ticket) -> Answer:
+    """Classify one image."""
+    began = time.perf_counter()
+    image = read(served, data, settings)
+    decoded = time.perf_counter()
+    ticket.check()
+    batch = served.bundle.preprocessing.tensors([image])
+    logits, features = _logits_and_features(served.bundle, batch)
+    seconds = {"decode": decoded - began, "model": time.perf_counter() - decoded}
+    return Answer(served, _prediction(served.bundle, logits, features, image), image, features, seconds)
+
+
+def _logits_and_features(bundle: Bundle, batch: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+    if bundle.manifest.layer is None:
+        return bundle.logits(batch)[0], None
+    evidence = bundle.evidence(batch)
+    return evidence.logits[0], pooled(evidence.activations)
+
+
+def _prediction(bundle: Bundle, logits: FloatArray, features: FloatArray | None, image: Image) -> Prediction:
+    return bundle.prediction(logits, warnings=image.warnings)
+
+
+def explain(
+    served: Served,
+    data: bytes,
+    settings: ServerSettings,
+    ticket: Ticket,
+    *,
+    method: str,
+    target: Target = None,
+    pictures: frozenset[str] = frozenset(),
+) -> Answer:
+    """Classify one image and explain it for a class, several, or the one predicted.
+
+    Raises ImageError, and UnknownNameError or InputError for a method or class that will not do.
+    """
+    row = find_method(method)
+    began = time.perf_counter()
+    image = read(served, data, settings)
+    decoded = time.perf_counter()
+    ticket.check()
+    bundle, watched = served.bundle, Watched(served.bundle, ticket)
+    batch = bundle.preprocessing.tensors([image])
+    size = fitted(image.size, GRID_SIDE if row.family == "cam" else FINE_GRID_SIDE)
+    explained = explain_tensors(watched, batch, [size], method=method, target=target)[0]
+    features, logits = watched.features, explained.logits
+    if features is None or logits is None:
+        logits, features = _logits_and_features(bundle, batch)
+    prediction = _prediction(bundle, logits, features, image)
+    seconds = {"decode": decoded - began, "model": time.perf_counter() - decoded}
+    drawn = _drawn(served, image, explained.attributions, pictures, settings)
+    seconds["pictures"] = time.perf_counter() - decoded - seconds["model"]
+    return Answer(served, prediction, image, features, seconds, explained.attributions, drawn, row)
+
+
+def _drawn(
+    served: Served,
+    image: Image,
+    attributions: tuple[Attribution, ...],
+    wanted: frozenset[str],
+    settings: ServerSettings,
+) -> dict[str, Any]:
+    """The pictures asked for, as base64 PNG: `seen`, and lists of `overlay` and `map` in the order of the attributions."""
+    drawn: dict[str, Any] = {}
+    if "seen" in wanted:
+        drawn["seen"] = base64_of(png(served.bundle.preprocessing.resize_image(image)))
+    if "overlay" in wanted:
+        base = shrunk(image, settings.picture_side)
+        drawn["overlay"] = [base64_of(png(overlaid(base, a.values, display_limit(a)))) for a in attributions]
+    if "map" in wanted:
+        size = fitted(image.size, settings.picture_side)
+        drawn["map"] = [base64_of(png(heat_pictures(a.values, display_limit(a), size)[0])) for a in attributions]
+    return drawn
+
+
+def base64_of(data: bytes) -> str:
+    """Bytes as base64 text."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def is_slow(served: Served, method: str) -> bool:
+    """Whether a method takes so many passes that it runs in the slow lane. Raises UnknownNameError."""
+    return not find_method(method).passes.startswith("1 F") or "+" in find_method(method).passes
+
+
+def usable_methods(bundle: Bundle) -> list[Method]:
+    """The methods that this bundle can be asked for, in the catalogue's order."""
+    from ..explanation.catalogue import METHODS
+
+    evidence = bundle.manifest.layer is not None
+    return [m for m in METHODS if m.needs == "probabilities" or (m.needs == "evidence" and evidence)]
+
+
+def check_usable(bundle: Bundle, method: str) -> None:
+    """Raise UnknownNameError for an unknown method, InputError for one that this bundle cannot give."""
+    if find_method(method) not in usable_methods(bundle):
+        usable = ", ".join(m.name for m in usable_methods(bundle))
+        raise InputError(f"This model cannot be explained by {method}; it can by {usable}.")
+
+
+def decision(served: Served, prediction: Prediction) -> str:
+    """The answer as one sentence, with how sure and against which threshold."""
+    manifest = served.bundle.manifest
+    if prediction.output is not None:
+        side = "at least" if prediction.label == manifest.classes[1] else "below"
+        return f"The score is {prediction.output:.3g}, {side} {manifest.threshold:.3g}: {prediction.label}."
+    sure = f"{prediction.label}, with a probability of {100 * (prediction.confidence or 0):.1f} %"
+    if manifest.task == "multiclass":
+        return f"{sure}."
+    positive = manifest.classes[1]
+    return f"{sure}; {positive} is answered from {100 * manifest.threshold:.3g} % on."
+
+
+def outside_of(prediction: Prediction) -> dict[str, Any] | None:
+    """Whether the image is unlike those of the training; None where the bundle does not know them."""
+    return None
+
+
+def prediction_document(answer: Answer, identity: str) -> dict[str, Any]:
+    """The reply of `/v1/predict`."""
+    p, image = answer.prediction, answer.image
+    return {
+        "id": identity,
+        "model": answer.served.name,
+        "label": p.label,
+        "confidence": p.confidence,
+        "probabilities": p.probabilities,
+        "output": p.output,
+        "decision": decision(answer.served, p),
+        "outside": outside_of(p),
+        "warnings": list(p.warnings),
+        "image": {"width": image.size[1], "height": image.size[0], "format": image.format},
+        "seconds": round(sum(answer.seconds.values()), 4),
+    }
+
+
+def explanation_document(answer: Answer, identity: str) -> dict[str, Any]:
+    """The reply of `/v1/explain`."""
+    listed = []
+    for i, a in enumerate(answer.attributions):
+        height, width = a.values.shape
+        values = np.ascontiguousarray(a.values, "<f4").tobytes()
+        listed.append(
+            {
+                "method": a.method,
+                "target": a.target,
+                "layer": a.layer,
+                "unit": a.unit,
+                "signed": a.signed,
+                "verdict": verdict(a, answer.prediction),
+                "grid": {"width": width, "height": height, "values": base64_of(values)},
+                "quantiles": {"model": None},
+                "settings": _plain(a.settings),
+                "png": answer.pictures["overlay"][i] if "overlay" in answer.pictures else None,
+                "png_map": answer.pictures["map"][i] if "map" in answer.pictures else None,
+            }
+        )
+    return {**prediction_document(answer, identity), "explanations": listed, "seen": answer.pictures.get("seen")}
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in settings.items() if isinstance(v, str | int | float | bool | None)}
+
+
+def classic_document(answer: Answer, identity: str) -> dict[str, Any]:
+    """The reply of the older `/predict`."""
+    p = answer.prediction
+    overlay = answer.pictures.get("overlay")
+    if p.output is not None:
+        raw = p.output
+    else:
+        raw = p.probabilities[answer.served.bundle.manifest.positive or p.label]
+    return {
+        "diagnosis": p.label,
+        "confidence": None if p.confidence is None else round(100 * p.confidence, 2),
+        "raw_score": round(raw, 4),
+        "status": "success",
+        "gradcam_available": overlay is not None,
+        "gradcam": overlay[0] if overlay else None,
+        **{k: v for k, v in prediction_document(answer, identity).items() if k not in ("confidence", "label")},
+        "medical_notice": NOTICE if answer.served.bundle.manifest.medical else None,
+    }
+
+
+NOTICE = "For research and education, not for diagnosis."

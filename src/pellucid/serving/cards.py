@@ -1,0 +1,112 @@
+"""The model card: what a model knows, how well, where its limits are, and what can be asked of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._version import __version__
+from ..explanation.catalogue import Method
+from . import answers
+from .answers import NOTICE
+from .registry import Registry, Served
+from .settings import ServerSettings
+
+FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "DICOM")
+
+
+def listed(registry: Registry) -> list[dict[str, Any]]:
+    """All models in short, the default first."""
+    rows = [registry.find(name) for name in registry.names]
+    return [{"name": s.name, "title": s.bundle.manifest.name, "default": i == 0} for i, s in enumerate(rows)]
+
+
+def card(served: Served, settings: ServerSettings) -> dict[str, Any]:
+    """The card of one model, in plain JSON values."""
+    manifest = served.bundle.manifest
+    shape, metrics = manifest.preprocessing, served.metrics
+    layer = manifest.layer
+    return {
+        "name": served.name,
+        "title": manifest.name,
+        "task": manifest.task,
+        "classes": list(manifest.classes),
+        "positive": manifest.positive,
+        "medical": manifest.medical,
+        "input": {"width": shape.width, "height": shape.height},
+        "threshold": None if manifest.task == "multiclass" else manifest.threshold,
+        "operating_point": _operating_point(manifest),
+        "calibration": _calibration(manifest),
+        "outside": _outside(manifest),
+        "metrics": {n: m.model_dump() for n, m in metrics.metrics.items()} if metrics else {},
+        "n": metrics.n if metrics else None,
+        "layers": [layer.name] if layer else [],
+        "methods": [_method(m) for m in answers.usable_methods(served.bundle)],
+        "limits": {
+            "max_upload_bytes": settings.max_upload,
+            "max_batch_bytes": settings.max_batch_upload,
+            "max_batch_files": settings.max_batch_files,
+            "max_pixels": settings.max_pixels,
+            "formats": list(FORMATS),
+            "allow_url": settings.allow_url,
+        },
+        "limitations": limitations(served),
+        "examples": [
+            {"id": str(i), "title": f"Example {i + 1}", "url": f"/v1/examples/{i}?model={served.name}"}
+            for i in range(len(served.examples))
+        ],
+        "checksum": served.checksum,
+        "version": __version__,
+    }
+
+
+def _method(row: Method) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "family": row.family,
+        "summary": f"{row.passes}. Avoid it when {row.avoid_when}.",
+        "signed": row.signed,
+        "seconds_hint": None,
+    }
+
+
+def _operating_point(manifest: Any) -> dict[str, Any] | None:
+    point = getattr(manifest, "operating_point", None)
+    if point is None:
+        return None
+    return {"rule": point.asked, "threshold": point.threshold, "sentence": point.statement}
+
+
+def _calibration(manifest: Any) -> dict[str, Any] | None:
+    fitted = getattr(manifest, "calibration", None)
+    if fitted is None:
+        return None
+    sentence = f"Probabilities were calibrated on {fitted.images:,} validation images ({fitted.method})."
+    return {"method": fitted.method, "sentence": sentence}
+
+
+def _outside(manifest: Any) -> dict[str, Any]:
+    reference = getattr(manifest, "reference", None)
+    if reference is None:
+        return {"available": False, "sentence": "This model cannot tell images that are unlike those it was trained on."}
+    share = 100 * (1 - reference.quantile)
+    sentence = f"Images farther from the training images than all but {share:.2g} % of the validation images are flagged."
+    return {"available": True, "sentence": sentence}
+
+
+def limitations(served: Served) -> list[str]:
+    """What a reader must know before relying on an answer, in sentences."""
+    manifest, metrics, found = served.bundle.manifest, served.metrics, []
+    if manifest.medical:
+        found.append(NOTICE)
+    found.append(f"It knows only {', '.join(manifest.classes)}; any image is answered as one of them.")
+    if metrics is None:
+        found.append("It comes without an evaluation: how often it is right is not known here.")
+    elif metrics.n < 200:
+        found.append(f"It was tested on {metrics.n} images only; the intervals say how little that fixes.")
+    if metrics is not None and metrics.leaks:
+        found.append("Its evaluation includes images that it was trained on: the figures are too good.")
+    if served.record is not None and served.record.data.synthetic:
+        found.append("It was trained on synthetic images and says nothing about real ones.")
+    if getattr(manifest, "reference", None) is None:
+        found.append("It gives no warning for images unlike those it was trained on.")
+    return found

@@ -1,0 +1,172 @@
+"""What requests and replies look like, for the OpenAPI document and its readers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ProblemDocument(BaseModel):
+    """A refusal (RFC 9457). `code` is stable, `detail` is a sentence for people."""
+
+    type: str
+    title: str
+    status: int | str
+    code: str
+    detail: str
+    error: str | None = None
+
+
+class Outside(BaseModel):
+    """Whether an image is unlike those of the training."""
+
+    score: float | None
+    flagged: bool
+    sentence: str
+
+
+class ImageFacts(BaseModel):
+    """The picture as it was sent."""
+
+    width: int
+    height: int
+    format: str
+
+
+class PredictionReply(BaseModel):
+    """One classified image. `id` is what feedback refers to."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "4f6f8a0f1c0e4a0c9d1d0b4f5c7b2a11",
+                    "model": "phantom",
+                    "label": "opacity",
+                    "confidence": 0.973,
+                    "probabilities": {"normal": 0.027, "opacity": 0.973},
+                    "output": None,
+                    "decision": "opacity, with a probability of 97.3 %; opacity is answered from 50 % on.",
+                    "outside": None,
+                    "warnings": [],
+                    "image": {"width": 1400, "height": 1000, "format": "JPEG"},
+                    "seconds": 0.021,
+                }
+            ]
+        }
+    )
+
+    id: str
+    model: str
+    label: str
+    confidence: float | None
+    probabilities: dict[str, float]
+    output: float | None
+    decision: str
+    outside: Outside | None
+    warnings: list[str]
+    image: ImageFacts
+    seconds: float
+
+
+class Grid(BaseModel):
+    """A map over the whole image: little-endian float32, row by row, in base64."""
+
+    width: int
+    height: int
+    values: str
+
+
+class Explanation(BaseModel):
+    """One map for one class, in its unit."""
+
+    method: str
+    target: str
+    layer: str | None
+    unit: str
+    signed: bool
+    verdict: str
+    grid: Grid
+    quantiles: dict[str, list[float] | None]
+    settings: dict[str, Any]
+    png: str | None
+    png_map: str | None
+
+
+class ExplanationReply(PredictionReply):
+    """One classified and explained image."""
+
+    explanations: list[Explanation]
+    seen: str | None
+
+
+class ClassicReply(BaseModel):
+    """The older `/predict`: `confidence` in per cent for the class named, `raw_score` of the positive class."""
+
+    diagnosis: str
+    confidence: float | None
+    raw_score: float
+    status: str
+    gradcam_available: bool
+    gradcam: str | None
+
+
+class FeedbackRequest(BaseModel):
+    """What someone says of one answer."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"id": "4f6f8a0f1c0e4a0c9d1d0b4f5c7b2a11", "correct": False, "label": "normal", "comment": ""}]
+        },
+    )
+
+    id: str = Field(pattern="^[0-9a-f]{32}$")
+    correct: bool
+    label: str | None = Field(default=None, max_length=255)
+    comment: str | None = Field(default=None, max_length=500)
+
+
+IMAGE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary", "description": "The image."}},
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["url"],
+                    "properties": {"url": {"type": "string", "examples": ["https://example.org/film.png"]}},
+                }
+            },
+            "image/png": {"schema": {"type": "string", "format": "binary"}},
+            "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": description,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+    }
+    for status, description in {
+        400: "Malformed, or no file.",
+        401: "The API key is missing or wrong.",
+        403: "Sent from another site.",
+        404: "No such thing.",
+        408: "The body came too slowly.",
+        413: "Too many bytes.",
+        415: "Not of a type that is read, or not of the type declared.",
+        422: "Of the right type, and unusable.",
+        429: "Too many requests from one client.",
+        503: "Busy or stopping; Retry-After says when to try again.",
+    }.items()
+}

@@ -1,0 +1,141 @@
+"""`/v1`: models, predictions, explanations, feedback."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from ...classifier import Target
+from ...errors import UnknownNameError
+from .. import answers, cards, uploads
+from ..problems import Problem
+from ..service import service_of
+from ..store import Feedback
+from .documents import IMAGE_BODY, REFUSALS, ExplanationReply, FeedbackRequest, PredictionReply
+from .replies import json_reply
+
+router = APIRouter(prefix="/v1", tags=["v1"], responses=REFUSALS)
+
+ModelName = Annotated[str | None, Query(max_length=64, description="A name of /v1/models; the first by default.")]
+MOST_TARGETS = 20
+
+
+@router.get("/models")
+async def models(request: Request) -> dict[str, Any]:
+    """The models of this server."""
+    return {"models": cards.listed(service_of(request).registry)}
+
+
+@router.get("/model")
+async def model_card(request: Request, model: ModelName = None) -> Response:
+    """What a model knows, how well, and what can be asked of it."""
+    service = service_of(request)
+    return json_reply(cards.card(service.model(model), service.settings))
+
+
+@router.get("/examples/{number}")
+async def example(request: Request, number: int, model: ModelName = None) -> Response:
+    """One of the images that a model's card offers to try."""
+    found = service_of(request).model(model).examples
+    if not 0 <= number < len(found):
+        raise Problem(404, "not-found", "There is no such example; the model's card lists them.")
+    data = await run_in_threadpool(found[number].read_bytes)
+    return Response(data, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+
+
+@router.post("/predict", responses={200: {"model": PredictionReply}}, openapi_extra=IMAGE_BODY)
+async def predict(request: Request, model: ModelName = None) -> Response:
+    """Classify an image."""
+    service = service_of(request)
+    served = service.model(model)
+    answer, identity = await service.answer(
+        request, lambda data, ticket: answers.predict(served, data, service.settings, ticket)
+    )
+    return json_reply(answers.prediction_document(answer, identity), answer.seconds)
+
+
+@router.post("/explain", responses={200: {"model": ExplanationReply}}, openapi_extra=IMAGE_BODY)
+async def explain(
+    request: Request,
+    model: ModelName = None,
+    method: Annotated[str, Query(max_length=64, description="A method of the model's card.")] = "grad-cam",
+    target: Annotated[str | None, Query(max_length=255, description="A class; the predicted one by default.")] = None,
+    layer: Annotated[str | None, Query(max_length=255, description="A layer of the model's card.")] = None,
+    all_classes: Annotated[bool, Query(description="One map for every class.")] = False,
+    pictures: Annotated[str, Query(max_length=64, description="Any of overlay, map, seen, by commas.")] = "",
+) -> Response:
+    """Classify an image and say where the evidence lies. The map comes as values; pictures on demand, they cost time."""
+    service = service_of(request)
+    served = service.model(model)
+    answers.check_usable(served.bundle, method)
+    _check_layer(served.bundle, layer)
+    wanted, targets = _wanted(pictures), _targets(served.bundle.classes, target, all_classes)
+
+    def work(data: bytes, ticket: answers.Ticket) -> answers.Answer:
+        settings = service.settings
+        return answers.explain(served, data, settings, ticket, method=method, target=targets, pictures=wanted)
+
+    answer, identity = await service.answer(request, work, slow=answers.is_slow(served, method))
+    return json_reply(answers.explanation_document(answer, identity), answer.seconds)
+
+
+def _targets(classes: tuple[str, ...], target: str | None, every: bool) -> Target:
+    if every:
+        return classes[:MOST_TARGETS]
+    if target is not None and target not in classes:
+        raise UnknownNameError("class", target[:80], classes, f"The model knows {', '.join(classes[:20])}.")
+    return target
+
+
+def _wanted(pictures: str) -> frozenset[str]:
+    wanted = frozenset(p for p in pictures.split(",") if p)
+    if not wanted <= {"overlay", "map", "seen"}:
+        raise Problem(422, "parameter", "pictures takes overlay, map and seen, separated by commas.")
+    return wanted
+
+
+def _check_layer(bundle: Any, layer: str | None) -> None:
+    known = [bundle.manifest.layer.name] if bundle.manifest.layer else []
+    if layer is not None and layer not in known:
+        raise UnknownNameError("layer", layer[:80], known, f"This model explains {', '.join(known) or 'no layer'}.")
+
+
+@router.post(
+    "/feedback",
+    status_code=204,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": FeedbackRequest.model_json_schema()}},
+        }
+    },
+)
+async def feedback(request: Request) -> Response:
+    """Say whether an answer was right."""
+    service = service_of(request)
+    given = _feedback(uploads.parse_json(await request.body()))
+    if service.store is None:
+        raise Problem(422, "no-store", "This server keeps no results, and so no feedback.")
+    served = service.registry
+    classes = {c for name in served.names for c in served.find(name).bundle.classes}
+    if given.label is not None and given.label not in classes:
+        raise Problem(422, "unknown-class", "The label is none of the classes of this server's models.")
+    import asyncio
+
+    said = Feedback(given.id, given.correct, given.label, given.comment or None)
+    if not await asyncio.wrap_future(service.store.feedback(said)):
+        raise Problem(404, "unknown-answer", "There is no answer of that id in the store.")
+    service.metrics.feedback.labels("any", str(given.correct).lower()).inc()
+    return Response(status_code=204)
+
+
+def _feedback(document: Any) -> FeedbackRequest:
+    try:
+        return FeedbackRequest.model_validate(document)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "the document"
+        known = where if where in FeedbackRequest.model_fields else "an unknown field"
+        raise Problem(422, "parameter", f"The feedback does not fit its form at {known}; see /openapi.json.") from None

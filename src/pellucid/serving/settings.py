@@ -1,0 +1,52 @@
+"""What an operator can set, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..images import Limits
+
+MEGABYTE = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Settings of one server; the defaults are safe for an open port.
+
+    `max_upload` and `max_batch_upload` bound request bodies in bytes, `max_pixels` bounds a picture before it is decoded.
+    `workers` passes run side by side and `queue` more requests may wait; `slow_queue` is the same for explanations that take
+    hundreds of passes, which have a worker of their own. `deadline` is the most seconds that a request may wait and run.
+    `rate_limit` is requests a minute and client, 0 for none. `store` is a SQLAlchemy URL, a file, or "none".
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_key: str | None = None
+    max_upload: int = 32 * MEGABYTE
+    max_batch_upload: int = 256 * MEGABYTE
+    max_batch_files: int = 1000
+    max_pixels: int = 64_000_000
+    rate_limit: int = 0
+    allow_url: bool = False
+    trusted_hosts: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
+    keep_images: Path | None = None
+    store: str | None = None
+    store_days: int = 365
+    examples: bool | None = None
+    workers: int = 2
+    threads: int | None = None
+    queue: int = 32
+    slow_queue: int = 4
+    deadline: float = 60.0
+    body_grace: float = 10.0
+    body_rate: int = 16 * 1024
+    drain: float = 30.0
+    url_deadline: float = 10.0
+    picture_side: int = field(default=384)
+
+    @property
+    def limits(self) -> Limits:
+        """What one picture may be before it is decoded."""
+        return Limits(pixels=self.max_pixels, file_bytes=self.max_upload)

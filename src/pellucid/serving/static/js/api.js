@@ -1,0 +1,99 @@
+// The server, as a few calls. Everything that can go wrong becomes a Problem (it answered no) or Unreachable.
+
+const KEY = "pellucid-api-key";
+export const listeners = { key: null };
+
+/** The server refused: `status` and `code` are stable, `detail` is its sentence. */
+export class Problem extends Error {
+  constructor(status, document, retryAfter) {
+    super(document.detail ?? document.title ?? `HTTP ${status}`);
+    this.status = status;
+    this.code = document.code ?? "error";
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** No answer came: the server is gone or the network is. */
+export class Unreachable extends Error {}
+
+const stored = () => {
+  try {
+    return sessionStorage.getItem(KEY);
+  } catch {
+    return null;
+  }
+};
+
+let typed = stored();
+
+export function useKey(key) {
+  typed = key;
+  try {
+    sessionStorage.setItem(KEY, key);
+  } catch {
+    return;
+  }
+}
+
+export function address(path, query = {}) {
+  const url = new URL(path, document.baseURI);
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== null && value !== undefined && value !== false) url.searchParams.set(name, value);
+  }
+  return url;
+}
+
+async function refusal(answer) {
+  const document = await answer.json().catch(() => ({}));
+  return new Problem(answer.status, document, Number(answer.headers.get("Retry-After")) || null);
+}
+
+/** Ask for `path`; resolves to the Response of an answer that is not a refusal. */
+export async function ask(path, { query, method = "GET", body, json, signal } = {}) {
+  const headers = typed ? { "X-API-Key": typed } : {};
+  if (json !== undefined) {
+    headers["Content-Type"] = "application/json";
+    body = JSON.stringify(json);
+  }
+  let answer;
+  try {
+    answer = await fetch(address(path, query), { method, body, headers, signal, redirect: "error" });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Unreachable(error.message);
+  }
+  if (answer.status === 401 && listeners.key) {
+    const before = typed;
+    const key = await listeners.key();
+    if (key !== null && key !== before) {
+      useKey(key);
+      return ask(path, { query, method, body, signal, ...(json !== undefined && { json }) });
+    }
+  }
+  // A proxy answers for a server that is gone.
+  if (answer.status === 502 || answer.status === 504) throw new Unreachable(`HTTP ${answer.status}`);
+  if (!answer.ok) throw await refusal(answer);
+  return answer;
+}
+
+export const askJson = async (path, options) => (await ask(path, options)).json();
+
+/** What is sent of an item: its file, or the address it lies at. */
+export function contents(source) {
+  if (source.url) return { method: "POST", json: { url: source.url } };
+  const body = new FormData();
+  // The name stays here: the server needs none.
+  body.append("file", source.file, "image");
+  return { method: "POST", body };
+}
+
+/** Wait, but not beyond `signal`. */
+export function pause(milliseconds, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, milliseconds);
+    signal?.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(new DOMException("cancelled", "AbortError"));
+    });
+  });
+}

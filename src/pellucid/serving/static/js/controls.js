@@ -1,0 +1,129 @@
+// The tools around the picture: class, method, comparison, colours, zoom.
+
+import { drawStrip, isDiverging, MAPS } from "./colours.js";
+import { el, fill, find, findAll } from "./dom.js";
+import { displayLimit, reading } from "./heat.js";
+import { count, number, percent, t } from "./i18n.js";
+import { methodTitle } from "./words.js";
+
+const SLIDERS = {
+  opacity: { read: (n) => n / 100, show: (value) => Math.round(100 * value), words: percent },
+  threshold: { read: (n) => n / 100, show: (value) => Math.round(100 * value), words: percent },
+  window: { read: Number, show: Number, words: count },
+  level: { read: Number, show: Number, words: count },
+};
+
+/** The options of a list of methods, in their families. */
+export function methodOptions(methods) {
+  const families = [...new Set(methods.map(({ family }) => family))];
+  return families.map((family) =>
+    el(
+      "optgroup",
+      { label: t(`family.${family}`) },
+      methods
+        .filter((method) => method.family === family)
+        .map(({ name, summary }) => el("option", { value: name, title: summary }, methodTitle(name))),
+    ),
+  );
+}
+
+const isSigned = (session) =>
+  session.card.methods.find(({ name }) => name === session.settings.method)?.signed ?? false;
+
+function drawLists(session) {
+  const { card, settings, current } = session;
+  const label = current?.answer?.label;
+  const first = card.task === "regression" ? null : el("option", { value: "" }, label ? t("view.predicted-is", { label }) : t("view.predicted"));
+  fill(find("#target"), first, card.classes.map((name) => el("option", { value: name }, name)));
+  find("#target").value = settings.target ?? (first ? "" : card.classes[1]);
+  fill(find("#method"), methodOptions(card.methods));
+  find("#method").value = settings.method;
+  fill(find("#map"), MAPS.map((map) => el("option", { value: map, disabled: isDiverging(map) && !isSigned(session) }, t(`map.${map}`))));
+}
+
+function drawSettings(session) {
+  const { settings } = session;
+  for (const [name, { show, words }] of Object.entries(SLIDERS)) {
+    find(`#${name}`).value = show(settings[name]);
+    find(`output[for=${name}]`).textContent = words(settings[name]);
+  }
+  find("#map").value = settings.map;
+  find("#scale").value = settings.scale;
+  find("#invert").checked = settings.invert;
+  for (const radio of findAll("#compare input")) radio.checked = radio.value === settings.compare;
+  drawLegend(session);
+}
+
+/** The colour bar: what the ends of the scale mean, and in what unit. */
+function drawLegend(session) {
+  const { settings, current } = session;
+  const explanation = current?.answer ? session.explanation(current) : null;
+  find("#legend").hidden = !explanation;
+  if (!explanation) return;
+  const signed = isDiverging(settings.map);
+  const limit = displayLimit(explanation, settings.scale, signed);
+  drawStrip(find("#strip"), settings.map);
+  const { threshold } = settings;
+  find("#strip-threshold").style.left = signed ? `${50 - 50 * threshold}%` : "0";
+  find("#strip-threshold").style.width = `${100 * threshold}%`;
+  const ticks = signed ? [-limit, 0, limit] : [0, limit / 2, limit];
+  fill(find("#ticks"), ticks.map((value) => el("span", {}, number(value))));
+  const nothing = reading(explanation.grid, limit, signed);
+  find("#unit").textContent = nothing ? t(`reading.${nothing}`) : explanation.unit;
+  find("#unit").classList.toggle("nothing", Boolean(nothing));
+  const option = find("#scale option[value=model]");
+  option.disabled = !explanation.quantiles?.model;
+}
+
+/** Keep the choices possible: a one-sided method has no blue-white-red, a model without a scale no such scale. */
+function keepPossible(session) {
+  const { settings, current } = session;
+  if (isDiverging(settings.map) && !isSigned(session)) settings.set({ map: "inferno" });
+  const explanation = current?.answer && session.explanation(current);
+  if (explanation && settings.scale === "model" && !explanation.quantiles?.model) settings.set({ scale: "image" });
+}
+
+export function startControls(session, stage) {
+  const { settings } = session;
+  for (const [name, { read }] of Object.entries(SLIDERS)) {
+    find(`#${name}`).addEventListener("input", ({ target }) => settings.set({ [name]: read(Number(target.value)) }));
+  }
+  for (const name of ["method", "map", "scale"]) {
+    find(`#${name}`).addEventListener("change", ({ target }) => settings.set({ [name]: target.value }));
+  }
+  find("#target").addEventListener("change", ({ target }) => settings.set({ target: target.value || null }));
+  find("#invert").addEventListener("change", ({ target }) => settings.set({ invert: target.checked }));
+  find("#reset").addEventListener("click", () => settings.reset());
+  find("#compare").addEventListener("change", ({ target }) => startComparing(session, target.value));
+  find("#zoom-in").addEventListener("click", () => stage.zoomBy(1.5));
+  find("#zoom-out").addEventListener("click", () => stage.zoomBy(1 / 1.5));
+  find("#zoom-fit").addEventListener("click", () => stage.fit());
+  stage.addEventListener("view", () => (find("#zoom-value").textContent = percent(stage.view.zoom)));
+  settings.addEventListener("change", () => {
+    keepPossible(session);
+    drawSettings(session);
+  });
+  const whole = () => {
+    if (!session.card) return;
+    keepPossible(session);
+    drawLists(session);
+    drawSettings(session);
+  };
+  session.addEventListener("current", whole);
+  document.addEventListener("languagechange", whole);
+}
+
+/** Something to compare with is chosen at once: the next method, or the next image. */
+export function startComparing(session, compare) {
+  const { settings, items, current } = session;
+  const changes = { compare };
+  if (compare === "methods" && (!settings.otherMethod || settings.otherMethod === settings.method)) {
+    const quick = session.card.methods.filter(({ name, family }) => name !== settings.method && family === "cam");
+    changes.otherMethod = (quick[0] ?? session.card.methods[1] ?? session.card.methods[0]).name;
+  }
+  if (compare === "images" && (!settings.otherItem || settings.otherItem === current)) {
+    const answered = items.filter((item) => item !== current && item.status !== "refused");
+    changes.otherItem = answered[0] ?? null;
+  }
+  settings.set(changes);
+}

@@ -1,0 +1,94 @@
+// Words in the reader's language, from one dictionary per language beside this folder. To add one: copy i18n/en.json,
+// translate its values, and name it in i18n/languages.json.
+
+import { findAll } from "./dom.js";
+import { recall, remember } from "./memory.js";
+
+let english = {};
+let words = {};
+let plural = new Intl.PluralRules("en");
+export let language = "en";
+export let languages = {};
+
+async function read(name) {
+  const answer = await fetch(new URL(`../i18n/${name}.json`, import.meta.url));
+  if (!answer.ok) throw new Error(`no dictionary ${name}`);
+  return answer.json();
+}
+
+/** Load the dictionaries and put the page into the remembered language, or the browser's, or English. */
+export async function startLanguage() {
+  [english, languages] = await Promise.all([read("en"), read("languages")]);
+  const wanted = [recall("language"), ...(navigator.languages ?? [])].filter(Boolean);
+  const known = wanted.map((tag) => tag.toLowerCase().split("-")[0]).find((tag) => tag in languages);
+  await setLanguage(known ?? "en", false);
+}
+
+/** Change the language of everything; listeners of "languagechange" on the document redraw what they made. */
+export async function setLanguage(code, keep = true) {
+  words = code === "en" ? english : await read(code);
+  language = code;
+  plural = new Intl.PluralRules(code);
+  document.documentElement.lang = code;
+  if (keep) remember("language", code);
+  applyWords(document);
+  document.dispatchEvent(new Event("languagechange"));
+}
+
+/** Words for a key; {name} is replaced. A key missing in a language is read in English. */
+export function t(key, values = {}) {
+  const text = words[key] ?? english[key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));
+}
+
+/** Words for a count: key.one or key.other, as the language has it; {n} is the count. */
+export function tn(key, n, values = {}) {
+  const form = `${key}.${plural.select(n)}`;
+  return t(form in words || form in english ? form : `${key}.other`, { n: count(n), ...values });
+}
+
+export const has = (key) => key in english;
+
+/** Fill in every element that names its words: data-t for text, data-t-label for a name, data-t-hint for a placeholder. */
+export function applyWords(root) {
+  for (const node of findAll("[data-t]", root)) node.textContent = t(node.dataset.t);
+  for (const node of findAll("[data-t-hint]", root)) node.placeholder = t(node.dataset.tHint);
+  for (const node of findAll("[data-t-label]", root)) {
+    node.setAttribute("aria-label", t(node.dataset.tLabel));
+    if (node.matches("button, a")) node.title = t(node.dataset.tLabel);
+  }
+}
+
+export const count = (n) => new Intl.NumberFormat(language).format(n);
+
+/** At most three significant digits. */
+export function number(value) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(1).replace("-", "−");
+  const text = new Intl.NumberFormat(language, { maximumSignificantDigits: 3 }).format(value);
+  return text.replace("-", "−");
+}
+
+/** A measure and its interval keep their three decimals: 0.914 [0.886, 0.937]. */
+export function fixed(value, digits = 3) {
+  const shape = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return new Intl.NumberFormat(language, shape).format(value).replace("-", "−");
+}
+
+/** A share in whole per cent, never rounded to a certainty that it is not. */
+export function percent(share) {
+  const shown = share > 0 && share < 0.005 ? 0.005 : share < 1 && share > 0.995 ? 0.995 : share;
+  const text = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0 });
+  if (shown === share) return text.format(share);
+  return share < 0.5 ? `< ${text.format(0.01)}` : `> ${text.format(0.99)}`;
+}
+
+export function bytes(size) {
+  const [amount, unit] = size >= 1e6 ? [size / 1e6, "megabyte"] : [size / 1e3, "kilobyte"];
+  return new Intl.NumberFormat(language, { style: "unit", unit, maximumFractionDigits: 0 }).format(amount);
+}
+
+export function day(text) {
+  const date = new Date(`${text}T00:00:00`);
+  return new Intl.DateTimeFormat(language, { day: "numeric", month: "short" }).format(date);
+}

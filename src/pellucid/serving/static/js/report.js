@@ -1,0 +1,98 @@
+// One answer as a page to print or keep as PDF.
+
+import { drawStrip, isDiverging } from "./colours.js";
+import { metricRows } from "./card.js";
+import { el, fill, find, icon, mark } from "./dom.js";
+import { overlayCanvas } from "./downloads.js";
+import { displayLimit } from "./heat.js";
+import { count, language, number, percent, t } from "./i18n.js";
+import { adjusted } from "./stage.js";
+import { methodTitle, trust, verdictWords } from "./words.js";
+
+const row = (name, ...value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
+
+async function pictures(session, item) {
+  const picture = await session.picture(item);
+  const plain = el("canvas");
+  Object.assign(plain, { width: picture.width, height: picture.height });
+  plain.getContext("2d").drawImage(adjusted(picture, session.settings), 0, 0, plain.width, plain.height);
+  const over = await overlayCanvas(session, item);
+  const figure = (canvas, words, ...rest) => {
+    const image = el("img", { src: canvas.toDataURL("image/png"), alt: words });
+    return el("figure", {}, image, el("figcaption", {}, words), rest);
+  };
+  const explanation = session.explanation(item);
+  const title = explanation ? t("report.map-of", { method: methodTitle(explanation.method), target: explanation.target }) : t("report.overlay");
+  return el("div", { class: "report-pictures" }, figure(plain, t("report.image")), figure(over, title, explanation && legend(session, explanation)));
+}
+
+function legend({ settings }, explanation) {
+  const strip = el("canvas", { class: "strip-print", role: "img", "aria-label": t("adjust.map") });
+  drawStrip(strip, settings.map);
+  const signed = isDiverging(settings.map);
+  const limit = displayLimit(explanation, settings.scale, signed);
+  const ends = el("span", { class: "ticks" }, el("span", {}, number(signed ? -limit : 0)), el("span", {}, number(limit)));
+  return el("div", { class: "report-legend" }, strip, ends, el("span", { class: "soft" }, `${explanation.unit} · ${t(`adjust.scale-${settings.scale}`)}`));
+}
+
+function answerFacts({ card }, { answer }) {
+  const shares = Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1]);
+  return el(
+    "dl",
+    { class: "facts" },
+    answer.output === null ? null : row(t("result.score"), number(answer.output)),
+    shares.slice(0, 10).map(([name, share]) => row(name, percent(share))),
+    card.threshold !== null && card.task === "binary" ? row(t("card.operating-point"), number(card.threshold)) : null,
+    row(t("report.size"), `${count(answer.image.width)} × ${count(answer.image.height)}, ${answer.image.format}`),
+    row(t("report.number"), el("code", {}, answer.id)),
+  );
+}
+
+function modelFacts({ card }) {
+  const rows = metricRows(card);
+  return [
+    rows.length ? el("table", {}, el("caption", {}, card.n ? t("card.measured", { n: count(card.n) }) : t("card.metrics")), el("tbody", {}, rows)) : null,
+    el(
+      "dl",
+      { class: "facts" },
+      row(t("card.version"), el("code", {}, card.checksum.slice(0, 16)), ` · pellucid ${card.version}`),
+      row(t("card.calibration"), card.calibration ? el("span", { lang: "en" }, card.calibration.sentence) : t("card.uncalibrated")),
+    ),
+    card.limitations.length ? el("ul", { lang: "en" }, card.limitations.map((text) => el("li", {}, text))) : null,
+  ];
+}
+
+/** Show the report instead of the page; its own buttons print it or go back. */
+export async function openReport(session, item) {
+  const { card } = session;
+  const place = find("#report");
+  const explanation = session.explanation(item);
+  const { level, key } = trust(item.answer, card);
+  const written = new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "short" }).format(new Date());
+  const close = () => {
+    place.hidden = true;
+    document.body.classList.remove("has-report");
+    find("#stage canvas")?.focus({ preventScroll: true });
+  };
+  const back = el("button", { type: "button", onclick: close }, t("report.back"));
+  fill(
+    place,
+    el("div", { class: "report-tools" }, back, el("button", { type: "button", class: "main", onclick: () => print() }, icon("print"), t("report.print"))),
+    el("header", {}, el("p", { class: "soft" }, `${card.title} · ${written}`), el("h1", {}, item.name)),
+    card.medical ? el("p", { class: "banner caution" }, mark("caution", t("medical"))) : null,
+    el(
+      "div",
+      { class: "report-head" },
+      el("p", { class: "label" }, item.answer.label),
+      el("p", { class: "sure" }, el("b", {}, item.answer.confidence === null ? number(item.answer.output) : percent(item.answer.confidence)), el("span", {}, t(card.calibration ? "result.calibrated" : "result.uncalibrated"))),
+    ),
+    el("div", { class: `trust ${level}` }, mark(level, t(`${key}.short`)), el("p", {}, t(key))),
+    await pictures(session, item),
+    explanation ? el("p", { class: "verdict" }, verdictWords(explanation, item.answer)) : null,
+    el("div", { class: "report-columns" }, el("section", {}, el("h2", {}, t("report.answer")), answerFacts(session, item)), el("section", {}, el("h2", {}, t("card.title")), modelFacts(session))),
+  );
+  place.hidden = false;
+  document.body.classList.add("has-report");
+  back.focus();
+  scrollTo(0, 0);
+}

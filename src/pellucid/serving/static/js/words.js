@@ -1,0 +1,55 @@
+// Sentences made of facts, in the reader's language.
+
+import { bytes, has, percent, t } from "./i18n.js";
+import { locate } from "./heat.js";
+
+const TITLES = {
+  "grad-cam": "Grad-CAM",
+  "grad-cam++": "Grad-CAM++",
+  hirescam: "HiResCAM",
+  "xgrad-cam": "XGrad-CAM",
+  layercam: "LayerCAM",
+  "eigen-cam": "Eigen-CAM",
+  "score-cam": "Score-CAM",
+  "ablation-cam": "Ablation-CAM",
+  lime: "LIME",
+  "kernel-shap": "Kernel SHAP",
+  rise: "RISE",
+};
+
+/** A method's usual name in print. */
+export function methodTitle(name) {
+  const plain = name.replace(/[-_]/g, " ");
+  return TITLES[name] ?? (has(`method.${name}`) ? t(`method.${name}`) : plain[0].toUpperCase() + plain.slice(1));
+}
+
+/** Why something was refused and what to do about it. */
+export function problemWords(error, card) {
+  const key = `error.${error.code}`;
+  const limits = card?.limits;
+  const values = limits ? { size: bytes(limits.max_upload_bytes), formats: limits.formats.join(", ") } : {};
+  return has(key) ? t(key, values) : error.message || t("error.unknown");
+}
+
+/** Where the evidence lies, in one sentence. */
+export function verdictWords(explanation, answer) {
+  const found = locate(explanation.grid);
+  const { target } = explanation;
+  const values = { target, share: percent(found.share ?? 0), place: found.place ? t(`place.${found.place}`) : "" };
+  const sentence = t(`verdict.${found.kind}`, values);
+  return answer.label === target ? sentence : `${sentence} ${t("verdict.other", { label: answer.label })}`;
+}
+
+/** Whether to believe an answer: a level and a short sentence. */
+export function trust(answer, card) {
+  if (answer.outside?.flagged) return { level: "problem", key: "trust.outside" };
+  if (answer.confidence !== null && isClose(answer, card)) return { level: "caution", key: "trust.close" };
+  if (!answer.outside) return { level: "information", key: "trust.unknown" };
+  return { level: "good", key: "trust.good" };
+}
+
+function isClose(answer, card) {
+  const ranked = Object.values(answer.probabilities).sort((a, b) => b - a);
+  if (card.classes.length > 2) return ranked[0] - (ranked[1] ?? 0) < 0.2;
+  return Math.abs(answer.probabilities[card.classes[1]] - (card.threshold ?? 0.5)) < 0.1;
+}

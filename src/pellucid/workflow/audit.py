@@ -1,0 +1,315 @@
+"""Audit a model: is it right for the right reason? Probes of its own answers on labelled images, judged in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from ..bundle.bundle import Bundle, load
+from ..bundle.run import RunFolder
+from ..classifier import selected_targets
+from ..data.areas import Area, clustered_area, clustered_mean
+from ..data.audit import describe_difference
+from ..data.cache import cached_pixels
+from ..data.dataset import Dataset, Sample, Split
+from ..data.folder import IMAGE_SUFFIXES
+from ..data.manifest import read_csv
+from ..data.metadata import metadata_test
+from ..data.statistics import measure_images
+from ..errors import DataError, InputError
+from ..evaluation.audit import (
+    AUDIT_FILE,
+    AuditDocument,
+    DisturbanceEntry,
+    Figure,
+    MaskEntry,
+    MetadataEntry,
+    RegionEntry,
+    SubgroupEntry,
+)
+from ..evaluation.audit_verdicts import judge
+from ..evaluation.regions import Region, probed_regions
+from ..evaluation.robustness import probe_disturbances
+from ..evaluation.shortcuts import Indices, Scores, probe_regions
+from ..evaluation.subgroups import Subgroup, by_subgroup, subgroup_names
+from ..explanation.catalogue import find_method, settings_of
+from ..explanation.localisation import energy_inside, mask_share
+from ..explanation.maps import scores_of_logits
+from ..files import write_whole
+from ..preprocessing import Preprocessing, Uint8Array
+from ..progress import Progress, Silent
+from .evaluation import foreign_split, own_split
+from .localisation import true_mask
+from .storage import cache_folder
+
+BATCH, MOST = 16, 600
+METHOD = "grad-cam"
+STRONGEST = 3
+LEADING = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """What to audit on: at most `images` of a split, subgroups by a regular expression or CSV column, masks."""
+
+    split: Split = "test"
+    images: int = MOST
+    subgroup: str | None = None
+    masks: Path | None = None
+    seed: int = 0
+
+
+def audit_run(
+    run: Path,
+    data: Path | None = None,
+    *,
+    settings: AuditSettings = AuditSettings(),
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[AuditDocument, Path]:
+    """Audit a run on a split of its own data or on `data`; writes `audit.json` into `out`, by default `RUN/audit`.
+
+    Raises DataError where there are no images, or images of one class only, and InputError for a subgroup pattern that
+    tells nothing apart or a folder of masks that fits no image.
+    """
+    bundle = load(run)
+    dataset = (
+        own_split(RunFolder(run), bundle, settings.split)
+        if data is None
+        else foreign_split(bundle, data, settings.split)
+    )
+    source = data or Path(RunFolder(run).read_record().data.source)
+    document = audit_bundle(bundle, dataset, source=source, settings=settings, progress=progress or Silent())
+    folder = out or run / "audit"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / AUDIT_FILE, document.model_dump_json(indent=2).encode())
+    return document, folder
+
+
+def audit_bundle(
+    bundle: Bundle, dataset: Dataset, *, source: Path, settings: AuditSettings, progress: Progress
+) -> AuditDocument:
+    """Audit a model on labelled images of its classes, and judge what was found."""
+    chosen = _with_masks(_some(dataset, settings), settings.masks)
+    with progress.bar("Reading images") as advance:
+        cached = cached_pixels(chosen, bundle.preprocessing, cache_folder(), progress=advance)
+    labels = cached.dataset.labels
+    if np.bincount(labels, minlength=len(bundle.classes)).min() == 0:
+        absent = bundle.classes[int(np.bincount(labels, minlength=len(bundle.classes)).argmin())]
+        raise DataError(
+            f"There is no readable image of {absent} in the {settings.split} split: an audit needs each class."
+        )
+    units = _units(cached.dataset)
+    scorer = _Scorer(bundle)
+    whole = scorer(cached.pixels)
+    regions = probed_regions(bundle.preprocessing.height, bundle.preprocessing.width)
+    with progress.bar("Corners and borders") as advance:
+        probes = probe_regions(scorer, cached.pixels, whole, labels, units, regions, advance)
+    evidence = _evidence_shares(bundle, cached.pixels, regions)
+    with progress.bar("Shifts, tones, blur") as advance:
+        disturbed = probe_disturbances(scorer, cached.pixels, whole, labels, units, advance)
+    names = _subgroups(cached.dataset, source, settings.subgroup)
+    right = (whole.answers == labels).astype(np.float64)
+    document = AuditDocument(
+        name=bundle.manifest.name,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        source=str(source),
+        split=settings.split,
+        images=len(labels),
+        sampled_from=len(dataset),
+        groups=len({s.group for s in cached.dataset.samples} - {""}),
+        classes=bundle.classes,
+        seed=settings.seed,
+        bundle=bundle.manifest.files.get("model.onnx", ""),
+        area=Figure.of(clustered_area(whole.ranking, labels, units)),
+        accuracy=Figure.of(clustered_mean(right, units)),
+        regions=tuple(
+            RegionEntry(
+                region=p.region,
+                share=p.share,
+                alone=Figure.of(p.alone),
+                lost=Figure.of(p.lost),
+                changed=p.changed,
+                evidence=evidence.get(p.region),
+            )
+            for p in probes
+        ),
+        masks=_mask_entry(bundle, cached.dataset, units, settings.masks, progress),
+        metadata=_metadata(cached.dataset, units, settings.seed, progress),
+        disturbances=tuple(
+            DisturbanceEntry(
+                kind=d.kind,
+                amount=d.amount,
+                strength=d.strength,
+                changed=Figure.of(d.changed),
+                lost=Figure.of(d.lost),
+            )
+            for d in disturbed
+        ),
+        subgroup_by=settings.subgroup,
+        subgroups=tuple(_subgroup_entry(s) for s in by_subgroup(names, whole, labels, units)) if names else (),
+        outside_share=None,
+    )
+    return judge(document)
+
+
+class _Scorer:
+    """A bundle as the probes ask it: pictures (N, height, width, 3) uint8 to rankings and answers."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        # A single logit already ranks two classes; of K classes each is ranked by its log-odds.
+        self._targets = bundle.classes[1:] if len(bundle.classes) == 2 else bundle.classes
+
+    def __call__(self, pixels: Uint8Array) -> Scores:
+        rankings, answers = [], []
+        for start in range(0, len(pixels), BATCH):
+            logits = self._bundle.logits(self._bundle.preprocessing.normalise(pixels[start : start + BATCH]))
+            rows, contrast, _ = selected_targets(
+                self._bundle.classes, self._bundle.task, len(logits), self._targets, None
+            )
+            rankings.append(scores_of_logits(logits, rows, contrast).astype(np.float64))
+            answers.append(self._bundle.manifest.predicted(logits))
+        return Scores(np.concatenate(rankings), np.concatenate(answers))
+
+
+def _some(dataset: Dataset, settings: AuditSettings) -> Dataset:
+    """At most as many images as asked for, drawn by the seed, the classes as they are."""
+    if len(dataset) <= settings.images:
+        return dataset
+    drawn = np.random.default_rng(settings.seed).permutation(len(dataset))[: settings.images]
+    kept = {dataset.samples[i].path for i in drawn}
+    return dataset.where(lambda sample: sample.path in kept)
+
+
+def _units(dataset: Dataset) -> Indices:
+    """A number (N,) for each group; an image without one is alone."""
+    names = [f"group {s.group}" if s.group else f"image {s.path}" for s in dataset.samples]
+    units: Indices = np.unique(names, return_inverse=True)[1].astype(np.int64)
+    return units
+
+
+def _with_masks(dataset: Dataset, folder: Path | None) -> Dataset:
+    """The dataset with the masks of a folder: each at the image's own path below it, or under the image's name."""
+    if folder is None:
+        return dataset
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder} for --masks.")
+    masked = tuple(replace(s, mask=_mask_of(s, folder), boxes=()) for s in dataset.samples)
+    if not any(s.mask for s in masked):
+        raise InputError(
+            f"No mask in {folder} fits an image, for example {dataset.samples[0].path}: masks bear the image's path "
+            "or name, with the suffix of any picture."
+        )
+    return replace(dataset, samples=masked)
+
+
+def _mask_of(sample: Sample, folder: Path) -> str | None:
+    path = Path(sample.path)
+    places = [Path(*path.parts[i:]) for i in range(len(path.parts))]
+    for place in places:
+        for suffix in (path.suffix, ".png", *sorted(IMAGE_SUFFIXES)):
+            if (folder / place.with_suffix(suffix)).is_file():
+                return str((folder / place.with_suffix(suffix)).resolve())
+    return None
+
+
+def _evidence_shares(bundle: Bundle, pixels: Uint8Array, regions: Sequence[Region]) -> dict[str, float]:
+    """The mean share of the positive evidence for the answer in each region; empty for a model without evidence."""
+    if bundle.manifest.layer is None:
+        return {}
+    row = find_method(METHOD)
+    size = bundle.preprocessing.height, bundle.preprocessing.width
+    plain = Preprocessing(height=size[0], width=size[1])
+    shares = []
+    for start in range(0, len(pixels), BATCH):
+        batch = bundle.preprocessing.normalise(pixels[start : start + BATCH])
+        maps = row.run(bundle, batch, None, None, settings_of(row, None))
+        positive = np.maximum(plain.to_original(maps.values[:, 0], maps.geometry, size), 0)
+        total = positive.sum(axis=(1, 2))
+        inside = np.stack([positive[:, region.mask].sum(axis=1) for region in regions], axis=1)
+        shares.append(inside[total > 0] / total[total > 0, None])
+    joined = np.concatenate(shares)
+    if not len(joined):
+        return {}
+    return {region.name: float(share) for region, share in zip(regions, joined.mean(axis=0), strict=True)}
+
+
+def _mask_entry(
+    bundle: Bundle, dataset: Dataset, units: Indices, folder: Path | None, progress: Progress
+) -> MaskEntry | None:
+    """Heat maps for the true class against the masks or boxes of the images that have them."""
+    marked = [i for i, s in enumerate(dataset.samples) if s.mask is not None or s.boxes]
+    if not marked or bundle.manifest.layer is None:
+        return None
+    inside, chance, of, empty = [], [], [], 0
+    with progress.bar("Heat maps against the masks") as advance:
+        for done, i in enumerate(marked, 1):
+            sample = dataset.samples[i]
+            image = bundle.read(dataset.file(sample))
+            mask = true_mask(dataset, sample, image.size)
+            if mask is not None:
+                attribution = bundle.explain(image, method=METHOD, target=bundle.classes[sample.label])
+                share = energy_inside(attribution, mask)
+                empty += share is None
+                inside.append(share or 0.0)
+                chance.append(mask_share(mask))
+                of.append(units[i])
+            advance(done, len(marked))
+    if not inside:
+        return None
+    return MaskEntry(
+        source=f"the masks of {folder}" if folder else "the masks or boxes",
+        method=METHOD,
+        images=len(inside),
+        empty=empty,
+        inside=Figure.of(clustered_mean(np.array(inside), np.array(of))),
+        chance=float(np.mean(chance)),
+    )
+
+
+def _metadata(dataset: Dataset, units: Indices, seed: int, progress: Progress) -> MetadataEntry | None:
+    """The metadata-only test on the images of the audit; None where a class has too few to be judged by."""
+    with progress.bar("Files and borders") as advance:
+        found = measure_images(dataset, progress=advance)
+    if len(found.dataset) != len(dataset):
+        return None
+    test = metadata_test(found, units, seed=seed)
+    if test is None:
+        return None
+    leading = [s for s in test.separations if s.strength >= LEADING][:STRONGEST]
+    return MetadataEntry(
+        area=Figure.of(test.area), strongest=tuple(describe_difference(s, dataset.classes, found) for s in leading)
+    )
+
+
+def _subgroups(dataset: Dataset, source: Path, wanted: str | None) -> list[str]:
+    """The subgroup of each image: by a column of the CSV that they came from, or by what a pattern finds in paths."""
+    if wanted is None:
+        return []
+    paths = [s.path for s in dataset.samples]
+    if source.is_file():
+        entries, _, pattern = read_csv(source, dataset.root, group_by=wanted)
+        if pattern is None:
+            of = {entry.path: entry.group for entry in entries}
+            return [of.get(path, "") for path in paths]
+    return subgroup_names(paths, wanted)
+
+
+def _figure(area: Area | None) -> Figure | None:
+    return None if area is None else Figure.of(area)
+
+
+def _subgroup_entry(found: Subgroup) -> SubgroupEntry:
+    return SubgroupEntry(
+        name=found.name,
+        images=found.images,
+        accuracy=_figure(found.accuracy),
+        accuracy_gap=_figure(found.accuracy_gap),
+        area=_figure(found.area),
+        area_gap=_figure(found.area_gap),
+    )

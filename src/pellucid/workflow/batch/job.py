@@ -1,0 +1,159 @@
+"""`job.json`: what a batch was asked, so that it is taken up again by the same question to the same model only."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..._version import __version__
+from ...bundle.bundle import Bundle
+from ...errors import BundleError, InputError
+from ...files import write_whole
+from .plan import PLAN
+from .work import Question
+
+JOB = "job.json"
+VERSION = 1
+
+
+class MapLayout(BaseModel):
+    """The raw maps of a batch: `shape` (h, w) of each, and where its cells lie on the model's input (GridGeometry)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shape: tuple[int, int]
+    stride: tuple[float, float]
+    offset: tuple[float, float]
+
+
+class Job(BaseModel):
+    """The settings of a batch. `model` are the sha256 of the bundle's files; `items` counts the images of the plan."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = VERSION
+    id: str
+    pellucid_version: str
+    created: str
+    sources: tuple[str, ...]
+    items: int
+    part_size: int
+    model_name: str
+    model: dict[str, str]
+    task: str
+    classes: tuple[str, ...]
+    threshold: float
+    method: str | None
+    target: str | None
+    batch: int
+    maps: MapLayout | None = None
+
+    @property
+    def question(self) -> Question:
+        """What is asked of every image."""
+        return Question(self.method, self.target, self.batch)
+
+
+def new_job(
+    bundle: Bundle,
+    sources: tuple[str, ...],
+    question: Question,
+    items: int,
+    part_size: int,
+    maps: dict[str, Any] | None,
+) -> Job:
+    """The record of a batch that begins now."""
+    return Job(
+        id=secrets.token_hex(8),
+        pellucid_version=__version__,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        sources=sources,
+        items=items,
+        part_size=part_size,
+        model_name=bundle.manifest.name,
+        model=bundle.manifest.files,
+        task=bundle.task,
+        classes=bundle.classes,
+        threshold=threshold_of(bundle),
+        method=question.method,
+        target=question.target,
+        batch=question.batch,
+        maps=None if maps is None else MapLayout(**maps),
+    )
+
+
+def threshold_of(bundle: Bundle) -> float:
+    """Where the model decides: at its operating point where it has one."""
+    point = bundle.manifest.operating_point
+    return bundle.manifest.threshold if point is None else point.threshold
+
+
+def write_job(out: Path, job: Job) -> None:
+    """Write the record; from then on the folder is a batch that can be taken up again."""
+    write_whole(out / JOB, job.model_dump_json(indent=2) + "\n")
+
+
+def read_job(out: Path) -> Job:
+    """The record of a batch. Raises InputError when the folder is none of ours."""
+    try:
+        return Job.model_validate_json((out / JOB).read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{out} is not the folder of a batch: it has no {JOB}. Give what --out named.") from None
+    except (ValidationError, OSError) as error:
+        raise InputError(
+            f"{out / JOB} cannot be read as the record of a batch: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def taken_up(out: Path, *, resume: bool) -> Job | None:
+    """The batch that `out` holds, to be gone on with; None for a new one.
+
+    Raises InputError for a folder that holds a batch and `resume` was not asked, or that holds anything else.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: choose another --out.")
+    if not out.exists() or all(_leftover(path) for path in out.iterdir()):
+        return None
+    if not (out / JOB).is_file():
+        raise InputError(f"{out} is there already and holds something else than a batch. Choose another --out.")
+    if not resume:
+        raise InputError(f"{out} holds a batch already: --resume goes on with it; for a new one choose another --out.")
+    return read_job(out)
+
+
+def _leftover(path: Path) -> bool:
+    """What a batch that was killed before its first part leaves."""
+    return path.name == PLAN or (path.name.startswith(".") and path.name.endswith(".part"))
+
+
+def check_same(job: Job, bundle: Bundle, sources: tuple[str, ...], question: Question, out: Path) -> None:
+    """Raise BundleError when the model is not the one the batch began with, InputError for another question."""
+    changed = sorted(name for name in job.model.keys() | bundle.manifest.files.keys()
+                     if job.model.get(name) != bundle.manifest.files.get(name))  # fmt: skip
+    if changed:
+        raise BundleError(
+            f"The batch in {out} was begun with another model: the sha256 of {', '.join(changed)} differs. "
+            "Give the model it was begun with, or choose another --out."
+        )
+    pairs = (
+        ("the source", list(job.sources), list(sources)),
+        ("--explain", job.method, question.method),
+        ("--target", job.target, question.target),
+        ("the threshold", job.threshold, threshold_of(bundle)),
+    )
+    for what, before, now in pairs:
+        if before != now:
+            raise InputError(
+                f"The batch in {out} was begun with {what} {_said(before)}, and now it is {_said(now)}: "
+                "--resume goes on with the same settings only. Choose another --out."
+            )
+
+
+def _said(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(value[:3]) + (f" and {len(value) - 3} more" if len(value) > 3 else "")
+    return "unset" if value is None else str(value)

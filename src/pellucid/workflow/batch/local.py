@@ -1,0 +1,121 @@
+"""The engine on one machine: workers in threads or processes, each running the model on one core of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ...bundle.bundle import load
+from ...errors import ResourceError
+from .reading import Reader
+from .sources import Item
+from .work import Answer, Question, Worker
+
+SLICE = 8
+"""Images handed to a worker at a time, at least: enough that handing over costs nothing, few enough to share out."""
+
+AHEAD = 3
+"""Slices in hand for each worker, waiting ones included: what bounds the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the plan, to be answered: `first` is the place of its first item in the source."""
+
+    number: int
+    first: int
+    items: Sequence[Item]
+
+
+@dataclass(frozen=True, slots=True)
+class Workforce:
+    """How many workers there are, of what kind, and how many threads one pass of the model may use."""
+
+    workers: int
+    kind: Literal["threads", "processes"] = "threads"
+    threads: int = 1
+
+
+Answered = tuple[int, list[Answer]]
+
+
+def answer_locally(
+    parts: Iterable[Part], bundle: Path, question: Question, force: Workforce, advance: Callable[[int], None]
+) -> Iterator[Answered]:
+    """Answers part by part, in order; `advance` is told how many items more are done.
+
+    Raises ResourceError when a worker process dies.
+    """
+    size = max(question.batch, SLICE // question.batch * question.batch)
+    with _workers(bundle, question, force) as (pool, ask):
+        waiting: deque[tuple[int, bool, Future[list[Answer]]]] = deque()
+        done: list[Answer] = []
+
+        def oldest() -> Iterator[Answered]:
+            nonlocal done
+            number, last, future = waiting.popleft()
+            done += (got := future.result())
+            advance(len(got))
+            if last:
+                yield number, done
+                done = []
+
+        try:
+            for part in parts:
+                starts = range(0, len(part.items), size)
+                for start in starts:
+                    chunk = part.items[start : start + size]
+                    future = pool.submit(ask, part.first + start, chunk)
+                    waiting.append((part.number, start == starts[-1], future))
+                    while len(waiting) >= AHEAD * force.workers:
+                        yield from oldest()
+            while waiting:
+                yield from oldest()
+        except BrokenProcessPool as error:
+            message = "A worker process was ended from outside, perhaps for want of memory: go on with --resume."
+            raise ResourceError(f"{message} Fewer --workers take less.") from error
+
+
+Ask = Callable[[int, Sequence[Item]], list[Answer]]
+
+
+@contextmanager
+def _workers(bundle: Path, question: Question, force: Workforce) -> Iterator[tuple[Executor, Ask]]:
+    """A pool, and what to submit to it. Work that has not begun is dropped at the end."""
+    if force.kind == "processes":
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(force.workers, context, _begin, (str(bundle), question, force.threads))
+        try:
+            yield pool, _ask
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return
+    with Reader() as reader:
+        worker = Worker(load(bundle, threads=force.threads), question, reader)
+        threads = ThreadPoolExecutor(force.workers)
+        try:
+            yield threads, worker.answer
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+
+_worker: Worker | None = None
+"""The worker of this process, where it was started by `_workers`."""
+
+
+def _begin(bundle: str, question: Question, threads: int) -> None:
+    global _worker
+    _worker = Worker(load(bundle, threads=threads), question, Reader())
+
+
+def _ask(first: int, items: Sequence[Item]) -> list[Answer]:
+    if _worker is None:
+        raise RuntimeError("a worker process is set up before it is asked")
+    return _worker.answer(first, items)

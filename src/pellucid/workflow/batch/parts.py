@@ -1,0 +1,155 @@
+"""The answers on disk: one Parquet file for each part of the plan, whole or absent.
+
+The items of a part that gave no answer are kept in the same file, in its metadata, so that a part tells of every one of
+its items or of none.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import InputError
+from ...files import write_whole
+from .job import Job
+from .plan import Plan
+from .work import Answer, Row, Skip
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SKIPPED = "skipped.csv"
+_KEY = b"pellucid.part"
+
+
+def part_path(out: Path, part: int) -> Path:
+    """Where a part lies."""
+    return out / f"part-{part:06d}.parquet"
+
+
+def schema_of(job: Job) -> pa.Schema:
+    """The columns of a part.
+
+    `index` is the place in the source, from 0; `sha256` that of the image's bytes. `class` is the most probable class,
+    `decision` the one answered at the operating point (the `label` of `predict --json`), `confidence` the probability
+    of the decision, `p_<class>` each probability; a regression has `output` instead of these. `outside_score` is the
+    distance to the training images over the one at which a warning is given (null where the model has no reference).
+    `seconds` is what the image took of one core. With an explanation, `map` is its raw map, row by row (shape and place
+    in `job.json`), which speaks for `map_target`.
+    """
+    import pyarrow as pa
+
+    small, words = pa.float32(), pa.dictionary(pa.int32(), pa.string())
+    columns = [("index", pa.int64()), ("path", pa.string()), ("sha256", pa.string())]
+    columns += [("class", words), ("decision", words)]
+    if job.task == "regression":
+        columns += [("output", small)]
+    else:
+        columns += [("confidence", small), *((f"p_{name}", small) for name in job.classes)]
+    columns += [("outside_score", small), ("warnings", pa.list_(pa.string())), ("seconds", small)]
+    if job.maps is not None:
+        columns += [("map", pa.list_(pa.float16())), ("map_target", words)]
+    return pa.schema(columns)
+
+
+def write_part(out: Path, job: Job, part: int, answers: Sequence[Answer]) -> None:
+    """Write the answers to the items of a part, in order. Raises OSError, and leaves nothing then."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [a for a in answers if isinstance(a, Row)]
+    skipped = [[a.index, a.path, a.reason] for a in answers if isinstance(a, Skip)]
+    note = json.dumps({"job": job.id, "part": part, "items": len(answers), "skipped": skipped})
+    schema = schema_of(job)
+    columns = _columns(job, rows)
+    arrays = [pa.array(columns[field.name], field.type) for field in schema]
+    table = pa.Table.from_arrays(arrays, schema=schema.with_metadata({_KEY: note.encode()}))
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    write_whole(part_path(out, part), buffer.getvalue())
+
+
+def _columns(job: Job, rows: Sequence[Row]) -> dict[str, list[object]]:
+    answers = [row.prediction for row in rows]
+    columns: dict[str, list[object]] = {
+        "index": [r.index for r in rows],
+        "path": [r.path for r in rows],
+        "sha256": [r.sha256 for r in rows],
+        "class": [r.most_probable for r in rows],
+        "decision": [a.label for a in answers],
+        "output": [a.output for a in answers],
+        "confidence": [a.confidence for a in answers],
+        "outside_score": [a.outside_score for a in answers],
+        "warnings": [list(a.warnings) for a in answers],
+        "seconds": [r.seconds for r in rows],
+        "map": [None if r.map is None else r.map.ravel() for r in rows],
+        "map_target": [r.map_target for r in rows],
+    }
+    return columns | {f"p_{name}": [a.probabilities.get(name) for a in answers] for name in job.classes}
+
+
+def finished_parts(out: Path, job: Job, plan: Plan) -> set[int]:
+    """The parts that are there. Raises InputError for a part that belongs to another batch."""
+    done = set()
+    for part in range(plan.parts):
+        path = part_path(out, part)
+        note = _note(path) if path.is_file() else None
+        if note is None:
+            continue
+        if note.get("job") != job.id or note.get("part") != part:
+            raise InputError(f"{path} belongs to another batch. Choose another --out.")
+        if note.get("items") == plan.length(part):
+            done.add(part)
+    return done
+
+
+def _note(path: Path) -> dict[str, object] | None:
+    """What a part says of itself; None for one that cannot be read and is to be made again."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with path.open("rb") as file:
+            metadata = pq.read_schema(file).metadata or {}
+        note = json.loads(metadata[_KEY])
+    except (OSError, KeyError, ValueError, pa.ArrowException):
+        return None
+    return note if isinstance(note, dict) else None
+
+
+def read_parts(out: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Some columns of every part, one part at a time, in order. Raises InputError for a part that is damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for path in sorted(out.glob("part-*.parquet")):
+        try:
+            with path.open("rb") as file:
+                yield pq.read_table(file, columns=list(columns))
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{path} cannot be read ({error}): go on with --resume, which makes it again.") from error
+
+
+def read_skipped(out: Path) -> Iterator[Skip]:
+    """The items without an answer, in order."""
+    for path in sorted(out.glob("part-*.parquet")):
+        found = (_note(path) or {}).get("skipped", [])
+        if isinstance(found, list):
+            yield from (Skip(*row) for row in found)
+
+
+def write_skipped(out: Path) -> int:
+    """Write `skipped.csv` (path, reason) from the parts; returns how many there are."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "reason"])
+    skipped = 0
+    for skip in read_skipped(out):
+        writer.writerow([skip.path, skip.reason])
+        skipped += 1
+    write_whole(out / SKIPPED, text.getvalue())
+    return skipped

@@ -1,0 +1,88 @@
+"""The plan of a batch: `items.parquet`, every image in order, a row group a part. Written once, then only read."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import astuple, fields
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from .sources import Item
+
+PLAN = "items.parquet"
+_NAMES = [field.name for field in fields(Item)]
+
+
+def write_plan(path: Path, items: Iterable[Item], part_size: int, listed: Callable[[int], None]) -> int:
+    """Write the items as they come, `part_size` in memory at a time; returns their number.
+
+    `listed` is called with the number so far. The file appears whole or not at all. Raises what the items raise.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    numbers = {"start": pa.int64(), "length": pa.int64()}
+    schema = pa.schema([(name, numbers.get(name, pa.string())) for name in _NAMES])
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    walk, total = iter(items), 0
+    try:
+        with temporary.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            while chunk := list(islice(walk, part_size)):
+                columns = zip(*(astuple(item) for item in chunk), strict=True)
+                writer.write_table(pa.table(dict(zip(_NAMES, map(list, columns), strict=True)), schema))
+                total += len(chunk)
+                listed(total)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return total
+
+
+class Plan:
+    """The plan of a batch, opened: `part(k)` gives the items of part k. To be used as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow.parquet as pq
+
+        self._file = path.open("rb")
+        self._table: Any = pq.ParquetFile(self._file)
+
+    def __enter__(self) -> Plan:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._table.close()
+        self._file.close()
+
+    @property
+    def parts(self) -> int:
+        """Number of parts."""
+        return int(self._table.num_row_groups)
+
+    @property
+    def items(self) -> int:
+        """Number of items."""
+        return int(self._table.metadata.num_rows)
+
+    def length(self, part: int) -> int:
+        """Number of items of one part."""
+        return int(self._table.metadata.row_group(part).num_rows)
+
+    def part(self, part: int) -> list[Item]:
+        """The items of one part, in order."""
+        columns = self._table.read_row_group(part).to_pydict()
+        return [Item(*row) for row in zip(*(columns[name] for name in _NAMES), strict=True)]
+
+    def pick(self, indices: Iterable[int], part_size: int) -> Iterator[tuple[int, Item]]:
+        """The items of some places in the source, by rising place."""
+        held, items = -1, list[Item]()
+        for index in sorted(indices):
+            if index // part_size != held:
+                held = index // part_size
+                items = self.part(held)
+            yield index, items[index % part_size]

@@ -1,0 +1,170 @@
+"""`pellucid doctor --tune`: which batch and which workers are quickest here, measured once and kept for batches.
+
+On a CPU one image at a time on each core often beats larger batches on all cores together: nothing waits for the last
+image of a batch, and what a pass works on stays in the core's cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ...bundle.bundle import Bundle
+from ...errors import ResourceError
+from ...files import write_whole
+from ...progress import Progress, Silent
+from ..storage import cache_folder
+from .local import Part, Workforce, answer_locally
+from .sources import Item
+from .work import Question
+
+TUNING = "tuning.json"
+PICTURES = 24
+SIZE = (480, 640)
+BATCHES = (1, 4, 16)
+
+
+class Tuning(BaseModel):
+    """Settings of a batch, and the images a second that they gave; `measured` is False for those that are assumed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch: int = Field(default=1, ge=1)
+    force: Workforce
+    rate: float | None = None
+    measured: bool = False
+
+
+class _Kept(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = 1
+    machines: dict[str, Tuning] = Field(default_factory=dict)
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def assumed() -> Tuning:
+    """What is taken where nothing was measured: one image at a time on each core."""
+    return Tuning(force=Workforce(cores()))
+
+
+def tuned(bundle: Bundle) -> Tuning:
+    """The settings measured here for models like this one, else `assumed`."""
+    folder = cache_folder()
+    return (_kept(folder).machines.get(_key(bundle)) if folder else None) or assumed()
+
+
+def tune(
+    bundle: Bundle, *, seconds: float = 2.0, candidates: list[Tuning] | None = None, progress: Progress | None = None
+) -> list[Tuning]:
+    """Measure settings for about `seconds` each, and keep the best; returns all of them, best first.
+
+    Photographs of 640 x 480 pixels are decoded, resized and classified, as a batch does it. Raises ResourceError when
+    the settings cannot be kept.
+    """
+    chosen = candidates or list(_candidates(cores()))
+    found = []
+    with tempfile.TemporaryDirectory(prefix="pellucid-") as name, (progress or Silent()).bar("Measuring") as advance:
+        items = _photographs(Path(name))
+        for done, candidate in enumerate(chosen, 1):
+            rate = _rate(bundle, candidate, items, seconds)
+            found.append(candidate.model_copy(update={"rate": rate, "measured": True}))
+            advance(done, len(chosen))
+    found.sort(key=lambda t: -(t.rate or 0))
+    _keep(bundle, found[0])
+    return found
+
+
+def _candidates(number: int) -> Iterator[Tuning]:
+    for batch in BATCHES:
+        yield Tuning(batch=batch, force=Workforce(number))
+    if number > 1:
+        yield Tuning(batch=1, force=Workforce(number, "processes"))
+        # One pass on all cores, and a second worker that decodes meanwhile.
+        yield Tuning(batch=16, force=Workforce(2, "threads", number))
+
+
+def _rate(bundle: Bundle, tuning: Tuning, items: list[Item], seconds: float) -> float:
+    """Images a second, counted once every worker has answered something."""
+    rounds, done, began, since = 1000, 0, 0.0, 0
+    warm = tuning.force.workers * max(tuning.batch, 8)
+    ended = 0.0
+
+    def count(more: int) -> None:
+        nonlocal done, began, since, ended
+        done, ended = done + more, time.perf_counter()
+        if not began and done >= warm:
+            began, since = ended, done
+
+    parts = (Part(k, k * len(items), items) for k in range(rounds))
+    question = Question(batch=tuning.batch)
+    for _ in answer_locally(parts, bundle.folder, question, tuning.force, count):
+        if began and ended - began >= seconds:
+            break
+    return (done - since) / (ended - began) if ended > began else 0.0
+
+
+def _photographs(folder: Path) -> list[Item]:
+    """JPEGs with detail on every scale, as photographs have it."""
+    rng = np.random.default_rng(0)
+    items = []
+    for number in range(PICTURES):
+        pixels = np.zeros((*SIZE, 3), np.float32)
+        for octave in range(1, 7):
+            cells = rng.normal(0, 60 / octave, (2**octave, 2**octave, 3)).astype(np.float32)
+            layers = [
+                PIL.Image.fromarray(cells[..., c]).resize(SIZE[::-1], PIL.Image.Resampling.BICUBIC) for c in (0, 1, 2)
+            ]
+            pixels += np.stack([np.asarray(layer) for layer in layers], axis=2)
+        path = folder / f"{number:02d}.jpg"
+        PIL.Image.fromarray(np.clip(pixels + 128, 0, 255).astype(np.uint8)).save(path, quality=90)
+        items.append(Item(str(path)))
+    return items
+
+
+def _key(bundle: Bundle) -> str:
+    """Names models of one architecture on machines of one kind: speed does not depend on the weights."""
+    import onnxruntime
+
+    manifest, shape = bundle.manifest, bundle.preprocessing
+    architecture = {k: v for k, v in manifest.architecture.items() if k != "weights"}
+    digest = hashlib.sha256(json.dumps(architecture, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    name = manifest.architecture.get("backbone", manifest.name)
+    device = "cuda" if "CUDAExecutionProvider" in onnxruntime.get_available_providers() else "cpu"
+    return f"{name} {digest}, {shape.height} x {shape.width}, {cores()} cores, {device}"
+
+
+def _kept(folder: Path) -> _Kept:
+    try:
+        return _Kept.model_validate_json((folder / TUNING).read_bytes())
+    except (OSError, ValidationError):
+        return _Kept()
+
+
+def _keep(bundle: Bundle, best: Tuning) -> None:
+    folder = cache_folder()
+    if folder is None:
+        raise ResourceError("The settings cannot be kept, because PELLUCID_CACHE is empty: unset it, or name a folder.")
+    kept = _kept(folder)
+    kept.machines[_key(bundle)] = best
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / TUNING, kept.model_dump_json(indent=2) + "\n")
+    except OSError as error:
+        message = f"The settings cannot be kept in {folder} ({error.strerror}): set PELLUCID_CACHE to another folder."
+        raise ResourceError(message) from error

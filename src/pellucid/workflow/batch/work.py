@@ -1,0 +1,194 @@
+"""From items to rows: what one worker does, in a thread, a process or a Ray actor alike."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from ..._pictures import open_picture
+from ...bundle.bundle import Bundle
+from ...classifier import PREDICTED, Prediction, Target
+from ...errors import ImageError
+from ...explanation.catalogue import find_method, settings_of
+from ...preprocessing import FloatArray, GridGeometry, Uint8Array
+from .reading import Reader
+from .sources import Item
+
+HalfArray = npt.NDArray[np.float16]
+
+CELLS = 16
+"""A raw map is kept with at most so many cells along each side; a larger one is averaged down to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of every image: an explanation of `target` (None: the predicted class) by `method`, or none.
+
+    `batch` images go through the model at once. It is part of the question because it moves the last digit.
+    """
+
+    method: str | None = None
+    target: str | None = None
+    batch: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The answer for one image; `index` is its place in the source. See `parts.schema_of` for the meanings."""
+
+    index: int
+    path: str
+    sha256: str
+    prediction: Prediction
+    most_probable: str
+    seconds: float
+    map: HalfArray | None = None
+    map_target: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """An item without an answer, and why."""
+
+    index: int
+    path: str
+    reason: str
+
+
+Answer = Row | Skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    index: int
+    path: str
+    sha256: str
+    pixels: Uint8Array
+    warnings: tuple[str, ...]
+    seconds: float
+
+
+class Worker:
+    """Reads, classifies and explains. Safe to share between threads; a pass runs in the thread that asks."""
+
+    def __init__(self, bundle: Bundle, question: Question, reader: Reader) -> None:
+        self._bundle, self._question, self._reader = bundle, question, reader
+        self._method = find_method(question.method) if question.method else None
+        self._settings = settings_of(self._method) if self._method else None
+
+    def answer(self, first: int, items: Sequence[Item]) -> list[Answer]:
+        """Answers for items numbered from `first`, in their order.
+
+        Passes are made of `batch` items each, counted from `first`, whichever of them can be read.
+        """
+        answers: list[Answer] = []
+        for start in range(0, len(items), self._question.batch):
+            read = [
+                self._read(first + start + i, item)
+                for i, item in enumerate(items[start : start + self._question.batch])
+            ]
+            rows = iter(self._rows([r for r in read if isinstance(r, _Read)]))
+            answers += [r if isinstance(r, Skip) else next(rows) for r in read]
+        return answers
+
+    def _read(self, index: int, item: Item) -> _Read | Skip:
+        began = time.perf_counter()
+        preprocessing = self._bundle.preprocessing
+        try:
+            data = self._reader.read(item)
+            picture = open_picture(data, at_least=preprocessing.decode_size)
+            pixels = preprocessing.resize_image(picture)
+        except ImageError as error:
+            return Skip(index, item.path, error.reason)
+        digest = hashlib.sha256(data).hexdigest()
+        return _Read(index, item.path, digest, pixels, picture.warnings, time.perf_counter() - began)
+
+    def _rows(self, read: Sequence[_Read]) -> list[Row]:
+        if not read:
+            return []
+        began = time.perf_counter()
+        batch = self._bundle.preprocessing.normalise(np.stack([r.pixels for r in read]))
+        logits, maps, targets = self._pass(batch)
+        each = (time.perf_counter() - began) / len(read)
+        rows = []
+        for i, r in enumerate(read):
+            prediction = self._bundle.prediction(logits[i], path=r.path, warnings=r.warnings)
+            rows.append(
+                Row(
+                    r.index,
+                    r.path,
+                    r.sha256,
+                    prediction,
+                    most_probable(prediction),
+                    r.seconds + each,
+                    None if maps is None else maps[i],
+                    targets[i] if maps is not None else None,
+                )
+            )
+        return rows
+
+    def _pass(self, batch: FloatArray) -> tuple[FloatArray, list[HalfArray] | None, list[str]]:
+        """Logits, small maps and what each map speaks for."""
+        if self._method is None:
+            return self._bundle.logits(batch), None, []
+        target: Target = self._question.target
+        maps = self._method.run(self._bundle, batch, target, None, self._settings)
+        logits = self._bundle.logits(batch) if maps.logits is None else maps.logits
+        named = maps.targets[0]
+        targets = [explained_class(self._bundle, row) if named == PREDICTED else named for row in logits]
+        return logits, [smaller_map(values[0]) for values in maps.values], targets
+
+    def map_geometry(self) -> dict[str, Any] | None:
+        """Shape of the kept maps and where their cells lie on the model's input; None without an explanation."""
+        if self._method is None:
+            return None
+        shape = self._bundle.preprocessing
+        maps = self._method.run(
+            self._bundle,
+            np.zeros((1, 3, shape.height, shape.width), np.float32),
+            self._question.target,
+            None,
+            self._settings,
+        )
+        height, width = maps.values.shape[2:]
+        geometry = smaller_geometry(maps.geometry, (height, width))
+        kept = min(height, CELLS), min(width, CELLS)
+        return {"shape": kept, "stride": geometry.stride, "offset": geometry.offset}
+
+
+def most_probable(prediction: Prediction) -> str:
+    """The class of the highest probability; for a regression, the class decided."""
+    given = prediction.probabilities
+    return max(given, key=given.__getitem__) if given else prediction.label
+
+
+def explained_class(bundle: Bundle, logits: FloatArray) -> str:
+    """The class that an explanation of the predicted class speaks for, as the evidence graph decides."""
+    if bundle.task == "regression":
+        return bundle.classes[1]
+    return bundle.classes[int(logits[0] >= 0) if len(logits) == 1 else int(np.argmax(logits))]
+
+
+def smaller_map(values: FloatArray) -> HalfArray:
+    """A raw map (h, w) as float16 with at most 16 cells a side, each the mean of what it covers."""
+    height, width = values.shape
+    if height > CELLS or width > CELLS:
+        picture = PIL.Image.fromarray(values.astype(np.float32))
+        values = np.asarray(picture.resize((min(width, CELLS), min(height, CELLS)), PIL.Image.Resampling.BOX))
+    largest = np.finfo(np.float16).max
+    return np.clip(values, -largest, largest).astype(np.float16)
+
+
+def smaller_geometry(geometry: GridGeometry, shape: tuple[int, int]) -> GridGeometry:
+    """Where the cells of `smaller_map` lie, given where those of the map of `shape` (h, w) do."""
+    factors = [max(cells / CELLS, 1.0) for cells in shape]
+    stride = (geometry.stride[0] * factors[0], geometry.stride[1] * factors[1])
+    offset = [geometry.offset[d] + (stride[d] - geometry.stride[d]) / 2 for d in (0, 1)]
+    return GridGeometry(stride, (offset[0], offset[1]))
