@@ -83,7 +83,7 @@ def test_no_images_give_no_maps() -> None:
 
 def test_unsuitable_settings_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="blur, mean, grey, noise"):
-        Hiding(replacement="black")
+        Hiding(replacement="white")
     with pytest.raises(InputError, match="batch_size must be at least 1"):
         Hiding(batch_size=0)
     with pytest.raises(InputError, match="seed"):

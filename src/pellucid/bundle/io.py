@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from ..errors import BundleError
+from ..files import write_whole
 from .manifest import MANIFEST, MODEL, SCHEMA_VERSION, WEIGHTS, Manifest
 
 if TYPE_CHECKING:
@@ -49,6 +50,26 @@ def write_bundle(folder: Path, manifest: Manifest) -> Iterator[Draft]:
         draft.folder.rename(folder)
     finally:
         shutil.rmtree(draft.folder, ignore_errors=True)
+
+
+def amend_bundle(folder: Path, changes: Mapping[str, object], files: Mapping[str, bytes] | None = None) -> Manifest:
+    """Change fields of a bundle's manifest, and add small files with their checksums; returns the new manifest.
+
+    For what is fitted after the export: calibration, operating point, reference. The graph and its weights stay as they
+    are. The manifest is replaced in one step, after the files are there. Raises BundleError as `read_bundle` does.
+    """
+    manifest = read_bundle(folder)
+    added = dict(files or {})
+    refused = sorted({MANIFEST, MODEL, WEIGHTS} & {*added, *(n for n in added if Path(n).name != n)})
+    if refused:
+        raise BundleError(f"{', '.join(refused)} of the bundle {folder} is never overwritten. Export another bundle.")
+    for name, content in added.items():
+        write_whole(folder / name, content)
+    checksums = {name: checksum(folder / name) for name in added}
+    values = {**manifest.model_dump(), **changes, "files": {**manifest.files, **checksums}}
+    amended = Manifest.model_validate(values)
+    write_whole(folder / MANIFEST, amended.model_dump_json(indent=2))
+    return amended
 
 
 def read_bundle(folder: Path) -> Manifest:

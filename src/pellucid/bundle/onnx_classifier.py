@@ -40,8 +40,13 @@ class OnnxClassifier:
         unset = np.zeros((len(batch), 1, self.manifest.logits), np.float32)
         return self._run(["logits"], batch, unset, 1.0)[0]
 
-    def logits_and_features(self, batch: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Logits (N, L) and, from the same pass, the mean of each channel of the explained layer (N, C)."""
+    def logits_and_features(self, batch: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+        """Logits (N, L) and, from the same pass, the mean of each channel of the explained layer (N, C).
+
+        None instead of the features for a graph that gives no evidence.
+        """
+        if self.manifest.layer is None:
+            return self.logits(batch), None
         unset = np.zeros((len(batch), 1, self.manifest.logits), np.float32)
         logits, activations = self._run(["logits", "activations"], batch, unset, 1.0)
         return logits, space_means(activations)

@@ -12,7 +12,7 @@ import typer
 
 from .._version import __version__
 from ..errors import PellucidError
-from . import audit, backbones, data, demo, evaluate, explain, methods, predict, recipes, report, train
+from . import audit, backbones, data, demo, doctor, evaluate, explain, methods, predict, recipes, report, serve, train
 from .console import WRONG, err
 
 app = typer.Typer(
@@ -47,9 +47,11 @@ app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("audit")(audit.audit)
 app.command("report")(report.report)
+app.command("serve")(serve.serve)
 app.add_typer(recipes.app, name="recipes")
 app.command("methods")(methods.methods)
 app.command("backbones")(backbones.backbones)
+app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:

@@ -75,8 +75,7 @@ def _lines(summary: Summary) -> list[str]:
     lines = [f"{summary.answered:,} of {summary.items:,} images answered."]
     if summary.outside:
         lines.append(
-            f"{summary.outside:,} are unlike the training images: column outside_score is above 1, and the answers mean "
-            "little."
+            f"{summary.outside:,} are unlike the training images (outside_score above 1): their answers mean little."
         )
     if summary.with_warnings:
         lines.append(f"{summary.with_warnings:,} have warnings: column warnings.")

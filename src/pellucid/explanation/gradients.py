@@ -1,7 +1,7 @@
 """Gradients of the score with respect to the pixels: asked for in chunks, and in the units of pixels.
 
-The methods built on them (saliency, integrated gradients, SmoothGrad) run alike on a bundle and on a live torch network:
-neither autograd nor torch is needed here.
+The methods built on them (saliency, integrated gradients, SmoothGrad) run alike on a bundle and on a live torch
+network: neither autograd nor torch is needed here.
 """
 
 from __future__ import annotations

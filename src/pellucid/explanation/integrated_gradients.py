@@ -83,7 +83,7 @@ class Path:
 
 
 def explain_one(subject: Sloped, settings: IntegratedGradientsSettings) -> Answer:
-    """Map (T, h, w) of one image, which sums to its score less the baseline's (completeness, the paper's proposition 1).
+    """Map (T, h, w) of one image; its sum is the score less the baseline's (completeness, proposition 1 of the paper).
 
     When steps are halved, the points that are there already are used again. Each target has as many steps as it needs,
     so that its map is the same alone and beside others. The remark has the error of completeness as a share of the

@@ -7,14 +7,12 @@ autograd can then answer and explain in one pass. The inputs and outputs are tho
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
-from torch._decomp import core_aten_decompositions
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
@@ -22,9 +20,11 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from ..errors import InputError
+from .decompositions import decompositions
 
 aten = torch.ops.aten
 Evidence3 = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+NO_FEATURE_MAP = "The explained layer must give a feature map (N, C, h, w); choose another by model.layer."
 
 
 def evidence_function(
@@ -33,38 +33,91 @@ def evidence_function(
     """The function (image, target, contrast) -> (logits, activations, gradients) of a model in eager torch.
 
     The model must be in evaluation mode. All targets of an image share its activations: these are repeated T times at
-    the explained layer, and only what lies behind it runs more than once.
+    the explained layer, and only what lies behind it runs more than once. Tokens of a vision transformer are laid out
+    as the feature map that they stand for.
     """
 
     def evidence(image: torch.Tensor, target: torch.Tensor, contrast: torch.Tensor) -> Evidence3:
         images, targets = target.shape[0], target.shape[1]
-        with torch.enable_grad(), _leaf_at(layer, targets) as seen:
+        with torch.enable_grad(), _leaf_at(model, layer, targets) as seen:
             every = model(image)
         if "leaf" not in seen:
             raise InputError("The explained layer takes no part in the answer; choose another by model.layer.")
-        logits = every.reshape(images, targets, every.shape[1])[:, 0]
-        cotangent = score_weights(logits.detach(), target, contrast)
-        (gradient,) = torch.autograd.grad((every * cotangent.flatten(0, 1)).sum(), seen["leaf"])
+        logits, gradient = _scored(every, seen["leaf"], target, contrast)
+        if gradient.ndim == 3:
+            gradient = token_maps(model, gradient)
         return logits, seen["activations"], gradient.reshape(images, targets, *gradient.shape[1:])
 
     return evidence
 
 
+def input_gradient_function(
+    model: nn.Module,
+) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    """The function (image, target, contrast) -> (logits, gradients): those of the score by the image itself.
+
+    As `evidence_function`, with the image as the layer: the whole model runs once per image and target.
+    """
+
+    def gradients(
+        image: torch.Tensor, target: torch.Tensor, contrast: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        leaf = _repeated(image.detach(), target.shape[1]).requires_grad_(True)
+        with torch.enable_grad():
+            # Cloned, since the first layer may work in place.
+            every = model(leaf.clone())
+        logits, gradient = _scored(every, leaf, target, contrast)
+        return logits, gradient.reshape(target.shape[0], target.shape[1], *gradient.shape[1:])
+
+    return gradients
+
+
+def tail_function(
+    model: nn.Module, layer: nn.Module, size: tuple[int, int]
+) -> Callable[[torch.Tensor], tuple[torch.Tensor]]:
+    """The function (activations,) -> (logits,) of what lies behind a layer. What lies in front runs on a blank image."""
+
+    def tail(activations: torch.Tensor) -> tuple[torch.Tensor]:
+        # Cloned, since the next layer may work in place.
+        handle = layer.register_forward_hook(lambda module, inputs, own: activations.clone())
+        try:
+            return (model(torch.zeros(1, 3, *size, device=activations.device)),)
+        finally:
+            handle.remove()
+
+    return tail
+
+
+def _scored(
+    every: torch.Tensor, leaf: torch.Tensor, target: torch.Tensor, contrast: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (N, L), and the gradient by the leaf of each image's and target's score; `every` (N T, L) has them all."""
+    logits = every.reshape(target.shape[0], target.shape[1], every.shape[1])[:, 0]
+    cotangent = score_weights(logits.detach(), target, contrast)
+    (gradient,) = torch.autograd.grad((every * cotangent.flatten(0, 1)).sum(), leaf)
+    return logits, gradient
+
+
+def _repeated(values: torch.Tensor, targets: Any) -> torch.Tensor:
+    """Each image's values (N, ...) once for each target: (N T, ...), a copy."""
+    images, shape = values.shape[0], values.shape[1:]
+    return values.unsqueeze(1).expand(images, targets, *shape).reshape(images * targets, *shape).clone()
+
+
 @contextmanager
-def _leaf_at(layer: nn.Module, targets: Any) -> Iterator[dict[str, torch.Tensor]]:
+def _leaf_at(model: nn.Module, layer: nn.Module, targets: Any) -> Iterator[dict[str, torch.Tensor]]:
     """While open, the layer's output is replaced by a detached leaf repeated `targets` times per image."""
     seen: dict[str, torch.Tensor] = {}
 
     def replace(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
-        if not isinstance(output, torch.Tensor) or output.ndim != 4:
-            raise InputError("The explained layer must give a feature map (N, C, h, w); choose another by model.layer.")
+        if not isinstance(output, torch.Tensor) or output.ndim not in (3, 4):
+            raise InputError(NO_FEATURE_MAP)
         if seen:
             raise InputError("The explained layer is used more than once in a pass; choose another by model.layer.")
-        n, c, h, w = output.shape
         # Cloned, so that an in-place activation behind the layer cannot change what is reported.
-        seen["activations"] = output.detach().clone()
-        seen["leaf"] = seen["activations"].unsqueeze(1).expand(n, targets, c, h, w).reshape(n * targets, c, h, w)
-        seen["leaf"] = seen["leaf"].clone().requires_grad_(True)
+        own = output.detach().clone()
+        seen["activations"] = own if own.ndim == 4 else token_maps(model, own)
+        seen["leaf"] = _repeated(own, targets).requires_grad_(True)
         return seen["leaf"].clone()
 
     handle = layer.register_forward_hook(replace)
@@ -72,6 +125,20 @@ def _leaf_at(layer: nn.Module, targets: Any) -> Iterator[dict[str, torch.Tensor]
         yield seen
     finally:
         handle.remove()
+
+
+def token_maps(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """Tokens (N, prefix + h * w, C) inside a vision transformer as a feature map (N, C, h, w).
+
+    The part of the model that lays out its last tokens (`backbones.TokensToGrid`) says how. InputError when there is
+    none, or the tokens are not those of its grid.
+    """
+    for module in model.modules():
+        grid, prefix = getattr(module, "grid", None), getattr(module, "prefix", None)
+        if isinstance(grid, tuple) and isinstance(prefix, int) and tokens.shape[1] == prefix + grid[0] * grid[1]:
+            patches = tokens[:, prefix:].transpose(1, 2)
+            return patches.reshape(patches.shape[0], patches.shape[1], *grid)
+    raise InputError(NO_FEATURE_MAP)
 
 
 def check_layer(model: nn.Module, layer: nn.Module, size: tuple[int, int], logits: int) -> None:
@@ -108,104 +175,6 @@ def score_weights(logits: torch.Tensor, target: torch.Tensor, contrast: torch.Te
     return weights - contrast * torch.matmul(weights, others)
 
 
-def _convolution_backward(
-    grad: torch.Tensor,
-    image: torch.Tensor,
-    weight: torch.Tensor,
-    bias_sizes: Any,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    transposed: bool,
-    output_padding: list[int],
-    groups: int,
-    mask: list[bool],
-) -> tuple[torch.Tensor, None, None]:
-    """The input gradient of a convolution is the transposed convolution of the output gradient."""
-    if transposed or mask[1] or mask[2]:
-        raise InputError(
-            "The model has a transposed convolution behind the explained layer; choose a later layer by model.layer."
-        )
-    extra = [
-        image.shape[2 + i]
-        - ((grad.shape[2 + i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (weight.shape[2 + i] - 1) + 1)
-        for i in range(2)
-    ]
-    return aten.convolution(grad, weight, None, stride, padding, dilation, True, extra, groups), None, None
-
-
-def _adaptive_average_pool_backward(grad: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """Adaptive average pooling is linear, P_y x P_x^T, so its backward pass is P_y^T g P_x."""
-    matrices = [_pooling_matrix(int(image.shape[d]), int(grad.shape[d])) for d in (-2, -1)]
-    if all(len(m) == m.shape[1] for m in matrices):
-        return grad.clone()
-    return torch.matmul(torch.matmul(matrices[0].T, grad), matrices[1])
-
-
-def _pooling_matrix(cells_in: int, cells_out: int) -> torch.Tensor:
-    matrix = torch.zeros(cells_out, cells_in)
-    for i in range(cells_out):
-        start, end = (i * cells_in) // cells_out, -(-((i + 1) * cells_in) // cells_out)
-        matrix[i, start:end] = 1 / (end - start)
-    return matrix
-
-
-def _max_pool_backward(
-    grad: torch.Tensor,
-    image: torch.Tensor,
-    kernel: list[int],
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    ceil_mode: bool,
-    indices: torch.Tensor,
-) -> torch.Tensor:
-    """Each output gradient goes back to the cell that was the largest."""
-    return _adaptive_max_pool_backward(grad, image, indices)
-
-
-def _adaptive_max_pool_backward(grad: torch.Tensor, image: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-    """As `_max_pool_backward`: the indices, too, count within each channel."""
-    flat = torch.zeros_like(image).flatten(2)
-    return flat.scatter_add(2, indices.flatten(2), grad.flatten(2)).reshape(image.shape)
-
-
-def _average_pool_backward(
-    grad: torch.Tensor,
-    image: torch.Tensor,
-    kernel: list[int],
-    stride: list[int],
-    padding: list[int],
-    ceil_mode: bool,
-    count_include_pad: bool,
-    divisor_override: int | None,
-) -> torch.Tensor:
-    """Average pooling is a grouped convolution with equal weights, where padding counts; its gradient is that one's."""
-    if ceil_mode or (any(padding) and not count_include_pad):
-        raise InputError(
-            "An average pooling with ceil_mode or uncounted padding follows the explained layer; choose a later one."
-        )
-    channels = image.shape[1]
-    height, width = kernel[0], kernel[-1]
-    weight = torch.full((channels, 1, height, width), 1.0 / (divisor_override or height * width))
-    steps = list(stride) or list(kernel)
-    return _convolution_backward(
-        grad, image, weight, None, steps, list(padding), [1, 1], False, [0, 0], channels, [True, False, False]
-    )[0]
-
-
-def decompositions() -> dict[Any, Callable[..., Any]]:
-    """Torch's core decompositions, and ours for the backward operations that no exporter knows."""
-    return {
-        **core_aten_decompositions(),
-        aten.convolution_backward.default: _convolution_backward,
-        aten._adaptive_avg_pool2d_backward.default: _adaptive_average_pool_backward,
-        aten.max_pool2d_with_indices_backward.default: _max_pool_backward,
-        aten.adaptive_max_pool2d_backward.default: _adaptive_max_pool_backward,
-        aten.avg_pool2d_backward.default: _average_pool_backward,
-    }
-
-
 def trace_evidence(
     model: nn.Module, layer: nn.Module, size: tuple[int, int], logits: int
 ) -> tuple[GraphModule, tuple[torch.Tensor, ...]]:
@@ -215,14 +184,47 @@ def trace_evidence(
     everything else is fixed. Raises RuntimeError, or what torch raises, for a model that cannot be traced so.
     """
     example = (torch.zeros(3, 3, *size), torch.zeros(3, 2, logits), torch.tensor(1.0))
-    free, fixed = DimDynamic.DYNAMIC, DimDynamic.STATIC
-    sizes: tuple[list[DimDynamic], ...] = ([free, fixed, fixed, fixed], [free, free, fixed], [])
+    graph = _traced(evidence_function(model, layer), example, _EVIDENCE)
+    with _any_number_of_images():
+        _, activations, gradients = graph(torch.zeros(2, 3, *size), torch.zeros(2, 1, logits), torch.tensor(1.0))
+        return (graph, example) if len(activations) == 2 and gradients.shape[:2] == (2, 1) else _refuse()
+
+
+def trace_input_gradients(
+    model: nn.Module, size: tuple[int, int], logits: int
+) -> tuple[GraphModule, tuple[torch.Tensor, ...]]:
+    """Trace `input_gradient_function`, as `trace_evidence` does its function."""
+    example = (torch.zeros(3, 3, *size), torch.zeros(3, 2, logits), torch.tensor(1.0))
+    graph = _traced(input_gradient_function(model), example, _EVIDENCE)
+    with _any_number_of_images():
+        _, gradients = graph(torch.zeros(2, 3, *size), torch.zeros(2, 1, logits), torch.tensor(1.0))
+        return (graph, example) if gradients.shape == (2, 1, 3, *size) else _refuse()
+
+
+def trace_tail(
+    model: nn.Module, layer: nn.Module, size: tuple[int, int], activations: torch.Tensor
+) -> tuple[GraphModule, tuple[torch.Tensor, ...]]:
+    """Trace `tail_function` for activations like those given, (N, C, h, w), of any number of images."""
+    example = (torch.zeros(3, *activations.shape[1:]),)
+    graph = _traced(tail_function(model, layer, size), example, ([_FREE, _FIXED, _FIXED, _FIXED],))
+    with _any_number_of_images():
+        return (graph, example) if len(graph(torch.zeros(2, *activations.shape[1:]))[0]) == 2 else _refuse()
+
+
+_FREE, _FIXED = DimDynamic.DYNAMIC, DimDynamic.STATIC
+_EVIDENCE: tuple[list[DimDynamic], ...] = ([_FREE, _FIXED, _FIXED, _FIXED], [_FREE, _FREE, _FIXED], [])
+
+
+def _traced(
+    function: Callable[..., Any], example: tuple[torch.Tensor, ...], sizes: tuple[list[DimDynamic], ...]
+) -> GraphModule:
+    """A function's forward operations as a graph, with the free ones of its sizes symbolic."""
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
     fakes = [
         mode.from_tensor(tensor, symbolic_context=StatelessSymbolicContext(dynamic_sizes=dynamic))
         for tensor, dynamic in zip(example, sizes, strict=True)
     ]
-    tracer = make_fx(evidence_function(model, layer), decomposition_table=decompositions(), _allow_non_fake_inputs=True)
+    tracer = make_fx(function, decomposition_table=decompositions(), _allow_non_fake_inputs=True)
     # The Python dispatcher keeps sizes symbolic where a C++ kernel (padding, in Swin) would ask for numbers.
     with mode, enable_python_dispatcher():
         graph: GraphModule = tracer(*fakes)
@@ -231,14 +233,17 @@ def trace_evidence(
             node.replace_all_uses_with(node.args[0])
     graph.graph.eliminate_dead_code()
     graph.recompile()
-    _check_counts(graph, size, logits)
-    return graph, example
+    return graph
 
 
-def _check_counts(graph: GraphModule, size: tuple[int, int], logits: int) -> None:
-    """Raise RuntimeError when the numbers of images and targets that were traced with are fixed in the graph."""
-    with contextlib.suppress(RuntimeError):
-        _, activations, gradients = graph(torch.zeros(2, 3, *size), torch.zeros(2, 1, logits), torch.tensor(1.0))
-        if len(activations) == 2 and gradients.shape[:2] == (2, 1):
-            return
+def _refuse() -> NoReturn:
     raise RuntimeError("an operation of the model works for one fixed number of images only")
+
+
+@contextmanager
+def _any_number_of_images() -> Iterator[None]:
+    """While open, an error of torch means that the numbers of images and targets traced with are fixed in the graph."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RuntimeError("an operation of the model works for one fixed number of images only") from error

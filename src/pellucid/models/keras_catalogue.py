@@ -322,9 +322,9 @@ LAYERS: dict[str, Row] = {
     "PReLU": Row(_parametric, lambda settings: ("alpha",)),
     "TFOpLambda": Row(lambda settings, weights: old_operation(settings)),
     "SlicingOpLambda": Row(lambda settings, weights: old_operation(settings)),
-    **{f"ops.{kind}": _operation(kind) for kind in OPERATIONS},
+    **{kind: _operation(kind) for kind in OPERATIONS},
     **{kind: _activation(kind) for kind in ACTIVATION_LAYERS},
-    **{kind: _merge(kind) for kind in ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")},
+    **{kind: _merge(kind) for kind in ("Average", "Maximum", "Minimum")},
     **dict.fromkeys(IDLE, _UNCHANGED),
 }
 

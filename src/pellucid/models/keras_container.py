@@ -89,6 +89,9 @@ def _read_h5(path: Path) -> KerasFile:
         config = _document(file.attrs["model_config"], path)
         compiled = _document(file.attrs["training_config"], path) if "training_config" in file.attrs else {}
         group = file["model_weights"]
+        backend = _text(group.attrs.get("backend", file.attrs.get("backend", "tensorflow")))
+        if backend == "theano":
+            raise InputError(f"{path} was written with Theano, whose convolutions are turned round; it is not read.")
         weights = {name: _layer_weights(group[name]) for name in _names(group, "layer_names")}
         version = _text(group.attrs.get("keras_version", file.attrs.get("keras_version", "1")))
     return KerasFile(config, weights, version, compiled, packed=False)
@@ -111,9 +114,15 @@ def _read_zip(path: Path) -> KerasFile:
             if place.rpartition("/")[2] == "vars":
                 name = _text(group.attrs.get("name", ""))
                 keys = sorted(group, key=lambda key: (len(key), key))
-                found[place.removesuffix("vars").strip("/")] = [(name, _array(group[key])) for key in keys]
+                found[_place(place)] = [(name, _array(group[key])) for key in keys]
     version = _text(metadata.get("keras_version", "3"))
     return KerasFile(config, found, version, config.get("compile_config") or {}, packed=True)
+
+
+def _place(group: str) -> str:
+    """Where a layer's arrays lie, `layers/conv2d`; TF-Keras 2.12 had another word and stroke for it."""
+    plain = group.replace("\\", "/").replace("_layer_checkpoint_dependencies", "layers")
+    return plain.removesuffix("vars").strip("/")
 
 
 def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:

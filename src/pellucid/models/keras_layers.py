@@ -326,3 +326,21 @@ class ReversedChannels(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return image.flip(1)
+
+
+class Channel(nn.Module):
+    """One channel of an image, (N, H, W)."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        self.index = index
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image[:, self.index]
+
+
+class StackedChannels(nn.Module):
+    """Channels (N, H, W) to an image."""
+
+    def forward(self, *channels: torch.Tensor) -> torch.Tensor:
+        return torch.stack(channels, 1)

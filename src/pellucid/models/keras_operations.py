@@ -1,4 +1,4 @@
-"""Operations in the graph of a functional model that are no layers: `x / 127.5 - 1`, `x[..., ::-1]`, `tf.nn.relu6(x)`.
+"""Arithmetic in the graph of a functional model: `x / 127.5 - 1`, `x[..., ::-1]`, `tf.nn.relu6(x)`, the layer Add.
 
 Keras 2 wrote them as `TFOpLambda` and `SlicingOpLambda`, which name a function of TensorFlow; Keras 3 as operations of
 its own. A few are known by name, above all those of `preprocess_input`. Nothing is looked up or called by its name.
@@ -14,7 +14,7 @@ from torch import nn
 
 from ..errors import InputError
 from .keras_activations import NAMED
-from .keras_layers import Merge, Pointwise, ReversedChannels
+from .keras_layers import Channel, Merge, Pointwise, ReversedChannels, StackedChannels
 from .keras_settings import Settings
 
 MERGED = {"+": "Add", "-": "Subtract", "*": "Multiply"}
@@ -47,7 +47,7 @@ def old_operation(settings: Settings) -> nn.Module:
     if name in FUNCTIONS:
         return NAMED[FUNCTIONS[name]]()
     if name == "__operators__.getitem":
-        return _reversal(settings)
+        return _cut(settings)
     raise InputError(
         f"The layer {settings.name!r} calls TensorFlow's {name!r}, which cannot be read. Export the model to ONNX, and "
         "import that."
@@ -78,19 +78,27 @@ def _is_numbers(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _reversal(settings: Settings) -> nn.Module:
-    """`x[..., ::-1]`, the one slice that preprocessing uses."""
+def _cut(settings: Settings) -> nn.Module:
+    """`x[..., ::-1]` and `x[..., 2]`, the slices that preprocessing uses."""
     spec = next((v for v in settings.arguments.values() if isinstance(v, list)), [])
     *others, last = [_slice(item) for item in spec] or [None]
-    if last != (None, None, -1) or any(o not in ("...", (None, None, None)) for o in others):
+    if last not in ((None, None, -1), 0, 1, 2) or any(o not in ("...", (None, None, None)) for o in others):
         raise InputError(
-            f"The layer {settings.name!r} cuts out a part of its input, which cannot be read; only the channels may be "
-            "reversed. Export the model to ONNX, and import that."
+            f"The layer {settings.name!r} cuts out a part of its input, which cannot be read; only channels may be "
+            "reversed or chosen. Export the model to ONNX, and import that."
         )
-    return ReversedChannels()
+    return Channel(last) if isinstance(last, int) else ReversedChannels()
+
+
+def _stack(settings: Settings) -> nn.Module:
+    if settings.get("axis", settings.arguments.get("axis", settings.arguments.get("1"))) not in (-1, 3):
+        raise settings.wrong("axis", "the last one")
+    return StackedChannels()
 
 
 def _slice(item: Any) -> Any:
+    if isinstance(item, int):
+        return item
     if isinstance(item, dict) and item.get("class_name") == "__ellipsis__":
         return "..."
     inner = item.get("config", item) if isinstance(item, dict) else {}
@@ -111,7 +119,8 @@ OPERATIONS: dict[str, Callable[[Settings], nn.Module]] = {
     "Multiply": _of("*"),
     "Divide": _of("/"),
     "TrueDivide": _of("/"),
-    "GetItem": _reversal,
+    "GetItem": _cut,
+    "Stack": _stack,
     "Relu": _function("relu"),
     "Relu6": _function("relu6"),
     "Silu": _function("silu"),

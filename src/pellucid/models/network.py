@@ -28,7 +28,8 @@ class Network(nn.Module):
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
         """Pooled features (N, D) of a batch of images."""
-        pooled: torch.Tensor = self.pool(self.backbone(image))
+        # Pooling a map whose channels come last in memory leaves steps in a traced gradient that no exporter knows.
+        pooled: torch.Tensor = self.pool(self.backbone(image).contiguous())
         return pooled
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

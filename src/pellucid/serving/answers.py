@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -171,6 +172,21 @@ def _drawn(
 def base64_of(data: bytes) -> str:
     """Bytes as base64 text."""
     return base64.b64encode(data).decode("ascii")
+
+
+def from_base64(text: str) -> bytes:
+    """The bytes of base64 text."""
+    return base64.b64decode(text)
+
+
+def verdict_of(answer: Answer) -> str:
+    """One line on where the evidence of an answer's first map lies."""
+    return verdict(answer.attributions[0], answer.prediction)
+
+
+def reference_distances(served: Served) -> Sequence[float] | None:
+    """The validation images' distances, at equally spaced quantiles; None where the bundle does not know them."""
+    return None
 
 
 def is_slow(served: Served, method: str) -> bool:

@@ -19,7 +19,7 @@ from .bodies import Bodies
 from .guard import Guard
 from .observed import Observed
 from .problems import Problem, problem_of, response
-from .routes import classic, operations, pages, v1
+from .routes import batch, classic, insight, kserve, operations, pages, v1
 from .routes.documents import ProblemDocument
 from .service import Service
 
@@ -40,7 +40,7 @@ def create_app(service: Service) -> ASGIApp:
         lifespan=_lifespan,
     )
     app.state.service = service
-    for module in (classic, v1, operations, pages):
+    for module in (classic, v1, batch, insight, kserve, operations, pages):
         app.include_router(module.router)
     app.add_exception_handler(RequestValidationError, _wrong_parameter)
     app.add_exception_handler(HTTPException, _of_starlette)
@@ -67,10 +67,20 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 async def _wrong_parameter(request: Request, error: Exception) -> Response:
     """A parameter that does not fit: named where it is one of ours, never quoted."""
-    known = {p.alias for p in getattr(request.scope.get("route"), "dependant", None).query_params} if request.scope.get("route") else set()
-    named = [str(e["loc"][-1]) for e in error.errors() if str(e["loc"][-1]) in known] if isinstance(error, RequestValidationError) else []
+    known = (
+        {p.alias for p in getattr(request.scope.get("route"), "dependant", None).query_params}
+        if request.scope.get("route")
+        else set()
+    )
+    named = (
+        [str(e["loc"][-1]) for e in error.errors() if str(e["loc"][-1]) in known]
+        if isinstance(error, RequestValidationError)
+        else []
+    )
     which = f"The parameter {named[0]}" if named else "A part of the address"
-    return await _refuse(request, Problem(422, "parameter", f"{which} has a value that does not fit; see /openapi.json."))
+    return await _refuse(
+        request, Problem(422, "parameter", f"{which} has a value that does not fit; see /openapi.json.")
+    )
 
 
 async def _of_starlette(request: Request, error: Exception) -> Response:
@@ -89,6 +99,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document, with the refusals' form among its parts."""
     if app.openapi_schema is None:
         made = FastAPI.openapi(app)
-        made.setdefault("components", {}).setdefault("schemas", {})["ProblemDocument"] = ProblemDocument.model_json_schema()
+        made.setdefault("components", {}).setdefault("schemas", {})["ProblemDocument"] = (
+            ProblemDocument.model_json_schema()
+        )
         app.openapi_schema = made
     return app.openapi_schema

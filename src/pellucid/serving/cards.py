@@ -87,9 +87,14 @@ def _calibration(manifest: Any) -> dict[str, Any] | None:
 def _outside(manifest: Any) -> dict[str, Any]:
     reference = getattr(manifest, "reference", None)
     if reference is None:
-        return {"available": False, "sentence": "This model cannot tell images that are unlike those it was trained on."}
+        return {
+            "available": False,
+            "sentence": "This model cannot tell images that are unlike those it was trained on.",
+        }
     share = 100 * (1 - reference.quantile)
-    sentence = f"Images farther from the training images than all but {share:.2g} % of the validation images are flagged."
+    sentence = (
+        f"Images farther from the training images than all but {share:.2g} % of the validation images are flagged."
+    )
     return {"available": True, "sentence": sentence}
 
 

@@ -52,7 +52,11 @@ class Guard:
         if scope["method"] not in SAFE_METHODS and crosses_sites(headers, host):
             return Problem(403, "cross-site", "Requests from other sites are refused. Use this server's own page.")
         path = scope["path"]
-        if self._key is not None and not (path in OPEN_PATHS or path.startswith("/static/")) and not self._knows_key(headers):
+        if (
+            self._key is not None
+            and not (path in OPEN_PATHS or path.startswith("/static/"))
+            and not self._knows_key(headers)
+        ):
             detail = "This server needs its API key in the header X-API-Key."
             return Problem(401, "api-key", detail, {"WWW-Authenticate": 'ApiKey realm="pellucid"'})
         if self._meter is not None and path not in UNMETERED and not path.startswith("/static/"):

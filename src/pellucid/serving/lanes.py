@@ -94,7 +94,9 @@ class Lane:
         answer = asyncio.wrap_future(future)
         watch = None if request is None else asyncio.ensure_future(_hung_up(request))
         try:
-            await asyncio.wait({answer} if watch is None else {answer, watch}, timeout=ticket.left, return_when="FIRST_COMPLETED")
+            await asyncio.wait(
+                {answer} if watch is None else {answer, watch}, timeout=ticket.left, return_when="FIRST_COMPLETED"
+            )
             if answer.done():
                 return answer.result()
             if watch is not None and watch.done():
@@ -115,7 +117,9 @@ class Lane:
 
 
 def _too_slow(seconds: float) -> Exception:
-    return busy(f"The answer was not ready within {seconds:g} seconds. Try again, or a faster method.", after=5, code="deadline")
+    return busy(
+        f"The answer was not ready within {seconds:g} seconds. Try again, or a faster method.", after=5, code="deadline"
+    )
 
 
 async def _hung_up(request: Request) -> None:

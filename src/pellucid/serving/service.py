@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from . import answers, logs, uploads
 from .answers import Answer
+from .jobs import Jobs
 from .lanes import Lane, Ticket
 from .metrics import Metrics
 from .problems import Problem
@@ -29,6 +30,7 @@ class Service:
         self.slow = Lane("slow", 1, settings.slow_queue, settings.deadline)
         self.remote = RemoteImages(settings.url_deadline, settings.max_upload)
         self.store: Store | None = open_store(settings, registry)
+        self.jobs = Jobs(settings, self.keep)
         self.draining = False
 
     def refused(self, problem: Problem) -> None:
@@ -49,7 +51,9 @@ class Service:
             raise Problem(422, "url-off", detail)
         return uploads.checked(await self.remote.fetch(url), "")
 
-    async def answer(self, request: Request, work: Callable[[bytes, Ticket], Answer], *, slow: bool = False) -> tuple[Answer, str]:
+    async def answer(
+        self, request: Request, work: Callable[[bytes, Ticket], Answer], *, slow: bool = False
+    ) -> tuple[Answer, str]:
         """Run `work` on the request's image beside the event loop; the answer and the identity it is stored under."""
         lane = self.slow if slow else self.fast
         lane.refuse_when_full()
@@ -83,6 +87,7 @@ class Service:
         """Let what runs end, and write what is still to be written."""
         self.fast.close()
         self.slow.close()
+        self.jobs.close()
         if self.store is not None:
             self.store.close()
         logs.event("stopped")

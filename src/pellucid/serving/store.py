@@ -129,9 +129,7 @@ class Store:
         self._thread = threading.Thread(target=self._write, name="pellucid-store", daemon=True)
         self._thread.start()
 
-    def keep(
-        self, answer: Answer, identity: str, data: bytes, seconds: float, outside: dict[str, Any] | None
-    ) -> None:
+    def keep(self, answer: Answer, identity: str, data: bytes, seconds: float, outside: dict[str, Any] | None) -> None:
         """Keep one answer, and its image where images are kept; dropped when more than 10,000 wait."""
         p = answer.prediction
         features = None if answer.features is None else answer.features.astype(np.float16).tobytes()

@@ -38,9 +38,9 @@ UNDECLARED = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 
 @dataclass(slots=True)
 class Part:
-    """One part of a form: its field, whether it is a file that was chosen, the type it declares, and its bytes."""
+    """One part of a form: its field's name, whether it is a file that was chosen, the type it declares, and its bytes."""
 
-    field: str = ""
+    name: str = ""
     chosen: bool = False
     declared: str = ""
     body: bytearray = field(default_factory=bytearray)
@@ -94,7 +94,9 @@ class _Collector:
 
     def _begin(self) -> None:
         if len(self.parts) >= self._most:
-            raise Problem(413, "too-many-parts", f"The form has more than {self._most:,} parts. Send fewer files at once.")
+            raise Problem(
+                413, "too-many-parts", f"The form has more than {self._most:,} parts. Send fewer files at once."
+            )
         self.parts.append(Part())
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -110,7 +112,7 @@ class _Collector:
         name, part = self._name.lower(), self.parts[-1]
         if name == b"content-disposition":
             _, options = parse_options_header(self._value)
-            part.field = options.get(b"name", b"").decode("utf-8", "replace")
+            part.name = options.get(b"name", b"").decode("utf-8", "replace")
             part.chosen = bool(options.get(b"filename"))
         elif name == b"content-type":
             part.declared = media_type(self._value.decode("latin-1"))
@@ -132,7 +134,7 @@ def file_of(body: bytes, content_type: str) -> bytes:
         if not body:
             raise _no_file()
         raise Problem(415, "content-type", "Send a form with the field `file`, an image, or JSON with a `url`.")
-    files = [p for p in parse_form(body, content_type) if p.field == "file" and (p.chosen or p.body)]
+    files = [p for p in parse_form(body, content_type) if p.name == "file" and (p.chosen or p.body)]
     if not files:
         raise _no_file()
     if len(files) > 1:

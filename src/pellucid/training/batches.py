@@ -1,26 +1,42 @@
-"""Batches for the loop: from decoded images, or from features that a frozen backbone gave once."""
+"""Batches for the loop: from decoded images, or from features that frozen layers gave once."""
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..errors import InputError
 from ..preprocessing import Preprocessing, Uint8Array
 from ..recipe import AugmentSection
-from .augmentation import augment
+from .augmentation import change, draw_changes
+from .features import Features
+from .rows import RowReader
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 Labels = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.intp]
+Positions = npt.NDArray[np.int64]
+
+
+class Share(NamedTuple):
+    """Which part of each batch this process takes: every `processes`-th image from number `rank` on."""
+
+    rank: int = 0
+    processes: int = 1
 
 
 class Batches(Protocol):
-    """Inputs and labels, in a new random order each training epoch and in the order given for validation."""
+    """Inputs and labels, in a new random order each training epoch and in the order given for validation.
+
+    Where several processes train, each sees its own share: of every batch when shuffled, a block of rows in order.
+    """
 
     labels: Labels
 
@@ -34,25 +50,69 @@ class Batches(Protocol):
     def in_order(self) -> Iterator[Batch]: ...
 
 
-def _order(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng((seed, epoch)).permutation(count)
+@dataclass(frozen=True, slots=True)
+class Order:
+    """In which batches the images of an epoch come: decided by seed and epoch, the same in every process.
 
+    With `balanced` every class comes equally often, as often as makes up the number of images: those of a rare class
+    several times, those of a frequent one in turns.
+    """
 
-def _starts(count: int, size: int) -> list[int]:
-    """Where chunks of `size` begin; a last item on its own joins its neighbours, as batch normalisation needs two."""
-    starts = list(range(0, count, size))
-    return starts[:-1] if len(starts) > 1 and count - starts[-1] == 1 else starts
+    labels: Labels
+    batch_size: int
+    seed: int
+    share: Share = Share()
+    sampling: Literal["natural", "balanced"] = "natural"
 
+    def __post_init__(self) -> None:
+        if len(self.labels) < self.share.processes:
+            raise InputError(
+                f"{len(self.labels)} images cannot be shared by {self.share.processes} processes: start fewer."
+            )
 
-def _chunks(order: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.int64]]:
-    starts = _starts(len(order), size)
-    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
-        yield order[start:end]
+    @property
+    def steps(self) -> int:
+        """Number of batches in an epoch."""
+        return len(self._starts())
+
+    def of(self, epoch: int) -> Positions:
+        """Positions (N,) in the order of an epoch."""
+        rng = np.random.default_rng((self.seed, epoch))
+        count = len(self.labels)
+        if self.sampling == "natural":
+            return rng.permutation(count)
+        classes = [np.flatnonzero(self.labels == c) for c in np.unique(self.labels)]
+        drawn = []
+        for rank, own in enumerate(classes):
+            wanted = count // len(classes) + (rank < count % len(classes))
+            turns = -(-wanted // len(own))
+            drawn.append(np.concatenate([rng.permutation(own) for _ in range(turns)])[:wanted])
+        return rng.permutation(np.concatenate(drawn))
+
+    def chunks(self, order: Positions) -> Iterator[Positions]:
+        """The order in batches, whole: each process takes its share of each."""
+        starts = self._starts()
+        for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+            yield order[start:end]
+
+    def mine(self) -> slice:
+        """This process's share of a batch."""
+        return slice(self.share.rank, None, self.share.processes)
+
+    def block(self) -> Positions:
+        """This process's block of all images, in order."""
+        return np.array_split(np.arange(len(self.labels)), self.share.processes)[self.share.rank]
+
+    def _starts(self) -> list[int]:
+        """Where batches begin; too small a last one joins its neighbour, as batch normalisation needs two images."""
+        count, least = len(self.labels), 2 * self.share.processes
+        starts = list(range(0, count, self.batch_size))
+        return starts[:-1] if len(starts) > 1 and count - starts[-1] < least else starts
 
 
 @dataclass
 class ImageBatches:
-    """Images (height, width, 3) uint8, normalised and, when shuffled, augmented on the fly.
+    """Images (height, width, 3) uint8, normalised and, when shuffled, augmented on the fly, on `device`.
 
     Image i is `pixels[rows[i]]`, so that several splits share one memory-mapped array. The epoch and the seed decide
     order and augmentation, so that a run can be continued in the middle.
@@ -65,64 +125,159 @@ class ImageBatches:
     augmentation: AugmentSection
     batch_size: int
     seed: int
+    share: Share = Share()
+    sampling: Literal["natural", "balanced"] = "natural"
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def __post_init__(self) -> None:
+        self._order = Order(self.labels, self.batch_size, self.seed, self.share, self.sampling)
+        self._read = RowReader(self.pixels)
 
     @property
     def steps(self) -> int:
         """Number of batches in a training epoch."""
-        return len(_starts(len(self.labels), self.batch_size))
+        return self._order.steps
 
-    def order(self, epoch: int) -> npt.NDArray[np.int64]:
+    def order(self, epoch: int) -> Positions:
         """The order (N,) in which `shuffled` gives the images of an epoch."""
-        return _order(len(self.labels), self.seed, epoch)
+        return self._order.of(epoch)
 
     def shuffled(self, epoch: int) -> Iterator[Batch]:
         """One training epoch, augmented, in random order."""
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence((self.seed, epoch)).generate_state(1)[0]))
-        for chosen in _chunks(self.order(epoch), self.batch_size):
-            changed = augment(self._unit(chosen), self.augmentation, generator)
-            yield self._normalise(changed), torch.from_numpy(self.labels[chosen])
+        mine, height, width = self._order.mine(), self.preprocessing.height, self.preprocessing.width
+
+        def raw() -> Iterator[tuple[torch.Tensor, Positions]]:
+            for chunk in self._order.chunks(self.order(epoch)):
+                yield self._raw(chunk[mine]), chunk
+
+        for pixels, chunk in ahead(raw(), self.device):
+            changes = draw_changes(len(chunk), height / width, self.augmentation, generator).of(mine)
+            changed = change(self._unit(pixels), changes)
+            yield self._normalise(changed), torch.from_numpy(self.labels[chunk[mine]])
 
     def in_order(self) -> Iterator[Batch]:
         """Every image once, unchanged, in the order given."""
-        for chosen in _chunks(np.arange(len(self.labels)), self.batch_size):
-            yield self._normalise(self._unit(chosen)), torch.from_numpy(self.labels[chosen])
+        block = self._order.block()
 
-    def _unit(self, chosen: npt.NDArray[np.int64]) -> torch.Tensor:
-        # Sorted reading keeps a memory-mapped array's pages in order.
-        wanted = self.rows[chosen]
-        rank = np.argsort(np.argsort(wanted))
-        pixels = torch.from_numpy(np.ascontiguousarray(self.pixels[np.sort(wanted)][rank]))
+        def raw() -> Iterator[tuple[torch.Tensor, Positions]]:
+            for start in range(0, len(block), self.batch_size):
+                chosen = block[start : start + self.batch_size]
+                yield self._raw(chosen), chosen
+
+        for pixels, chosen in ahead(raw(), self.device):
+            yield self._normalise(self._unit(pixels)), torch.from_numpy(self.labels[chosen])
+
+    def alone(self) -> ImageBatches:
+        """The same images for one process, each once an epoch."""
+        return replace(self, share=Share(), sampling="natural")
+
+    def _raw(self, chosen: Positions) -> torch.Tensor:
+        return _sent(torch.from_numpy(self._read(self.rows[chosen])), self.device)
+
+    def _unit(self, pixels: torch.Tensor) -> torch.Tensor:
         return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
 
     def _normalise(self, unit: torch.Tensor) -> torch.Tensor:
-        factor, shift = (torch.from_numpy(v)[:, None, None] for v in self.preprocessing.factor_and_shift())
+        factor, shift = (
+            torch.from_numpy(v)[:, None, None].to(unit.device) for v in self.preprocessing.factor_and_shift()
+        )
         return (unit * (255 * factor) + shift).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass
 class FeatureBatches:
-    """Features (V, N, D) of V augmented views of each image; each epoch draws one view of each at random.
+    """Features of V augmented views of each image; each epoch draws one view of each at random.
 
-    View 0 is the image as it is, and the only one used in order.
+    Image i is `features` of row `rows[i]`. View 0 is the image as it is, and the only one used in order.
     """
 
-    features: npt.NDArray[np.float32]
+    features: Features
+    rows: Rows
     labels: Labels
     batch_size: int
     seed: int
+    share: Share = Share()
+    sampling: Literal["natural", "balanced"] = "natural"
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def __post_init__(self) -> None:
+        self._order = Order(self.labels, self.batch_size, self.seed, self.share, self.sampling)
 
     @property
     def steps(self) -> int:
         """Number of batches in a training epoch."""
-        return len(_starts(len(self.labels), self.batch_size))
+        return self._order.steps
 
     def shuffled(self, epoch: int) -> Iterator[Batch]:
         """One training epoch in random order."""
-        views = np.random.default_rng((self.seed, epoch, 1)).integers(len(self.features), size=len(self.labels))
-        for chosen in _chunks(_order(len(self.labels), self.seed, epoch), self.batch_size):
-            yield torch.from_numpy(self.features[views[chosen], chosen]), torch.from_numpy(self.labels[chosen])
+        views = np.random.default_rng((self.seed, epoch, 1)).integers(self.features.views, size=len(self.labels))
+        mine = self._order.mine()
+
+        def parts() -> Iterator[tuple[torch.Tensor, Positions]]:
+            for chunk in self._order.chunks(self._order.of(epoch)):
+                chosen = chunk[mine]
+                yield _sent(self.features.read(views[chosen], self.rows[chosen]), self.device), chosen
+
+        for inputs, chosen in ahead(parts(), self.device):
+            yield inputs, torch.from_numpy(self.labels[chosen])
 
     def in_order(self) -> Iterator[Batch]:
         """Every image once, view 0, in the order given."""
-        for chosen in _chunks(np.arange(len(self.labels)), max(self.batch_size, 256)):
-            yield torch.from_numpy(self.features[0, chosen]), torch.from_numpy(self.labels[chosen])
+        block, size = self._order.block(), self.batch_size
+
+        def parts() -> Iterator[tuple[torch.Tensor, Positions]]:
+            for start in range(0, len(block), size):
+                chosen = block[start : start + size]
+                plain = np.zeros(len(chosen), np.int64)
+                yield _sent(self.features.read(plain, self.rows[chosen]), self.device), chosen
+
+        for inputs, chosen in ahead(parts(), self.device):
+            yield inputs, torch.from_numpy(self.labels[chosen])
+
+
+def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on its way to a device, by page-locked memory where that lets the copy run beside the computation."""
+    if device.type == "cpu":
+        return tensor
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def ahead(
+    parts: Iterator[tuple[torch.Tensor, Positions]], device: torch.device, depth: int = 3
+) -> Iterator[tuple[torch.Tensor, Positions]]:
+    """The same parts, read by a thread a few ahead of their use on a GPU; on a CPU, which has no time to spare, as is."""
+    if device.type == "cpu":
+        yield from parts
+        return
+    waiting: queue.Queue[tuple[torch.Tensor, Positions] | BaseException | None] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(item: tuple[torch.Tensor, Positions] | BaseException | None) -> None:
+        while not stop.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def work() -> None:
+        try:
+            for part in parts:
+                put(part)
+            put(None)
+        except BaseException as error:  # raised again where the parts are used
+            put(error)
+
+    thread = threading.Thread(target=work, name="batches", daemon=True)
+    thread.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()

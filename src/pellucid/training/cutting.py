@@ -106,14 +106,19 @@ def _trains(network: nn.Module, name: str) -> bool:
 def _part(nodes: list[fx.Node], start: fx.Node | None, end: Any) -> fx.Graph:
     """The nodes from behind `start` (or the input) to `end` as a graph of their own."""
     part, copied = fx.Graph(), dict[fx.Node, fx.Node]()
+
+    def own(node: fx.Node) -> fx.Node:
+        if node.op == "get_attr" and node not in copied:
+            copied[node] = part.node_copy(node)
+        return copied[node]
+
     if start is not None:
         copied[start] = part.placeholder("features")
     behind = start is None
     for node in nodes:
-        if behind or node.op == "get_attr":
-            copied[node] = part.node_copy(node, lambda n: copied[n])
+        if behind and node.op != "get_attr":
+            copied[node] = part.node_copy(node, own)
         behind = behind or node is start
-    part.output(fx.map_arg(end, lambda n: copied[n]))
-    part.eliminate_dead_code()
+    part.output(fx.map_arg(end, own))
     part.lint()
     return part

@@ -1,18 +1,143 @@
-"""Frozen layers run once: the features of a frozen backbone, for several augmented views of each image."""
+"""Frozen layers run once: what they give for several augmented views of each image, kept as one array."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
-from ..models.network import Network
-from .batches import ImageBatches
-from .hardware import autocast
-from .loop import out_of_memory_named
+from .hardware import autocast, out_of_memory_named
+from .rows import RowReader
+
+if TYPE_CHECKING:
+    from ..models.network import Network
+    from .batches import ImageBatches
+
+Precision = Literal["auto", "float32", "bf16"]
+# NumPy has no bfloat16: its bits are kept as whole numbers.
+STORED: dict[torch.dtype, type] = {torch.float32: np.float32, torch.bfloat16: np.uint16, torch.float16: np.float16}
+
+
+class Features:
+    """What frozen layers give for V views of N images, (V, N, ...), in memory or in a file."""
+
+    def __init__(self, array: npt.NDArray[Any], dtype: torch.dtype, views: int, images: int) -> None:
+        self.views, self.images, self.dtype = views, images, dtype
+        self._read = RowReader(array)
+        self.array = array  # (V * N, ...)
+
+    @classmethod
+    def of(cls, values: npt.NDArray[np.float32]) -> Features:
+        """Features (V, N, ...) held in memory."""
+        return cls(values.reshape(-1, *values.shape[2:]), torch.float32, values.shape[0], values.shape[1])
+
+    def read(self, views: npt.NDArray[np.int64], images: npt.NDArray[np.intp]) -> torch.Tensor:
+        """One view of each of some images: (len(images), ...) in the type in which the layers gave it."""
+        found = torch.from_numpy(self._read(views * self.images + images))
+        return found.view(self.dtype) if found.dtype != self.dtype else found
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What one image gives: the shape and type of its features, and the operations that they cost."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    operations: float
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of one view of one image."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+
+@torch.inference_mode()
+def measure(frozen: nn.Module, example: torch.Tensor, precision: Precision) -> Shape:
+    """What `frozen` gives for an image, from an `example` (1, 3, H, W), and the operations that it takes."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    frozen.eval()
+    with autocast(example.device, precision), FlopCounterMode(display=False) as counter:
+        given = frozen(example)
+    return Shape(tuple(given.shape[1:]), given.dtype, float(counter.get_total_flops()))
+
+
+def store_features(
+    frozen: nn.Module,
+    batches: ImageBatches,
+    path: Path,
+    *,
+    views: int,
+    precision: Precision,
+    advance: Callable[[int, int], None],
+    wait: Callable[[], None] = lambda: None,
+) -> Features:
+    """Run `frozen` on every view of every image into a file at `path`, or take the file that is there.
+
+    View 0 is the image as it is, the others are augmented. Features keep the type in which the layers give them, so
+    that training on them is training on the images. Where several processes train, the views are shared out;
+    `wait` holds until all have come to it. The file gets its name when it is whole.
+    """
+    frozen.to(batches.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    count, share = len(batches.labels), batches.share
+    example = batches.preprocessing.normalise(np.zeros((1, *batches.pixels.shape[1:]), np.uint8))
+    size = measure(frozen, torch.from_numpy(example).to(batches.device), precision)
+    shape, kind = (views * count, *size.shape), STORED[size.dtype]
+    if not path.is_file():
+        draft = path.with_name(path.name + ".part")
+        if share.rank == 0:
+            with draft.open("wb") as file:
+                _reserve(file.fileno(), views * count * size.bytes)
+        wait()
+        with draft.open("r+b") as file:
+            for view in range(share.rank, views, share.processes):
+                _fill(frozen, batches, file, view, views, size, precision, advance)
+        wait()
+        if share.rank == 0:
+            draft.rename(path)
+        wait()
+    return Features(np.memmap(path, kind, "r", shape=shape), size.dtype, views, count)
+
+
+def _reserve(file: int, size: int) -> None:
+    """Take the room on the disk now, so that a disk that is too full says so before hours have gone by."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, max(1, size))
+    else:
+        os.truncate(file, size)
+
+
+@torch.inference_mode()
+def _fill(
+    frozen: nn.Module,
+    batches: ImageBatches,
+    file: BinaryIO,
+    view: int,
+    views: int,
+    size: Shape,
+    precision: Precision,
+    advance: Callable[[int, int], None],
+) -> None:
+    """Write one view of every image."""
+    count, done = len(batches.labels), 0
+    whole = batches.alone()
+    order = np.arange(count) if view == 0 else whole.order(view)
+    for inputs, labels in whole.in_order() if view == 0 else whole.shuffled(view):
+        with out_of_memory_named(len(labels)), autocast(batches.device, precision):
+            values = frozen(inputs).contiguous().cpu()
+        bits = values.view(torch.uint16) if values.dtype == torch.bfloat16 else values
+        for row, image in zip(bits.numpy(), order[done : done + len(labels)].tolist(), strict=True):
+            file.seek((view * count + image) * size.bytes)
+            file.write(row.tobytes())
+        done += len(labels)
+        advance(view * count + done, views * count)
 
 
 @torch.inference_mode()
@@ -20,30 +145,15 @@ def frozen_features(
     network: Network,
     batches: ImageBatches,
     *,
-    views: int,
-    precision: Literal["auto", "float32", "bf16"],
-    device: torch.device,
     advance: Callable[[int, int], None],
 ) -> npt.NDArray[np.float32]:
-    """Pooled features (V, N, D) float32. View 0 is the image as it is, computed in float32; the others are augmented.
-
-    By themselves these run in bfloat16 where that is fast: its noise is far below that of the augmentation.
-    """
-    network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    count = len(batches.labels)
-    found: npt.NDArray[np.float32] | None = None
-    for view in range(views):
-        order = np.arange(count) if view == 0 else batches.order(view)
-        stream = batches.in_order() if view == 0 else batches.shuffled(view)
-        done = 0
-        for inputs, labels in stream:
-            with out_of_memory_named(len(labels)), autocast(device, "float32" if view == 0 else precision):
-                values = network.features(inputs.to(device)).float().cpu().numpy()
-            if found is None:
-                found = np.empty((views, count, values.shape[1]), np.float32)
-            found[view, order[done : done + len(values)]] = values
-            done += len(values)
-            advance(view * count + done, views * count)
-    if found is None:
-        raise ValueError("no images")
-    return found
+    """Pooled features (N, D) float32 of each image as it is, from a whole backbone."""
+    network.to(batches.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    found: list[npt.NDArray[np.float32]] = []
+    done = 0
+    for inputs, labels in batches.in_order():
+        with out_of_memory_named(len(labels)):
+            found.append(network.features(inputs).float().cpu().numpy())
+        done += len(labels)
+        advance(done, len(batches.labels))
+    return np.concatenate(found)

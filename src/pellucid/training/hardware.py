@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import torch
 
+from ..errors import ResourceError
+
 
 def pick_device() -> torch.device:
     """A CUDA GPU where there is one, else Apple's GPU, else the CPU."""
@@ -57,3 +59,18 @@ def denormals_as_zero() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
+
+
+@contextmanager
+def out_of_memory_named(batch: int) -> Iterator[None]:
+    """Turn torch's out-of-memory errors into a ResourceError that names the setting to lower."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+        if not known:
+            raise
+        raise ResourceError(
+            f"Memory ran out on a batch of {batch} images: lower it with --set train.batch_size="
+            f"{max(1, batch // 2)}, or the image size with --set data.size=..."
+        ) from error

@@ -54,10 +54,7 @@ def predict_files(
             except ImageError as error:
                 skipped.append(Skipped(str(file), error.reason))
         if readable:
-            logits = bundle.logits(bundle.preprocessing.tensors([image for _, image in readable]))
-            predictions += [
-                bundle.prediction(row, path=str(file), warnings=image.warnings)
-                for (file, image), row in zip(readable, logits, strict=True)
-            ]
+            found = [image for _, image in readable]
+            predictions += bundle.predict_images(found, paths=[str(file) for file, _ in readable])
         advance(min(start + batch_size, len(files)), len(files))
     return predictions, skipped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -123,8 +124,6 @@ async def feedback(request: Request) -> Response:
     classes = {c for name in served.names for c in served.find(name).bundle.classes}
     if given.label is not None and given.label not in classes:
         raise Problem(422, "unknown-class", "The label is none of the classes of this server's models.")
-    import asyncio
-
     said = Feedback(given.id, given.correct, given.label, given.comment or None)
     if not await asyncio.wrap_future(service.store.feedback(said)):
         raise Problem(404, "unknown-answer", "There is no answer of that id in the store.")

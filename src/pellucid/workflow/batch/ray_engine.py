@@ -77,11 +77,11 @@ class _Actor:
     def __init__(self, files: Any, question: Question, threads: int) -> None:
         import ray
 
-        self._folder = tempfile.TemporaryDirectory(prefix="pellucid-")
-        for name, content in ray.get(files).items():
-            (Path(self._folder.name) / name).write_bytes(content)
+        with tempfile.TemporaryDirectory(prefix="pellucid-") as folder:
+            for name, content in ray.get(files).items():
+                (Path(folder) / name).write_bytes(content)
+            self._worker = Worker(load(folder, threads=threads), question, Reader())
         self._batch = question.batch
-        self._worker = Worker(load(self._folder.name, threads=threads), question, Reader())
         self._threads = ThreadPoolExecutor(READERS)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -106,8 +106,12 @@ def _rows(answered: Any) -> Iterator[Answered]:
             if isinstance(inner, PellucidError):
                 raise inner from error
             inner = inner.__cause__
-        first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise ResourceError(f"Ray gave up: {first}. What is finished is kept: go on with --resume.") from error
+        raise ResourceError(f"Ray gave up: {_last_line(error)}. What is finished is kept: go on with --resume.") from error
+
+
+def _last_line(error: Exception) -> str:
+    """Where Ray says what happened, after the traces of its own."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1].strip()[:300].rstrip(".")
 
 
 def _files(bundle: Path) -> list[str]:
@@ -126,6 +130,7 @@ def _cluster(address: str | None, workers: int) -> Iterator[Any]:
     """Ray, connected; disconnected at the end unless it was connected before."""
     # Ray reports its use to its makers, and refuses a slow object store, unless told otherwise before it is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
@@ -143,10 +148,10 @@ def _cluster(address: str | None, workers: int) -> Iterator[Any]:
                 **({} if address else own),
             )
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            first = str(error).strip().splitlines()[0][:300]
             where = f"at {address}" if address else "on this machine"
-            raise ResourceError(f"No Ray can be reached {where}: {first}. Start one with: ray start --head") from error
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+            message = f"No Ray can be reached {where}: {_last_line(error)}. Start one with: ray start --head"
+            raise ResourceError(message) from error
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
         yield ray

@@ -17,7 +17,8 @@ export function metricRows(card) {
 }
 
 const row = (name, ...value) => el("div", {}, el("dt", {}, t(name)), el("dd", {}, value));
-const sentence = (name, text) => (text ? row(name, el("span", { lang: "en" }, text)) : null);
+const sentence = (name, text) =>
+  text ? el("div", { class: "long" }, el("dt", {}, t(name)), el("dd", { lang: "en" }, text)) : null;
 
 function facts(card) {
   return el(

@@ -28,7 +28,8 @@ export function problemWords(error, card) {
   const key = `error.${error.code}`;
   const limits = card?.limits;
   const values = limits ? { size: bytes(limits.max_upload_bytes), formats: limits.formats.join(", ") } : {};
-  return has(key) ? t(key, values) : error.message || t("error.unknown");
+  if (has(key)) return t(key, values);
+  return error.status >= 500 || !error.message ? t("error.unknown") : error.message;
 }
 
 /** Where the evidence lies, in one sentence. */

@@ -1,0 +1,185 @@
+"""The KServe v2 inference protocol (Open Inference Protocol), in JSON, for clients that speak it already.
+
+Input `image`: either FP32 (N, 3, height, width), preprocessed as the model's card says, or BYTES (N), each an image file in
+base64, decoded and preprocessed here. Outputs: `probabilities` FP32 (N, K) and `logits` FP32 (N, L).
+
+Reference: https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from ..._version import __version__
+from ...preprocessing import FloatArray
+from .. import uploads
+from ..answers import Ticket, read
+from ..problems import Problem
+from ..registry import Served
+from ..service import Service, service_of
+from .documents import REFUSALS
+from .replies import json_reply
+
+router = APIRouter(prefix="/v2", tags=["kserve"], responses=REFUSALS)
+
+MOST_IMAGES = 64
+
+
+class InferInput(BaseModel):
+    """One input tensor."""
+
+    name: str = Field(max_length=64)
+    shape: list[int] = Field(max_length=8)
+    datatype: str = Field(max_length=16)
+    data: list[Any]
+    parameters: dict[str, Any] | None = None
+
+
+class InferRequest(BaseModel):
+    """A request for inference."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["iVBORw0KGgo..."]}]}]
+        }
+    )
+
+    id: str | None = Field(default=None, max_length=128)
+    inputs: list[InferInput] = Field(min_length=1, max_length=1)
+    outputs: list[dict[str, Any]] | None = None
+    parameters: dict[str, Any] | None = None
+
+
+@router.get("")
+async def server() -> dict[str, Any]:
+    """What this server is."""
+    return {"name": "pellucid", "version": __version__, "extensions": []}
+
+
+@router.get("/health/live")
+async def live() -> dict[str, bool]:
+    """Whether the process answers."""
+    return {"live": True}
+
+
+@router.get("/health/ready")
+async def ready(request: Request) -> Response:
+    """Whether all models are ready; 503 once the server is stopping."""
+    draining = service_of(request).draining
+    return json_reply({"ready": not draining}, status=503 if draining else 200)
+
+
+@router.get("/models/{name}")
+async def model(request: Request, name: str) -> dict[str, Any]:
+    """A model's inputs and outputs."""
+    manifest = service_of(request).model(name).bundle.manifest
+    size = manifest.preprocessing
+    classes = 1 if manifest.task == "regression" else len(manifest.classes)
+    return {
+        "name": name,
+        "versions": ["1"],
+        "platform": "onnxruntime_onnx",
+        "inputs": [
+            {"name": "image", "datatype": "FP32", "shape": [-1, 3, size.height, size.width]},
+            {"name": "image", "datatype": "BYTES", "shape": [-1]},
+        ],
+        "outputs": [
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, classes]},
+            {"name": "logits", "datatype": "FP32", "shape": [-1, manifest.logits]},
+        ],
+    }
+
+
+@router.get("/models/{name}/ready")
+async def model_ready(request: Request, name: str) -> dict[str, Any]:
+    """Whether a model is ready."""
+    return {"name": service_of(request).model(name).name, "ready": True}
+
+
+@router.post(
+    "/models/{name}/infer",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"type": "object", "required": ["inputs"]}}},
+        }
+    },
+)
+async def infer(request: Request, name: str) -> Response:
+    """Probabilities and logits of a batch."""
+    service = service_of(request)
+    served = service.model(name)
+    service.fast.refuse_when_full()
+    body = await request.body()
+    asked = await run_in_threadpool(_asked, body)
+    logits, probabilities = await service.fast.run(lambda ticket: _infer(service, served, asked, ticket), request)
+    outputs = [_output("probabilities", probabilities), _output("logits", logits)]
+    wanted = {o.get("name") for o in asked.outputs or []} or {"probabilities", "logits"}
+    reply = {"model_name": name, "model_version": "1", "outputs": [o for o in outputs if o["name"] in wanted]}
+    return json_reply({**reply, "id": asked.id} if asked.id is not None else reply)
+
+
+def _output(name: str, values: FloatArray) -> dict[str, Any]:
+    return {"name": name, "datatype": "FP32", "shape": list(values.shape), "data": values.ravel().tolist()}
+
+
+def _asked(body: bytes) -> InferRequest:
+    try:
+        return InferRequest.model_validate(uploads.parse_json(body))
+    except (ValidationError, RecursionError):
+        raise _unfit("The request does not follow the v2 protocol: it needs one input named image.") from None
+
+
+def _infer(service: Service, served: Served, asked: InferRequest, ticket: Ticket) -> tuple[FloatArray, FloatArray]:
+    given = asked.inputs[0]
+    batch = _files(service, served, given) if given.datatype == "BYTES" else _tensor(served, given)
+    ticket.check()
+    logits = served.bundle.logits(batch)
+    if served.bundle.task == "regression":
+        return logits, logits
+    return logits, served.bundle.manifest.probabilities(logits)
+
+
+def _files(service: Service, served: Served, given: InferInput) -> FloatArray:
+    if not 1 <= len(given.data) <= MOST_IMAGES or given.shape not in ([len(given.data)], [len(given.data), 1]):
+        raise _unfit(f"BYTES must be of shape [N] with N image files in base64, at most {MOST_IMAGES}.")
+    images = []
+    for text in given.data:
+        try:
+            data = base64.b64decode(text, validate=True)
+        except (binascii.Error, TypeError, ValueError):
+            raise _unfit("BYTES must hold image files in base64.") from None
+        images.append(read(served, uploads.checked(data, ""), service.settings))
+    return served.bundle.preprocessing.tensors(images)
+
+
+def _tensor(served: Served, given: InferInput) -> FloatArray:
+    size = served.bundle.preprocessing
+    wanted = [3, size.height, size.width]
+    if (
+        given.datatype != "FP32"
+        or len(given.shape) != 4
+        or given.shape[1:] != wanted
+        or not 1 <= given.shape[0] <= MOST_IMAGES
+    ):
+        raise _unfit(f"The image must be FP32 of shape [N, 3, {size.height}, {size.width}], N from 1 to {MOST_IMAGES}.")
+    try:
+        with np.errstate(over="ignore"):
+            values = np.asarray(given.data, np.float32)
+    except (ValueError, TypeError, OverflowError):
+        raise _unfit("The image's data must be numbers.") from None
+    if values.size != math.prod(given.shape) or not np.isfinite(values).all():
+        raise _unfit("The image's data must be as many finite numbers as its shape says.")
+    return values.reshape(given.shape)
+
+
+def _unfit(detail: str) -> Problem:
+    return Problem(422, "tensor", detail)

@@ -1,0 +1,51 @@
+"""Rows of an array that may lie on disk and be larger than memory."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.intp] | npt.NDArray[np.int64]
+
+
+class RowReader:
+    """Reads rows of an array (N, ...), of a mapped file without mapping them.
+
+    Pages of a mapped file count as this process's memory until the system wants them back, so that an epoch over a
+    hundred thousand images would seem to need all of them. A row that is read needs its own bytes only.
+    """
+
+    def __init__(self, array: npt.NDArray[Any]) -> None:
+        self._array = array
+        self._row = int(np.prod(array.shape[1:], dtype=np.int64)) * array.itemsize
+        mapped = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.flags.c_contiguous
+        name = getattr(array, "filename", None)
+        self._file: int | None = None
+        if mapped and name is not None and hasattr(os, "preadv"):
+            self._file, self._start = os.open(name, os.O_RDONLY), int(array.offset)  # type: ignore[attr-defined]
+
+    def __call__(self, chosen: Indices) -> npt.NDArray[Any]:
+        """Rows (len(chosen), ...) in the order of `chosen`."""
+        # Sorted reading is what a disk is quickest at.
+        order = np.argsort(chosen, kind="stable")
+        found = np.empty((len(chosen), *self._array.shape[1:]), self._array.dtype)
+        if self._file is None:
+            found[order] = self._array[chosen[order]]
+            return found
+        for i in order.tolist():
+            view = memoryview(found[i]).cast("B")
+            at, done = self._start + int(chosen[i]) * self._row, 0
+            while done < self._row:
+                got = os.preadv(self._file, [view[done:]], at + done)
+                if not got:
+                    raise OSError(f"{self._array.filename} is shorter than it was")  # type: ignore[attr-defined]
+                done += got
+        return found
+
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) is not None:
+            os.close(self._file)  # type: ignore[arg-type]

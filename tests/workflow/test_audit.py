@@ -1,0 +1,106 @@
+"""The audit end to end: a model that took a planted shortcut is caught, one that had none is not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pellucid.data.phantom import Shortcut, generate_phantoms
+from pellucid.errors import DataError, InputError
+from pellucid.evaluation.audit import AuditDocument
+from pellucid.workflow.audit import AuditSettings, audit_run
+
+GROUP_BY = r"^(patient\d+)"
+
+
+def trained(folder: Path, *shortcuts: Shortcut) -> Path:
+    from pellucid.workflow.training import train
+
+    generate_phantoms(folder / "films", images=240, size=64, seed=1, shortcuts=shortcuts)
+    settings = [
+        "train.epochs=6",
+        "data.size=64",
+        "model.filters=[8, 12, 16]",
+        "augment.flip=false",
+        "train.batch_size=8",
+    ]
+    return train(folder / "films", recipe="phantom", out=folder / "run", overrides=settings, group_by=GROUP_BY)
+
+
+@pytest.fixture(scope="module")
+def cheat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on films whose upper left corner has a letter that agrees with the class."""
+    return trained(tmp_path_factory.mktemp("cheat"), Shortcut("corner-tag", 0.95))
+
+
+def test_a_planted_shortcut_raises_the_alarm_and_its_corner_is_named(cheat: Path) -> None:
+    found, folder = audit_run(cheat)
+    assert found.serious
+    assert "top left corner" in found.verdict
+    corner = next(r for r in found.regions if r.region == "top left corner")
+    assert corner.alone.low > 0.75
+    assert corner.lost.low > 0.1
+    others = [r for r in found.regions if r.region.endswith("corner") and r is not corner]
+    assert all(r.alone.low < 0.6 for r in others)
+    assert found.metadata is not None
+    assert "top left corner" in found.metadata.strongest[0]
+    assert AuditDocument.model_validate_json((folder / "audit.json").read_bytes()) == found
+
+
+def test_figures_are_those_of_the_evaluation(cheat: Path) -> None:
+    from pellucid.evaluation.schema import read_evaluation
+
+    found, _ = audit_run(cheat)
+    known = read_evaluation(cheat / "evaluation")
+    assert found.images == len(known.labels)
+    assert found.accuracy.value == pytest.approx(known.metrics["accuracy"].value)
+    assert found.area.value == pytest.approx(known.metrics["roc_auc"].value)
+
+
+def test_the_same_seed_draws_the_same_images(cheat: Path, tmp_path: Path) -> None:
+    settings = AuditSettings(images=40, seed=3)
+    found = [audit_run(cheat, settings=settings, out=tmp_path / name)[0] for name in "ab"]
+    assert found[0].model_copy(update={"created": ""}) == found[1].model_copy(update={"created": ""})
+    assert (found[0].images, found[0].sampled_from) == (40, len(list((cheat.parent / "films" / "test").rglob("*.png"))))
+
+
+def test_masks_of_a_folder_replace_those_found(cheat: Path, tmp_path: Path) -> None:
+    found, _ = audit_run(cheat, settings=AuditSettings(masks=cheat.parent / "films" / "masks" / "lungs"), out=tmp_path)
+    own, _ = audit_run(cheat, out=tmp_path / "own")
+    assert found.masks is not None
+    assert own.masks is not None
+    assert found.masks.images > own.masks.images
+    # Lungs are large, opacities are small.
+    assert found.masks.chance > 2 * own.masks.chance
+
+
+def test_subgroups_by_pattern(cheat: Path, tmp_path: Path) -> None:
+    found, _ = audit_run(cheat, settings=AuditSettings(subgroup=r"_0(1|2)"), out=tmp_path)
+    assert {s.name for s in found.subgroups} == {"1", "2"}
+    assert any(f.topic == "Subgroups" for f in found.findings)
+
+
+def test_wrong_input_is_one_sentence(cheat: Path, tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    for settings in (AuditSettings(masks=tmp_path / "masks"), AuditSettings(masks=tmp_path / "none")):
+        with pytest.raises(InputError, match="mask"):
+            audit_run(cheat, settings=settings)
+    with pytest.raises(InputError, match="tells no subgroups apart"):
+        audit_run(cheat, settings=AuditSettings(subgroup="zzz"))
+    one = tmp_path / "one" / "opacity"
+    shutil.copytree(cheat.parent / "films" / "test" / "opacity", one)
+    (tmp_path / "one" / "normal").mkdir()
+    (tmp_path / "one" / "normal" / "broken.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="no readable image of normal"):
+        audit_run(cheat, tmp_path / "one", out=tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_clean_model_raises_no_alarm(tmp_path: Path) -> None:
+    found, _ = audit_run(trained(tmp_path))
+    edges = [r for r in found.regions if r.region != "centre"]
+    assert not [f for f in found.findings if f.topic in {"Shortcut", "Metadata"} and f.level != "good"]
+    assert np.median([r.alone.value for r in edges]) < 0.6
