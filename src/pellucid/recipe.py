@@ -116,6 +116,10 @@ class ModelSection(_Section):
         description="`none`, `all` (the backbone), `half` of its layers, a count of them, or the first that trains",
     )
     layer: str | None = Field(default=None, description="explained layer; found by itself when absent")
+    layers: tuple[str, ...] = Field(default=(), description="further layers that can be explained (explain --layer)")
+    every_method: bool = Field(
+        default=True, description="export what integrated gradients and ablation-cam need; false is faster and smaller"
+    )
 
     @field_validator("freeze", mode="before")
     @classmethod

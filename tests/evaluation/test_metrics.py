@@ -126,7 +126,9 @@ def test_class_metrics_agree_with_scikit_learn(classes):
             "recall": recall,
             "f1": f1,
             "specificity": confusion[:, 0, 0] / confusion[:, 0].sum(axis=1),
+            "npv": confusion[:, 0, 0] / (confusion[:, 0, 0] + confusion[:, 1, 0]),
             "roc_auc": [oracle.roc_auc_score(labels == c, p[:, c], sample_weight=w) for c in range(classes)],
+            "pr_auc": [oracle.average_precision_score(labels == c, p[:, c], sample_weight=w) for c in range(classes)],
         }
         assert CLASS_METRICS.keys() == expected.keys()
         for name, row in CLASS_METRICS.items():

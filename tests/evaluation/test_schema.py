@@ -63,7 +63,7 @@ def test_names_of_the_document(tmp_path):
     write_evaluation(outcome(groups=["", "p1", "p1"] * 10), tmp_path)
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert set(written) == set(MetricsDocument.model_fields)
-    assert written["schema_version"] == 1
+    assert written["schema_version"] == 2
     assert (written["n"], written["n_groups"], written["positive"], written["threshold"]) == (30, 11, "dog", 0.5)
     assert written["confusion"]["labels"] == ["cat", "dog"]
     assert np.sum(written["confusion"]["counts"]) == 30
@@ -127,7 +127,7 @@ def test_unreadable_evaluations(tmp_path):
         with pytest.raises(BundleError, match=words):
             read_evaluation(tmp_path)
 
-    broken("schema version 2, and this pellucid reads 1", change={"schema_version": 2})
+    broken("schema version 3, and this pellucid reads 2", change={"schema_version": 3})
     broken(r"damaged \(n: ", change={"n": "many"})
     broken(r"damaged \(surprise: ", change={"surprise": 1})
     broken("should have the columns path, label", csv_text="a,b\n1,2\n")

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from tests.small_networks import manifest_of, network_of, noise, recipe_of
 from torch import nn
 
-import pellucid.models.export as export
+import pellucid.models.further_graphs as further_graphs
 from pellucid.bundle.io import read_bundle
 from pellucid.bundle.manifest import Manifest
 from pellucid.bundle.onnx_classifier import OnnxClassifier
@@ -165,7 +165,7 @@ class Tilted(OnnxClassifier):
 
 @pytest.mark.parametrize("tampered", [Shifted, Tilted])
 def test_a_graph_that_differs_never_becomes_a_bundle(small, tmp_path, monkeypatch, tampered):
-    monkeypatch.setattr(export, "OnnxClassifier", tampered)
+    monkeypatch.setattr(further_graphs, "OnnxClassifier", tampered)
     folder = tmp_path / "runs" / "bundle"
     with pytest.raises(ParityError, match=r"differs from the network by .* \(3 images of the validation set\)"):
         export_bundle(*small, folder, images=noise(3, 24), source="the validation set")

@@ -1,13 +1,17 @@
 """What comes in a batch: every image once, in an order that seed and epoch decide, as preprocessing would give it."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
+from pellucid.errors import InputError
 from pellucid.preprocessing import Preprocessing
 from pellucid.recipe import AugmentSection
-from pellucid.training.batches import FeatureBatches, ImageBatches
+from pellucid.training.batches import FeatureBatches, ImageBatches, Order, Share
+from pellucid.training.features import Features
 
 PREPROCESSING = Preprocessing(
     height=8, width=9, mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225), scale=1 / 255
@@ -27,7 +31,7 @@ def of_features(count=23, views=3, batch_size=5, seed=0):
     """Feature batches whose feature says the view, and whose label says the image."""
     features = np.broadcast_to(np.arange(views, dtype=np.float32)[:, None, None], (views, count, 2)).copy()
     features[..., 1] = np.arange(count)
-    return FeatureBatches(features, np.arange(count), batch_size, seed)
+    return FeatureBatches(Features.of(features), np.arange(count), np.arange(count), batch_size, seed)
 
 
 def whole(stream):
@@ -129,3 +133,60 @@ class TestFeatures:
         inputs, _ = whole(of_features().in_order())
         assert (inputs[:, 0] == 0).all()
         assert inputs[:, 1].tolist() == list(range(23))
+
+
+class TestShares:
+    @pytest.mark.parametrize("make", [of_images, of_features])
+    @pytest.mark.parametrize("processes", [2, 3])
+    def test_processes_divide_each_batch_among_them(self, make, processes):
+        alone = [labels.tolist() for _, labels in make(batch_size=6).shuffled(2)]
+        parts = []
+        for rank in range(processes):
+            batches = make(batch_size=6)
+            batches.share = Share(rank, processes)
+            batches.__post_init__()
+            parts.append([labels.tolist() for _, labels in batches.shuffled(2)])
+            assert len(parts[-1]) == batches.steps
+        joined = [sorted(chain(*own)) for own in zip(*parts, strict=True)]
+        assert joined == [sorted(own) for own in alone]
+
+    def test_a_share_of_images_is_changed_as_alone(self):
+        section = AugmentSection(rotation=20, flip=True, brightness=0.2, blur=1.0)
+        whole, labels = whole_of(of_images(augmentation=section))
+        for rank in range(2):
+            batches = of_images(augmentation=section)
+            batches.share = Share(rank, 2)
+            batches.__post_init__()
+            part, own = whole_of(batches)
+            assert part.numpy() == pytest.approx(whole[np.argsort(labels)][own].numpy(), abs=1e-5)
+
+    def test_blocks_in_order_are_all_images_once(self):
+        blocks = [Order(np.zeros(11, np.int64), 4, 0, Share(r, 3)).block().tolist() for r in range(3)]
+        assert list(chain(*blocks)) == list(range(11))
+
+    def test_every_process_needs_an_image(self):
+        with pytest.raises(InputError, match="2 images cannot be shared by 3 processes"):
+            Order(np.zeros(2, np.int64), 4, 0, Share(0, 3))
+
+
+def whole_of(batches):
+    return whole(batches.shuffled(1))
+
+
+@pytest.mark.parametrize("counts", [(50, 5), (7, 30, 20), (1, 9)])
+def test_balanced_sampling_draws_every_class_equally_often(counts):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    order = Order(labels, 8, 0, sampling="balanced")
+    seen = np.zeros(len(labels))
+    for epoch in range(40):
+        drawn = order.of(epoch)
+        sizes = np.bincount(labels[drawn])
+        assert len(drawn) == len(labels)
+        assert sizes.max() - sizes.min() <= 1
+        times = np.bincount(drawn, minlength=len(labels))
+        for c in range(len(counts)):
+            assert np.ptp(times[labels == c]) <= 1
+        seen += times
+    assert (seen > 0).all()
+    assert (order.of(1) == order.of(1)).all()
+    assert not (order.of(1) == order.of(2)).all()

@@ -15,10 +15,18 @@ from pellucid.progress import Silent
 from pellucid.recipe import AugmentSection, TrainSection
 from pellucid.training import loop
 from pellucid.training.batches import FeatureBatches, ImageBatches
-from pellucid.training.loop import build_optimizer, build_scheduler, evaluate_module, fit
+from pellucid.training.checkpoint import read_state
+from pellucid.training.features import Features
+from pellucid.training.hardware import out_of_memory_named
+from pellucid.training.loop import Job, build_optimizer, evaluate_module, fit
 from pellucid.training.objective import loss_function
+from pellucid.training.processes import Processes
 
-CPU = torch.device("cpu")
+HERE = Processes(torch.device("cpu"))
+
+
+def trained(module, train, validation, section, task="binary", progress=None, **options):
+    return fit(Job(module, train, validation, section, task, HERE, **options), progress)
 
 
 class Recorder(Silent):
@@ -60,7 +68,9 @@ class Scripted(nn.Module):
 
 
 def features(inputs, labels, batch_size=8, seed=0):
-    return FeatureBatches(inputs[None].astype(np.float32), labels, batch_size, seed)
+    return FeatureBatches(
+        Features.of(inputs[None].astype(np.float32)), np.arange(len(labels)), labels, batch_size, seed
+    )
 
 
 def ones(count=8, batch_size=8):
@@ -68,11 +78,11 @@ def ones(count=8, batch_size=8):
     return features(np.ones((count, 1)), np.ones(count, np.int64), batch_size)
 
 
-def scripted(losses, broken_from=None, progress=None, keep=lambda module: None, **options):
+def scripted(losses, broken_from=None, **options):
     module = Scripted(losses, broken_from)
-    recorder = progress or Recorder(module)
+    recorder = Recorder(module)
     section = TrainSection(epochs=len(losses), batch_size=8, optimizer="sgd", learning_rate=0.125, **options)
-    fitted = fit(module, ones(), ones(), section, "binary", device=CPU, progress=recorder, keep=keep)
+    fitted = trained(module, ones(), ones(), section, progress=recorder)
     return fitted, module, recorder
 
 
@@ -95,7 +105,7 @@ class TestLearning:
             epochs=15, batch_size=10, learning_rate=0.1 if optimizer != "sgd" else 0.02, optimizer=optimizer
         )
         task = "binary" if classes == 2 else "multiclass"
-        fitted = fit(module, features(x, y, 10), features(x_val, y_val), section, task, device=CPU, progress=Silent())
+        fitted = trained(module, features(x, y, 10), features(x_val, y_val), section, task)
         best = fitted.history.best_row
         assert best["val_roc_auc"] == 1
         assert best["val_accuracy"] == 1
@@ -115,13 +125,12 @@ class TestLearning:
             patience=0,
             precision="float32",
         )
-        fit(
+        trained(
             module,
             features(x, y, 80),
             features(x, y, 80),
             section,
             "binary",
-            device=CPU,
             progress=(recorder := Recorder(module)),
         )
         truth = LogisticRegression(C=1 / (decay * len(y)), fit_intercept=False, tol=1e-8).fit(x, y).coef_
@@ -131,9 +140,7 @@ class TestLearning:
         x, y = clouds(2)
         section = TrainSection(epochs=40, batch_size=10, learning_rate=0.02, monitor="val_mae", loss="mse", patience=0)
         torch.manual_seed(0)
-        fitted = fit(
-            nn.Linear(2, 1), features(x, y), features(x, y), section, "regression", device=CPU, progress=Silent()
-        )
+        fitted = trained(nn.Linear(2, 1), features(x, y), features(x, y), section, "regression")
         slope = np.linalg.lstsq(np.c_[x, np.ones(len(x))], y, rcond=None)[0]
         least = np.abs(np.c_[x, np.ones(len(x))] @ slope - y).mean()
         assert fitted.history.best_row["val_mae"] == pytest.approx(least, abs=0.03)
@@ -144,7 +151,7 @@ class TestLearning:
         module = nn.Linear(2, 1)
         section = TrainSection(epochs=1, batch_size=4, learning_rate=1e-12, precision="float32")
         batches = features(x, y, 4)
-        fitted = fit(module, batches, batches, section, "binary", device=CPU, progress=Silent())
+        fitted = trained(module, batches, batches, section, "binary")
         row = fitted.history.rows[0]
         assert row["train_loss"] == pytest.approx(row["val_loss"], rel=1e-5)
 
@@ -153,18 +160,18 @@ class TestLearning:
         labels = np.arange(13) % 2
         changes = AugmentSection(rotation=20, shift=0.1, zoom=0.1, flip=True, brightness=0.1)
 
-        def trained(seed):
+        def of_seed(seed):
             torch.manual_seed(seed)
             module = nn.Sequential(
                 nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.3), nn.Linear(144, 1)
             )
             batches = ImageBatches(pixels, np.arange(13), labels, Preprocessing(height=8, width=8), changes, 4, seed)
             section = TrainSection(epochs=3, batch_size=4, patience=0)
-            fitted = fit(module, batches, batches, section, "binary", device=CPU, progress=Silent())
+            fitted = trained(module, batches, batches, section, "binary")
             rows = [{k: v for k, v in row.items() if k != "seconds"} for row in fitted.history.rows]
             return module.state_dict(), rows
 
-        (first, rows), (second, again), (other, _) = trained(1), trained(1), trained(2)
+        (first, rows), (second, again), (other, _) = of_seed(1), of_seed(1), of_seed(2)
         assert rows == again
         assert all((first[k] == second[k]).all() for k in first)
         assert not (first["5.weight"] == other["5.weight"]).any()
@@ -186,11 +193,20 @@ class TestStopping:
         assert module.weight.item() == weights[best - 1]
         assert not module.training
 
-    def test_each_best_so_far_is_kept_when_it_comes(self):
+    def test_each_best_so_far_is_on_disk_when_it_comes(self, tmp_path):
         kept = []
-        _, _, recorder = scripted(self.LOSSES, patience=0, keep=lambda module: kept.append(module.weight.item()))
+
+        class Watching(Recorder):
+            def say(self, line):
+                super().say(line)
+                kept.append(float(read_state(tmp_path / "state").tensors["best"]["weight"]))
+
+        module = Scripted(self.LOSSES)
+        recorder = Watching(module)
+        section = TrainSection(epochs=8, batch_size=8, optimizer="sgd", learning_rate=0.125, patience=0)
+        trained(module, ones(), ones(), section, progress=recorder, state=tmp_path / "state")
         weights = [float(state["weight"]) for state in recorder.states]
-        assert kept == [weights[i] for i in (0, 1, 2, 7)]
+        assert kept == [weights[i] for i in (0, 1, 2, 2, 2, 2, 2, 7)]
 
     def test_a_share_is_watched_upwards(self):
         """Accuracy 1 while the loss is below log 2, else 0; among equals the lower loss is the better epoch."""
@@ -250,30 +266,34 @@ class TestSchedules:
 
     @pytest.mark.parametrize(("count", "steps"), [(12, 3), (13, 3), (11, 3), (9, 2), (4, 1)])
     def test_one_cycle_goes_round_exactly_once(self, monkeypatch, count, steps):
-        rates = []
+        rates, momenta = [], []
 
         class Watched(torch.optim.SGD):
             def step(self, closure=None):
                 rates.append(self.param_groups[0]["lr"])
+                momenta.append(self.param_groups[0]["momentum"])
                 return super().step(closure)
 
         monkeypatch.setattr(
             loop, "build_optimizer", lambda m, s: Watched(m.parameters(), s.learning_rate, momentum=0.9)
         )
         section = TrainSection(epochs=8, batch_size=4, schedule="one-cycle", learning_rate=0.5, patience=0)
-        module = Scripted((0.5,) * 8)
-        fit(module, ones(count, 4), ones(), section, "binary", device=CPU, progress=Silent())
-        assert len(rates) == 8 * steps
+        trained(Scripted((0.5,) * 8), ones(count, 4), ones(), section)
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.5, momentum=0.9)
+        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, total_steps=8 * steps, pct_start=0.25)
+        peer = []
+        for _ in range(8 * steps):
+            peer.append((optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]))
+            optimizer.step()
+            cycle.step()
+        assert list(zip(rates, momenta, strict=True)) == [pytest.approx(pair) for pair in peer]
         assert rates == pytest.approx(one_cycle_by_hand(8 * steps, 0.5))
-        assert rates[-1] == pytest.approx(0.5 / 250_000)
 
     @pytest.mark.parametrize("epochs", range(1, 9))
     def test_a_training_too_short_for_a_cycle_keeps_its_rate(self, epochs):
         fitted, _, _ = scripted((0.5,) * epochs, patience=0, schedule="one-cycle")
         constant = {row["learning_rate"] for row in fitted.history.rows} == {0.125}
         assert constant == (epochs < 8)
-        optimizer = build_optimizer(nn.Linear(1, 1), TrainSection())
-        assert build_scheduler(optimizer, TrainSection(), 5) is None
 
 
 class TestNotANumber:
@@ -297,7 +317,7 @@ class TestNotANumber:
         x, y = 1e12 * np.ones((8, 2)), np.ones(8, np.int64)
         section = TrainSection(epochs=3, optimizer="sgd", learning_rate=10, loss="mse", monitor="val_mae")
         with pytest.raises(InputError, match=r"lower train\.learning_rate \(now 10\)"):
-            fit(nn.Linear(2, 1), features(x, y), features(x, y), section, "regression", device=CPU, progress=Silent())
+            trained(nn.Linear(2, 1), features(x, y), features(x, y), section, "regression")
 
 
 class Failing(nn.Module):
@@ -326,23 +346,21 @@ class TestOutOfMemory:
         with pytest.raises(
             ResourceError, match=r"batch of 8 images.*--set train\.batch_size=4.*--set data\.size"
         ) as raised:
-            fit(Failing(error, in_training), ones(), ones(), TrainSection(), "binary", device=CPU, progress=Silent())
+            trained(Failing(error, in_training), ones(), ones(), TrainSection(), "binary")
         assert raised.value.__cause__ is error
 
     def test_a_batch_of_one_is_not_halved_to_none(self):
-        with pytest.raises(ResourceError, match=r"train\.batch_size=1,"), loop.out_of_memory_named(1):
+        with pytest.raises(ResourceError, match=r"train\.batch_size=1,"), out_of_memory_named(1):
             raise MemoryError
 
     def test_other_errors_stay_what_they_are(self):
         with pytest.raises(RuntimeError, match="shapes"):
-            fit(
+            trained(
                 Failing(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), True),
                 ones(),
                 ones(),
                 TrainSection(),
                 "binary",
-                device=CPU,
-                progress=Silent(),
             )
 
 
@@ -354,7 +372,7 @@ class TestParts:
             part.requires_grad_(False)
         before = {k: v.clone() for k, v in module.state_dict().items()}
         section = TrainSection(epochs=2, batch_size=10, patience=0)
-        fit(module, features(x, y, 10), features(x, y), section, "binary", device=CPU, progress=Silent())
+        trained(module, features(x, y, 10), features(x, y), section, "binary")
         moved = {k for k, v in module.state_dict().items() if not torch.equal(before[k], v)}
         assert moved == set(before) - {k for k in before if k[0] in "01"}
 
@@ -371,7 +389,7 @@ class TestParts:
         section = TrainSection(
             epochs=1, batch_size=60, optimizer="sgd", learning_rate=0.1, clip_gradient=largest, precision="float32"
         )
-        fit(module, features(x, y, 60), features(x, y), section, "binary", device=CPU, progress=Silent())
+        trained(module, features(x, y, 60), features(x, y), section, "binary")
         step = nn.utils.parameters_to_vector(module.parameters()).detach() - before
         clipped = gradient * min(1, largest / float(gradient.norm()))
         assert step.numpy() == pytest.approx(-0.1 * 1.9 * clipped.numpy(), rel=1e-4, abs=1e-7)
@@ -398,7 +416,7 @@ class TestParts:
         loss = loss_function(
             TrainSection(), "binary" if classes == 2 else "multiclass", np.array([0.2, 3, 1], np.float32)[:classes]
         )
-        logits, value = evaluate_module(module, batches, loss, CPU)
+        logits, value = evaluate_module(module, batches, loss, HERE)
         with torch.no_grad():
             truth = module.eval()(torch.from_numpy(preprocessing.normalise(pixels)))
         assert logits == pytest.approx(truth.numpy(), abs=1e-5)
@@ -409,3 +427,122 @@ class TestParts:
         assert recorder.counts == [[(8, 8)], [(8, 8)]]
         assert recorder.lines[1].startswith("epoch   2/2  loss ")
         assert "val loss 0.5000  val accuracy 1.0000  val AUC 0.5000" in recorder.lines[1]
+
+
+def numbers(history):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in history.rows]
+
+
+def wide():
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 3))
+
+
+class TestGoingOn:
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"optimizer": "adam", "schedule": "plateau", "plateau_patience": 0},
+            {"optimizer": "sgd", "schedule": "one-cycle"},
+            {"optimizer": "rmsprop", "schedule": "cosine", "warmup": 2, "average": 0.9},
+            {"optimizer": "adamw", "average": 0.95, "clip_gradient": 0.5, "accumulate": 2, "patience": 4},
+        ],
+    )
+    @pytest.mark.parametrize("broken_after", [1, 4])
+    def test_a_training_that_was_broken_off_ends_as_an_unbroken_one(self, tmp_path, options, broken_after):
+        x, y = clouds(3, apart=1.0)
+        section = TrainSection(**{"epochs": 7, "batch_size": 8, "learning_rate": 0.03, "patience": 0} | options)
+
+        class Stops(Recorder):
+            def say(self, line):
+                super().say(line)
+                if len(self.lines) == broken_after:
+                    raise KeyboardInterrupt
+
+        whole, half = wide(), wide()
+        data = features(x, y, 8), features(*clouds(3, seed=2, apart=1.0))
+        truth = trained(whole, *data, section, "multiclass", seed=4)
+        with pytest.raises(KeyboardInterrupt):
+            trained(half, *data, section, "multiclass", Stops(), seed=4, state=tmp_path / "state")
+        other = wide()
+        with torch.no_grad():
+            other[0].weight.zero_()
+        fitted = trained(other, *data, section, "multiclass", seed=4, state=tmp_path / "state")
+        assert numbers(fitted.history) == numbers(truth.history)
+        assert fitted.ended == truth.ended
+        assert all(torch.equal(other.state_dict()[k], v) for k, v in whole.state_dict().items())
+
+    def test_a_training_that_ended_is_not_trained_again(self, tmp_path):
+        x, y = clouds(2)
+        section = TrainSection(epochs=2, batch_size=8)
+        module = nn.Linear(2, 1)
+        first = trained(module, features(x, y), features(x, y), section, state=tmp_path / "state")
+        again = trained(nn.Linear(2, 1), features(x, y), features(x, y), section, state=tmp_path / "state")
+        assert again.history.rows == first.history.rows
+
+    def test_a_damaged_state_is_named(self, tmp_path):
+        (tmp_path / "state").write_bytes(b"damaged")
+        x, y = clouds(2)
+        with pytest.raises(InputError, match=r"state is damaged .*train anew"):
+            trained(nn.Linear(2, 1), features(x, y), features(x, y), TrainSection(), state=tmp_path / "state")
+
+
+class TestSteps:
+    @pytest.mark.parametrize("options", [{}, {"class_weights": True, "label_smoothing": 0.1}])
+    def test_batches_that_are_accumulated_are_one_larger_batch(self, options):
+        x, y = clouds(3, count=48, apart=1.0)
+        weights = np.array([0.5, 1, 3], np.float32) if options.pop("class_weights", None) else None
+        states = []
+        for size, accumulate in ((24, 1), (8, 3), (6, 4)):
+            torch.manual_seed(1)
+            module = nn.Linear(2, 3)
+            section = TrainSection(
+                epochs=3, batch_size=size, accumulate=accumulate, precision="float32", patience=0, **options
+            )
+            fitted = trained(module, features(x, y, size), features(x, y), section, "multiclass", weights=weights)
+            states.append((module.weight.detach().numpy(), [row["train_loss"] for row in fitted.history.rows]))
+        for weight, losses in states[1:]:
+            assert weight == pytest.approx(states[0][0], abs=1e-5)
+            assert losses == pytest.approx(states[0][1], rel=1e-4)
+
+    def test_the_average_is_what_is_checked_and_kept(self):
+        """Against the recurrence, written out over the weights after each step."""
+        x, y = clouds(2, apart=1.0)
+        section = TrainSection(epochs=1, batch_size=10, learning_rate=0.1, average=0.8, precision="float32", patience=0)
+        plain = section.model_copy(update={"average": 0.0})
+        seen = []
+
+        class Watched(nn.Linear):
+            def forward(self, x):
+                if self.training:
+                    seen.append(self.weight.detach().clone())
+                return super().forward(x)
+
+        torch.manual_seed(0)
+        last = Watched(2, 1)
+        trained(last, features(x, y, 10), features(x, y), plain)
+        weights = [*seen, last.weight.detach()]
+        average = weights[0]
+        for n, weight in enumerate(weights[1:]):
+            decay = min(0.8, (1 + n) / (10 + n))
+            average = decay * average + (1 - decay) * weight
+        torch.manual_seed(0)
+        module = nn.Linear(2, 1)
+        fitted = trained(module, features(x, y, 10), features(x, y), section)
+        assert module.weight.detach().numpy() == pytest.approx(average.numpy(), abs=1e-6)
+        _, value = evaluate_module(module, features(x, y), loss_function(section, "binary"), HERE)
+        assert fitted.history.rows[0]["val_loss"] == pytest.approx(value)
+
+    def test_what_is_frozen_drops_nothing(self):
+        frozen = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.9)).requires_grad_(False)
+        module = nn.Sequential(frozen, nn.Linear(4, 1))
+        loop._training_mode(module)
+        assert not frozen[1].training
+        assert module[1].training
+
+    def test_each_epoch_is_tracked(self):
+        x, y = clouds(2)
+        rows = []
+        section = TrainSection(epochs=3, batch_size=8, patience=0)
+        fitted = trained(nn.Linear(2, 1), features(x, y), features(x, y), section, track=rows.append)
+        assert rows == fitted.history.rows

@@ -3,6 +3,7 @@
 import copy
 from collections import OrderedDict
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -16,11 +17,8 @@ from pellucid.models.network import Network, build_network
 from pellucid.progress import Silent
 from pellucid.recipe import AugmentSection, validate_recipe
 from pellucid.training import session
-from pellucid.training.batches import ImageBatches
 from pellucid.training.history import History
-from pellucid.training.loop import fit
-from pellucid.training.objective import class_weights
-from pellucid.training.session import freeze, train_network
+from pellucid.training.session import Training, freeze, train_network
 
 
 class Lines(Silent):
@@ -36,8 +34,9 @@ def on_the_cpu(monkeypatch):
     monkeypatch.setattr(session, "pick_device", lambda: torch.device("cpu"))
 
 
-def recipe(freeze_what="all", classes=2, **train):
+def recipe(freeze_what="all", classes=2, fine_tune=None, augment=None, **train):
     settings = {"epochs": 4, "batch_size": 6, "precision": "float32", "patience": 0, "learning_rate": 0.01}
+    settings |= {"cache": "always"}
     model = {
         "backbone": "cnn",
         "weights": "none",
@@ -46,7 +45,8 @@ def recipe(freeze_what="all", classes=2, **train):
         "head": [{"dense": 6, "dropout": 0.3}],
         "freeze": freeze_what,
     }
-    return validate_recipe({"data": {"size": 16}, "model": model, "train": settings | train}, "test")
+    sections = {"model": model, "train": settings | train, "fine_tune": fine_tune or {}, "augment": augment or {}}
+    return validate_recipe({"data": {"size": 16}, **sections}, "test")
 
 
 def source(classes=2, count=25, seed=0):
@@ -59,129 +59,166 @@ def source(classes=2, count=25, seed=0):
     return pixels, rows, labels
 
 
-def seeded_network(wanted, classes):
+def seeded_network(wanted, classes=2):
     torch.manual_seed(3)
     network = build_network(wanted, classes)
     network.backbone.norm1.running_mean.normal_()
     return network
 
 
-def trained(wanted, folder, classes=2, progress=None):
+def trained(wanted, folder, classes=2, progress=None, **options):
     network = seeded_network(wanted, classes)
-    torch.manual_seed(4)
-    fitted = train_network(
-        network,
+    what = Training(
         wanted,
-        train=source(classes),
-        validation=source(classes, 14, seed=1),
-        classes=classes,
+        source(classes),
+        source(classes, 14, seed=1),
+        classes,
         seed=7,
         checkpoints=folder,
         progress=progress or Silent(),
+        **options,
     )
-    return network, fitted
-
-
-def by_the_long_way(wanted, classes=2):
-    """Every image through the whole network in every epoch."""
-    network = seeded_network(wanted, classes)
-    freeze(network, wanted.model.freeze)
-    section = wanted.train
-
-    def images(pixels, rows, labels):
-        return ImageBatches(pixels, rows, labels, wanted.preprocessing(), AugmentSection(), section.batch_size, 7)
-
-    torch.manual_seed(4)
-    data = source(classes)
-    fitted = fit(
-        network,
-        images(*data),
-        images(*source(classes, 14, seed=1)),
-        section,
-        "binary" if classes == 2 else "multiclass",
-        device=torch.device("cpu"),
-        weights=class_weights(data[2], classes) if section.class_weights == "balanced" else None,
-        progress=Silent(),
-    )
-    return network, fitted
+    return network, train_network(network, what)
 
 
 def rows_without_time(history: History):
     return [[v for k, v in row.items() if k != "seconds"] for row in history.rows]
 
 
+def same_training(first, second, within=0.0):
+    (network, fitted), (other, truth) = first, second
+    assert np.array(rows_without_time(fitted.history)) == pytest.approx(
+        np.array(rows_without_time(truth.history)), abs=within
+    )
+    for name, value in other.state_dict().items():
+        assert network.state_dict()[name].numpy() == pytest.approx(value.numpy(), abs=within), name
+
+
 class TestTraining:
+    @pytest.mark.parametrize("what", ["all", "norm2", "conv2", 1])
     @pytest.mark.parametrize(
         ("classes", "options"),
         [
             (2, {}),
-            (3, {"class_weights": "balanced", "label_smoothing": 0.1}),
-            (2, {"schedule": "one-cycle", "optimizer": "sgd", "clip_gradient": 0.5}),
+            (3, {"class_weights": "balanced", "label_smoothing": 0.1, "sampling": "balanced"}),
+            (2, {"schedule": "one-cycle", "optimizer": "sgd", "clip_gradient": 0.5, "average": 0.9}),
         ],
     )
-    def test_cached_features_train_the_head_that_images_train(self, tmp_path, classes, options):
-        wanted = recipe(classes=classes, **options)
-        short, fitted = trained(wanted, tmp_path, classes)
-        long, truth = by_the_long_way(wanted, classes)
-        assert np.array(rows_without_time(fitted.history)) == pytest.approx(
-            np.array(rows_without_time(truth.history)), abs=1e-4
-        )
-        for name, value in long.state_dict().items():
-            assert short.state_dict()[name].numpy() == pytest.approx(value.numpy(), abs=1e-4), name
+    def test_features_that_are_kept_train_what_images_train(self, tmp_path, what, classes, options):
+        """Every image through the whole network in every epoch is the long way."""
+        lines = Lines()
+        short = trained(recipe(what, classes, **options), tmp_path / "a", classes, lines)
+        long = trained(recipe(what, classes, **options, cache="never"), tmp_path / "b", classes)
+        assert "they run once for 25 training images" in lines.lines[0]
+        same_training(short, long, within=1e-5)
+
+    def test_in_half_precision_too(self, tmp_path):
+        short = trained(recipe("conv2", precision="bf16"), tmp_path / "a")
+        long = trained(recipe("conv2", precision="bf16", cache="never"), tmp_path / "b")
+        same_training(short, long, within=1e-5)
 
     @pytest.mark.parametrize("what", ["all", "none", "norm2"])
     def test_the_checkpoint_is_the_network_that_is_handed_back(self, tmp_path, what):
-        network, fitted = trained(recipe(what, learning_rate=0.05), tmp_path / "deep" / "checkpoints")
-        kept = load_file(tmp_path / "deep" / "checkpoints" / "best.safetensors")
+        folder = tmp_path / "deep" / "checkpoints"
+        network, fitted = trained(recipe(what, learning_rate=0.05), folder)
+        kept = load_file(folder / "best.safetensors")
         state = network.state_dict()
         assert kept.keys() == state.keys()
         assert all(torch.equal(kept[k], state[k]) for k in state)
         assert not network.training
         assert {p.device.type for p in network.parameters()} == {"cpu"}
         assert len(fitted.history.rows) == 4
+        assert [f.name for f in folder.iterdir()] == ["best.safetensors"]
 
     @pytest.mark.parametrize(
         ("what", "still"), [("none", set()), ("conv2", {"conv1", "norm1"}), (3, {"conv1", "norm1", "conv2"})]
     )
     def test_what_is_frozen_does_not_move_and_all_else_does(self, tmp_path, what, still):
         wanted = recipe(what, monitor="val_accuracy")
-        before = copy.deepcopy(seeded_network(wanted, 2).state_dict())
+        before = copy.deepcopy(seeded_network(wanted).state_dict())
         network, _ = trained(wanted, tmp_path)
         same = {k.split(".")[1] for k, v in network.state_dict().items() if torch.equal(before[k], v)}
         moved = {k.split(".")[1] for k, v in network.state_dict().items() if not torch.equal(before[k], v)}
         assert same == still
         assert moved == {"conv1", "norm1", "conv2", "norm2", "dense1", "output"} - still
 
-    @pytest.mark.parametrize(("flip", "views"), [(True, 3), (False, 1)])
-    def test_a_frozen_backbone_is_said_to_run_once_per_view(self, tmp_path, flip, views):
-        wanted = recipe(cached_views=3).model_copy(update={"augment": AugmentSection(flip=flip)})
+    @pytest.mark.parametrize(("flip", "words"), [(True, "for each of 3 views of 25"), (False, "for 25")])
+    def test_frozen_layers_are_said_to_run_once_per_view(self, tmp_path, flip, words):
         progress = Lines()
-        trained(wanted, tmp_path, progress=progress)
-        assert f"once for each of {views} views of 25 images" in progress.lines[0]
+        trained(recipe(cached_views=3, augment={"flip": flip}), tmp_path, progress=progress)
+        assert f"The layers up to pool are frozen: they run once {words} training images" in progress.lines[0]
         assert len(progress.lines) == 5
 
     def test_training_images_are_changed_and_validation_images_never(self, tmp_path, monkeypatch):
         given = []
-        monkeypatch.setattr(session, "fit", lambda module, *batches, **rest: given.extend(batches[:2]))
+        monkeypatch.setattr(session, "fit", lambda job, progress: given.extend([job.train, job.validation]) or 1 / 0)
         changes = AugmentSection(rotation=20, flip=True)
-        trained(recipe("none").model_copy(update={"augment": changes}), tmp_path)
+        with pytest.raises(ZeroDivisionError):
+            trained(recipe("none", augment={"rotation": 20, "flip": True}), tmp_path)
         assert [b.augmentation for b in given] == [changes, AugmentSection()]
         assert [len(b.labels) for b in given] == [25, 14]
 
     def test_balanced_weights_come_from_the_training_labels(self, tmp_path, monkeypatch):
         used = []
-        monkeypatch.setattr(session, "fit", lambda *a, **k: used.append(k["weights"]))
+        monkeypatch.setattr(session, "fit", lambda job, progress: used.append(job.weights) or 1 / 0)
         for kind in ("none", "balanced"):
-            trained(recipe("none", class_weights=kind), tmp_path)
+            with pytest.raises(ZeroDivisionError):
+                trained(recipe("none", class_weights=kind), tmp_path)
         assert used[0] is None
         assert used[1] == pytest.approx([25 / 26, 25 / 24])
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-    def test_a_full_disk_is_an_os_error(self, tmp_path):
+    def test_a_full_disk_is_an_os_error(self, tmp_path, monkeypatch):
         """Only so does the run folder know that it must name the disk."""
-        (tmp_path / "best.safetensors").symlink_to("/dev/full")
+        monkeypatch.setattr(Path, "write_bytes", write_to_a_full_disk)
         with pytest.raises(OSError, match="No space left on device"):
             trained(recipe("none"), tmp_path)
+
+    def test_a_batch_larger_than_the_set_is_said(self, tmp_path):
+        progress = Lines()
+        trained(recipe("none", batch_size=64), tmp_path, progress=progress)
+        assert progress.lines[0] == "train.batch_size = 64 is more than the 25 training images: an epoch is one step."
+
+
+class TestStages:
+    LATER = MappingProxyType({"epochs": 3, "freeze": "conv2", "learning_rate": 0.01, "schedule": "cosine"})
+
+    def test_the_second_goes_on_from_the_best_of_the_first(self, tmp_path):
+        both, fitted = trained(recipe("all", fine_tune=dict(self.LATER)), tmp_path / "both")
+        first, alone = trained(recipe("all"), tmp_path / "first")
+        rows = rows_without_time(fitted.history)
+        assert rows[:4] == rows_without_time(alone.history)
+        assert [row[0] for row in rows] == [1, 2, 3, 4, 5, 6, 7]
+        assert fitted.ended == "all 4 epochs done; then all 3 epochs done"
+        moved = {k for k, v in both.state_dict().items() if not torch.equal(first.state_dict()[k], v)}
+        assert any("conv2" in k for k in moved)
+        assert not any("conv1" in k or "norm1" in k for k in moved)
+        assert [f.name for f in (tmp_path / "both").iterdir()] == ["best.safetensors"]
+
+    def test_a_second_stage_that_makes_it_worse_is_not_taken(self, tmp_path):
+        later = {**self.LATER, "learning_rate": 10, "schedule": "constant"}
+        both, fitted = trained(recipe("all", epochs=20, fine_tune=later), tmp_path / "both")
+        first, _ = trained(recipe("all", epochs=20), tmp_path / "first")
+        assert fitted.history.best_row["epoch"] <= 20
+        assert all(torch.equal(first.state_dict()[k], v) for k, v in both.state_dict().items())
+
+    @pytest.mark.parametrize("broken_after", [2, 4, 6])
+    def test_broken_off_in_either_it_ends_the_same(self, tmp_path, broken_after):
+        wanted = recipe("all", fine_tune=dict(self.LATER), augment={"flip": True, "rotation": 10}, cached_views=2)
+
+        def stop(row):
+            if row["epoch"] == broken_after:
+                raise KeyboardInterrupt
+
+        truth = trained(wanted, tmp_path / "whole")
+        with pytest.raises(KeyboardInterrupt):
+            trained(wanted, tmp_path / "broken", track=stop)
+        same_training(trained(wanted, tmp_path / "broken"), truth)
+
+
+def write_to_a_full_disk(path, data):
+    with Path("/dev/full").open("wb", 0) as file:
+        file.write(data)
 
 
 def frozen(network):
@@ -206,6 +243,7 @@ class TestFreeze:
         [
             ("none", 0),
             ("all", 4),
+            ("half", 2),
             (0, 0),
             (1, 1),
             (3, 3),
@@ -223,7 +261,8 @@ class TestFreeze:
 
     def test_a_layer_that_is_not_there_offers_the_nearest(self):
         with pytest.raises(
-            UnknownNameError, match=r"no layer named 'conv3'\. Did you mean conv[12] or conv[12].*none, all, a count"
+            UnknownNameError,
+            match=r"no layer named 'conv3'\. Did you mean conv[12] or conv[12].*none, all, half, a count",
         ):
             freeze(build_network(recipe(), 2), "conv3")
 

@@ -4,59 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from ..classifier import Evidence, Prediction, Score, Target, Task
-from ..evaluation.outside import Surroundings, outside_warning, read_surroundings
+from ..classifier import Evidence, InputGradients, Prediction, Score, Target
+from ..errors import InputError
+from ..evaluation.outside import REFERENCE, Surroundings, outside_warning, read_surroundings
 from ..explanation.attribution import Attribution
+from ..explanation.catalogue import find_method
 from ..explanation.explain import Explained, explain_tensors
 from ..images import Image, as_image, read_image
-from ..preprocessing import FloatArray, Preprocessing
+from ..preprocessing import FloatArray
+from .engine import Engine
 from .io import model_session, read_bundle
 from .manifest import MODEL, Manifest
+from .manifest_classifier import ManifestClassifier
 from .onnx_classifier import OnnxClassifier
 from .run import find_bundle
 
 
-class Bundle:
+class Bundle(ManifestClassifier):
     """A trained classifier loaded from its folder.
 
     It is an EvidenceClassifier (tensors in, arrays out), and takes images directly by `predict` and `explain`.
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, classifier: OnnxClassifier, surroundings: Surroundings | None = None
+        self, folder: Path | None, manifest: Manifest, classifier: Engine, surroundings: Surroundings | None = None
     ) -> None:
-        self.folder = folder
-        self.manifest = manifest
+        super().__init__(manifest)
+        self._folder = folder
         self._classifier = classifier
         self._surroundings = surroundings
 
     def __repr__(self) -> str:
-        return f"Bundle({str(self.folder)!r}, classes={self.classes})"
+        return f"Bundle({str(self._folder or self.manifest.name)!r}, classes={self.classes})"
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names; for a binary model (negative, positive)."""
-        return self.manifest.classes
+    def folder(self) -> Path:
+        """The bundle's folder; InputError for a classifier that is none, such as a function."""
+        if self._folder is None:
+            raise InputError(f"{self.manifest.name} is not a folder: it was made in this program, by from_function.")
+        return self._folder
 
     @property
-    def task(self) -> Task:
-        """binary, multiclass or regression."""
-        return self.manifest.task
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers that can be explained, the default one first; none for a black box."""
+        own = () if self.manifest.layer is None else (self.manifest.layer, *self.manifest.layers)
+        return tuple(layer.name for layer in own)
 
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """The preprocessing that the model was trained with."""
-        return self.manifest.preprocessing
-
-    def probabilities(self, batch: FloatArray) -> FloatArray:
-        """Tensors (N, 3, height, width) to calibrated class probabilities (N, K)."""
-        return self._classifier.probabilities(batch)
+    def at(self, layer: str) -> Engine:
+        """The classifier with its evidence taken at another of `layers`; UnknownNameError for one that is not there."""
+        return self._classifier.at(layer)
 
     def logits(self, batch: FloatArray) -> FloatArray:
         """Tensors (N, 3, height, width) to logits (N, L)."""
@@ -66,14 +69,6 @@ class Bundle:
         """Logits (N, L) and features (N, C) of one pass: all that `prediction` takes. None where there are none."""
         return self._classifier.logits_and_features(batch)
 
-    def probabilities_of(self, logits: FloatArray) -> FloatArray:
-        """Logits (N, L) to calibrated class probabilities (N, K)."""
-        return self.manifest.probabilities(logits)
-
-    def predicted(self, logits: FloatArray) -> npt.NDArray[np.int64]:
-        """The class index (N,) that logits (N, L) are answered with, at the operating point."""
-        return self.manifest.predicted(logits)
-
     def outside_scores(self, features: FloatArray) -> npt.NDArray[np.float64] | None:
         """How far images with features (N, C) lie from those trained on: (N,), above 1 too far. None if unknown."""
         return None if self._surroundings is None else self._surroundings.scores(features)
@@ -81,6 +76,14 @@ class Bundle:
     def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:
         """Logits, activations and gradients of a batch of tensors; see EvidenceClassifier."""
         return self._classifier.evidence(batch, target, score)
+
+    def input_gradients(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> InputGradients:
+        """Gradients of a batch of tensors with respect to the pixels; InputError for a bundle without that graph."""
+        return self._classifier.input_gradients(batch, target, score)
+
+    def tail(self, activations: FloatArray) -> FloatArray:
+        """Activations (M, C, h, w) of the explained layer to logits (M, L); InputError for a bundle without a tail."""
+        return self._classifier.tail(activations)
 
     @overload
     def predict(self, images: list[Any] | tuple[Any, ...], *, batch_size: int = 16) -> list[Prediction]: ...
@@ -152,6 +155,7 @@ class Bundle:
         method: str = "grad-cam",
         target: str | None = None,
         score: Score | None = None,
+        layer: str | None = None,
         settings: Any = None,
     ) -> Attribution: ...
     @overload
@@ -162,6 +166,7 @@ class Bundle:
         method: str = "grad-cam",
         target: tuple[str, ...],
         score: Score | None = None,
+        layer: str | None = None,
         settings: Any = None,
     ) -> tuple[Attribution, ...]: ...
     def explain(
@@ -171,14 +176,17 @@ class Bundle:
         method: str = "grad-cam",
         target: Target = None,
         score: Score | None = None,
+        layer: str | None = None,
         settings: Any = None,
     ) -> Attribution | tuple[Attribution, ...]:
         """Explain one image for a class (the predicted one by default), or for several at once.
 
-        The attribution lies on the image's own pixels. `settings` are of the method's own type. Raises ImageError, or
-        UnknownNameError for a method or class.
+        The attribution lies on the image's own pixels. `layer` is one of `layers`, for methods that look at a layer;
+        `settings` are of the method's own type. Raises ImageError, or UnknownNameError for a method, class or layer.
         """
-        answered = self.explain_images([self.read(image)], method=method, target=target, score=score, settings=settings)
+        answered = self.explain_images(
+            [self.read(image)], method=method, target=target, score=score, layer=layer, settings=settings
+        )
         attributions = answered[0].attributions
         return attributions if isinstance(target, tuple) else attributions[0]
 
@@ -189,16 +197,25 @@ class Bundle:
         method: str = "grad-cam",
         target: Target = None,
         score: Score | None = None,
+        layer: str | None = None,
         settings: Any = None,
     ) -> list[Explained]:
         """Answers and explanations of images already read, in one batch; `answer` says what an answer means."""
         batch, sizes = self.preprocessing.tensors(images), [image.size for image in images]
-        found = explain_tensors(self, batch, sizes, method=method, target=target, score=score, settings=settings)
+        at = self if layer is None else self._for_layer(method, layer)
+        found = explain_tensors(at, batch, sizes, method=method, target=target, score=score, settings=settings)
+        if layer is not None:  # features of another layer are not those that the training images are known by
+            found = [replace(f, features=None) for f in found]
         if self._surroundings is None or not found or found[0].features is not None:
             return found
         # A method that asks for answers only: one more pass, beside its hundreds, tells whether the image is outside.
         _, features = self.logits_and_features(batch)
         return found if features is None else [replace(f, features=row) for f, row in zip(found, features, strict=True)]
+
+    def _for_layer(self, method: str, layer: str) -> OnnxClassifier:
+        if find_method(method).needs not in ("evidence", "tail"):
+            raise InputError(f"{method} looks at no layer, only at the image: leave out the layer {layer!r}.")
+        return self.at(layer)
 
     def answer(self, explained: Explained, *, path: str | None = None, warnings: tuple[str, ...] = ()) -> Prediction:
         """The prediction that came with an explanation of `explain_images`."""
@@ -215,5 +232,7 @@ def load(path: str | Path, *, threads: int | None = None) -> Bundle:
     folder = find_bundle(Path(path))
     manifest = read_bundle(folder)
     reference = manifest.reference
-    surroundings = None if reference is None else read_surroundings(folder / reference.file, reference.threshold)
-    return Bundle(folder, manifest, OnnxClassifier(manifest, model_session(folder / MODEL, threads)), surroundings)
+    surroundings = None if reference is None else read_surroundings(folder / REFERENCE, reference.threshold)
+    others = cache(lambda name: model_session(folder / name, threads))
+    classifier = OnnxClassifier(manifest, model_session(folder / MODEL, threads), others)
+    return Bundle(folder, manifest, classifier, surroundings)

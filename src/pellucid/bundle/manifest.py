@@ -4,6 +4,10 @@ A bundle is a folder of `manifest.json`, `model.onnx` and `weights.safetensors`.
 (N, 3, height, width), `target` (N, T, L) and `contrast` (scalar) and gives `logits` (N, L), `activations` (N, C, h, w)
 and `gradients` (N, T, C, h, w): the derivative of `sum_c target_c * (z_c - contrast * logsumexp_{j != c} z_j)` with
 respect to the activations. A `target` row of zeros stands for the image's own predicted class.
+
+Further graphs may lie beside it, and take their weights from `weights.safetensors` where these are there: one of the
+same inputs and outputs for each further explained layer; for a layer a tail, from `activations` to `logits`; and one
+for the pixels, which gives `logits` and `gradients` (N, T, 3, height, width) with respect to the image.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..classifier import Task, probabilities_from_logits
-from ..errors import InputError
+from ..errors import InputError, UnknownNameError
 from ..evaluation.calibration import Calibration
 from ..evaluation.operating_point import OperatingPoint
 from ..evaluation.outside import Reference
@@ -30,7 +34,11 @@ class _Document(BaseModel):
 
 
 class Layer(_Document):
-    """The explained layer and where its cells lie on the model's input (see GridGeometry)."""
+    """An explained layer and where its cells lie on the model's input (see GridGeometry).
+
+    `also` are other names that it can be asked for by, `graph` is the file that gives its evidence, and `tail` the one
+    that goes on from its activations.
+    """
 
     name: str
     channels: int
@@ -38,6 +46,9 @@ class Layer(_Document):
     width: int
     stride: tuple[float, float]
     offset: tuple[float, float]
+    also: tuple[str, ...] = ()
+    graph: str = MODEL
+    tail: str | None = None
 
     @property
     def geometry(self) -> GridGeometry:
@@ -49,7 +60,8 @@ class Parity(_Document):
 
     `probability` and `heat_map` are the largest absolute differences; the heat map's is a share of each map's own
     largest value, and None where the graph gives no evidence. `images` counts the images compared, `source` says where
-    they came from, `runtime` what ran the model that the graph is compared with.
+    they came from, `runtime` what ran the model that the graph is compared with. `input_gradient` is the largest norm
+    of a difference of gradients with respect to the pixels, as a share of the gradient's own norm.
     """
 
     images: int
@@ -57,6 +69,7 @@ class Parity(_Document):
     probability: float
     heat_map: float | None
     tolerance: float
+    input_gradient: float | None = None
     runtime: str = "torch"
     versions: dict[str, str] = Field(default_factory=dict)
 
@@ -72,6 +85,10 @@ class Manifest(_Document):
     `threshold` decides between two classes, on the calibrated probability of the second or on a regression's output;
     `operating_point` says how it was chosen, `calibration` what turns logits into probabilities, and `reference` what
     is known of the training images. A bundle has none of the three where nothing was fitted.
+
+    `layer` is the explained layer, `layers` are further ones that can be asked for by name, and `input_gradients` the
+    graph for the pixels. `missing` says for a graph that could not be made (`input gradients`, `tail of NAME`) why.
+    `scales` maps a method to quantiles (`q05` to `q95`) of the largest value of its maps over the validation images.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -81,6 +98,9 @@ class Manifest(_Document):
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     layer: Layer | None = None
+    layers: tuple[Layer, ...] = ()
+    input_gradients: str | None = None
+    missing: dict[str, str] = Field(default_factory=dict)
     logits: int
     threshold: float = 0.5
     medical: bool = False
@@ -91,6 +111,7 @@ class Manifest(_Document):
     calibration: Calibration | None = None
     operating_point: OperatingPoint | None = None
     reference: Reference | None = None
+    scales: dict[str, dict[str, float]] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)
 
     @property
@@ -105,6 +126,16 @@ class Manifest(_Document):
                 f"probabilities: {others}."
             )
         return self.layer
+
+    def find_layer(self, name: str) -> Layer:
+        """The layer of a name, full or as in `also`; UnknownNameError, with those there are, for any other."""
+        layers = (self.explained_layer, *self.layers)
+        for layer in layers:
+            if name in (layer.name, layer.name.partition(".")[2], *layer.also):
+                return layer
+        known = [layer.name for layer in layers]
+        remedy = f"This bundle has {', '.join(known)}; further layers are chosen when training, by model.layers."
+        raise UnknownNameError("explained layer", name, known, remedy)
 
     @property
     def positive(self) -> str | None:

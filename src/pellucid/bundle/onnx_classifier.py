@@ -2,91 +2,114 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from ..classifier import PREDICTED, Evidence, Score, Target, Task, selected_targets, space_means
+from ..classifier import PREDICTED, Evidence, InputGradients, Score, Target, selected_targets, space_means
 from ..errors import InputError, ResourceError
-from ..preprocessing import FloatArray, Preprocessing
+from ..preprocessing import FloatArray
 from .manifest import Manifest
+from .manifest_classifier import ManifestClassifier
 
 if TYPE_CHECKING:
     import onnxruntime
 
 
-class OnnxClassifier:
-    """Answers and explains in one pass of one graph. Safe to call from several threads."""
+OpenGraph = Callable[[str], "onnxruntime.InferenceSession"]
 
-    def __init__(self, manifest: Manifest, session: onnxruntime.InferenceSession) -> None:
-        self.manifest = manifest
-        self._session = session
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.manifest.classes
+class OnnxClassifier(ManifestClassifier):
+    """Answers and explains in one pass of one graph. Safe to call from several threads.
 
-    @property
-    def task(self) -> Task:
-        return self.manifest.task
+    `open_graph` gives the session of another of the bundle's graphs by its file's name, the same one every time.
+    """
 
-    @property
-    def preprocessing(self) -> Preprocessing:
-        return self.manifest.preprocessing
+    def __init__(
+        self, manifest: Manifest, session: onnxruntime.InferenceSession, open_graph: OpenGraph | None = None
+    ) -> None:
+        super().__init__(manifest)
+        self._session, self._open_graph = session, open_graph
+
+    def at(self, layer: str) -> OnnxClassifier:
+        """The same classifier with its evidence taken at another layer; UnknownNameError for one that is not there."""
+        found = self.manifest.find_layer(layer)
+        session = self._session if found == self.manifest.explained_layer else self._other(found.graph)
+        return OnnxClassifier(self.manifest.model_copy(update={"layer": found}), session, self._open_graph)
 
     def logits(self, batch: FloatArray) -> FloatArray:
         """Logits (N, L) of a batch of tensors (N, 3, height, width)."""
-        unset = np.zeros((len(batch), 1, self.manifest.logits), np.float32)
-        return self._run(["logits"], batch, unset, 1.0)[0]
+        return self._ask(self._session, ["logits"], batch, self._unset(batch), 1.0)[0]
 
     def logits_and_features(self, batch: FloatArray) -> tuple[FloatArray, FloatArray | None]:
-        """Logits (N, L) and, from the same pass, the mean of each channel of the explained layer (N, C).
-
-        None instead of the features for a graph that gives no evidence.
-        """
+        """Logits (N, L) and, from the same pass, the mean of each channel of the explained layer (N, C), if any."""
         if self.manifest.layer is None:
             return self.logits(batch), None
-        unset = np.zeros((len(batch), 1, self.manifest.logits), np.float32)
-        logits, activations = self._run(["logits", "activations"], batch, unset, 1.0)
+        logits, activations = self._ask(self._session, ["logits", "activations"], batch, self._unset(batch), 1.0)
         return logits, space_means(activations)
-
-    def probabilities(self, batch: FloatArray) -> FloatArray:
-        """Calibrated class probabilities (N, K), rows summing to 1."""
-        return self.manifest.probabilities(self.logits(batch))
-
-    def probabilities_of(self, logits: FloatArray) -> FloatArray:
-        """Calibrated class probabilities (N, K) of logits (N, L)."""
-        return self.manifest.probabilities(logits)
-
-    def predicted(self, logits: FloatArray) -> npt.NDArray[np.int64]:
-        """The class index (N,) that logits (N, L) are answered with, at the operating point."""
-        return self.manifest.predicted(logits)
 
     def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:
         """Logits, activations and gradients of a batch for the targets wanted; see EvidenceClassifier."""
+        layer = self.manifest.explained_layer
         selector, contrast, names = selected_targets(self.classes, self.task, len(batch), target, score)
-        logits, activations, gradients = self._run(None, batch, selector, contrast)
+        logits, activations, gradients = self._ask(self._session, None, batch, selector, contrast)
         if self.task == "binary":
             gradients = about_answers(self.manifest, logits, gradients, names)
-        layer = self.manifest.explained_layer
         return Evidence(logits, activations, gradients, layer.geometry, layer.name, names)
 
-    def _run(
-        self, outputs: list[str] | None, batch: FloatArray, target: FloatArray, contrast: float
+    def input_gradients(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> InputGradients:
+        """Logits and gradients with respect to the pixels; InputError for a bundle without that graph."""
+        name = self.manifest.input_gradients
+        if name is None:
+            raise InputError(self._without("input gradients", "occlusion or rise"))
+        selector, contrast, names = selected_targets(self.classes, self.task, len(batch), target, score)
+        logits, gradients = self._ask(self._other(name), None, batch, selector, contrast)
+        if self.task == "binary":
+            gradients = about_answers(self.manifest, logits, gradients, names)
+        return InputGradients(logits, gradients, names)
+
+    def tail(self, activations: FloatArray) -> FloatArray:
+        """Activations (M, C, h, w) of the explained layer to logits (M, L); InputError for a bundle without a tail."""
+        layer = self.manifest.explained_layer
+        if layer.tail is None:
+            raise InputError(self._without(f"tail of {layer.name}", "score-cam or hirescam"))
+        feed = {"activations": np.ascontiguousarray(activations, np.float32)}
+        return self._run(self._other(layer.tail), ["logits"], feed)[0]
+
+    def _without(self, what: str, instead: str) -> str:
+        reason = self.manifest.missing.get(what, "it was exported without")
+        return f"The bundle {self.manifest.name!r} has no graph for the {what}: {reason.rstrip('.')}. Take {instead}."
+
+    def _other(self, name: str) -> onnxruntime.InferenceSession:
+        if self._open_graph is None:
+            raise InputError(f"The graph {name} cannot be opened: load the bundle from its folder.")
+        return self._open_graph(name)
+
+    def _unset(self, batch: FloatArray) -> FloatArray:
+        return np.zeros((len(batch), 1, self.manifest.logits), np.float32)
+
+    def _ask(
+        self,
+        session: onnxruntime.InferenceSession,
+        outputs: list[str] | None,
+        batch: FloatArray,
+        target: FloatArray,
+        contrast: float,
     ) -> list[FloatArray]:
-        wanted = (3, self.preprocessing.height, self.preprocessing.width)
-        if batch.ndim != 4 or batch.shape[1:] != wanted or batch.dtype != np.float32:
-            raise InputError(
-                f"A batch must be float32 of shape (N, {', '.join(map(str, wanted))}), not {batch.dtype} {batch.shape}."
-            )
-        feed = {"image": np.ascontiguousarray(batch), "target": target, "contrast": np.float32(contrast)}
+        self.check(batch)
+        feed = {"image": np.ascontiguousarray(batch), "target": target, "contrast": np.asarray(contrast, np.float32)}
+        return self._run(session, outputs, feed)
+
+    def _run(
+        self, session: onnxruntime.InferenceSession, outputs: list[str] | None, feed: dict[str, FloatArray]
+    ) -> list[FloatArray]:
         try:
-            values: list[FloatArray] = self._session.run(outputs, {k: np.asarray(v) for k, v in feed.items()})
+            values: list[FloatArray] = session.run(outputs, feed)
         except Exception as error:  # onnxruntime's exceptions share no public base
             if "alloc" in str(error).lower():
-                message = f"Memory ran out on a batch of {len(batch)} images: lower --batch-size."
-                raise ResourceError(message) from error
+                count = len(next(iter(feed.values())))
+                raise ResourceError(f"Memory ran out on a batch of {count} images: lower --batch-size.") from error
             raise
         return values
 
@@ -100,8 +123,10 @@ def about_answers(
     evidence for a class is minus that for the other, so that turning it round is exact.
     """
     columns = [t for t, name in enumerate(targets) if name == PREDICTED]
-    turned = np.flatnonzero(manifest.predicted(logits) != (logits[:, 0] >= 0)) if columns else []
-    if len(turned):
-        gradients = gradients.copy()
-        gradients[np.ix_(turned, columns)] *= -1
+    turned = np.flatnonzero(manifest.predicted(logits) != (logits[:, 0] >= 0))
+    if not (columns and len(turned)):
+        return gradients
+    gradients = gradients.copy()
+    for column in columns:
+        gradients[turned, column] *= -1
     return gradients

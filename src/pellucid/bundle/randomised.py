@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from .io import model_session
 from .manifest import MODEL, Manifest
 from .onnx_classifier import OnnxClassifier
 
+GRAPH = ".onnx"
 WEIGHTED = frozenset((b"Conv", b"ConvTranspose", b"Gemm", b"MatMul"))
 _FLOAT = 1
 # Fewer values than this are a bias or a constant of the graph, not a layer's weights.
@@ -30,8 +32,8 @@ _LEAST = 8
 class Weight:
     """One array of weights, a view into the graph's bytes; `node` is the place of the first node that uses it.
 
-    Where it repeats an earlier array with its axes in another order, `origin` is that one's number and `axes` the order:
-    matrices lie in a graph twice, once for the forward and once for the backward part.
+    Where it repeats an earlier array with its axes in another order, `origin` is the number of that one and `axes` the
+    order: matrices lie in a graph twice, for the forward and for the backward part, and most in other graphs again.
     """
 
     values: FloatArray
@@ -49,15 +51,18 @@ def randomised_classifiers(
     values), so that activations stay of a usual size. Cascading randomisation: Adebayo et al. 2018, arXiv:1810.03292,
     section 3.
     """
-    graph = bytearray((folder / MODEL).read_bytes())
-    weights = read_weights(graph)
-    layers = sorted({w.node for w in weights})
+    names = (MODEL, *sorted(n for n in manifest.files if n.endswith(GRAPH) and n != MODEL))
+    graphs = {name: bytearray((folder / name).read_bytes()) for name in names}
+    weights = with_origins([w for graph in graphs.values() for w in read_weights(graph)])
+    layers = sorted({w.node for w in weights if w.origin is None})
     shuffled = shuffle(weights, seed)
     for count in sorted({min(max(1, round(share * len(layers))), len(layers)) for share in shares}):
         for weight, values in zip(weights, shuffled, strict=True):
             if weight.node >= layers[-count]:
                 weight.values[...] = values
-        yield count, len(layers), OnnxClassifier(manifest, model_session(bytes(graph), threads))
+        changed = {name: bytes(graph) for name, graph in graphs.items()}
+        open_graph = cache(lambda name, changed=changed: model_session(changed[name], threads))
+        yield count, len(layers), OnnxClassifier(manifest, open_graph(MODEL), open_graph)
 
 
 def shuffle(weights: Sequence[Weight], seed: int) -> list[FloatArray]:
@@ -83,9 +88,9 @@ def _transposition(one: FloatArray, other: FloatArray) -> tuple[int, ...] | None
 
 
 def read_weights(model: bytearray) -> list[Weight]:
-    """The float32 arrays that convolutions and matrix products of an ONNX graph use as weights, in order of first use.
+    """The float32 arrays that convolutions and matrix products of an ONNX graph use as weights, by their first use.
 
-    They are views: what is written to them changes the graph. In an evidence graph the forward pass uses an array first.
+    They are views: what is written to them changes the graph. In an evidence graph the forward pass comes first.
     """
     (graph,) = (value for number, value in _fields(memoryview(model)) if number == 7)
     arrays: dict[str, FloatArray] = {}
@@ -103,10 +108,11 @@ def read_weights(model: bytearray) -> list[Weight]:
             for name in inputs[1:]:
                 if name in arrays and arrays[name].ndim > 1:
                     used.setdefault(name, place)
-    return _with_origins([Weight(arrays[name], place) for name, place in used.items()])
+    return [Weight(arrays[name], place) for name, place in used.items()]
 
 
-def _with_origins(weights: Sequence[Weight]) -> list[Weight]:
+def with_origins(weights: Sequence[Weight]) -> list[Weight]:
+    """The same weights, those that repeat an earlier one marked as such and belonging to its layer."""
     found: list[Weight] = []
     for weight in weights:
         copies = ((i, w, _transposition(w.values, weight.values)) for i, w in enumerate(found) if w.origin is None)

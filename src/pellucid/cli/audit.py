@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -19,7 +19,10 @@ def audit(
         Path | None, typer.Argument(metavar="[DATA]", help="Labelled images; the run's own test split by default.")
     ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    images: Annotated[int, typer.Option(min=20, help="Audit on at most so many images, drawn by the seed.")] = 600,
+    images: Annotated[
+        int | None,
+        typer.Option(min=20, help="At most so many images, drawn by the seed: 600, or 100 with --explanations."),
+    ] = None,
     subgroup: Annotated[
         str | None,
         typer.Option(metavar="REGEX", help="Figures by subgroup: a regular expression on paths, or a CSV column."),
@@ -27,18 +30,34 @@ def audit(
     masks: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Masks of lungs or objects, named as the images are.")
     ] = None,
-    folder: Annotated[Path | None, typer.Option("--out", help="Folder for audit.json; RUN/audit by default.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder for what is written; RUN/audit by default.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides which images are drawn.")] = 0,
+    explanations: Annotated[
+        bool, typer.Option("--explanations", help="Measure instead how far the model's heat maps can be relied on.")
+    ] = False,
+    methods: Annotated[
+        str | None, typer.Option(metavar="A,B", help="With --explanations: methods, or all; cheap ones by default.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="With --explanations: 20000 (forward passes), 90s, 5min.")
+    ] = None,
+    replacement: Annotated[
+        str, typer.Option(help="With --explanations: what hidden pixels become: blur, mean, grey or noise.")
+    ] = "blur",
     json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON document.")] = False,
 ) -> None:
     """Probe a model for shortcuts: corners and borders alone and hidden, masks, metadata, small changes, subgroups.
 
     The worst comes first, in words. Ends with exit code 1 when a problem was found.
     """
-    from ..workflow.audit import AuditSettings, audit_run
+    from ..workflow.audit import MOST, AuditSettings, audit_run
     from .options import parse_split
 
-    settings = AuditSettings(parse_split(split), images, subgroup, masks, seed)
+    if explanations:
+        _audit_explanations(run, data, split, images, methods, budget, replacement, folder, seed, json)
+    settings = AuditSettings(parse_split(split), images or MOST, subgroup, masks, seed)
     document, where = audit_run(run, data, settings=settings, out=folder, progress=TerminalProgress(quiet=json))
     if json:
         print_json(document.model_dump(mode="json"))
@@ -46,6 +65,43 @@ def audit(
         _show(document)
         out.print(f"\nWritten to {where / 'audit.json'}. Next: pellucid report {run}")
     raise typer.Exit(PARTLY if document.serious else OK)
+
+
+def _audit_explanations(
+    run: Path,
+    data: Path | None,
+    split: str,
+    images: int | None,
+    methods: str | None,
+    budget: str | None,
+    replacement: str,
+    folder: Path | None,
+    seed: int,
+    json: bool,
+) -> NoReturn:
+    """The trust card instead of the probes."""
+    from ..workflow.trust import MOST_IMAGES, audit_explanations
+    from .audit_explanations import code_of, show_trust
+    from .options import parse_split
+
+    card, where = audit_explanations(
+        run,
+        data,
+        split=parse_split(split),
+        methods=[m.strip() for m in (methods or "").split(",") if m.strip()],
+        images=images or MOST_IMAGES,
+        budget=budget,
+        replacement=replacement,
+        seed=seed,
+        out=folder,
+        progress=TerminalProgress(quiet=json),
+    )
+    if json:
+        print_json(card.model_dump(mode="json"))
+    else:
+        show_trust(card)
+        out.print(f"\nWritten to {where}: trust.html, trust.json")
+    raise typer.Exit(code_of(card))
 
 
 def _show(document: AuditDocument) -> None:

@@ -11,12 +11,19 @@ from .console import out, print_json, print_table
 
 def backbones(
     contains: Annotated[str | None, typer.Argument(metavar="TEXT", help="Only names with this text.")] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="The layers of the backbone named TEXT that can be explained.")
+    ] = False,
+    size: Annotated[int, typer.Option(help="With --layers: side of the input in pixels.")] = 224,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the backbones: pellucid's own, torchvision's and timm's. Needs the extra `train`."""
+    """List the backbones, pellucid's own, torchvision's and timm's, or one's layers. Needs the extra `train`."""
     from .._optional import require
 
     require("torch", extra="train")
+    if layers:
+        show_layers(contains or "", size, json=json)
+        return
     from ..models.catalogue import OWN, timm_names, torchvision_names
 
     rows = [(OWN, "pellucid"), *((n, "torchvision") for n in torchvision_names()), *((n, "timm") for n in timm_names())]
@@ -26,3 +33,24 @@ def backbones(
         return
     print_table([("backbone", False), ("from", False)], rows)
     out.print(f"\n{len(rows)} backbones. timm/NAME asks timm for a name that torchvision has too.")
+
+
+def show_layers(backbone: str, size: int, *, json: bool) -> None:
+    """The layers of a backbone that give a feature map, from front to back."""
+    from dataclasses import asdict
+
+    from ..models.layers import spatial_layers
+    from ..models.network import build_network
+    from ..recipe import DataSection, ModelSection, Recipe
+
+    model = ModelSection(backbone=backbone, weights="none")
+    network = build_network(Recipe(data=DataSection(size=size), model=model), 2)
+    found = spatial_layers(network.eval(), (size, size))
+    if json:
+        print_json([{**asdict(layer), "default": layer.name == network.explained_layer} for layer in found])
+        return
+    print_table(
+        [("layer", False), ("kind", False), ("channels", True), ("cells", True), ("also", False)],
+        [(n.name, n.kind, str(n.channels), f"{n.height} x {n.width}", ", ".join(n.also)) for n in found],
+    )
+    out.print(f"\n{len(found)} layers; {network.explained_layer} is explained unless model.layer names another.")

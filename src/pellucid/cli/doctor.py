@@ -1,12 +1,13 @@
-"""`pellucid doctor`: is this server, or this machine, as it should be. Each option hands over to a module of its own."""
+"""`pellucid doctor`: is it as it should be. Each option hands over to a module of its own."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from .console import OK, PARTLY, WRONG, err, print_json, print_table
+from .console import OK, PARTLY, WRONG, TerminalProgress, err, out, print_json, print_table
 
 
 def doctor(
@@ -17,13 +18,19 @@ def doctor(
         Optional[str],
         typer.Option(envvar="PELLUCID_API_KEY", show_envvar=True, help="The server's key, if it has one."),
     ] = None,
+    tune: Annotated[
+        Optional[Path],
+        typer.Option(metavar="RUN", help="Measure which batch and workers are quickest here, and keep them."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Check a running server against hostile input."""
-    if attack is None:
-        err.print("pellucid: Say what to check: doctor --attack URL.")
+    """Check a running server against hostile input, or find the quickest settings for `predict --out` here."""
+    if (attack is None) == (tune is None):
+        err.print("pellucid: Say what to do: doctor --attack URL, or doctor --tune RUN.")
         raise typer.Exit(WRONG)
-    raise typer.Exit(_attack(attack, api_key, json))
+    if tune is not None:
+        raise typer.Exit(_tune(tune, json))
+    raise typer.Exit(_attack(attack or "", api_key, json))
 
 
 def _attack(url: str, api_key: str | None, json: bool) -> int:
@@ -36,11 +43,27 @@ def _attack(url: str, api_key: str | None, json: bool) -> int:
     else:
         columns = [("row", True), ("what is sent", False), ("must", False), ("was", False), ("", False)]
         rows = [
-            (r.row, r.title, r.expected, r.seen, {True: "ok", False: "FAIL", None: "skipped"}[r.held]) for r in results
+            (str(r.row), r.title, r.expected, r.seen, {True: "ok", False: "FAIL", None: "skipped"}[r.held]) for r in results
         ]
         print_table(columns, rows)
-        failed = sum(r.held is False for r in results)
-        err.print(
-            f"{sum(r.held is True for r in results)} held, {failed} failed, {sum(r.held is None for r in results)} skipped"
-        )
+        held, failed, skipped = (sum(r.held is outcome for r in results) for outcome in (True, False, None))
+        err.print(f"{held} held, {failed} failed, {skipped} skipped")
     return PARTLY if any(r.held is False for r in results) else OK
+
+
+def _tune(run: Path, json: bool) -> int:
+    """Measure the settings of batches for a model, and keep the best."""
+    from ..bundle.bundle import load
+    from ..workflow.batch.tune import tune
+
+    found = tune(load(run), progress=TerminalProgress(quiet=json))
+    if json:
+        print_json([t.model_dump(mode="json") for t in found])
+        return OK
+    columns = [("workers", True), ("of kind", False), ("threads a pass", True), ("batch", True), ("images/s", True)]
+    rows = [
+        (f"{t.force.workers}", t.force.kind, f"{t.force.threads}", f"{t.batch}", f"{t.rate or 0:,.1f}") for t in found
+    ]
+    print_table(columns, rows)
+    out.print("\nThe first is kept: `pellucid predict --out` takes it for models of this architecture on this machine.")
+    return OK

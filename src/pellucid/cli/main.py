@@ -12,7 +12,22 @@ import typer
 
 from .._version import __version__
 from ..errors import PellucidError
-from . import audit, backbones, data, demo, doctor, evaluate, explain, methods, predict, recipes, report, serve, train
+from . import (
+    audit,
+    backbones,
+    compare,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    explain,
+    methods,
+    predict,
+    recipes,
+    report,
+    serve,
+    train,
+)
 from .console import WRONG, err
 
 app = typer.Typer(
@@ -44,6 +59,7 @@ app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("compare")(compare.compare)
 app.command("explain")(explain.explain)
 app.command("audit")(audit.audit)
 app.command("report")(report.report)

@@ -38,6 +38,12 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe value, for example train.epochs=3."),
     ] = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--layer", metavar="NAME", help="A further layer to explain at (`pellucid backbones NAME --layers`)."
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Train a classifier, export and evaluate it, explain examples, write a report."""
@@ -53,7 +59,7 @@ def train(
         backbone=backbone,
         weights=weights,
         seed=seed,
-        overrides=settings or [],
+        overrides=[*(settings or []), *([f"model.layers={layers!r}"] if layers else [])],
         group_by=group_by,
         positive=positive,
         merge=parse_merge(merge or []),

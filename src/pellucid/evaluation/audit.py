@@ -28,7 +28,9 @@ class Figure(_Part):
         return cls(value=area.value, low=area.low, high=area.high)
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        # Adding 0 turns -0.0, to which a small negative number is rounded, into 0.0.
+        value, low, high = (round(v, 3) + 0.0 for v in (self.value, self.low, self.high))
+        return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 class RegionEntry(_Part):

@@ -142,7 +142,7 @@ def _metadata(found: AuditDocument) -> Iterator[Finding]:
         return
     named = f" Most of all: {'; '.join(entry.strongest)}." if entry.strongest else ""
     level: Level = "problem" if entry.area.low >= SHORTCUT_PROBLEM else "caution"
-    advice = "The model can use this too; test it on images from another source. `pellucid data inspect` says more."
+    advice = "The model can use this too: test it on images from another source, and see pellucid data inspect."
     yield _finding(level, "Metadata", text + named, advice)
 
 

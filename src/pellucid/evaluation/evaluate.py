@@ -10,11 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ..classifier import Task
-from ..errors import DataError, InputError
+from ..errors import InputError
 from ..preprocessing import FloatArray
+from .calibration import Calibration
+from .checks import check_same_length, checked_labels, checked_scores
 from .intervals import LEVEL, Indices, Resampling, Values, percentiles, wilson
 from .metrics import CLASS_METRICS, METRICS, Answers, Base, Tally
-from .result import EvaluationResult, Metric
+from .operating_point import OperatingPoint
+from .prevalence import check_prevalence, restate
+from .result import EvaluationResult, Metric, Restated
 
 FEW_UNITS = 50
 """Below so many images or groups the bootstrap's intervals are too narrow (measured at 60: 87 to 92 % for 95 %)."""
@@ -31,6 +35,11 @@ def evaluate_predictions(
     groups: Sequence[str] = (),
     split: str,
     threshold: float = 0.5,
+    uncalibrated: npt.ArrayLike | None = None,
+    outside: npt.ArrayLike | None = None,
+    calibration: Calibration | None = None,
+    operating_point: OperatingPoint | None = None,
+    prevalence: float | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> EvaluationResult:
@@ -41,6 +50,10 @@ def evaluate_predictions(
     `threshold` is applied to the positive-class probability or the output; for a multiclass task the most likely class
     counts. Where any of `groups` (N,) is not "", whole groups are resampled.
 
+    `uncalibrated` (N, K) are the probabilities before `calibration`, whose scores are given beside, and `outside` (N,)
+    is how far each image lies from those trained on (above 1 it is flagged). `operating_point` is how the threshold was
+    chosen; a note says whether what it promised holds here. At a `prevalence` predictive values are restated.
+
     Proportions of images have Wilson's interval; everything else, and proportions too where there are groups, the
     bootstrap's. Where the bootstrap has no width because a proportion is exactly 0 or 1, it is Wilson's again, counting
     groups. What cannot be computed is NaN, and a note says why.
@@ -49,27 +62,32 @@ def evaluate_predictions(
     not fit each other, hold values that are not finite, or are not probabilities.
     """
     names = tuple(classes)
-    truth = _labels(labels, len(names), split)
+    truth = checked_labels(labels, len(names), split)
     n = len(truth)
-    _same_length("paths", len(paths), n)
+    check_same_length("paths", len(paths), n)
     if len(groups):
-        _same_length("groups", len(groups), n)
+        check_same_length("groups", len(groups), n)
     if len(names) < 2 or (task != "multiclass" and len(names) != 2):
         wanted = "at least two classes" if task == "multiclass" else "exactly two classes"
         raise InputError(f"A {task} evaluation needs {wanted}, and got {len(names)}: {', '.join(names)}.")
     if not math.isfinite(threshold):
         raise InputError(f"The threshold must be a finite number, and is {threshold}.")
-    scores, shares = _scores(task, probabilities, outputs, len(names), paths, n)
+    scores, shares = checked_scores(task, probabilities, outputs, len(names), paths, n)
     at = None if task == "multiclass" else float(threshold)
     # Compared in single precision, as EvaluationResult.predicted does: a score of 0.3f must count as at least 0.3.
     predicted = scores.argmax(axis=1) if at is None else (scores[:, -1] >= at).astype(np.int64)
 
     answers = Answers(task, len(names), truth, predicted, scores)
     resampling = Resampling.of(n, groups, resamples, seed)
-    table = _Table(task, len(names))
-    values, low, high, notes = _with_bounds(table, answers, resampling)
-    found = [Metric(float(v), float(a), float(b)) for v, a, b in zip(values, low, high, strict=True)]
+    drawn = _Drawn.of(answers, resampling)
+    table = _Table([name for name, row in METRICS.items() if task in row.tasks], len(names))
+    found, notes = _with_bounds(table, answers, drawn)
     top = len(table.metrics)
+    metrics = dict(zip(table.metrics, found[:top], strict=True))
+    raw = None if uncalibrated is None else checked_scores(task, uncalibrated, None, len(names), paths, n)[1]
+    far = None if outside is None else np.asarray(outside, np.float32)
+    if far is not None:
+        check_same_length("outside scores", len(far), n)
     return EvaluationResult(
         task=task,
         classes=names,
@@ -77,14 +95,25 @@ def evaluate_predictions(
         paths=tuple(paths),
         labels=truth,
         probabilities=shares,
-        metrics=dict(zip(table.metrics, found[:top], strict=True)),
+        metrics=metrics,
         per_class=_per_class(names, truth, found[top:]),
         confusion=np.bincount(truth * len(names) + predicted, minlength=len(names) ** 2).reshape(len(names), -1),
         threshold=at,
         interval=resampling.in_words(),
         outputs=scores[:, 0] if task == "regression" else None,
         groups=tuple(groups),
-        notes=(*_notes_on_data(names, truth, predicted, split, resampling), *notes),
+        notes=(
+            *_notes_on_data(names, truth, predicted, split, resampling),
+            *notes,
+            *_notes_on_promise(operating_point, metrics, split),
+        ),
+        calibration=calibration,
+        uncalibrated=raw,
+        before={} if raw is None else _scores_of(raw, answers, resampling),
+        outside=far,
+        flagged=None if far is None else _share(far > 1, resampling),
+        operating_point=operating_point,
+        restated=None if prevalence is None else _restated(prevalence, drawn, metrics, len(names)),
     )
 
 
@@ -124,9 +153,9 @@ def classification_report(result: EvaluationResult) -> list[ReportLine]:
 class _Table:
     """All figures of an evaluation as the rows of one array: the metrics, then each class metric class by class."""
 
-    def __init__(self, task: Task, classes: int) -> None:
-        self.metrics = [name for name, row in METRICS.items() if task in row.tasks]
-        self.classes = classes
+    def __init__(self, metrics: Sequence[str], classes: int, *, per_class: bool = True) -> None:
+        self.metrics = list(metrics)
+        self.class_metrics = CLASS_METRICS if per_class else {}
         # What each row is called, what it is a share of, and which class that is about.
         overall = 1 if classes == 2 else None
         self.rows: list[tuple[str, Base, int]] = []
@@ -134,21 +163,35 @@ class _Table:
             base = METRICS[name].base
             about_class = base not in ("", "all")
             self.rows.append((name, "" if about_class and overall is None else base, overall or 0))
-        self.rows += [(name, row.base, k) for name, row in CLASS_METRICS.items() for k in range(classes)]
+        self.rows += [(name, row.base, k) for name, row in self.class_metrics.items() for k in range(classes)]
 
     def compute(self, tally: Tally) -> Values:
         """Every figure under each of B weightings, (rows, B)."""
         top = [METRICS[name].compute(tally)[None] for name in self.metrics]
-        return np.concatenate([*top, *(row.compute(tally) for row in CLASS_METRICS.values())])
+        return np.concatenate([*top, *(row.compute(tally) for row in self.class_metrics.values())])
 
 
-def _with_bounds(table: _Table, answers: Answers, resampling: Resampling) -> tuple[Values, Values, Values, list[str]]:
-    """Value, low and high of every row of the table, and what must be said about them."""
-    point = answers.tally(np.ones((len(answers.labels), 1)))
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """The counts of all images as they are, and of every resample; of no resample where there is one unit only."""
+
+    resampling: Resampling
+    point: Tally
+    tallies: list[Tally]
+
+    @classmethod
+    def of(cls, answers: Answers, resampling: Resampling) -> _Drawn:
+        point = answers.tally(np.ones((len(answers.labels), 1)))
+        weights = resampling.weights() if resampling.units > 1 else ()
+        return cls(resampling, point, [answers.tally(w) for w in weights])
+
+
+def _with_bounds(table: _Table, answers: Answers, drawn: _Drawn) -> tuple[list[Metric], list[str]]:
+    """Every row of the table with its interval, and what must be said about them."""
+    resampling, point, tallies = drawn.resampling, drawn.point, drawn.tallies
     values = table.compute(point)[:, 0]
     low, high = np.full((2, len(values)), np.nan)
-    if resampling.units > 1:
-        tallies = [answers.tally(weights) for weights in resampling.weights()]
+    if tallies:
         low, high = percentiles(np.concatenate([table.compute(tally) for tally in tallies], axis=1))
         if "ece" in table.metrics:
             row = table.metrics.index("ece")
@@ -164,7 +207,49 @@ def _with_bounds(table: _Table, answers: Answers, resampling: Resampling) -> tup
         elif low[row] == high[row]:
             low[row] = high[row] = math.nan
             flat.append(name)
-    return values, low, high, _notes_on_bounds(exact, flat, resampling)
+    found = [Metric(float(v), float(a), float(b)) for v, a, b in zip(values, low, high, strict=True)]
+    return found, _notes_on_bounds(exact, flat, resampling)
+
+
+def _scores_of(probabilities: FloatArray, answers: Answers, resampling: Resampling) -> dict[str, Metric]:
+    """Loss, Brier score and calibration error of other probabilities for the same images."""
+    other = Answers(answers.task, answers.classes, answers.labels, answers.predicted, probabilities, ranked=False)
+    table = _Table(("loss", "brier", "ece"), answers.classes, per_class=False)
+    found, _ = _with_bounds(table, other, _Drawn.of(other, resampling))
+    return dict(zip(table.metrics, found, strict=True))
+
+
+def _share(marked: npt.NDArray[np.bool_], resampling: Resampling) -> Metric:
+    """The share of images marked (N,), with Wilson's interval, or the bootstrap's over groups."""
+    value, low, high = float(marked.mean()), math.nan, math.nan
+    if not resampling.grouped or value in (0, 1):
+        units = resampling.units
+        low, high = wilson(value * units, units)
+    elif resampling.units > 1:
+        shares = np.concatenate([marked @ weights / weights.sum(axis=0) for weights in resampling.weights()])
+        bounds = percentiles(shares[None])
+        low, high = float(bounds[0][0]), float(bounds[1][0])
+    return Metric(value, low, high)
+
+
+def _restated(prevalence: float, drawn: _Drawn, metrics: dict[str, Metric], classes: int) -> Restated:
+    check_prevalence(prevalence, classes)
+    return restate(prevalence, drawn.point, drawn.tallies, metrics["sensitivity"], metrics["specificity"])
+
+
+def _notes_on_promise(point: OperatingPoint | None, metrics: dict[str, Metric], split: str) -> list[str]:
+    """Whether the rate that the threshold was chosen for is seen on these images."""
+    if point is None or point.bounded not in ("sensitivity", "specificity"):
+        return []
+    asked, found = float(point.asked.partition(">=")[2]), metrics[point.bounded]
+    if math.isnan(found.value):
+        return []
+    seen = f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    short = "less than asked, which may be chance" if found.high >= asked else "less than asked"
+    verdict = "as asked" if found.value >= asked else short
+    where = f"the {split} images" if split else "these images"
+    again = " The threshold was chosen anew after these images had been seen once." if point.revision else ""
+    return [f"The threshold was chosen for {point.asked}; the {point.bounded} on {where} is {seen}: {verdict}.{again}"]
 
 
 def _calibration_bounds(value: float, low: float, point: Tally, tallies: list[Tally]) -> tuple[float, float]:
@@ -250,67 +335,3 @@ def _notes_on_bounds(exact: list[str], flat: list[str], resampling: Resampling) 
 
 def _listed(names: list[str]) -> str:
     return ", ".join(dict.fromkeys(names))
-
-
-def _labels(labels: npt.ArrayLike, classes: int, split: str) -> Indices:
-    """Labels as indices (N,), N > 0, each below `classes`."""
-    truth = np.asarray(labels)
-    if truth.size == 0:
-        raise DataError(f"There are no images in the {split or 'given'} split, so there is nothing to evaluate.")
-    if truth.ndim != 1 or truth.dtype.kind not in "iu":
-        raise DataError(
-            f"Labels must be one whole number per image, and are {truth.dtype} of shape {truth.shape}."
-            " Give the index of each image's class."
-        )
-    unknown = np.flatnonzero((truth < 0) | (truth >= classes))
-    if len(unknown):
-        raise DataError(
-            f"{len(unknown)} of {len(truth)} labels are unknown to the model: it has classes 0 to {classes - 1}, and"
-            f" the first such label is {truth[unknown[0]]}. Evaluate on data with the model's classes."
-        )
-    return truth.astype(np.int64)
-
-
-def _same_length(what: str, length: int, n: int) -> None:
-    if length != n:
-        raise InputError(f"There are {n} labels and {length} {what}: there must be one for each image.")
-
-
-def _scores(
-    task: Task,
-    probabilities: npt.ArrayLike | None,
-    outputs: npt.ArrayLike | None,
-    classes: int,
-    paths: Sequence[str],
-    n: int,
-) -> tuple[FloatArray, FloatArray]:
-    """What the metrics rank by, (N, K) or (N, 1), and the probabilities (N, K) or (N, 0), checked."""
-    if task == "regression":
-        if outputs is None:
-            raise InputError("A regression is evaluated by its outputs, and there are none: give `outputs`.")
-        scores = np.asarray(outputs, np.float32).reshape(-1, 1)
-        shares = np.zeros((n, 0), np.float32)
-    else:
-        if probabilities is None:
-            raise InputError(f"A {task} evaluation needs `probabilities`, and there are none.")
-        scores = shares = np.asarray(probabilities, np.float32)
-        if scores.ndim != 2 or scores.shape[1] != classes:
-            raise InputError(
-                f"Probabilities must have one row per image and one column for each of the {classes} classes,"
-                f" and have the shape {scores.shape}."
-            )
-    _same_length("predictions", len(scores), n)
-    broken = np.flatnonzero(~np.isfinite(scores).all(axis=1))
-    if len(broken):
-        raise InputError(
-            f"{len(broken)} of {n} predictions are not finite numbers, the first for {paths[broken[0]]}: the model has"
-            " diverged or its input is broken. Train again with a lower learning rate, or look at that image."
-        )
-    if task != "regression":
-        off = np.flatnonzero((np.abs(scores.sum(axis=1) - 1) > 1e-3) | (scores < 0).any(axis=1))
-        if len(off):
-            raise InputError(
-                f"{len(off)} of {n} rows are not probabilities (at least 0, summing to 1), the first for"
-                f" {paths[off[0]]}: {scores[off[0]].tolist()}. Apply the sigmoid or softmax first."
-            )
-    return scores, shares

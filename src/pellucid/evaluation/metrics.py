@@ -108,14 +108,24 @@ class Answers:
     """What a model answered on N images, arranged once so that any weighting of the images is scored quickly.
 
     `scores` (N, K) are probabilities, or (N, 1) the outputs of a regression whose target is the class index. `labels`
-    and `predicted` (N,) are class indices below `classes`.
+    and `predicted` (N,) are class indices below `classes`. Without
+    `ranked` the areas under curves, which take the longest, are not known.
     """
 
-    def __init__(self, task: Task, classes: int, labels: Indices, predicted: Indices, scores: npt.NDArray[Any]) -> None:
+    def __init__(
+        self,
+        task: Task,
+        classes: int,
+        labels: Indices,
+        predicted: Indices,
+        scores: npt.NDArray[Any],
+        *,
+        ranked: bool = True,
+    ) -> None:
         self.task, self.classes, self.labels, self.predicted = task, classes, labels, predicted
-        # With two classes the one's ranking is the other's turned round: its area under the ROC curve is the same.
-        ranked = range(classes) if classes > 2 else (1,)
-        self._rankings = [Ranking.of(scores[:, min(k, scores.shape[1] - 1)], labels == k) for k in ranked]
+        columns = np.column_stack([-scores, scores]) if scores.shape[1] == 1 else scores
+        ranked_classes = range(classes if ranked else 0)
+        self._rankings = [Ranking.of(columns[:, k], labels == k) for k in ranked_classes]
         self._blocks = {
             "actual": _indicator(labels, classes),
             "predicted": _indicator(predicted, classes),
@@ -125,9 +135,8 @@ class Answers:
 
     def tally(self, weights: Values) -> Tally:
         """The counts under each of B weightings, `weights` (N, B)."""
-        areas = np.array([ranking.areas(weights) for ranking in self._rankings])
-        if self.classes == 2:
-            areas = np.repeat(areas, 2, axis=0)
+        unknown = np.full((self.classes, 2, weights.shape[1]), np.nan)
+        areas = np.array([ranking.areas(weights) for ranking in self._rankings]) if self._rankings else unknown
         sums: dict[str, Values] = {name: np.asarray(block @ weights) for name, block in self._blocks.items()}
         counts = {name: sums.pop(name) for name in ("actual", "predicted", "correct")}
         return Tally(weights.sum(axis=0), **counts, roc_area=areas[:, 0], average_precision=areas[:, 1], sums=sums)
@@ -362,6 +371,8 @@ CLASS_METRICS: dict[str, MetricRow] = {
     "recall": MetricRow("Recall", recall_by_class, _EVERY, True, "actual"),
     "f1": MetricRow("F1", f1_by_class, _EVERY, True),
     "specificity": MetricRow("Specificity", specificity_by_class, _EVERY, True, "not-actual"),
+    "npv": MetricRow("Negative predictive value", npv_by_class, _EVERY, True, "not-predicted"),
     "roc_auc": MetricRow("ROC-AUC", lambda t: t.roc_area, _EVERY, True, "pairs"),
+    "pr_auc": MetricRow("PR-AUC", lambda t: t.average_precision, _EVERY, True),
 }
 """Metrics of one class against the rest, by their stable names; `compute` gives (K, B)."""

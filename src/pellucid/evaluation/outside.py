@@ -26,14 +26,14 @@ from .intervals import Resampling, Values
 
 REFERENCE = "reference.npz"
 COMPONENTS = 64
-"""At most so many principal components; at least five images for each. On features of MobileNetV2 and of a small CNN 16
-separate photographs from X-rays less well, and 128 no better."""
+"""At most so many principal components, with five images or more for each. On features of MobileNetV2 and of a small
+CNN 16 separate photographs from X-rays less well, and 128 no better."""
 QUANTILE = 0.975
 _LARGEST = 2**26
 
 
 class Reference(BaseModel):
-    """What is known of the training images' features; the arrays are in `file` of the bundle.
+    """What is known of the training images' features; the arrays are in the bundle's reference.npz.
 
     `threshold` is the distance beyond which an image is flagged: that below which a share `quantile` of images like the
     `images` of the validation set (in `groups`, where there are any) lies. `trained` images are described.
@@ -49,15 +49,14 @@ class Reference(BaseModel):
     groups: int | None = None
     threshold: float = Field(gt=0)
     quantile: float = Field(default=QUANTILE, gt=0.5, lt=1)
-    file: str = REFERENCE
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Where the training images lie: mean and deviation (C,) of their features, principal components (P, C) of the
-    standardised ones with their variances (P,), and the variance of all that is left.
+    """Where the training images lie among features.
 
-    An image is flagged from the distance `threshold` on.
+    `mean` and `deviation` (C,) of the features, principal `components` (P, C) of the standardised ones with their
+    `variances` (P,), and the variance of all the `rest`. An image is flagged beyond the distance `threshold`.
     """
 
     mean: Values
@@ -134,14 +133,15 @@ def read_surroundings(path: Path, threshold: float) -> Surroundings:
     """Read what `to_bytes` gave. BundleError for any other file; nothing in it can run."""
     try:
         with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > _LARGEST:
-                raise ValueError("it is larger than 64 MB")
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > _LARGEST:
+            raise BundleError(f"{path} would take {size:,} bytes in memory, more than any reference. Remove it.")
         with np.load(path, allow_pickle=False) as arrays:
             mean, deviation, components, variances, rest = (arrays[name].astype(np.float64) for name in _ARRAYS)
-        if components.shape != (len(variances), len(mean)) or deviation.shape != mean.shape or rest.shape != (1,):
-            raise ValueError("its arrays do not fit each other")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path} cannot be read as a reference ({error}). Copy the bundle again.") from error
+    if components.shape != (len(variances), len(mean)) or deviation.shape != mean.shape or rest.shape != (1,):
+        raise BundleError(f"The arrays in {path} do not fit each other. Copy the bundle again.")
     return Surroundings(mean, deviation, components, variances, float(rest[0]), threshold)
 
 

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from ..classifier import Task
 from ..preprocessing import FloatArray
+from .calibration import Calibration
+from .operating_point import OperatingPoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,16 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
+class Restated:
+    """Predictive values at a `prevalence` of the positive class between 0 and 1; `observed` is that of the images."""
+
+    prevalence: float
+    observed: float
+    ppv: Metric
+    npv: Metric
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationResult:
     """What a model did on one set of N images.
 
@@ -30,6 +42,11 @@ class EvaluationResult:
     `metrics` is ordered, most important first. `interval` says in words how the bounds were made. `per_class` is
     {class: {metric: Metric}}. `leaks` are sentences on images that the model was trained on: figures with one mean
     nothing.
+
+    Of a model with a `calibration`, `probabilities` are the calibrated ones, `uncalibrated` (N, K) those of the model
+    by itself, and `before` has their loss, Brier score and calibration error. `outside` (N,) says how far each image
+    lies from those trained on, above 1 too far, and `flagged` which share does. `operating_point` is how the threshold
+    was chosen, and `restated` has the predictive values at another prevalence. Each is None or empty where unknown.
     """
 
     task: Task
@@ -47,6 +64,13 @@ class EvaluationResult:
     groups: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
     leaks: tuple[str, ...] = ()
+    calibration: Calibration | None = None
+    uncalibrated: FloatArray | None = None
+    before: dict[str, Metric] = field(default_factory=dict)
+    outside: FloatArray | None = None
+    flagged: Metric | None = None
+    operating_point: OperatingPoint | None = None
+    restated: Restated | None = None
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:

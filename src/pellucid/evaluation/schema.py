@@ -14,10 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..classifier import Task
 from ..errors import BundleError, ResourceError
 from ..files import write_whole
+from ..preprocessing import FloatArray
+from .calibration import Calibration
 from .intervals import Resampling
-from .result import EvaluationResult, Metric
+from .operating_point import OperatingPoint
+from .result import EvaluationResult, Metric, Restated
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 METRICS_FILE = "metrics.json"
 PREDICTIONS_FILE = "predictions.csv"
 
@@ -51,17 +54,40 @@ class ConfusionEntry(_Part):
     counts: tuple[tuple[int, ...], ...]
 
 
+class CalibrationEntry(_Part):
+    """How logits become probabilities (`fitted`), and the scores `before` and `after` on these images."""
+
+    fitted: Calibration
+    before: dict[str, MetricEntry]
+    after: dict[str, MetricEntry]
+
+
+class OutsideEntry(_Part):
+    """The share of the images that is unlike those trained on."""
+
+    flagged: MetricEntry
+
+
+class PrevalenceEntry(_Part):
+    """Predictive values at `prevalence`; `observed` is that of the images."""
+
+    prevalence: float
+    observed: float
+    ppv: MetricEntry
+    npv: MetricEntry
+
+
 class MetricsDocument(_Part):
-    """`metrics.json`, version 1.
+    """`metrics.json`, version 2; docs/reference/metrics-json.md says more. Version 1 had none of the last four fields.
 
     `positive` is the class that sensitivity, precision and their kin are about; null when they are means over K
     classes. `n` counts images and `n_groups` what was resampled where images belong to groups (an image without a group
     counts as one); null where they do not. `threshold` applies to the positive-class probability, or to the output of a
     regression; null when the most likely class counts. `notes` are sentences for people, `leaks` those
-    on images that the model was trained on.
+    on images that the model was trained on. What the model has none of is null.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     task: Task
     classes: tuple[str, ...] = Field(min_length=2)
     positive: str | None
@@ -75,6 +101,18 @@ class MetricsDocument(_Part):
     confusion: ConfusionEntry
     notes: tuple[str, ...] = ()
     leaks: tuple[str, ...] = ()
+    operating_point: OperatingPoint | None = None
+    calibration: CalibrationEntry | None = None
+    outside: OutsideEntry | None = None
+    prevalence: PrevalenceEntry | None = None
+
+
+def _entries(metrics: dict[str, Metric]) -> dict[str, MetricEntry]:
+    return {name: MetricEntry.of(metric) for name, metric in metrics.items()}
+
+
+def _figures(entries: dict[str, MetricEntry]) -> dict[str, Metric]:
+    return {name: entry.metric() for name, entry in entries.items()}
 
 
 def metrics_document(result: EvaluationResult) -> MetricsDocument:
@@ -89,11 +127,28 @@ def metrics_document(result: EvaluationResult) -> MetricsDocument:
         n_groups=units.units if units.grouped else None,
         threshold=result.threshold,
         interval=result.interval,
-        metrics={name: MetricEntry.of(m) for name, m in result.metrics.items()},
-        per_class={c: {name: MetricEntry.of(m) for name, m in of.items()} for c, of in result.per_class.items()},
+        metrics=_entries(result.metrics),
+        per_class={name: _entries(of) for name, of in result.per_class.items()},
         confusion=ConfusionEntry(labels=result.classes, counts=result.confusion.tolist()),
         notes=result.notes,
         leaks=result.leaks,
+        operating_point=result.operating_point,
+        calibration=None
+        if result.calibration is None
+        else CalibrationEntry(
+            fitted=result.calibration,
+            before=_entries(result.before),
+            after=_entries({name: result.metrics[name] for name in result.before}),
+        ),
+        outside=None if result.flagged is None else OutsideEntry(flagged=MetricEntry.of(result.flagged)),
+        prevalence=None
+        if result.restated is None
+        else PrevalenceEntry(
+            prevalence=result.restated.prevalence,
+            observed=result.restated.observed,
+            ppv=MetricEntry.of(result.restated.ppv),
+            npv=MetricEntry.of(result.restated.npv),
+        ),
     )
 
 
@@ -101,7 +156,9 @@ def write_evaluation(result: EvaluationResult, folder: Path) -> None:
     """Write `metrics.json` and `predictions.csv` into `folder`, which is made if need be; each appears whole or not.
 
     The columns are path, label, predicted, confidence (the probability of the predicted class), p_<class> for every
-    class, group; for a regression path, label, predicted, output, group. Raises ResourceError when it cannot be
+    class, group; for a regression path, label, predicted, output, group. After them, of a calibrated model
+    uncalibrated_<class> for every class, and outside where it is known how far an image lies from those trained on.
+    Raises ResourceError when it cannot be
     written.
     """
     try:
@@ -120,15 +177,18 @@ def read_evaluation(folder: Path) -> EvaluationResult:
     Raises BundleError when a file is missing, damaged, from a newer version, or when the two do not belong together.
     """
     document = _read_document(folder / METRICS_FILE)
-    table = _read_table(folder / PREDICTIONS_FILE, _columns(document.task, document.classes))
+    calibrated, known = document.calibration is not None, document.outside is not None
+    columns = _columns(document.task, document.classes, calibrated=calibrated, outside=known)
+    table = _read_table(folder / PREDICTIONS_FILE, columns)
+    regression = document.task == "regression"
     try:
         index = {name: k for k, name in enumerate(document.classes)}
         labels = np.array([index[row["label"]] for row in table], np.int64)
-        wanted = ["output"] if document.task == "regression" else [f"p_{name}" for name in document.classes]
-        scores = np.array([[row[column] for column in wanted] for row in table], np.float32).reshape(-1, len(wanted))
+        scores = _numbers(table, ["output"] if regression else [f"p_{name}" for name in document.classes])
+        raw = _numbers(table, [f"uncalibrated_{name}" for name in document.classes]) if calibrated else None
+        outside = _numbers(table, ["outside"])[:, 0] if known else None
     except (KeyError, ValueError) as error:
         raise BundleError(f"{folder / PREDICTIONS_FILE} is damaged ({error}). Evaluate again.") from error
-    regression = document.task == "regression"
     result = EvaluationResult(
         task=document.task,
         classes=document.classes,
@@ -136,8 +196,8 @@ def read_evaluation(folder: Path) -> EvaluationResult:
         paths=tuple(row["path"] for row in table),
         labels=labels,
         probabilities=np.zeros((len(table), 0), np.float32) if regression else scores,
-        metrics={name: entry.metric() for name, entry in document.metrics.items()},
-        per_class={c: {name: entry.metric() for name, entry in of.items()} for c, of in document.per_class.items()},
+        metrics=_figures(document.metrics),
+        per_class={name: _figures(of) for name, of in document.per_class.items()},
         confusion=np.array(document.confusion.counts, np.int64),
         threshold=document.threshold,
         interval=document.interval,
@@ -145,6 +205,13 @@ def read_evaluation(folder: Path) -> EvaluationResult:
         groups=tuple(row["group"] for row in table) if document.n_groups is not None else (),
         notes=document.notes,
         leaks=document.leaks,
+        calibration=document.calibration.fitted if document.calibration else None,
+        uncalibrated=raw,
+        before=_figures(document.calibration.before) if document.calibration else {},
+        outside=outside,
+        flagged=document.outside.flagged.metric() if document.outside else None,
+        operating_point=document.operating_point,
+        restated=_restated(document.prevalence),
     )
     k = len(result.classes)
     counts = np.bincount(labels * k + result.predicted, minlength=k * k).reshape(k, k)
@@ -155,9 +222,21 @@ def read_evaluation(folder: Path) -> EvaluationResult:
     return result
 
 
-def _columns(task: Task, classes: tuple[str, ...]) -> list[str]:
+def _restated(entry: PrevalenceEntry | None) -> Restated | None:
+    if entry is None:
+        return None
+    return Restated(entry.prevalence, entry.observed, entry.ppv.metric(), entry.npv.metric())
+
+
+def _numbers(table: list[dict[str, str]], columns: list[str]) -> FloatArray:
+    """The values (N, columns) of some columns of the table."""
+    return np.array([[row[column] for column in columns] for row in table], np.float32).reshape(-1, len(columns))
+
+
+def _columns(task: Task, classes: tuple[str, ...], *, calibrated: bool, outside: bool) -> list[str]:
     scores = ["output"] if task == "regression" else ["confidence", *(f"p_{name}" for name in classes)]
-    return ["path", "label", "predicted", *scores, "group"]
+    raw = [f"uncalibrated_{name}" for name in classes] if calibrated else []
+    return ["path", "label", "predicted", *scores, "group", *raw, *(["outside"] if outside else [])]
 
 
 def _predictions_csv(result: EvaluationResult) -> str:
@@ -169,11 +248,15 @@ def _predictions_csv(result: EvaluationResult) -> str:
         confidence = result.probabilities[np.arange(len(predicted)), predicted]
         scores = np.column_stack([confidence, result.probabilities])
     groups = result.groups or ("",) * len(predicted)
+    calibrated, known = result.uncalibrated is not None, result.outside is not None
+    more = [a.reshape(len(predicted), -1) for a in (result.uncalibrated, result.outside) if a is not None]
+    beside = np.concatenate([np.zeros((len(predicted), 0), np.float32), *more], axis=1)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(_columns(result.task, result.classes))
-    for path, label, said, row, group in zip(result.paths, result.labels, predicted, scores, groups, strict=True):
-        table.writerow([path, result.classes[label], result.classes[said], *map(str, row), group])
+    table.writerow(_columns(result.task, result.classes, calibrated=calibrated, outside=known))
+    rows = zip(result.paths, result.labels, predicted, scores, groups, beside, strict=True)
+    for path, label, said, row, group, extra in rows:
+        table.writerow([path, result.classes[label], result.classes[said], *map(str, row), group, *map(str, extra)])
     return text.getvalue()
 
 

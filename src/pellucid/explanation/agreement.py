@@ -24,7 +24,7 @@ def coarse(maps: FloatArray, cells: int = CELLS) -> FloatArray:
             starts = (np.arange(cells) * length) // cells
             sizes = np.diff(np.append(starts, length)).astype(np.float32)
             sums = np.add.reduceat(maps, starts, axis=axis)
-            maps = sums / (sizes[:, None] if axis == -2 else sizes)
+            maps = np.asarray(sums / (sizes[:, None] if axis == -2 else sizes), np.float32)
     return maps
 
 
@@ -40,7 +40,8 @@ def rank_correlation(one: FloatArray, other: FloatArray) -> Doubles:
     ranks = [rankdata(m.reshape(len(m), -1), axis=1) for m in (one, other)]
     a, b = (r - r.mean(axis=1, keepdims=True) for r in ranks)
     scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    return np.divide((a * b).sum(axis=1), scale, out=np.full(len(one), np.nan), where=scale > 0)
+    found: Doubles = np.divide((a * b).sum(axis=1), scale, out=np.full(len(one), np.nan), where=scale > 0)
+    return found
 
 
 def agreement(maps: Mapping[str, FloatArray]) -> Doubles:

@@ -185,9 +185,32 @@ def edge_maps(batch: FloatArray, preprocessing: Preprocessing, seed: int = 0) ->
     return np.asarray(gaussian_filter(edges, (0, spread, spread)), np.float32)
 
 
+def baseline_curves(
+    classifier: Classifier,
+    batch: FloatArray,
+    targets: Sequence[str],
+    *,
+    score: Score | None = None,
+    settings: CurveSettings = CurveSettings(),
+) -> dict[str, Curves]:
+    """The curves of every baseline, by name.
+
+    A random map is taken together with itself turned round, so that its gap is 0 but for the trapezium rule and no
+    method wins or loses by the luck of a draw: what one deletes first the other inserts last.
+    """
+    found = {}
+    for name, make in BASELINES.items():
+        maps = make(batch, classifier.preprocessing, settings.seed)
+        pair = (maps, -maps) if name == "random" else (maps,)
+        curves = [deletion_insertion(classifier, batch, m, targets, score=score, settings=settings) for m in pair]
+        deletion, insertion = (np.mean([getattr(c, k) for c in curves], axis=0) for k in ("deletion", "insertion"))
+        found[name] = Curves(settings.shares, deletion, insertion)
+    return found
+
+
 BASELINES: dict[str, Callable[[FloatArray, Preprocessing, int], FloatArray]] = {
     "random": random_maps,
     "centre": centre_maps,
     "edges": edge_maps,
 }
-"""What a method has to beat, by name."""
+"""What a method has to beat, by name: functions of a batch, its preprocessing and a seed."""

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..classifier import Evidence, EvidenceClassifier, Score, Target, Task
+from ..classifier import Evidence, EvidenceClassifier, InputGradients, Score, Target, Task
 from ..preprocessing import FloatArray, Preprocessing
+
+BACKWARD = 3
+"""Forward passes that a pass down to the pixels and back costs."""
 
 
 class Metered:
-    """An evidence classifier that counts in `passes` the images that go through it; all else is the classifier's own."""
+    """An evidence classifier that counts in `passes` the images that go through it, and is else as it was.
+
+    What runs only behind the explained layer is not counted.
+    """
 
     def __init__(self, classifier: EvidenceClassifier) -> None:
         self._classifier: Any = classifier
@@ -41,6 +47,15 @@ class Metered:
         self.passes += len(batch)
         probabilities: FloatArray = self._classifier.probabilities(batch)
         return probabilities
+
+    def input_gradients(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> InputGradients:
+        self.passes += BACKWARD * len(batch)
+        gradients: InputGradients = self._classifier.input_gradients(batch, target, score)
+        return gradients
+
+    def tail(self, activations: FloatArray) -> FloatArray:
+        logits: FloatArray = self._classifier.tail(activations)
+        return logits
 
     def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:
         self.passes += len(batch)

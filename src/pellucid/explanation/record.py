@@ -6,16 +6,19 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .trust import ImageTrust
+
 
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ExplanationRecord(_Document):
-    """One explained image. `files` maps attention, heatmap and overlay to paths relative to the manifest.
+    """One map of one image. `files` maps attention, heatmap, overlay and the like to paths relative to the manifest.
 
-    `largest` and `smallest` are the extreme raw values of the map and `limit` the value drawn at the top of the colour
-    scale, all in `unit`; `verdict` is the one-line reading.
+    `sha256` is that of the image file. `largest` and `smallest` are the extreme raw values of the map and `limit` the
+    value drawn at the top of the colour scale, all in `unit`. `verdict` is the one-line reading, `trust` the short check
+    that `--trust` makes.
     """
 
     path: str
@@ -35,10 +38,17 @@ class ExplanationRecord(_Document):
     verdict: str
     warnings: tuple[str, ...] = ()
     files: dict[str, str]
+    sha256: str = ""
+    trust: ImageTrust | None = None
 
 
 class ExplanationManifest(_Document):
-    """All explained images of one command. `model` is the sha256 of the bundle's graph and weights."""
+    """All maps of one command, those of one image after each other.
+
+    `model` is the sha256 of the bundle's graph and weights. `sheets` maps the path of an image to the picture that shows
+    all of its maps side by side. `left_out` says why a method could not be asked. `top` is how many of the `considered`
+    images were chosen by their probability, None for all.
+    """
 
     schema_version: int = 1
     pellucid_version: str
@@ -46,5 +56,11 @@ class ExplanationManifest(_Document):
     colormap: str
     alpha: float
     scale: str
+    signed: bool = False
+    command: tuple[str, ...] = ()
+    considered: int = 0
+    top: int | None = None
+    sheets: dict[str, str] = Field(default_factory=dict)
+    left_out: dict[str, str] = Field(default_factory=dict)
     images: tuple[ExplanationRecord, ...]
     skipped: tuple[tuple[str, str], ...] = Field(default=())

@@ -17,10 +17,10 @@ STAGES = (0.0, 0.25, 0.5, 0.75, 1.0)
 def randomisation(maps: FloatArray, randomised: Iterable[MapsOf], batch: FloatArray) -> Doubles:
     """Rank correlations (S, N) of N maps (N, h, w) with those of S models that are more and more random.
 
-    About 0 is right: a map that stays as it was shows the image and not the model. The size of the correlation counts,
-    since a map turned round shows the same things. NaN where a map is the same everywhere, of which a method can not be
-    blamed here.
+    Their mean over images should be about 0, of whatever sign: a map that stays as it was, or is turned round in every
+    image, shows the images and not the model. Single values scatter widely, since a map has few independent cells. NaN
+    where a map is the same everywhere.
     """
     before = coarse(maps)
-    found = [np.abs(rank_correlation(before, coarse(maps_of(batch)))) for maps_of in randomised]
+    found = [rank_correlation(before, coarse(maps_of(batch))) for maps_of in randomised]
     return np.stack(found) if found else np.zeros((0, len(maps)))

@@ -57,8 +57,8 @@ class MethodEntry(_Document):
     """One method. `seconds` and `passes` are those of one map of one image.
 
     `against` is by how much its gap exceeds that of each baseline on the same image; `beaten` names the baselines where
-    the interval of that lies above 0. `randomisation` maps the number of layers randomised to the size of the rank
-    correlation with the true map (0 is right), `noise` and `seed` are rank correlations of repeated maps (1 is right).
+    the interval of that lies above 0. `randomisation` maps the number of layers randomised to the size of the mean rank
+    correlation with the true maps (0 is right), `noise` and `seed` are rank correlations of repeated maps (1 is right).
     `localisation` is over the images with masks or boxes, for their true class. `silent` counts images without positive
     evidence for the class answered.
     """

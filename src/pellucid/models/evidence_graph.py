@@ -7,9 +7,10 @@ autograd can then answer and explain in one pass. The inputs and outputs are tho
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import nn
@@ -75,7 +76,7 @@ def input_gradient_function(
 def tail_function(
     model: nn.Module, layer: nn.Module, size: tuple[int, int]
 ) -> Callable[[torch.Tensor], tuple[torch.Tensor]]:
-    """The function (activations,) -> (logits,) of what lies behind a layer. What lies in front runs on a blank image."""
+    """The function (activations,) -> (logits,) of what lies behind a layer; what lies before runs on a blank image."""
 
     def tail(activations: torch.Tensor) -> tuple[torch.Tensor]:
         # Cloned, since the next layer may work in place.
@@ -185,9 +186,8 @@ def trace_evidence(
     """
     example = (torch.zeros(3, 3, *size), torch.zeros(3, 2, logits), torch.tensor(1.0))
     graph = _traced(evidence_function(model, layer), example, _EVIDENCE)
-    with _any_number_of_images():
-        _, activations, gradients = graph(torch.zeros(2, 3, *size), torch.zeros(2, 1, logits), torch.tensor(1.0))
-        return (graph, example) if len(activations) == 2 and gradients.shape[:2] == (2, 1) else _refuse()
+    _check_counts(graph, (torch.zeros(2, 3, *size), torch.zeros(2, 1, logits), torch.tensor(1.0)))
+    return graph, example
 
 
 def trace_input_gradients(
@@ -196,19 +196,18 @@ def trace_input_gradients(
     """Trace `input_gradient_function`, as `trace_evidence` does its function."""
     example = (torch.zeros(3, 3, *size), torch.zeros(3, 2, logits), torch.tensor(1.0))
     graph = _traced(input_gradient_function(model), example, _EVIDENCE)
-    with _any_number_of_images():
-        _, gradients = graph(torch.zeros(2, 3, *size), torch.zeros(2, 1, logits), torch.tensor(1.0))
-        return (graph, example) if gradients.shape == (2, 1, 3, *size) else _refuse()
+    _check_counts(graph, (torch.zeros(2, 3, *size), torch.zeros(2, 1, logits), torch.tensor(1.0)))
+    return graph, example
 
 
 def trace_tail(
-    model: nn.Module, layer: nn.Module, size: tuple[int, int], activations: torch.Tensor
+    model: nn.Module, layer: nn.Module, size: tuple[int, int], cells: tuple[int, int, int]
 ) -> tuple[GraphModule, tuple[torch.Tensor, ...]]:
-    """Trace `tail_function` for activations like those given, (N, C, h, w), of any number of images."""
-    example = (torch.zeros(3, *activations.shape[1:]),)
+    """Trace `tail_function` for activations of (channels, height, width), of any number of images."""
+    example = (torch.zeros(3, *cells),)
     graph = _traced(tail_function(model, layer, size), example, ([_FREE, _FIXED, _FIXED, _FIXED],))
-    with _any_number_of_images():
-        return (graph, example) if len(graph(torch.zeros(2, *activations.shape[1:]))[0]) == 2 else _refuse()
+    _check_counts(graph, (torch.zeros(2, *cells),))
+    return graph, example
 
 
 _FREE, _FIXED = DimDynamic.DYNAMIC, DimDynamic.STATIC
@@ -236,14 +235,13 @@ def _traced(
     return graph
 
 
-def _refuse() -> NoReturn:
+def _check_counts(graph: GraphModule, other: tuple[torch.Tensor, ...]) -> None:
+    """Raise RuntimeError when the numbers of images and targets that were traced with are fixed in the graph.
+
+    `other` are inputs of two images and, where there are targets, one of them: gradients have an axis for it.
+    """
+    with contextlib.suppress(RuntimeError):
+        found = graph(*other)
+        if all(len(f) == 2 for f in found) and (len(found) == 1 or found[-1].shape[1] == 1):
+            return
     raise RuntimeError("an operation of the model works for one fixed number of images only")
-
-
-@contextmanager
-def _any_number_of_images() -> Iterator[None]:
-    """While open, an error of torch means that the numbers of images and targets traced with are fixed in the graph."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise RuntimeError("an operation of the model works for one fixed number of images only") from error

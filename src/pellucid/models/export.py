@@ -6,13 +6,9 @@ than the tolerance never exists.
 
 from __future__ import annotations
 
-import copy
-import logging
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -20,81 +16,82 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from ..bundle.io import model_session, read_bundle, write_bundle
-from ..bundle.manifest import MODEL, WEIGHTS, Layer, Manifest, Parity
+from ..bundle.io import read_bundle, write_bundle
+from ..bundle.manifest import MODEL, WEIGHTS, Manifest, Parity
 from ..bundle.onnx_classifier import OnnxClassifier
 from ..errors import InputError, ParityError, PellucidError
 from ..explanation.cam import grad_cam
 from ..preprocessing import FloatArray
-from .evidence_graph import trace_evidence
-from .geometry import grid_geometry
-from .network import explained_module
+from .further_graphs import QUESTION, FurtherGraphs, root_sentence
+from .onnx_file import onnx_program
 from .torch_classifier import TorchClassifier
+from .traced_layer import frozen_copy, trace_layer
+
+__all__ = ["TOLERANCE", "export_bundle", "frozen_copy", "measure_parity"]
 
 TOLERANCE = 1e-3
 
 
-def export_bundle(network: nn.Module, manifest: Manifest, folder: Path, *, images: FloatArray, source: str) -> Manifest:
+def export_bundle(
+    network: nn.Module,
+    manifest: Manifest,
+    folder: Path,
+    *,
+    images: FloatArray,
+    source: str,
+    layers: Sequence[str] = (),
+    every_method: bool = False,
+) -> Manifest:
     """Write `network` as a bundle into the new folder `folder`; returns the finished manifest.
 
-    `manifest.explained_layer.name` names the explained layer; its sizes and geometry are filled in here. `images` (N, 3, H, W)
-    are real preprocessed images, from `source`, on which graph and network are compared. Raises ParityError when a
-    probability or a heat map differs by more than 1e-3, InputError when the network cannot be written as such a graph.
+    `manifest.explained_layer` names the explained layer; its sizes and geometry are filled in here. `layers` are
+    further ones, each with a graph of its own. With `every_method` there are graphs for integrated gradients and its kind and
+    for ablation-cam too; one of these that cannot be written is left out, and `missing` in the manifest says why.
+    `images` (N, 3, H, W) are real preprocessed images, from `source`, on which graphs and network are compared. Raises
+    ParityError when a probability or a heat map differs by more than 1e-3, UnknownNameError for a layer that is not
+    there, InputError when the network cannot be written as such a graph.
     """
     if not len(images):
         raise InputError("An export is proven on real images: give at least one.")
     frozen = frozen_copy(network)
-    layer = explained_module(frozen, manifest.explained_layer.name)
     size = (manifest.preprocessing.height, manifest.preprocessing.width)
-    with _one_sentence(manifest), _quiet():
-        graph, example = trace_evidence(frozen, layer, size, manifest.logits)
-        _, activations, _ = graph(*example)
-        program: Any = torch.onnx.export(
-            graph,
-            example,
-            dynamo=True,
-            verbose=False,
-            dynamic_shapes=_dynamic_shapes(),
-            input_names=["image", "target", "contrast"],
-            output_names=["logits", "activations", "gradients"],
-        )
-    cells = (int(activations.shape[2]), int(activations.shape[3]))
-    geometry = grid_geometry(graph, cells, size)
-    described = Layer(
-        name=manifest.explained_layer.name,
-        channels=int(activations.shape[1]),
-        height=cells[0],
-        width=cells[1],
-        stride=geometry.stride,
-        offset=geometry.offset,
-    )
-    manifest = manifest.model_copy(update={"layer": described})
+    with _one_sentence(manifest, manifest.explained_layer.name):
+        traced = trace_layer(frozen, manifest.explained_layer.name, size, manifest.logits)
+        program = onnx_program(traced.graph, traced.example, QUESTION, ("logits", "activations", "gradients"))
+    weights = save({k: v.contiguous() for k, v in frozen.state_dict().items()})
     with write_bundle(folder, manifest) as draft:
         program.save(str(draft.folder / MODEL), external_data=False)
-        (draft.folder / WEIGHTS).write_bytes(save({k: v.contiguous() for k, v in frozen.state_dict().items()}))
-        exported = OnnxClassifier(manifest, model_session(draft.folder / MODEL))
-        parity = measure_parity(TorchClassifier(frozen, manifest), exported, images, source)
-        draft.manifest = manifest.model_copy(update={"parity": parity})
+        (draft.folder / WEIGHTS).write_bytes(weights)
+        manifest = manifest.model_copy(update={"layer": traced.layer})
+        graphs = FurtherGraphs(frozen, manifest, draft.folder, weights, images)
+        with _one_sentence(manifest, " and ".join(layers)):
+            graphs.write_layers(layers)
+        parity = measure_parity(TorchClassifier(frozen, graphs.manifest), graphs.exported(), images, source)
+        if every_method:
+            graphs.write_tails()
+            parity = parity.model_copy(update={"input_gradient": graphs.write_input_gradients()})
+        draft.manifest = graphs.manifest.model_copy(update={"parity": parity})
     return read_bundle(folder)
 
 
 def measure_parity(reference: TorchClassifier, exported: OnnxClassifier, images: FloatArray, source: str) -> Parity:
     """Compare two classifiers on images: the largest difference of a probability and of a Grad-CAM map.
 
-    A map's difference is a share of its own largest value.
-    Raises ParityError over the tolerance.
+    A map's difference is a share of its own largest value, and every explained layer is looked at. Raises ParityError
+    over the tolerance.
     """
     probability = heat_map = 0.0
+    further = [layer.name for layer in reference.manifest.layers]
+    pairs = [(exported, reference), *((exported.at(name), reference.at(name)) for name in further)]
     for start in range(0, len(images), 16):
         batch = images[start : start + 16]
         difference = np.abs(reference.probabilities(batch) - exported.probabilities(batch))
         # NumPy's maximum keeps a value that is no number; Python's max may drop it.
         probability = float(np.maximum(probability, difference.max()))
-        ours, theirs = (
-            grad_cam(e.activations, e.gradients) for e in (exported.evidence(batch), reference.evidence(batch))
-        )
-        largest = np.maximum(np.abs(theirs).max(axis=(1, 2, 3)), np.finfo(np.float32).tiny)
-        heat_map = float(np.maximum(heat_map, (np.abs(ours - theirs).max(axis=(1, 2, 3)) / largest).max()))
+        for pair in pairs:
+            ours, theirs = (grad_cam(e.activations, e.gradients) for e in (p.evidence(batch) for p in pair))
+            largest = np.maximum(np.abs(theirs).max(axis=(1, 2, 3)), np.finfo(np.float32).tiny)
+            heat_map = float(np.maximum(heat_map, (np.abs(ours - theirs).max(axis=(1, 2, 3)) / largest).max()))
     if not (probability <= TOLERANCE and heat_map <= TOLERANCE):
         raise ParityError(
             f"The exported graph differs from the network by {probability:.2g} in a probability and {heat_map:.2g} "
@@ -112,51 +109,15 @@ def measure_parity(reference: TorchClassifier, exported: OnnxClassifier, images:
     )
 
 
-def frozen_copy(network: nn.Module) -> nn.Module:
-    """A copy on the CPU in float32 and evaluation mode, without gradients and without in-place activations."""
-    frozen: nn.Module = copy.deepcopy(network).to("cpu", torch.float32)
-    frozen.to(memory_format=torch.contiguous_format).eval()
-    for parameter in frozen.parameters():
-        parameter.requires_grad_(False)
-    for module in frozen.modules():
-        if getattr(module, "inplace", False):
-            module.inplace = False  # type: ignore[assignment]
-    return frozen
-
-
-def _dynamic_shapes() -> tuple[dict[int, torch.export.Dim], dict[int, torch.export.Dim], None]:
-    images = torch.export.Dim("images", min=1, max=65536)
-    targets = torch.export.Dim("targets", min=1, max=65536)
-    return {0: images}, {0: images, 1: targets}, None
-
-
 @contextmanager
-def _one_sentence(manifest: Manifest) -> Iterator[None]:
+def _one_sentence(manifest: Manifest, layers: str) -> Iterator[None]:
     """Whatever a tracer or an exporter raises becomes one InputError; what they raised stays its cause."""
     try:
         yield
     except (PellucidError, MemoryError):
         raise
     except Exception as error:  # torch's tracer, its exporter and onnxscript share no base
-        root: BaseException = error
-        while root.__cause__ is not None:
-            root = root.__cause__
-        said = next(iter(str(root).strip().splitlines()), "") or type(root).__name__
         raise InputError(
             f"The backbone {manifest.architecture.get('backbone', manifest.name)!r} cannot be exported with "
-            f"{manifest.explained_layer.name!r} as its explained layer: {said[:300].rstrip('.')}. Choose another of either."
+            f"{layers!r} as its explained layer: {root_sentence(error)}. Choose another of either."
         ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks about itself from the user."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

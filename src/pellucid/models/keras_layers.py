@@ -275,8 +275,8 @@ class Merge(nn.Module):
         self.operation = operation
 
     def forward(self, first: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
-        if any(other.ndim != first.ndim for other in others):
-            raise ValueError("inputs of different rank are merged")
+        if not others or any(other.ndim != first.ndim for other in others):
+            raise ValueError("two or more inputs of one rank are merged, no others")
         merged = first
         for other in others:
             if self.operation == "Multiply":

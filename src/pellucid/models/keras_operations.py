@@ -55,27 +55,28 @@ def old_operation(settings: Settings) -> nn.Module:
 
 
 def _arithmetic(settings: Settings, operation: str) -> nn.Module:
-    found = [v for key, v in settings.arguments.items() if key not in {"name", "dtype"} and _is_numbers(v)]
-    if not found:
-        if operation not in MERGED:
-            raise settings.wrong("function", "an operation with a number")
+    beside = {k: v for k, v in settings.arguments.items() if k not in {"name", "dtype", "data_format"} and v is not None}
+    if not beside and operation in MERGED:
         return Merge(MERGED[operation])
+    operand = next((_numbers(v) for v in beside.values()), None)
+    if operand is None or len(beside) > 1:
+        raise InputError(
+            f"The layer {settings.name!r} ({settings.kind}) reckons with something else than numbers, one for each channel or "
+            "one for all. Export the model to ONNX, and import that."
+        )
     # Keras 3 counts arguments by place: a number in place 0 stands before the tensor.
-    turned = "0" in settings.arguments and _is_numbers(settings.arguments["0"])
-    return Pointwise(operation, torch.tensor(_numbers(found[0]), dtype=torch.float32), turned)
+    return Pointwise(operation, operand, turned="0" in beside)
 
 
-def _numbers(value: Any) -> Any:
-    return value["config"]["value"] if isinstance(value, dict) else value
-
-
-def _is_numbers(value: Any) -> bool:
-    if isinstance(value, dict):
-        inner = value.get("config")
-        return isinstance(inner, dict) and _is_numbers(inner.get("value"))
-    if isinstance(value, list):
-        return bool(value) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _numbers(value: Any) -> torch.Tensor | None:
+    """A number, or one for each channel, in any nest of lists; None for anything else."""
+    plain = value.get("config", {}).get("value") if isinstance(value, dict) else value
+    while isinstance(plain, list) and len(plain) == 1:
+        plain = plain[0]
+    listed = plain if isinstance(plain, list) else [plain]
+    if not listed or any(isinstance(v, bool) or not isinstance(v, int | float) for v in listed):
+        return None
+    return torch.tensor(plain, dtype=torch.float32)
 
 
 def _cut(settings: Settings) -> nn.Module:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -105,12 +106,10 @@ def check_sizes(model: nn.Module, channels: int, size: tuple[int, int]) -> None:
 
     Raises InputError for a layer whose output would be absurdly large, or whose inputs do not fit it.
     """
-    import copy
-
     shadow = copy.deepcopy(model).to("meta")
     place = ""
 
-    def look(name: str) -> object:
+    def look(name: str) -> Callable[[nn.Module, object], None]:
         def before(module: nn.Module, inputs: object) -> None:
             nonlocal place
             place = name
@@ -126,7 +125,7 @@ def check_sizes(model: nn.Module, channels: int, size: tuple[int, int]) -> None:
 
     for name, module in shadow.named_modules():
         if not isinstance(module, ModuleGraph):
-            module.register_forward_pre_hook(look(name))  # type: ignore[arg-type]
+            module.register_forward_pre_hook(look(name))
             module.register_forward_hook(measure)
     try:
         with torch.no_grad():

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from ..classifier import Task
-from ..errors import InputError, UnknownNameError
+from ..errors import InputError
 from ..recipe import ModelSection, Recipe
 from .backbones import build_backbone, last_feature_layer
 from .evidence_graph import check_layer
+from .layers import find_layer
 
 
 class Network(nn.Module):
@@ -65,19 +66,17 @@ def build_network(recipe: Recipe, classes: int) -> Network:
     width = _width(backbone, pool, size)
     logits = number_of_logits(task_of(recipe, classes), classes)
     head = _head(recipe.model, width, logits)
-    layer = recipe.model.layer or last_feature_layer(backbone, "backbone")
-    network = Network(backbone, pool, head, layer)
-    network.eval()
-    check_layer(network, explained_module(network, layer), size, logits)
+    network = Network(backbone, pool, head, last_feature_layer(backbone, "backbone")).eval()
+    if recipe.model.layer is not None:
+        network.explained_layer = find_layer(network, recipe.model.layer)
+    for name in (network.explained_layer, *recipe.model.layers):
+        check_layer(network, explained_module(network, name), size, logits)
     return network.train()
 
 
 def explained_module(network: nn.Module, layer: str) -> nn.Module:
     """The module named `layer`; UnknownNameError with the nearest names when there is none."""
-    names: dict[str, nn.Module] = dict(network.named_modules())
-    if layer not in names or layer == "":
-        raise UnknownNameError("layer", layer, [n for n in names if n])
-    return names[layer]
+    return network.get_submodule(find_layer(network, layer))
 
 
 def _pool(section: ModelSection) -> nn.Module:

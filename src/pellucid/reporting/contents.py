@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from ..bundle.manifest import MANIFEST, Manifest
 from ..bundle.run import RunFolder, RunRecord
 from ..errors import BundleError
+from ..evaluation.audit import AUDIT_FILE, AuditDocument
 from ..evaluation.result import EvaluationResult
 from ..evaluation.schema import METRICS_FILE, MetricsDocument, read_evaluation
 from ..explanation.record import ExplanationManifest
@@ -25,6 +26,8 @@ EXPLANATIONS_FILE = "manifest.json"
 
 OTHER = "evaluation-"
 """Folders of a run with evaluations on other images than its own test split."""
+TRAINED_ON = f"{OTHER}train"
+AUDIT = "audit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,10 @@ class SplitProof:
 
 @dataclass(frozen=True, slots=True)
 class RunContents:
-    """A run as values. What has not been made yet is None or empty; only `run.json` and the recipe are a must."""
+    """A run as values. What has not been made yet is None or empty; only `run.json` and the recipe are a must.
+
+    `trained_on` is the evaluation on the training images, which says nothing of new ones, `others` those on other data.
+    """
 
     folder: RunFolder
     record: RunRecord
@@ -57,6 +63,8 @@ class RunContents:
     evaluation: EvaluationResult | None
     explanations: ExplanationManifest | None
     others: tuple[tuple[str, MetricsDocument], ...] = ()
+    trained_on: EvaluationResult | None = None
+    audit: AuditDocument | None = None
 
     @property
     def medical(self) -> bool:
@@ -87,7 +95,10 @@ def read_run(root: Path) -> RunContents:
         others=tuple(
             (file.parent.name.removeprefix(OTHER), _document(MetricsDocument, file))
             for file in sorted(root.glob(f"{OTHER}*/{METRICS_FILE}"))
+            if file.parent.name != TRAINED_ON
         ),
+        trained_on=read_evaluation(root / TRAINED_ON) if (root / TRAINED_ON / METRICS_FILE).is_file() else None,
+        audit=_document(AuditDocument, root / AUDIT / AUDIT_FILE) if (root / AUDIT / AUDIT_FILE).is_file() else None,
     )
 
 

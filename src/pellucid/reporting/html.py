@@ -15,23 +15,25 @@ from ..errors import ResourceError
 from ..files import write_whole
 from . import views
 from .cases import read_cases
+from .checklists import claim, tripod
 from .contents import RunContents, read_run
+from .decision_figures import regions_figure, run_figures
 from .figures import chart_start, charted_metrics, evaluation_figures, learning_figure
 from .findings import findings
+from .model_card import write_model_card
 from .overlay import SEQUENTIAL, colour_table
-from .style import InlineFigure, inline_svg
+from .style import TEMPLATES, InlineFigure, inline_svg, save_png
 from .words import bounds, count, duration, listed, metric_name, number, percent
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-TEMPLATES = Path(__file__).parent / "templates"
 # The metrics chart repeats the table that stands in the page.
 _NOT_IN_PAGE = "metrics"
 
 
 def build_report(run: str | Path) -> Path:
-    """Write `report.html` into a run folder from what lies in it, and return its path.
+    """Write `report.html`, `model_card.md` and their figures into a run folder from what lies in it; the page's path.
 
     What has not been made yet (evaluation, explanations) is said to be missing. The file appears whole or not at all.
     Raises BundleError when the folder is not a run or is damaged, RecipeError for a broken recipe, ResourceError when
@@ -46,6 +48,9 @@ def build_report(run: str | Path) -> Path:
     except OSError as error:
         message = f"{target} cannot be written ({error.strerror}). Free space there, or see who may write to it."
         raise ResourceError(message) from error
+    write_model_card(contents)
+    for name, figure in run_figures(contents).items():
+        save_png(figure, contents.folder.figures / f"{name}.png")
     return target
 
 
@@ -81,6 +86,9 @@ def render(run: RunContents) -> str:
             summary_cases=views.summary_cases(cases) if cases else [],
             commands=views.commands(run),
             limits=views.limits(run),
+            audit=run.audit,
+            decisions=views.decisions(run),
+            checklists=[("CLAIM 2024", claim(run)), ("TRIPOD+AI", tripod(run))] if run.medical else [],
         )
     )
     return page.lstrip()
@@ -105,7 +113,9 @@ def page_environment() -> Environment:
 
 def _figures(run: RunContents) -> dict[str, InlineFigure]:
     """Every figure of the run, ready to stand in the page."""
-    figures = evaluation_figures(run.evaluation) if run.evaluation else {}
+    figures = {**evaluation_figures(run.evaluation), **run_figures(run)} if run.evaluation else {}
+    if run.audit:
+        figures["regions"] = regions_figure(run.audit)
     if run.history:
         training = run.record.training
         figures["learning"] = learning_figure(run.history, best_epoch=training.best_epoch, monitor=training.monitor)

@@ -17,7 +17,7 @@ from .words import number
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
-_PAPER, _INK, _SOFT, _LINE = (255, 255, 255), (27, 35, 38), (84, 97, 102), (205, 212, 214)
+PAPER, INK, SOFT, LINE = (255, 255, 255), (27, 35, 38), (84, 97, 102), (205, 212, 214)
 # A smaller picture is enlarged by a whole factor until its longer side has this many pixels.
 _LEAST_SIDE = 448
 _LEAST_WIDTH = 400
@@ -43,14 +43,14 @@ def with_colour_bar(
     text = max(15, round(max(shown.size) / 42))
     width = max(shown.width, _LEAST_WIDTH)
     margin = text
-    heading = _wrapped(title, _font(text, bold=True), width)
+    heading = wrapped(title, font(text, bold=True), width)
     words = reading(attribution, limit, signed=signed)
     above = margin + len(heading) * round(1.35 * text) + (text // 2 if heading else 0)
     legend = _bar(width, text, attribution, limit, colormap, signed) if words is None else _line(width, text, words)
-    sheet = PIL.Image.new("RGB", (width + 2 * margin, above + shown.height + text + legend.height + margin), _PAPER)
+    sheet = PIL.Image.new("RGB", (width + 2 * margin, above + shown.height + text + legend.height + margin), PAPER)
     pen = PIL.ImageDraw.Draw(sheet)
     for row, line in enumerate(heading):
-        pen.text((margin, margin + row * round(1.35 * text)), line, _INK, _font(text, bold=True))
+        pen.text((margin, margin + row * round(1.35 * text)), line, INK, font(text, bold=True))
     sheet.paste(shown, (margin + (width - shown.width) // 2, above))
     sheet.paste(legend, (margin, above + shown.height + text))
     return np.asarray(sheet)
@@ -96,11 +96,11 @@ def stamped(picture: Uint8Array, words: str) -> Uint8Array:
     copy = PIL.Image.fromarray(picture)
     pen = PIL.ImageDraw.Draw(copy)
     size = max(9, round(min(copy.size) / 16))
-    while size > 6 and pen.textlength(words, _font(size)) > copy.width - size:
+    while size > 6 and pen.textlength(words, font(size)) > copy.width - size:
         size -= 1
     light, dark = (235, 0) if picture.ndim == 2 else ((235, 239, 240), (16, 19, 20))
     pen.rectangle((0, copy.height - 2 * size, copy.width, copy.height), fill=dark)
-    pen.text((copy.width / 2, copy.height - size), words, light, _font(size), anchor="mm")
+    pen.text((copy.width / 2, copy.height - size), words, light, font(size), anchor="mm")
     return np.asarray(copy)
 
 
@@ -122,47 +122,47 @@ def _bar(
 ) -> PIL.Image.Image:
     """The colour bar, its three ticks, and what a value means."""
     table = colour_table(colormap or (DIVERGING if signed else SEQUENTIAL))
-    meaning = _wrapped(f"{attribution.method}, {attribution.unit}", _font(text), width)
+    meaning = wrapped(f"{attribution.method}, {attribution.unit}", font(text), width)
     line = round(1.35 * text)
-    legend = PIL.Image.new("RGB", (width, text + line * (1 + len(meaning)) + text // 2), _PAPER)
+    legend = PIL.Image.new("RGB", (width, text + line * (1 + len(meaning)) + text // 2), PAPER)
     gradient = PIL.Image.fromarray(np.ascontiguousarray(table[None])).resize(
         (width, text), PIL.Image.Resampling.BILINEAR
     )
     legend.paste(gradient, (0, 0))
     pen = PIL.ImageDraw.Draw(legend)
-    pen.rectangle((0, 0, width - 1, text - 1), outline=_LINE)
+    pen.rectangle((0, 0, width - 1, text - 1), outline=LINE)
     low = -limit if signed else 0.0
     for place, value, anchor in ((0, low, "la"), (width // 2, (low + limit) / 2, "ma"), (width - 1, limit, "ra")):
-        pen.text((place, text + text // 3), number(value), _INK, _font(text), anchor=anchor)
+        pen.text((place, text + text // 3), number(value), INK, font(text), anchor=anchor)
     for row, words in enumerate(meaning):
-        pen.text((0, text + text // 3 + line * (1 + row)), words, _SOFT, _font(text))
+        pen.text((0, text + text // 3 + line * (1 + row)), words, SOFT, font(text))
     return legend
 
 
 def _line(width: int, text: int, words: str) -> PIL.Image.Image:
-    lines = _wrapped(words[:1].upper() + words[1:], _font(text), width)
-    strip = PIL.Image.new("RGB", (width, round(1.35 * text) * len(lines) + text // 2), _PAPER)
+    lines = wrapped(words[:1].upper() + words[1:], font(text), width)
+    strip = PIL.Image.new("RGB", (width, round(1.35 * text) * len(lines) + text // 2), PAPER)
     for row, line in enumerate(lines):
-        PIL.ImageDraw.Draw(strip).text((0, row * round(1.35 * text)), line, _INK, _font(text))
+        PIL.ImageDraw.Draw(strip).text((0, row * round(1.35 * text)), line, INK, font(text))
     return strip
 
 
-def _wrapped(text: str, font: FreeTypeFont, width: int) -> list[str]:
+def wrapped(text: str, face: FreeTypeFont, width: int) -> list[str]:
     """The text in lines of at most `width` pixels; a word longer than that is cut."""
     lines: list[str] = []
     for word in text.split():
-        while font.getlength(word) > width:
-            kept = next(n for n in range(len(word) - 1, 0, -1) if font.getlength(word[:n]) <= width or n == 1)
+        while face.getlength(word) > width:
+            kept = next(n for n in range(len(word) - 1, 0, -1) if face.getlength(word[:n]) <= width or n == 1)
             lines.append(word[:kept])
             word = word[kept:]
-        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+        if lines and face.getlength(f"{lines[-1]} {word}") <= width:
             lines[-1] += f" {word}"
         else:
             lines.append(word)
     return lines
 
 
-def _font(size: int, bold: bool = False) -> FreeTypeFont:
+def font(size: int, bold: bool = False) -> FreeTypeFont:
     """DejaVu Sans as matplotlib carries it: the same on every machine, with Greek and Cyrillic."""
     import matplotlib
     from PIL import ImageFont

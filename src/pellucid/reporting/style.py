@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+TEMPLATES = Path(__file__).parent / "templates"
+
 INK, SOFT, LINE, ACCENT = "#1b2326", "#546166", "#d3dadc", "#0b6b6b"
 PAPER, ON_ACCENT = "#ffffff", "#fffffe"
 # Okabe and Ito, "Color universal design" (2008), in their order but for black and yellow, which show least on a page

@@ -156,7 +156,10 @@ def curve_figure(card: TrustCard, method: MethodEntry) -> Drawn:
         figure = style.new_figure(style.WIDTH + 0.6, 2.6)
         panels = figure.subplots(1, 2, sharey=True)
         for axes, kind, label in zip(
-            panels, ("deletion", "insertion"), ("share hidden, its top first", "share shown, its top first"), strict=True
+            panels,
+            ("deletion", "insertion"),
+            ("share hidden, its top first", "share shown, its top first"),
+            strict=True,
         ):
             for name, entry in card.baselines.items():
                 curve = getattr(entry, f"{kind}_curve")

@@ -212,6 +212,32 @@ def commands(run: RunContents) -> list[tuple[str, str]]:
     ]
 
 
+def decisions(run: RunContents) -> list[tuple[str, str]]:
+    """How answers come about from scores, each as (what, sentence): threshold, calibration, unlike images."""
+    manifest = run.manifest
+    if manifest is None:
+        return []
+    said = []
+    if manifest.operating_point is not None:
+        said.append(("Threshold", manifest.operating_point.statement))
+    elif manifest.task != "multiclass":
+        said.append(("Threshold", f"{manifest.threshold:.3g}, not chosen for a purpose."))
+    calibration = manifest.calibration
+    if calibration is not None:
+        said.append(("Calibration", calibration.in_words()))
+    reference = manifest.reference
+    if reference is not None:
+        share = f"{100 * reference.quantile:.3g} %"
+        said.append(
+            (
+                "Unlike images",
+                f"An image is flagged when its features lie further from those of {reference.trained:,} training "
+                f"images than those of {share} of {reference.images:,} validation images.",
+            )
+        )
+    return said
+
+
 def limits(run: RunContents) -> list[str]:
     """What the figures of this run cannot tell."""
     result, data = run.evaluation, run.record.data
@@ -227,16 +253,42 @@ def limits(run: RunContents) -> list[str]:
             f"The intervals ({result.interval}) tell how much depends on which images happened to be in the test "
             "split. They do not tell how much depends on the training: another seed gives another model."
         )
-        if result.threshold is not None:
-            said.append(f"The threshold, {result.threshold:.3g}, was not chosen for a purpose, such as missing few.")
-        if result.task != "regression":
-            said.append("The probabilities are not calibrated: of answers given at 0.9, nine in ten need not be right.")
+        said += _about_answers(run, result)
     if run.record.localisation is None:
         said.append("The heat maps were not compared with masks or boxes. They show where, not why, and may mislead.")
     else:
         said.append("A heat map shows where the evidence lies, not why it is evidence.")
-    said.append("The model answers for any picture, also for one of something that it has never seen.")
+    if run.manifest is None or run.manifest.reference is None:
+        said.append("The model answers for any picture, also for one of something that it has never seen.")
+    else:
+        said.append(
+            "It flags pictures unlike those trained on, but not every one: it also answers where it should not."
+        )
     return said
+
+
+def _about_answers(run: RunContents, result: EvaluationResult) -> list[str]:
+    """What threshold and probabilities cannot be trusted for."""
+    said = []
+    point = run.manifest.operating_point if run.manifest else None
+    calibration = run.manifest.calibration if run.manifest else None
+    if point is not None:
+        said.append(f"The threshold was chosen on {count(point.images, 'validation image')}: {_stop(point.statement)}")
+    elif result.threshold is not None:
+        said.append(f"The threshold, {result.threshold:.3g}, was not chosen for a purpose, such as missing few.")
+    if calibration is not None:
+        said.append(
+            f"The probabilities were calibrated on {count(calibration.images, 'validation image')}; where the mix of "
+            "classes is another, they are off again."
+        )
+    elif result.task != "regression":
+        said.append("The probabilities are not calibrated: of answers given at 0.9, nine in ten need not be right.")
+    return said
+
+
+def _stop(sentence: str) -> str:
+    """A sentence that follows a colon: it begins small and ends in a full stop."""
+    return f"{sentence[:1].lower()}{sentence[1:].rstrip('.')}." if sentence else "nothing was asked of it."
 
 
 def _meaning(name: str, result: EvaluationResult) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,13 +12,17 @@ from typing import Any, Literal
 import numpy as np
 
 from ..bundle.bundle import Bundle
-from ..classifier import Evidence, Prediction, Score, Target, Task
+from ..bundle.engine import Engine
+from ..bundle.manifest import Manifest
+from ..bundle.manifest_classifier import ManifestClassifier
+from ..classifier import Evidence, InputGradients, Prediction, Score, Target
 from ..errors import InputError
+from ..evaluation.outside import outside_warning
 from ..explanation.attribution import Attribution
-from ..explanation.catalogue import Method, find_method
+from ..explanation.catalogue import METHODS, Method, find_method
 from ..explanation.explain import explain_tensors
 from ..images import Image, read_image
-from ..preprocessing import FloatArray, Preprocessing
+from ..preprocessing import FloatArray
 from ..reporting.overlay import display_limit, verdict
 from .lanes import Ticket
 from .pictures import fitted, heat_pictures, overlaid, png, shrunk
@@ -29,48 +34,28 @@ GRID_SIDE, FINE_GRID_SIDE = 128, 256
 """The longer side of the maps in replies: CAM maps are smooth, the others have details of the model's input."""
 
 
-class Watched:
-    """A bundle that stops between passes when the work is no longer wanted, and keeps what the first pass saw."""
+class Watched(ManifestClassifier):
+    """A bundle, or one of its layers, that stops between passes when the work is no longer wanted."""
 
-    def __init__(self, bundle: Bundle, ticket: Ticket) -> None:
-        self._bundle, self._ticket = bundle, ticket
-        self.features: FloatArray | None = None
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self._bundle.classes
-
-    @property
-    def task(self) -> Task:
-        return self._bundle.task
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        return self._bundle.preprocessing
-
-    def probabilities(self, batch: FloatArray) -> FloatArray:
-        self._ticket.check()
-        return self._bundle.probabilities(batch)
+    def __init__(self, engine: Engine, manifest: Manifest, ticket: Ticket) -> None:
+        super().__init__(manifest)
+        self._engine, self._ticket = engine, ticket
 
     def logits(self, batch: FloatArray) -> FloatArray:
         self._ticket.check()
-        return self._bundle.logits(batch)
+        return self._engine.logits(batch)
 
     def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:
         self._ticket.check()
-        evidence = self._bundle.evidence(batch, target, score)
-        if self.features is None and len(batch) == 1:
-            self.features = pooled(evidence.activations)
-        return evidence
+        return self._engine.evidence(batch, target, score)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._bundle, name)
+    def input_gradients(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> InputGradients:
+        self._ticket.check()
+        return self._engine.input_gradients(batch, target, score)
 
-
-def pooled(activations: FloatArray) -> FloatArray:
-    """The mean of each channel over space: (1, C, h, w) to (C,)."""
-    means: FloatArray = activations[0].mean(axis=(1, 2))
-    return means
+    def tail(self, activations: FloatArray) -> FloatArray:
+        self._ticket.check()
+        return self._engine.tail(activations)
 
 
 @dataclass(slots=True)
@@ -99,21 +84,15 @@ def predict(served: Served, data: bytes, settings: ServerSettings, ticket: Ticke
     image = read(served, data, settings)
     decoded = time.perf_counter()
     ticket.check()
-    batch = served.bundle.preprocessing.tensors([image])
-    logits, features = _logits_and_features(served.bundle, batch)
+    logits, features = _logits_and_features(served.bundle, served.bundle.preprocessing.tensors([image]))
+    prediction = served.bundle.prediction(logits, features=features, warnings=image.warnings)
     seconds = {"decode": decoded - began, "model": time.perf_counter() - decoded}
-    return Answer(served, _prediction(served.bundle, logits, features, image), image, features, seconds)
+    return Answer(served, prediction, image, features, seconds)
 
 
 def _logits_and_features(bundle: Bundle, batch: FloatArray) -> tuple[FloatArray, FloatArray | None]:
-    if bundle.manifest.layer is None:
-        return bundle.logits(batch)[0], None
-    evidence = bundle.evidence(batch)
-    return evidence.logits[0], pooled(evidence.activations)
-
-
-def _prediction(bundle: Bundle, logits: FloatArray, features: FloatArray | None, image: Image) -> Prediction:
-    return bundle.prediction(logits, warnings=image.warnings)
+    logits, features = bundle.logits_and_features(batch)
+    return logits[0], None if features is None else features[0]
 
 
 def explain(
@@ -124,29 +103,37 @@ def explain(
     *,
     method: str,
     target: Target = None,
+    layer: str | None = None,
     pictures: frozenset[str] = frozenset(),
 ) -> Answer:
     """Classify one image and explain it for a class, several, or the one predicted.
 
-    Raises ImageError, and UnknownNameError or InputError for a method or class that will not do.
+    Raises ImageError, and UnknownNameError or InputError for a method, class or layer that will not do.
     """
-    row = find_method(method)
+    row, bundle = find_method(method), served.bundle
     began = time.perf_counter()
     image = read(served, data, settings)
     decoded = time.perf_counter()
     ticket.check()
-    bundle, watched = served.bundle, Watched(served.bundle, ticket)
     batch = bundle.preprocessing.tensors([image])
     size = fitted(image.size, GRID_SIDE if row.family == "cam" else FINE_GRID_SIDE)
-    explained = explain_tensors(watched, batch, [size], method=method, target=target)[0]
-    features, logits = watched.features, explained.logits
-    if features is None or logits is None:
+    explained = explain_tensors(_watched(bundle, layer, ticket), batch, [size], method=method, target=target)[0]
+    logits, features = explained.logits, explained.features
+    if logits is None or features is None or layer is not None:
+        # A method without evidence of the bundle's own layer: one pass more tells whether the image lies outside.
         logits, features = _logits_and_features(bundle, batch)
-    prediction = _prediction(bundle, logits, features, image)
-    seconds = {"decode": decoded - began, "model": time.perf_counter() - decoded}
+    prediction = bundle.prediction(logits, features=features, warnings=image.warnings)
+    modelled = time.perf_counter()
     drawn = _drawn(served, image, explained.attributions, pictures, settings)
-    seconds["pictures"] = time.perf_counter() - decoded - seconds["model"]
+    seconds = {"decode": decoded - began, "model": modelled - decoded, "pictures": time.perf_counter() - modelled}
     return Answer(served, prediction, image, features, seconds, explained.attributions, drawn, row)
+
+
+def _watched(bundle: Bundle, layer: str | None, ticket: Ticket) -> Watched:
+    if layer is None:
+        return Watched(bundle, bundle.manifest, ticket)
+    manifest = bundle.manifest.model_copy(update={"layer": bundle.manifest.find_layer(layer)})
+    return Watched(bundle.at(layer), manifest, ticket)
 
 
 def _drawn(
@@ -156,7 +143,7 @@ def _drawn(
     wanted: frozenset[str],
     settings: ServerSettings,
 ) -> dict[str, Any]:
-    """The pictures asked for, as base64 PNG: `seen`, and lists of `overlay` and `map` in the order of the attributions."""
+    """The pictures asked for, as base64 PNG: `seen`, and lists of `overlay` and `map`, one for each attribution."""
     drawn: dict[str, Any] = {}
     if "seen" in wanted:
         drawn["seen"] = base64_of(png(served.bundle.preprocessing.resize_image(image)))
@@ -185,28 +172,37 @@ def verdict_of(answer: Answer) -> str:
 
 
 def reference_distances(served: Served) -> Sequence[float] | None:
-    """The validation images' distances, at equally spaced quantiles; None where the bundle does not know them."""
-    return None
+    """The validation images' outside scores at equally spaced quantiles; None where the bundle does not know them."""
+    return getattr(served.bundle.manifest.reference, "quantiles", None) or None
 
 
-def is_slow(served: Served, method: str) -> bool:
+def is_slow(method: str) -> bool:
     """Whether a method takes so many passes that it runs in the slow lane. Raises UnknownNameError."""
-    return not find_method(method).passes.startswith("1 F") or "+" in find_method(method).passes
+    return find_method(method).passes not in ("1 F", "about 3 F")
 
 
 def usable_methods(bundle: Bundle) -> list[Method]:
     """The methods that this bundle can be asked for, in the catalogue's order."""
-    from ..explanation.catalogue import METHODS
+    manifest = bundle.manifest
+    given = {
+        "probabilities": True,
+        "evidence": manifest.layer is not None,
+        "tail": manifest.layer is not None and manifest.layer.tail is not None,
+        "input gradients": manifest.input_gradients is not None,
+    }
+    return [m for m in METHODS if given[m.needs]]
 
-    evidence = bundle.manifest.layer is not None
-    return [m for m in METHODS if m.needs == "probabilities" or (m.needs == "evidence" and evidence)]
 
-
-def check_usable(bundle: Bundle, method: str) -> None:
-    """Raise UnknownNameError for an unknown method, InputError for one that this bundle cannot give."""
-    if find_method(method) not in usable_methods(bundle):
+def check_usable(bundle: Bundle, method: str, layer: str | None = None) -> None:
+    """Raise UnknownNameError for an unknown method or layer, InputError for what this bundle cannot give."""
+    row = find_method(method)
+    if row not in usable_methods(bundle):
         usable = ", ".join(m.name for m in usable_methods(bundle))
         raise InputError(f"This model cannot be explained by {method}; it can by {usable}.")
+    if layer is not None:
+        if row.needs not in ("evidence", "tail"):
+            raise InputError(f"{method} looks at no layer, only at the image: leave out the layer.")
+        bundle.manifest.find_layer(layer[:200])
 
 
 def decision(served: Served, prediction: Prediction) -> str:
@@ -222,9 +218,15 @@ def decision(served: Served, prediction: Prediction) -> str:
     return f"{sure}; {positive} is answered from {100 * manifest.threshold:.3g} % on."
 
 
-def outside_of(prediction: Prediction) -> dict[str, Any] | None:
+def outside_of(answer: Answer) -> dict[str, Any] | None:
     """Whether the image is unlike those of the training; None where the bundle does not know them."""
-    return None
+    score = answer.prediction.outside_score
+    if score is None:
+        return None
+    flagged = score > 1
+    known = "This looks like the images that the model was trained on."
+    sentence = outside_warning(answer.served.bundle.classes) if flagged else known
+    return {"score": score if math.isfinite(score) else None, "flagged": flagged, "sentence": sentence}
 
 
 def prediction_document(answer: Answer, identity: str) -> dict[str, Any]:
@@ -238,7 +240,7 @@ def prediction_document(answer: Answer, identity: str) -> dict[str, Any]:
         "probabilities": p.probabilities,
         "output": p.output,
         "decision": decision(answer.served, p),
-        "outside": outside_of(p),
+        "outside": outside_of(answer),
         "warnings": list(p.warnings),
         "image": {"width": image.size[1], "height": image.size[0], "format": image.format},
         "seconds": round(sum(answer.seconds.values()), 4),
@@ -277,10 +279,8 @@ def classic_document(answer: Answer, identity: str) -> dict[str, Any]:
     """The reply of the older `/predict`."""
     p = answer.prediction
     overlay = answer.pictures.get("overlay")
-    if p.output is not None:
-        raw = p.output
-    else:
-        raw = p.probabilities[answer.served.bundle.manifest.positive or p.label]
+    shown = answer.served.bundle.manifest.positive or p.label
+    raw = p.probabilities[shown] if p.output is None else p.output
     return {
         "diagnosis": p.label,
         "confidence": None if p.confidence is None else round(100 * p.confidence, 2),

@@ -24,8 +24,8 @@ from .routes.documents import ProblemDocument
 from .service import Service
 
 DESCRIPTION = (
-    "Classifies images and says where the evidence lies. Every refusal is `application/problem+json` with a stable `code`. "
-    "Where the operator set an API key, send it as `X-API-Key`."
+    "Classifies images and says where the evidence lies. Every refusal is `application/problem+json` with a stable "
+    "`code`. Where the operator set an API key, send it as `X-API-Key`."
 )
 
 
@@ -66,21 +66,11 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 async def _wrong_parameter(request: Request, error: Exception) -> Response:
-    """A parameter that does not fit: named where it is one of ours, never quoted."""
-    known = (
-        {p.alias for p in getattr(request.scope.get("route"), "dependant", None).query_params}
-        if request.scope.get("route")
-        else set()
-    )
-    named = (
-        [str(e["loc"][-1]) for e in error.errors() if str(e["loc"][-1]) in known]
-        if isinstance(error, RequestValidationError)
-        else []
-    )
-    which = f"The parameter {named[0]}" if named else "A part of the address"
-    return await _refuse(
-        request, Problem(422, "parameter", f"{which} has a value that does not fit; see /openapi.json.")
-    )
+    """A parameter that does not fit: named where it is one of ours, its value never quoted."""
+    found = error.errors() if isinstance(error, RequestValidationError) else []
+    named = [str(e["loc"][1]) for e in found if len(e["loc"]) == 2 and e["loc"][0] in ("query", "path")]
+    which = f"The parameter {named[0]}" if named else "The request"
+    return await _refuse(request, Problem(422, "parameter", f"{which} does not fit; /openapi.json says what does."))
 
 
 async def _of_starlette(request: Request, error: Exception) -> Response:

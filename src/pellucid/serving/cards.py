@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._version import __version__
+from ..bundle.manifest import Manifest
 from ..explanation.catalogue import Method
 from . import answers
 from .answers import NOTICE
@@ -24,7 +25,6 @@ def card(served: Served, settings: ServerSettings) -> dict[str, Any]:
     """The card of one model, in plain JSON values."""
     manifest = served.bundle.manifest
     shape, metrics = manifest.preprocessing, served.metrics
-    layer = manifest.layer
     return {
         "name": served.name,
         "title": manifest.name,
@@ -39,7 +39,7 @@ def card(served: Served, settings: ServerSettings) -> dict[str, Any]:
         "outside": _outside(manifest),
         "metrics": {n: m.model_dump() for n, m in metrics.metrics.items()} if metrics else {},
         "n": metrics.n if metrics else None,
-        "layers": [layer.name] if layer else [],
+        "layers": list(served.bundle.layers),
         "methods": [_method(m) for m in answers.usable_methods(served.bundle)],
         "limits": {
             "max_upload_bytes": settings.max_upload,
@@ -69,23 +69,23 @@ def _method(row: Method) -> dict[str, Any]:
     }
 
 
-def _operating_point(manifest: Any) -> dict[str, Any] | None:
-    point = getattr(manifest, "operating_point", None)
+def _operating_point(manifest: Manifest) -> dict[str, Any] | None:
+    point = manifest.operating_point
     if point is None:
         return None
     return {"rule": point.asked, "threshold": point.threshold, "sentence": point.statement}
 
 
-def _calibration(manifest: Any) -> dict[str, Any] | None:
-    fitted = getattr(manifest, "calibration", None)
+def _calibration(manifest: Manifest) -> dict[str, Any] | None:
+    fitted = manifest.calibration
     if fitted is None:
         return None
     sentence = f"Probabilities were calibrated on {fitted.images:,} validation images ({fitted.method})."
     return {"method": fitted.method, "sentence": sentence}
 
 
-def _outside(manifest: Any) -> dict[str, Any]:
-    reference = getattr(manifest, "reference", None)
+def _outside(manifest: Manifest) -> dict[str, Any]:
+    reference = manifest.reference
     if reference is None:
         return {
             "available": False,
@@ -112,6 +112,6 @@ def limitations(served: Served) -> list[str]:
         found.append("Its evaluation includes images that it was trained on: the figures are too good.")
     if served.record is not None and served.record.data.synthetic:
         found.append("It was trained on synthetic images and says nothing about real ones.")
-    if getattr(manifest, "reference", None) is None:
+    if manifest.reference is None:
         found.append("It gives no warning for images unlike those it was trained on.")
     return found

@@ -82,8 +82,8 @@ def _digest(key: bytes) -> bytes:
 class Hosts:
     """Which Host headers are answered.
 
-    Addresses always are: the attack that the check stops, a name rebound to this server, needs a name. Of names, those of
-    `--trusted-host` ("*" for any, "*.example.org" for a domain), or without it those of this machine.
+    Addresses always are: the attack that the check stops, a name rebound to this server, needs a name. Of names, those
+    of `--trusted-host` ("*" for any, "*.example.org" for a domain), or without it those of this machine.
     """
 
     def __init__(self, settings: ServerSettings) -> None:

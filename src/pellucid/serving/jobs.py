@@ -1,7 +1,7 @@
 """Batches: many images as one job in the background, with progress, and results as JSON, CSV or ZIP.
 
-Images are named by their place in the batch alone. Jobs live in memory: what is finished is kept for an hour, as long as
-there is room.
+Images are named by their place in the batch alone. Jobs live in memory: what is finished is kept for an hour, as long
+as there is room.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Keep = Callable[[Answer, str, bytes, float], None]
 
 @dataclass(slots=True)
 class Job:
-    """One batch. `rows` are results by index, `pictures` overlays by index, `skipped` what could not be read and why."""
+    """One batch. `rows` are results by index, `pictures` overlays by index, `skipped` what could not be read."""
 
     served: Served
     method: str | None
@@ -105,8 +105,10 @@ class Jobs:
         """Call a job off; what is done so far stays."""
         job = self.find(identity)
         job.ticket.call_off()
+        if job.state == "waiting":
+            job.ended, job.files = time.monotonic(), None
         if job.state in ("waiting", "running"):
-            job.state, job.files = "cancelled", None
+            job.state = "cancelled"
         return job
 
     def close(self) -> None:
@@ -194,7 +196,7 @@ def as_json(job: Job) -> bytes:
 
 
 def as_csv(job: Job) -> bytes:
-    """One row per image: index, label, confidence (or output), flagged as outside, a column per class, what was wrong."""
+    """One row per image: index, answer, a column per class, warnings, and why it was skipped if it was."""
     classes = job.served.bundle.classes if job.served.bundle.task != "regression" else ()
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

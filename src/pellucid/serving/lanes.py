@@ -1,4 +1,4 @@
-"""Where work runs: threads beside the event loop, with a bounded queue, a deadline, and an end when the client goes away."""
+"""Where work runs: threads beside the event loop, a bounded queue, a deadline, an end when the client goes away."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
@@ -86,17 +86,16 @@ class Lane:
     async def run(self, work: Callable[[Ticket], T], request: Request | None = None) -> T:
         """The result of `work` in a thread.
 
-        Raises Problem 503 when the lane is full or the deadline passes, ClientGone when `request`'s client hangs up. The
-        request's body must have been read to its end.
+        Raises Problem 503 when the lane is full or the deadline passes, ClientGone when `request`'s client hangs up.
+        The request's body must have been read to its end.
         """
         ticket = Ticket(self.seconds)
         future = self.start(work, ticket)
         answer = asyncio.wrap_future(future)
         watch = None if request is None else asyncio.ensure_future(_hung_up(request))
         try:
-            await asyncio.wait(
-                {answer} if watch is None else {answer, watch}, timeout=ticket.left, return_when="FIRST_COMPLETED"
-            )
+            awaited: set[asyncio.Future[Any]] = {answer} if watch is None else {answer, watch}
+            await asyncio.wait(awaited, timeout=ticket.left, return_when="FIRST_COMPLETED")
             if answer.done():
                 return answer.result()
             if watch is not None and watch.done():

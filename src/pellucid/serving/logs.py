@@ -43,6 +43,8 @@ def configure() -> None:
     """Send the server's and uvicorn's logs to stderr as JSON lines, and nothing of any other library."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
+    # Without a handler Python itself prints warnings of libraries, which quote what they were given.
+    logging.getLogger().addHandler(logging.NullHandler())
     for name, level in (("pellucid.serving", logging.INFO), ("uvicorn.error", logging.WARNING)):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False

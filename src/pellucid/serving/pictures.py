@@ -50,7 +50,7 @@ def overlaid(picture: PIL.Image.Image, values: FloatArray, limit: float) -> PIL.
 
 
 def png(pixels: Uint8Array | PIL.Image.Image) -> bytes:
-    """An 8-bit RGB picture as PNG: rows as differences from the row above, runs coded; half the time that Pillow takes."""
+    """An 8-bit RGB picture as PNG: differences from the row above, runs coded; half the time that Pillow takes."""
     values = np.asarray(pixels)
     height, width, _ = values.shape
     flat = values.reshape(height, 3 * width)

@@ -1,4 +1,4 @@
-"""Refusals as a client sees them: `application/problem+json` (RFC 9457) with a stable code and a sentence for people."""
+"""Refusals as a client sees them: `application/problem+json` (RFC 9457), a stable code and a sentence for people."""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..bundle.bundle import Bundle, load
 from ..bundle.manifest import MODEL
 from ..bundle.run import RunFolder, RunRecord
@@ -38,7 +40,7 @@ class Served:
 
 
 def parse_names(given: Sequence[str]) -> dict[str, Path]:
-    """`RUN` or `NAME=RUN` of the command line as {name: path}, in order. Raises InputError for a name that will not do."""
+    """`RUN` or `NAME=RUN` of the command line as {name: path}, in order. Raises InputError for a name given twice."""
     found: dict[str, Path] = {}
     for text in given:
         head, equals, tail = text.partition("=")
@@ -94,6 +96,9 @@ class Registry:
 
     def _load(self, name: str, path: Path) -> Served:
         bundle = load(path, threads=self._settings.threads)
+        # A graph that cannot run is found now; and the first pass is the slowest.
+        size = bundle.preprocessing
+        bundle.logits_and_features(np.zeros((1, 3, size.height, size.width), np.float32))
         run = RunFolder(path)
         record = _record(run)
         return Served(name, path, bundle, _metrics(run), record, self._examples(run, bundle, record))

@@ -1,8 +1,8 @@
 """Images fetched by URL, without letting a stranger use this server to look around its own network.
 
 Every address that a name resolves to must be public, and the connection goes to the address that was checked, so that a
-name cannot be rebound in between. Redirects are checked in the same way. One deadline covers it all, bytes are counted as
-they come, and whatever goes wrong is answered with the same sentence.
+name cannot be rebound in between. Redirects are checked in the same way. One deadline covers it all, bytes are counted
+as they come, and whatever goes wrong is answered with the same sentence.
 
 Reference: OWASP, Server-Side Request Forgery Prevention Cheat Sheet.
 """

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from starlette.requests import Request
 
+from ..reporting.overlay import SEQUENTIAL, colour_table
 from . import answers, logs, uploads
 from .answers import Answer
 from .jobs import Jobs
@@ -25,6 +26,7 @@ class Service:
 
     def __init__(self, registry: Registry, settings: ServerSettings) -> None:
         self.registry, self.settings = registry, settings
+        colour_table(SEQUENTIAL)  # loads matplotlib now, and not with somebody's first request
         self.metrics = Metrics()
         self.fast = Lane("fast", settings.workers, settings.queue, settings.deadline)
         self.slow = Lane("slow", 1, settings.slow_queue, settings.deadline)
@@ -72,7 +74,7 @@ class Service:
 
     def keep(self, answer: Answer, identity: str, data: bytes, seconds: float) -> None:
         """Count an answer and hand it to the store."""
-        name, outside = answer.served.name, answers.outside_of(answer.prediction)
+        name, outside = answer.served.name, answers.outside_of(answer)
         self.metrics.predictions.labels(name, answer.prediction.label).inc()
         if outside and outside["flagged"]:
             self.metrics.outside.labels(name).inc()

@@ -14,10 +14,11 @@ MEGABYTE = 2**20
 class ServerSettings:
     """Settings of one server; the defaults are safe for an open port.
 
-    `max_upload` and `max_batch_upload` bound request bodies in bytes, `max_pixels` bounds a picture before it is decoded.
-    `workers` passes run side by side and `queue` more requests may wait; `slow_queue` is the same for explanations that take
-    hundreds of passes, which have a worker of their own. `deadline` is the most seconds that a request may wait and run.
-    `rate_limit` is requests a minute and client, 0 for none. `store` is a SQLAlchemy URL, a file, or "none".
+    `max_upload` and `max_batch_upload` bound request bodies in bytes, `max_pixels` bounds a picture before it is
+    decoded. `workers` passes run side by side and `queue` more requests may wait; `slow_queue` is the same for
+    explanations that take hundreds of passes, which have a worker of their own. `deadline` is the most seconds that a
+    request may wait and run. `rate_limit` is requests a minute and client, 0 for none. `store` is a SQLAlchemy URL, a
+    file, or "none".
     """
 
     host: str = "127.0.0.1"

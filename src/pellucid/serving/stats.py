@@ -24,7 +24,8 @@ def by_day(
 ) -> list[dict[str, Any]]:
     """One document per day of the last `days`, oldest first, days without requests too.
 
-    `reference` holds the validation images' distances at equally spaced quantiles; the drift of a day is judged against it.
+    `reference` holds the validation images' distances at equally spaced quantiles; the drift of a day is judged
+    against it.
     """
     today = int(time.time() // SECONDS_A_DAY)
     first = today - days + 1
@@ -74,8 +75,8 @@ def _quantile(values: Any, share: float) -> float | None:
 def stability(values: Any, reference: Sequence[float] | None, bins: int = 10, least: int = 20) -> float | None:
     """Population stability index of `values` against `reference`, over bins that hold equal shares of the reference.
 
-    Below 0.1 nothing has moved, above 0.25 much has. None with fewer than `least` values. Shares are kept from 0 by half a
-    count. Reference: Siddiqi, Credit Risk Scorecards (2006).
+    Below 0.1 nothing has moved, above 0.25 much has. None with fewer than `least` values. Shares are kept from 0 by
+    half a count. Reference: Siddiqi, Credit Risk Scorecards (2006).
     """
     if reference is None or len(values) < least:
         return None
@@ -100,9 +101,9 @@ def days_csv(days: list[dict[str, Any]]) -> str:
     table.writerow([*COLUMNS, *(f"class_{c}" for c in classes)])
     for d in days:
         figures = [
-            d["day"], d["requests"], d["errors"], d["latency_ms"]["p50"], d["latency_ms"]["p95"], d["confidence"]["mean"],
-            d["outside_share"], d["feedback"]["correct"], d["feedback"]["incorrect"], d["distance"]["median"],
-            d["distance"]["psi"],
+            d["day"], d["requests"], d["errors"], d["latency_ms"]["p50"], d["latency_ms"]["p95"],
+            d["confidence"]["mean"], d["outside_share"], d["feedback"]["correct"], d["feedback"]["incorrect"],
+            d["distance"]["median"], d["distance"]["psi"],
         ]  # fmt: skip
         table.writerow(["" if v is None else v for v in figures] + [d["classes"].get(c, 0) for c in classes])
     return text.getvalue()
@@ -111,8 +112,8 @@ def days_csv(days: list[dict[str, Any]]) -> str:
 def feedback_csv(store: Store, folder: Path | None) -> str:
     """Feedback as a labelled CSV: `path,label` first, as training reads it, then what was answered.
 
-    The label is the corrected one, or the answer where it was called right; empty where it was only called wrong. `path` is
-    the kept image, and empty where images are not kept.
+    The label is the corrected one, or the answer where it was called right; empty where it was only called wrong.
+    `path` is the kept image, and empty where images are not kept.
     """
     p, f = PREDICTIONS.c, FEEDBACK.c
     chosen = (

@@ -1,7 +1,7 @@
 """What is kept of the answers: results and features, never images unless asked; in SQLite, or by any SQLAlchemy URL.
 
-Rows are written by one thread of their own, in batches, so that no request waits for the disk. Nothing that a client named
-is kept: no file name, no address.
+Rows are written by one thread of their own, in batches, so that no request waits for the disk. Nothing that a client
+named is kept: no file name, no address.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ File names are never looked at. What a part says it is must be what its first by
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +20,7 @@ from .problems import Problem
 MOST_PARTS = 16
 MOST_HEADERS, MOST_HEADER_BYTES = 16, 16 * 1024
 MOST_BOUNDARY = 256
+MOST_TEXT, MOST_CHUNKS = 8 * 2**20, 1000
 
 DECLARED = {
     "image/jpeg": "JPEG",
@@ -38,7 +41,7 @@ UNDECLARED = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 
 @dataclass(slots=True)
 class Part:
-    """One part of a form: its field's name, whether it is a file that was chosen, the type it declares, and its bytes."""
+    """One part of a form: the field's name, whether a file was chosen, the type it declares, and its bytes."""
 
     name: str = ""
     chosen: bool = False
@@ -52,7 +55,7 @@ def media_type(content_type: str) -> str:
 
 
 def parse_form(body: bytes, content_type: str, most_parts: int = MOST_PARTS) -> list[Part]:
-    """The parts of a multipart form. Raises Problem 400 for one that is malformed, 413 for too many or too large parts."""
+    """The parts of a multipart form. Raises Problem 400 for one that is malformed, 413 for too many parts."""
     _, options = parse_options_header(content_type.encode("latin-1", "replace"))
     boundary = options.get(b"boundary", b"")
     if not 0 < len(boundary) <= MOST_BOUNDARY:
@@ -147,18 +150,54 @@ def _no_file() -> Problem:
 
 
 def checked(data: bytes, declared: str) -> bytes:
-    """`data`, once its first bytes are those of the type declared. Raises ImageError, or Problem 415 when they are not."""
+    """`data`, once its first bytes are known and of the type declared. Raises ImageError, or Problem 415."""
     found = recognise(data, training=False)
-    if declared in UNDECLARED:
-        return data
-    if DECLARED.get(declared) != found:
+    if found == "PNG":
+        refuse_text_bombs(data)
+    if declared not in UNDECLARED and DECLARED.get(declared) != found:
         detail = f"The file is declared as another type than its first bytes say: they are those of {found}."
         raise Problem(415, "type-mismatch", detail)
     return data
 
 
+def refuse_text_bombs(data: bytes) -> None:
+    """Raise Problem 422 for a PNG whose compressed texts or profile unpack to more than 8 MB.
+
+    No decoder here reads them, but whoever gets such a file next might.
+    """
+    at, left = 8, MOST_TEXT
+    for _ in range(MOST_CHUNKS):
+        if at + 8 > len(data):
+            return
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"IDAT" or kind == b"IEND":
+            return
+        if kind in (b"zTXt", b"iTXt", b"iCCP"):
+            left -= _unpacked(kind, data[at + 8 : at + 8 + length], left)
+            if left < 0:
+                raise Problem(
+                    422, "too-large", "A text in the PNG unpacks to more than 8 MB. Save it without metadata."
+                )
+        at += 12 + length
+
+
+def _unpacked(kind: bytes, body: bytes, most: int) -> int:
+    """How many bytes a text chunk unpacks to; no more than `most` + 1 are unpacked."""
+    keyword = body.find(b"\0") + 1
+    if kind == b"iTXt":
+        if body[keyword : keyword + 1] != b"\1":
+            return len(body)
+        start = body.find(b"\0", body.find(b"\0", keyword + 2) + 1) + 1
+    else:
+        start = keyword + 1
+    try:
+        return len(zlib.decompressobj().decompress(body[start:], most + 1))
+    except zlib.error:
+        return 0
+
+
 def parse_json(body: bytes) -> Any:
-    """A JSON document. Raises Problem 400 for one that is malformed, nested too deeply or holds what JSON does not know."""
+    """A JSON document. Raises Problem 400 for one that is malformed or nested too deeply; NaN is malformed."""
     try:
         return json.loads(body.decode("utf-8"), parse_constant=_not_json)
     except (ValueError, RecursionError):

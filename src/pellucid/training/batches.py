@@ -32,6 +32,9 @@ class Share(NamedTuple):
     processes: int = 1
 
 
+ALONE = Share()
+
+
 class Batches(Protocol):
     """Inputs and labels, in a new random order each training epoch and in the order given for validation.
 
@@ -61,7 +64,7 @@ class Order:
     labels: Labels
     batch_size: int
     seed: int
-    share: Share = Share()
+    share: Share = ALONE
     sampling: Literal["natural", "balanced"] = "natural"
 
     def __post_init__(self) -> None:
@@ -96,16 +99,16 @@ class Order:
             yield order[start:end]
 
     def mine(self) -> slice:
-        """This process's share of a batch."""
+        """The share of a batch that is this process's."""
         return slice(self.share.rank, None, self.share.processes)
 
     def block(self) -> Positions:
-        """This process's block of all images, in order."""
+        """The block of all images, in order, that is this process's."""
         return np.array_split(np.arange(len(self.labels)), self.share.processes)[self.share.rank]
 
     def _starts(self) -> list[int]:
         """Where batches begin; too small a last one joins its neighbour, as batch normalisation needs two images."""
-        count, least = len(self.labels), 2 * self.share.processes
+        count, least = len(self.labels), max(2, self.share.processes)
         starts = list(range(0, count, self.batch_size))
         return starts[:-1] if len(starts) > 1 and count - starts[-1] < least else starts
 
@@ -125,7 +128,7 @@ class ImageBatches:
     augmentation: AugmentSection
     batch_size: int
     seed: int
-    share: Share = Share()
+    share: Share = ALONE
     sampling: Literal["natural", "balanced"] = "natural"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
@@ -170,7 +173,7 @@ class ImageBatches:
 
     def alone(self) -> ImageBatches:
         """The same images for one process, each once an epoch."""
-        return replace(self, share=Share(), sampling="natural")
+        return replace(self, share=ALONE, sampling="natural")
 
     def _raw(self, chosen: Positions) -> torch.Tensor:
         return _sent(torch.from_numpy(self._read(self.rows[chosen])), self.device)
@@ -197,7 +200,7 @@ class FeatureBatches:
     labels: Labels
     batch_size: int
     seed: int
-    share: Share = Share()
+    share: Share = ALONE
     sampling: Literal["natural", "balanced"] = "natural"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
@@ -248,7 +251,7 @@ def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 def ahead(
     parts: Iterator[tuple[torch.Tensor, Positions]], device: torch.device, depth: int = 3
 ) -> Iterator[tuple[torch.Tensor, Positions]]:
-    """The same parts, read by a thread a few ahead of their use on a GPU; on a CPU, which has no time to spare, as is."""
+    """The same parts, read a few ahead of their use by a thread; on a CPU, which has no time to spare, as they come."""
     if device.type == "cpu":
         yield from parts
         return

@@ -41,7 +41,7 @@ def read_state(path: Path) -> State | None:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})["state"])
             tensors: dict[str, Tensors] = {}
-            for key in file.keys():  # noqa: SIM118: not a dictionary
+            for key in list(file.keys()):
                 group, _, name = key.partition("/")
                 tensors.setdefault(group, {})[name] = file.get_tensor(key)
     except (SafetensorError, OSError, KeyError, ValueError) as error:

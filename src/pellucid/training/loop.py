@@ -1,14 +1,14 @@
-"""The training loop: epochs over batches, validation, early stopping, the best weights kept."""
+"""The training loop: epochs over batches, validation, early stopping, the best weights kept, a state to go on from."""
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +16,26 @@ import torch
 from torch import nn
 
 from ..classifier import Task
-from ..errors import InputError, ResourceError
-from ..progress import Progress
+from ..errors import InputError
+from ..progress import Progress, Silent
 from ..recipe import TrainSection
-from .batches import Batches
-from .hardware import autocast
-from .history import LARGER_IS_BETTER, History
+from .averaging import RunningAverage
+from .batches import Batch, Batches
+from .checkpoint import State, optimizer_state, read_state, restore_optimizer, write_state
+from .hardware import autocast, out_of_memory_named
+from .history import History
 from .objective import Loss, loss_function, watched_values
+from .processes import Processes
+from .schedule import Schedule
 
-Scheduler = torch.optim.lr_scheduler.LRScheduler | torch.optim.lr_scheduler.ReduceLROnPlateau
+FIGURES = {
+    "train_loss": "loss",
+    "val_loss": "val loss",
+    "val_accuracy": "val accuracy",
+    "val_roc_auc": "val AUC",
+    "val_mae": "val MAE",
+}
+LOOK_EVERY = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,116 +47,228 @@ class Fitted:
     seconds: float
 
 
-def fit(
-    module: nn.Module,
-    train: Batches,
-    validation: Batches,
-    section: TrainSection,
-    task: Task,
-    *,
-    device: torch.device,
-    weights: npt.NDArray[np.float32] | None = None,
-    progress: Progress,
-    keep: Callable[[nn.Module], None] = lambda module: None,
-) -> Fitted:
-    """Train `module` in place and leave it with the weights of its best epoch, in evaluation mode.
+@dataclass(frozen=True)
+class Job:
+    """One training: what is trained, on what, and how.
 
-    `keep` is called after each epoch that is the best so far. Raises ResourceError when memory runs out, InputError
-    when the loss is not a number from the first epoch on; later a NaN ends the training with the best weights so far.
+    `weights` (K,) are those of the classes in the loss. Epochs are counted on from `epochs_before`. With `state`, the
+    path of a file, the training is written there after each epoch, and goes on from what it finds there. `track` is
+    given the row of each epoch.
     """
-    began = time.perf_counter()
-    module.to(device).to(memory_format=torch.channels_last)
-    loss = loss_function(section, task, weights)
-    optimizer = build_optimizer(module, section)
-    scheduler = build_scheduler(optimizer, section, train.steps)
-    history = History(section.monitor)
-    best: dict[str, torch.Tensor] = {}
-    ended = f"all {section.epochs} epochs done"
-    for epoch in range(1, section.epochs + 1):
-        started = time.perf_counter()
-        rate = optimizer.param_groups[0]["lr"]
-        with progress.bar(f"Epoch {epoch} of {section.epochs}") as advance:
-            train_loss = _train_epoch(module, train, epoch, section, loss, optimizer, scheduler, device, advance)
-        logits, val_loss = evaluate_module(module, validation, loss, device)
+
+    module: nn.Module
+    train: Batches
+    validation: Batches
+    section: TrainSection
+    task: Task
+    processes: Processes
+    seed: int = 0
+    weights: npt.NDArray[np.float32] | None = None
+    epochs_before: int = 0
+    state: Path | None = None
+    track: Callable[[Mapping[str, float]], None] = lambda row: None
+
+
+def fit(job: Job, progress: Progress | None = None) -> Fitted:
+    """Train `job.module` in place and leave it with the weights of its best epoch, in evaluation mode.
+
+    The same job gives the same result on a CPU, broken off or not: whatever is drawn in an epoch depends on the seed
+    and the number of the epoch. Raises ResourceError when memory runs out, InputError when the loss is not a number
+    from the first epoch on; later a NaN ends the training with the best weights so far.
+    """
+    return _Fit(job, progress or Silent()).run()
+
+
+class _Fit:
+    """A training under way."""
+
+    def __init__(self, job: Job, progress: Progress) -> None:
+        self.job, self.progress = job, progress
+        self.module = job.module.to(job.processes.device).to(memory_format=torch.channels_last)
+        self.shared = job.processes.shared(self.module)
+        self.loss = loss_function(job.section, job.task, job.weights)
+        self.optimizer = build_optimizer(self.module, job.section)
+        self.schedule = Schedule(job.section, -(-job.train.steps // job.section.accumulate))
+        self.average = RunningAverage(self.module, job.section.average) if job.section.average else None
+        self.history = History(job.section.monitor)
+        self.best: dict[str, torch.Tensor] = {}
+        self.seconds = 0.0
+        self.ended = ""
+
+    def run(self) -> Fitted:
+        self._restore()
+        while not self.ended:
+            self._epoch(len(self.history.rows) + 1)
+        self.module.load_state_dict(self.best)
+        self.module.eval()
+        return Fitted(self.history, self.ended, self.seconds)
+
+    def _epoch(self, number: int) -> None:
+        """One epoch of training and validation, and what follows from it. `number` counts from 1 in this job."""
+        job, section, started = self.job, self.job.section, time.perf_counter()
+        shown = number + job.epochs_before
+        torch.manual_seed(_seed_of(job.seed, shown, job.processes.share.rank))
+        rate = self._rate((number - 1) * self.schedule.steps)
+        with self.progress.bar(f"Epoch {number} of {section.epochs}") as advance:
+            train_loss = self._train(number, advance)
+        logits, val_loss = self._validate()
         if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
-            if not best:
+            if not self.best:
                 raise InputError(
-                    f"The loss is not a number in epoch {epoch}: lower train.learning_rate (now {rate:g})."
+                    f"The loss is not a number in epoch {shown}: lower train.learning_rate (now {rate:g})."
                 )
-            ended = f"the loss was not a number in epoch {epoch}; the best epoch before it is kept"
-            break
-        row = {"epoch": epoch, "seconds": time.perf_counter() - started, "learning_rate": rate}
-        row |= {"train_loss": train_loss, "val_loss": val_loss, **watched_values(logits, validation.labels, task)}
-        if history.add(row):
-            best = copy.deepcopy(module.state_dict())
-            keep(module)
-        progress.say(_epoch_line(row, section))
-        if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            scheduler.step(row[section.monitor])
-        if section.patience and history.epochs_since_best >= section.patience:
-            ended = f"no better {section.monitor} for {section.patience} epochs"
-            break
-    module.load_state_dict(best)
-    module.eval()
-    return Fitted(history, ended, time.perf_counter() - began)
+            self.ended = f"the loss was not a number in epoch {shown}; the best epoch before it is kept"
+            return
+        row = {"epoch": shown, "seconds": time.perf_counter() - started, "learning_rate": rate}
+        row |= {"train_loss": train_loss, "val_loss": val_loss}
+        row |= watched_values(logits, job.validation.labels, job.task)
+        if self.history.add(row):
+            with self._averaged():
+                self.best = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
+        if section.patience and self.history.epochs_since_best >= section.patience:
+            self.ended = f"no better {section.monitor} for {section.patience} epochs"
+        elif number == section.epochs:
+            self.ended = f"all {section.epochs} epochs done"
+        self.seconds += time.perf_counter() - started
+        self._save()
+        job.track(row)
+        self.progress.say(_epoch_line(row, job.epochs_before + section.epochs))
 
+    def _train(self, number: int, advance: Callable[[int, int], None]) -> float:
+        """One epoch of optimisation; the mean loss per image."""
+        job = self.job
+        _training_mode(self.module)
+        device = job.processes.device
+        total, mass = torch.zeros((), device=device), torch.zeros((), device=device)
+        step, seen, everyone = (number - 1) * self.schedule.steps, 0, job.processes.share.processes
+        for group in _groups(job.train.shuffled(number + job.epochs_before), job.section.accumulate):
+            self._set_rate(step)
+            items, weight = self._step(group)
+            total, mass, step = total + items, mass + weight, step + 1
+            seen += everyone * sum(len(labels) for _, labels in group)
+            advance(min(seen, len(job.train.labels)), len(job.train.labels))
+            # Looking at a number makes a GPU wait: once in a while will do.
+            if (device.type == "cpu" or step % LOOK_EVERY == 0) and not math.isfinite(float(total)):
+                break
+        both = job.processes.total(torch.stack([total, mass]))
+        return float(both[0] / both[1])
 
-def _train_epoch(
-    module: nn.Module,
-    train: Batches,
-    epoch: int,
-    section: TrainSection,
-    loss: Loss,
-    optimizer: torch.optim.Optimizer,
-    scheduler: Scheduler | None,
-    device: torch.device,
-    advance: Callable[[int, int], None],
-) -> float:
-    """One epoch of optimisation; the mean loss per image."""
-    _training_mode(module)
-    total, seen = 0.0, 0
-    for inputs, labels in train.shuffled(epoch):
-        with out_of_memory_named(len(labels)):
-            with autocast(device, section.precision):
-                logits = module(inputs.to(device))
-            value = loss(logits.float(), labels.to(device))
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()  # type: ignore[no-untyped-call]
+    def _step(self, group: list[Batch]) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step of the optimiser over a group of batches: the sum of their losses, and what to divide it by."""
+        processes, section = self.job.processes, self.job.section
+        mass = torch.stack([self.loss.mass(labels) for _, labels in group]).sum().to(processes.device)
+        # Gradients are averaged over processes, whose shares may weigh differently: the mean is that of the whole.
+        divisor = processes.total(mass) / processes.share.processes
+        total = torch.zeros((), device=processes.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        for i, (inputs, labels) in enumerate(group):
+            with out_of_memory_named(len(labels)), processes.without_exchange(self.shared, last=i == len(group) - 1):
+                with autocast(processes.device, section.precision):
+                    logits = self.shared(inputs.to(processes.device, non_blocking=True))
+                items = self.loss.items(logits.float(), labels.to(processes.device, non_blocking=True)).sum()
+                (items / divisor).backward()  # type: ignore[no-untyped-call]
+            total += items.detach()
+        with out_of_memory_named(len(group[0][1])):
             if section.clip_gradient:
-                nn.utils.clip_grad_norm_(module.parameters(), section.clip_gradient)
-            optimizer.step()
-        if isinstance(scheduler, torch.optim.lr_scheduler.OneCycleLR):
-            scheduler.step()
-        total += float(value.detach()) * len(labels)
-        seen += len(labels)
-        advance(seen, len(train.labels))
-        if not math.isfinite(total):
-            break
-    return total / seen
+                nn.utils.clip_grad_norm_(self.module.parameters(), section.clip_gradient)
+            self.optimizer.step()
+        if self.average:
+            self.average.update()
+        return total, mass
+
+    def _validate(self) -> tuple[npt.NDArray[np.float32], float]:
+        self.job.processes.in_step(self.module)
+        with self._averaged():
+            return evaluate_module(self.module, self.job.validation, self.loss, self.job.processes)
+
+    def _averaged(self) -> Any:
+        return self.average.in_place() if self.average else nullcontext()
+
+    def _rate(self, step: int) -> float:
+        return self.schedule.rate(step, [row[self.job.section.monitor] for row in self.history.rows])
+
+    def _set_rate(self, step: int) -> None:
+        rate, momentum = self._rate(step), self.schedule.momentum(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+            if momentum is not None and "betas" in group:
+                group["betas"] = (momentum, group["betas"][1])
+            elif momentum is not None and "momentum" in group:
+                group["momentum"] = momentum
+
+    def _save(self) -> None:
+        if self.job.state is None or not self.job.processes.first:
+            return
+        moments, others = optimizer_state(self.optimizer)
+        tensors = {"module": self.module.state_dict(), "best": self.best, "optimizer": moments}
+        if self.average:
+            tensors["average"] = self.average.values
+        facts = {
+            "rows": self.history.rows,
+            "ended": self.ended,
+            "seconds": self.seconds,
+            "optimizer": others,
+            "averaged": self.average.steps if self.average else 0,
+        }
+        write_state(self.job.state, State(facts, tensors))
+
+    def _restore(self) -> None:
+        found = read_state(self.job.state) if self.job.state else None
+        if found is None:
+            return
+        facts, tensors = found.facts, found.tensors
+        self.module.load_state_dict(tensors["module"])
+        self.best = {k: v.to(self.job.processes.device) for k, v in tensors["best"].items()}
+        restore_optimizer(self.optimizer, tensors.get("optimizer", {}), facts["optimizer"])
+        if self.average:
+            self.average.steps = int(facts["averaged"])
+            for name, value in tensors["average"].items():
+                self.average.values[name].copy_(value)
+        self.history.rows.extend(facts["rows"])
+        self.seconds, self.ended = float(facts["seconds"]), str(facts["ended"])
+        if self.history.rows and not self.ended:
+            self.progress.say(f"Going on after epoch {int(self.history.rows[-1]['epoch'])}.")
+
+
+def _seed_of(seed: int, epoch: int, rank: int) -> int:
+    """What dropout in an epoch of a process is drawn from."""
+    return int(np.random.SeedSequence((seed, epoch, rank, 2)).generate_state(1)[0])
+
+
+def _groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+    """The batches of each step."""
+    group: list[Batch] = []
+    for batch in batches:
+        group.append(batch)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _training_mode(module: nn.Module) -> None:
-    """Training mode, except for normalisation layers that are frozen: those keep their statistics."""
+    """Training mode, except for what is wholly frozen: its normalisations keep their statistics, it drops nothing."""
     module.train()
     for part in module.modules():
-        own = list(part.parameters(recurse=False))
+        own = list(part.parameters())
         if own and not any(p.requires_grad for p in own):
             part.eval()
 
 
 @torch.inference_mode()
 def evaluate_module(
-    module: nn.Module, batches: Batches, loss: Loss, device: torch.device
+    module: nn.Module, batches: Batches, loss: Loss, processes: Processes
 ) -> tuple[npt.NDArray[np.float32], float]:
     """Logits (N, L) of all inputs in order, and their loss. In float32, as the exported graph will run."""
     module.eval()
     found: list[torch.Tensor] = []
     for inputs, labels in batches.in_order():
         with out_of_memory_named(len(labels)):
-            found.append(module(inputs.to(device)).float().cpu())
+            found.append(module(inputs.to(processes.device, non_blocking=True).float()).float().cpu())
     # Of all at once: a mean over batches would depend on their size, and under class weights on their mixture.
-    logits = torch.cat(found)
-    return logits.numpy(), float(loss(logits, torch.tensor(batches.labels)))
+    logits = processes.gathered(torch.cat(found), len(batches.labels))
+    return logits.numpy(), float(loss(logits, torch.from_numpy(batches.labels)))
 
 
 def build_optimizer(module: nn.Module, section: TrainSection) -> torch.optim.Optimizer:
@@ -164,50 +287,6 @@ def build_optimizer(module: nn.Module, section: TrainSection) -> torch.optim.Opt
     return optimizer
 
 
-def build_scheduler(optimizer: torch.optim.Optimizer, section: TrainSection, steps: int) -> Scheduler | None:
-    """The learning-rate schedule of a recipe: None, on a plateau, or one cycle over all epochs of `steps` each.
-
-    A training too short for a cycle (fewer than 8 steps) keeps its rate.
-    """
-    if section.schedule == "plateau":
-        mode: Literal["min", "max"] = "max" if section.monitor in LARGER_IS_BETTER else "min"
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, mode, factor=section.plateau_factor, patience=section.plateau_patience
-        )
-    if section.schedule == "one-cycle" and section.epochs * steps >= 8:
-        return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            section.learning_rate,
-            epochs=section.epochs,
-            steps_per_epoch=steps,
-            pct_start=0.25,
-            cycle_momentum=section.optimizer != "rmsprop",
-        )
-    return None
-
-
-@contextmanager
-def out_of_memory_named(batch: int) -> Iterator[None]:
-    """Turn torch's out-of-memory errors into a ResourceError that names the setting to lower."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        known = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-        if not known:
-            raise
-        raise ResourceError(
-            f"Memory ran out on a batch of {batch} images: lower it with --set train.batch_size="
-            f"{max(1, batch // 2)}, or the image size with --set data.size=..."
-        ) from error
-
-
-def _epoch_line(row: dict[str, float], section: TrainSection) -> str:
-    names = {
-        "train_loss": "loss",
-        "val_loss": "val loss",
-        "val_accuracy": "val accuracy",
-        "val_roc_auc": "val AUC",
-        "val_mae": "val MAE",
-    }
-    figures = "  ".join(f"{words} {row[key]:.4f}" for key, words in names.items() if key in row)
-    return f"epoch {int(row['epoch']):>3}/{section.epochs}  {figures}  {row['seconds']:.1f} s"
+def _epoch_line(row: dict[str, float], epochs: int) -> str:
+    figures = "  ".join(f"{words} {row[key]:.4f}" for key, words in FIGURES.items() if key in row)
+    return f"epoch {int(row['epoch']):>3}/{epochs}  {figures}  {row['seconds']:.1f} s"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,6 @@ from torch.nn import functional
 from ..classifier import Task, probabilities_from_logits
 from ..recipe import TrainSection
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
 
 def class_weights(labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float32]:
     """Weights (K,) inversely proportional to class frequency, with a mean of 1 over the images."""
@@ -21,20 +19,42 @@ def class_weights(labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np
     return (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)
 
 
-def loss_function(section: TrainSection, task: Task, weights: npt.NDArray[np.float32] | None = None) -> Loss:
-    """The loss of logits (N, L) for labels (N,): cross-entropy, or absolute or squared error for a regression."""
-    if task == "regression":
-        error = functional.mse_loss if section.loss == "mse" else functional.l1_loss
-        return lambda logits, labels: error(logits[:, 0], labels.to(logits.dtype))
-    balance = None if weights is None else torch.from_numpy(weights)
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """The loss of logits (N, L) for labels (N,): cross-entropy, or absolute or squared error for a regression.
 
-    def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        if task == "binary":  # the sigmoid of z is the softmax of (0, z)
+    Called, it is the mean. A mean is `items` (N,) summed over `mass`, so that the mean of a batch in several parts is
+    exact: under class weights parts weigh differently.
+    """
+
+    section: TrainSection
+    task: Task
+    weights: torch.Tensor | None = None
+
+    def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return self.items(logits, labels).sum() / self.mass(labels)
+
+    def items(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Each image's loss, times the weight of its class."""
+        if self.task == "regression":
+            error = functional.mse_loss if self.section.loss == "mse" else functional.l1_loss
+            return error(logits[:, 0], labels.to(logits.dtype), reduction="none")
+        if self.task == "binary":  # the sigmoid of z is the softmax of (0, z)
             logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
-        weight = None if balance is None else balance.to(logits.device)
-        return functional.cross_entropy(logits, labels, weight=weight, label_smoothing=section.label_smoothing)
+        weight = None if self.weights is None else self.weights.to(logits.device)
+        smoothing = self.section.label_smoothing
+        return functional.cross_entropy(logits, labels, weight=weight, label_smoothing=smoothing, reduction="none")
 
-    return cross_entropy
+    def mass(self, labels: torch.Tensor) -> torch.Tensor:
+        """What the losses of images are divided by: their number, or the sum of the weights of their classes."""
+        if self.weights is None:
+            return torch.tensor(float(len(labels)), device=labels.device)
+        return self.weights.to(labels.device)[labels].sum()
+
+
+def loss_function(section: TrainSection, task: Task, weights: npt.NDArray[np.float32] | None = None) -> Loss:
+    """The loss that a recipe asks for; `weights` (K,) are those of the classes."""
+    return Loss(section, task, None if weights is None else torch.from_numpy(weights))
 
 
 def watched_values(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], task: Task) -> dict[str, float]:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .batches import Share
+from .batches import ALONE, Share
 
 # Features of a large set take longer than the ten minutes after which processes that wait give up by default.
 PATIENCE = timedelta(hours=12)
@@ -44,8 +44,8 @@ class Processes:
 
     @property
     def share(self) -> Share:
-        """This process's rank, and how many there are."""
-        return Share(self.accelerator.process_index, self.accelerator.num_processes) if self.accelerator else Share()
+        """The rank of this process, and how many there are."""
+        return Share(self.accelerator.process_index, self.accelerator.num_processes) if self.accelerator else ALONE
 
     @property
     def first(self) -> bool:
@@ -71,7 +71,7 @@ class Processes:
         if not self.accelerator:
             return module
         if self.device.type == "cuda":
-            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
         wrapped: nn.Module = self.accelerator.prepare_model(module)
         return wrapped
 

@@ -22,11 +22,10 @@ class RowReader:
     def __init__(self, array: npt.NDArray[Any]) -> None:
         self._array = array
         self._row = int(np.prod(array.shape[1:], dtype=np.int64)) * array.itemsize
-        mapped = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.flags.c_contiguous
-        name = getattr(array, "filename", None)
         self._file: int | None = None
-        if mapped and name is not None and hasattr(os, "preadv"):
-            self._file, self._start = os.open(name, os.O_RDONLY), int(array.offset)  # type: ignore[attr-defined]
+        whole = isinstance(getattr(array, "base", None), mmap.mmap) and array.flags.c_contiguous
+        if isinstance(array, np.memmap) and whole and array.filename is not None and hasattr(os, "preadv"):
+            self._file, self._start = os.open(array.filename, os.O_RDONLY), int(array.offset)
 
     def __call__(self, chosen: Indices) -> npt.NDArray[Any]:
         """Rows (len(chosen), ...) in the order of `chosen`."""
@@ -42,7 +41,7 @@ class RowReader:
             while done < self._row:
                 got = os.preadv(self._file, [view[done:]], at + done)
                 if not got:
-                    raise OSError(f"{self._array.filename} is shorter than it was")  # type: ignore[attr-defined]
+                    raise OSError(f"Row {int(chosen[i])} is not in the file of the array: it was cut off.")
                 done += got
         return found
 

@@ -1,117 +1,241 @@
-"""Train a network as its recipe says: freeze, choose between images and cached features, fit, keep the best."""
+"""Train a network as its recipe says: stage by stage, what is frozen run once where that pays, the best kept."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
+import torch
 from safetensors.torch import save
-from torch import nn
 
 from ..errors import InputError, UnknownNameError
+from ..files import write_whole
 from ..models.network import Network, task_of
 from ..preprocessing import Uint8Array
-from ..progress import Progress
-from ..recipe import AugmentSection, Recipe
-from .batches import FeatureBatches, ImageBatches, Rows
-from .features import frozen_features
+from ..progress import Progress, Silent
+from ..recipe import AugmentSection, Recipe, TrainSection
+from .batches import Batches, FeatureBatches, ImageBatches, Labels, Rows
+from .caching import Caching, plan_caching
+from .checkpoint import State, read_state, write_state
+from .cutting import Cut, cut_network
+from .features import store_features
 from .hardware import pick_device
-from .loop import Fitted, fit
+from .history import History
+from .loop import Fitted, Job, fit
 from .objective import class_weights
+from .processes import Processes
 
-Labels = npt.NDArray[np.int64]
 Source = tuple[Uint8Array, Rows, Labels]
 
 
-def train_network(
-    network: Network,
-    recipe: Recipe,
-    *,
-    train: Source,
-    validation: Source,
-    classes: int,
-    seed: int,
-    checkpoints: Path,
-    progress: Progress,
-) -> Fitted:
+@dataclass(frozen=True)
+class Training:
+    """What `train_network` is to do: `train` and `validation` are (pixels, rows of them, labels).
+
+    `checkpoints` is where the training is written after each epoch, and from where it goes on when it is there already;
+    at the end it holds `best.safetensors`. `track` is given the row of each epoch.
+    """
+
+    recipe: Recipe
+    train: Source
+    validation: Source
+    classes: int
+    seed: int
+    checkpoints: Path
+    progress: Progress = field(default_factory=Silent)
+    processes: Processes | None = None
+    track: Callable[[Mapping[str, float]], None] = lambda row: None
+
+
+def train_network(network: Network, training: Training) -> Fitted:
     """Train a network in place, leaving it on the CPU with the weights of its best epoch.
 
-    `train` and `validation` are (pixels, rows of them, labels). A wholly frozen backbone runs once per image and view;
-    only the head is then trained, on its features. The best weights are also kept in `checkpoints/best.safetensors`.
+    What lies below the first layer that trains runs once per image and view where `plan_caching` finds that this pays.
+    Raises what `fit` and `freeze` raise, and OSError when the disk is full.
     """
-    freeze(network, recipe.model.freeze)
-    device = pick_device()
-    section = recipe.train
-
-    def images(source: Source, augmentation: AugmentSection) -> ImageBatches:
-        pixels, rows, labels = source
-        return ImageBatches(pixels, rows, labels, recipe.preprocessing(), augmentation, section.batch_size, seed)
-
-    stream, check = images(train, recipe.augment), images(validation, AugmentSection())
-    weights = class_weights(train[2], classes) if section.class_weights == "balanced" else None
-    checkpoints.mkdir(parents=True, exist_ok=True)
-
-    def keep(module: nn.Module) -> None:
-        state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-        # Written by Python, so that a full disk is an OSError; safetensors' own writer raises an error of its own.
-        (checkpoints / "best.safetensors").write_bytes(save(state))
-
-    task = task_of(recipe, classes)
-    if recipe.model.freeze != "all":
-        fitted = fit(
-            network, stream, check, section, task, device=device, weights=weights, progress=progress, keep=keep
-        )
-    else:
-        views = section.cached_views if recipe.augment.active else 1
-        progress.say(
-            f"The backbone is frozen: it runs once for each of {views} views of {len(train[2])} images, "
-            "then only the head trains."
-        )
-        with progress.bar("Features of the training images") as advance:
-            known = frozen_features(
-                network, stream, views=views, precision=section.precision, device=device, advance=advance
-            )
-        with progress.bar("Features of the validation images") as advance:
-            known_check = frozen_features(network, check, views=1, precision="float32", device=device, advance=advance)
-        head, batch = network.head, section.batch_size
-        fitted = fit(
-            head,
-            FeatureBatches(known, train[2], batch, seed),
-            FeatureBatches(known_check, validation[2], batch, seed),
-            section,
-            task,
-            device=device,
-            weights=weights,
-            progress=progress,
-            keep=keep,
-        )
+    processes = training.processes or Processes.join(pick_device())
+    folder, found = training.checkpoints, list[Fitted]()
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (frozen, section) in enumerate(stages(training.recipe), 1):
+        freeze(network, frozen)
+        done, before = folder / f"stage-{number}.safetensors", sum(len(f.history.rows) for f in found)
+        fitted = _finished(network, done, section)
+        if fitted is None:
+            fitted = _Stage(network, training, section, processes, number, before).run()
+            if processes.first and len(stages(training.recipe)) > 1:
+                _write_finished(network, done, fitted)
+        found.append(fitted)
+    best = _best_of(found, training.recipe)
+    if best < len(found) - 1:
+        _finished(network, folder / f"stage-{best + 1}.safetensors", training.recipe.train)
     network.to("cpu").eval()
-    return fitted
+    processes.wait()
+    if processes.first:
+        for path in folder.glob("*stage-*"):
+            path.unlink()
+        # Written by Python, so that a full disk is an OSError; safetensors' own writer raises an error of its own.
+        state = {k: v.detach().contiguous() for k, v in network.state_dict().items()}
+        write_whole(folder / "best.safetensors", save(state))
+    history = History(training.recipe.train.monitor, [row for f in found for row in f.history.rows])
+    return Fitted(history, "; then ".join(f.ended for f in found), sum(f.seconds for f in found))
+
+
+def stages(recipe: Recipe) -> list[tuple[int | str, TrainSection]]:
+    """What is frozen, and how it is trained, in each stage."""
+    plan: list[tuple[int | str, TrainSection]] = [(recipe.model.freeze, recipe.train)]
+    later = recipe.fine_tune
+    if later.epochs:
+        own = later.model_dump(include={"epochs", "learning_rate", "schedule", "warmup", "patience"})
+        plan.append((later.freeze, recipe.train.model_copy(update=own)))
+    return plan
+
+
+class _Stage:
+    """One stage of a training."""
+
+    def __init__(
+        self,
+        network: Network,
+        training: Training,
+        section: TrainSection,
+        processes: Processes,
+        number: int,
+        epochs_before: int,
+    ) -> None:
+        self.network, self.training, self.section, self.processes = network, training, section, processes
+        self.number, self.before = number, epochs_before
+        self.state = training.checkpoints / f"last-stage-{number}.safetensors"
+
+    def run(self) -> Fitted:
+        training, section = self.training, self.section
+        labels = training.train[2]
+        weights = class_weights(labels, training.classes) if section.class_weights == "balanced" else None
+        if section.batch_size > len(labels):
+            training.progress.say(
+                f"train.batch_size = {section.batch_size} is more than the {len(labels)} training images: "
+                "an epoch is one step."
+            )
+        module, train, validation = self._parts()
+        job = Job(
+            module,
+            train,
+            validation,
+            section,
+            task_of(training.recipe, training.classes),
+            self.processes,
+            seed=training.seed,
+            weights=weights,
+            epochs_before=self.before,
+            state=self.state,
+            track=training.track,
+        )
+        fitted = fit(job, training.progress)
+        self.network.to(self.processes.device)
+        self.processes.wait()
+        if self.processes.first:
+            for path in training.checkpoints.glob(f"features-stage-{self.number}-*"):
+                path.unlink()
+        return fitted
+
+    def _parts(self) -> tuple[torch.nn.Module, Batches, Batches]:
+        """What trains, and the batches that it trains and is checked on: of images, or of features."""
+        training = self.training
+        stream = self._images(training.train, training.recipe.augment)
+        check = self._images(training.validation, AugmentSection())
+        example = torch.from_numpy(
+            training.recipe.preprocessing().normalise(np.ascontiguousarray(training.train[0][:1]))
+        )
+        cut = cut_network(self.network.to("cpu"), example)
+        plan = plan_caching(cut, stream, check, self.section, training.checkpoints)
+        if plan.words:
+            training.progress.say(plan.words)
+        if not isinstance(cut, Cut) or not plan.views:
+            return self.network, stream, check
+        kept, kept_check = self._kept(cut, stream, plan, "training"), self._kept(cut, check, plan, "validation")
+        return cut.rest, kept, kept_check
+
+    def _images(self, source: Source, augmentation: AugmentSection) -> ImageBatches:
+        pixels, rows, labels = source
+        section, processes = self.section, self.processes
+        return ImageBatches(
+            pixels,
+            rows,
+            labels,
+            self.training.recipe.preprocessing(),
+            augmentation,
+            section.batch_size,
+            self.training.seed,
+            processes.share,
+            section.sampling,
+            processes.device,
+        )
+
+    def _kept(self, cut: Cut, images: ImageBatches, plan: Caching, what: str) -> FeatureBatches:
+        path = self.training.checkpoints / f"features-stage-{self.number}-{what}.bin"
+        with self.training.progress.bar(f"Frozen layers on the {what} images") as advance:
+            features = store_features(
+                cut.frozen,
+                images,
+                path,
+                views=plan.views if what == "training" else 1,
+                precision=self.section.precision if what == "training" else "float32",
+                advance=advance,
+                wait=self.processes.wait,
+            )
+        rows = np.arange(len(images.labels))
+        size, seed = self.section.batch_size, self.training.seed
+        return FeatureBatches(
+            features, rows, images.labels, size, seed, images.share, images.sampling, self.processes.device
+        )
+
+
+def _write_finished(network: Network, path: Path, fitted: Fitted) -> None:
+    facts = {"rows": fitted.history.rows, "ended": fitted.ended, "seconds": fitted.seconds}
+    write_state(path, State(facts, {"network": dict(network.state_dict())}))
+
+
+def _finished(network: Network, path: Path, section: TrainSection) -> Fitted | None:
+    """A stage that was finished before, its weights put into the network; None when it was not."""
+    found = read_state(path)
+    if found is None:
+        return None
+    network.load_state_dict(found.tensors["network"])
+    facts = found.facts
+    return Fitted(History(section.monitor, facts["rows"]), facts["ended"], facts["seconds"])
+
+
+def _best_of(found: list[Fitted], recipe: Recipe) -> int:
+    """Which stage has the best epoch."""
+    rows = [f.history.best_row for f in found]
+    best = History(recipe.train.monitor, rows).best_row
+    return next(i for i, row in enumerate(rows) if row is best)
 
 
 def freeze(network: Network, wanted: int | str) -> None:
-    """Stop the gradient of `none`, `all` of the backbone, its first layers by count, or those below a named layer.
+    """Let all train but `none`, `all` or `half` of the backbone, its first layers by count, or those below a named one.
 
     Layers are the backbone's convolutions and normalisations in order, those with parameters of their own. Raises
     UnknownNameError for a layer that is not there, InputError for more layers than there are.
     """
     layers = [(n, m) for n, m in network.backbone.named_modules() if list(m.parameters(recurse=False))]
-    if wanted == "none":
-        return
-    if wanted == "all":
-        count = len(layers)
-    elif isinstance(wanted, int):
-        if wanted > len(layers):
-            raise InputError(f"model.freeze = {wanted}: the backbone has {len(layers)} layers; `all` freezes them all.")
-        count = wanted
-    else:
-        names = [n for n, _ in layers]
-        bare = wanted.removeprefix("backbone.")
-        below = [i for i, n in enumerate(names) if n == bare or n.startswith(bare + ".")]
-        if not below:
-            raise UnknownNameError("layer", wanted, names, "model.freeze takes none, all, a count or a layer.")
-        count = below[0]
-    for _, module in layers[:count]:
+    network.requires_grad_(True)
+    for _, module in layers[: _how_many([n for n, _ in layers], wanted)]:
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(False)
+
+
+def _how_many(names: list[str], wanted: int | str) -> int:
+    if isinstance(wanted, int):
+        if wanted > len(names):
+            raise InputError(f"model.freeze = {wanted}: the backbone has {len(names)} layers; `all` freezes them all.")
+        return wanted
+    shares = {"none": 0, "half": len(names) // 2, "all": len(names)}
+    if wanted in shares:
+        return shares[wanted]
+    bare = wanted.removeprefix("backbone.")
+    below = [i for i, n in enumerate(names) if n == bare or n.startswith(bare + ".")]
+    if not below:
+        raise UnknownNameError("layer", wanted, names, "model.freeze takes none, all, half, a count or a layer.")
+    return below[0]

@@ -165,12 +165,16 @@ def _of_backbone(name: str, weights: str) -> _Extractor:
     def run(cached: CachedPixels, advance: Advance) -> FloatArray:
         rows = np.arange(len(cached.pixels))
         batches = ImageBatches(
-            cached.pixels, rows, cached.dataset.labels, preprocessing, AugmentSection(), batch_size=BATCH, seed=0
+            cached.pixels,
+            rows,
+            cached.dataset.labels,
+            preprocessing,
+            AugmentSection(),
+            batch_size=BATCH,
+            seed=0,
+            device=pick_device(),
         )
-        device = pick_device()
-        views = frozen_features(network, batches, views=1, precision="float32", device=device, advance=advance)
-        first: FloatArray = views[0]
-        return first
+        return frozen_features(network, batches, advance=advance)
 
     return _Extractor(preprocessing, run)
 

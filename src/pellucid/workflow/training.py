@@ -199,18 +199,20 @@ def _build(recipe: Recipe, classes: int, seed: int) -> tuple[Network, dict[str, 
 
 def _fit(network: Network, prepared: Prepared, recipe: Recipe, seed: int, run: RunFolder, progress: Progress) -> Fitted:
     from ..training.hardware import denormals_as_zero
-    from ..training.session import train_network
+    from ..training.session import Training, train_network
 
     with denormals_as_zero():
         fitted = train_network(
             network,
-            recipe,
-            train=prepared.source("train"),
-            validation=prepared.source("val"),
-            classes=len(prepared.dataset.classes),
-            seed=seed,
-            checkpoints=run.checkpoints,
-            progress=progress,
+            Training(
+                recipe,
+                train=prepared.source("train"),
+                validation=prepared.source("val"),
+                classes=len(prepared.dataset.classes),
+                seed=seed,
+                checkpoints=run.checkpoints,
+                progress=progress,
+            ),
         )
     fitted.history.write(run.history)
     return fitted
@@ -240,7 +242,15 @@ def _export(
         initial_weights=source,
         provenance={"recipe": recipe.name, "data": data_checksum(prepared.dataset, run), "created": _now()},
     )
-    return export_bundle(network, manifest, run.bundle, images=images, source="the validation set")
+    return export_bundle(
+        network,
+        manifest,
+        run.bundle,
+        images=images,
+        source="the validation set",
+        layers=recipe.model.layers,
+        every_method=recipe.model.every_method,
+    )
 
 
 def _say_parity(manifest: Manifest, progress: Progress) -> None:
@@ -250,6 +260,8 @@ def _say_parity(manifest: Manifest, progress: Progress) -> None:
             f"Parity on {parity.images} validation images: probability within {parity.probability:.1e}, "
             f"heat map within {parity.heat_map:.1e} of its largest value (limit {parity.tolerance:g})."
         )
+    for what, reason in manifest.missing.items():
+        progress.say(f"The bundle has no graph for the {what}: {reason}.")
 
 
 def _evaluate(bundle: Bundle, dataset: Dataset, run: RunFolder, progress: Progress) -> Evaluated:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from ..errors import DataError, ImageError, InputError
 from ..evaluation.intervals import Resampling, percentiles
 from ..explanation.agreement import agreement, coarse, rank_correlation
 from ..explanation.attribution import Attribution
-from ..explanation.catalogue import METHODS, Method, NoSettings, find_method, settings_of
-from ..explanation.faithfulness import BASELINES, Curves, CurveSettings, deletion_insertion
+from ..explanation.catalogue import METHODS, Method, find_method, settings_of
+from ..explanation.faithfulness import BASELINES, Curves, CurveSettings, baseline_curves, deletion_insertion
 from ..explanation.localisation import average_precision, best_iou, energy_inside, iou_at, mask_share, pointing_game
 from ..explanation.maps import Maps, predicted_classes
 from ..explanation.metered import Metered
@@ -52,14 +52,17 @@ from ..progress import Progress, Silent
 from .budget import Limit, Spending, parse_limit
 from .evaluation import foreign_split, own_split
 from .localisation import true_mask
+from .scales import cheap_methods
 
 DOCUMENT = "trust.json"
 CHUNK = 4
+MOST_IMAGES = 100
 RESAMPLES = 2000
 # Maps of randomised models are made for this many images; a method that takes more than so many passes per map is asked
 # on the first chunk only, and of the wholly random model only.
 RANDOMISED_IMAGES, CHEAP_PASSES = 16, 8
 LOCALISATION = ("pointing", "energy_inside", "average_precision", "iou_best", "iou_half")
+NO_LIMIT, USUAL = Limit(), CurveSettings()
 Doubles = npt.NDArray[np.float64]
 
 
@@ -117,7 +120,7 @@ def audit_explanations(
     *,
     split: Split = "test",
     methods: Sequence[str] = (),
-    images: int = 100,
+    images: int = MOST_IMAGES,
     budget: str | None = None,
     replacement: str = "blur",
     seed: int = 0,
@@ -133,7 +136,7 @@ def audit_explanations(
     limit = parse_limit(budget)
     bundle = load(run)
     dataset = own_split(RunFolder(run), bundle, split) if data is None else foreign_split(bundle, data, split)
-    chosen, left_out = chosen_methods(methods)
+    chosen = chosen_methods(methods)
     curves = CurveSettings(replacement=replacement, seed=seed)
     card = measure_trust(
         bundle,
@@ -145,7 +148,6 @@ def audit_explanations(
         data=str(data or f"{split} split of the run"),
         progress=progress,
     )
-    card = card.model_copy(update={"left_out": {**left_out, **card.left_out}})
     folder = out or run / "audit"
     write_card(card, folder)
     return card, folder
@@ -160,19 +162,13 @@ def write_card(card: TrustCard, folder: Path) -> None:
     write_trust_page(card, folder)
 
 
-def cheap_methods() -> list[Method]:
-    """The methods that need one pass and have no settings: what is asked when nothing is said."""
-    return [m for m in METHODS if m.family == "cam" and m.settings is NoSettings]
-
-
-def chosen_methods(names: Sequence[str]) -> tuple[list[Method], dict[str, str]]:
-    """Catalogue rows by name, `all` meaning each that a bundle can serve, and why others were left out."""
+def chosen_methods(names: Sequence[str]) -> list[Method]:
+    """Catalogue rows by name, `all` meaning all; the cheap ones when none is named."""
     if not names:
-        return cheap_methods(), {}
+        return cheap_methods()
     if "all" in names:
-        able = [m for m in METHODS if m.needs != "tail"]
-        return able, {m.name: "It needs a live torch network." for m in METHODS if m not in able}
-    return [find_method(name) for name in dict.fromkeys(names)], {}
+        return list(METHODS)
+    return [find_method(name) for name in dict.fromkeys(names)]
 
 
 def measure_trust(
@@ -181,8 +177,8 @@ def measure_trust(
     methods: Mapping[str, Any],
     *,
     images: int,
-    limit: Limit = Limit(),
-    curves: CurveSettings = CurveSettings(),
+    limit: Limit = NO_LIMIT,
+    curves: CurveSettings = USUAL,
     data: str = "",
     progress: Progress | None = None,
 ) -> TrustCard:
@@ -279,9 +275,10 @@ class _Audit:
         )
 
     def _measure_baselines(self, batch: Batch) -> None:
-        for name, make in BASELINES.items():
-            maps = make(batch.tensors, self.bundle.preprocessing, self.curves.seed + len(self.samples))
-            self.baselines[name].add_curves(self._curves(batch, maps))
+        settings = replace(self.curves, seed=self.curves.seed + len(self.samples))
+        curves = baseline_curves(self.classifier, batch.tensors, batch.answered, settings=settings)
+        for name, found in curves.items():
+            self.baselines[name].add_curves(found)
 
     def _curves(self, batch: Batch, maps: FloatArray) -> Curves:
         return deletion_insertion(self.classifier, batch.tensors, maps, batch.answered, settings=self.curves)
@@ -422,15 +419,15 @@ def _notes(audit: _Audit) -> Iterator[str]:
     change = float((fall[:, 0] - fall[:, -1]).mean())
     if change <= 0:
         yield (
-            f"Hiding whole images ({audit.curves.replacement}) does not lower the score: what replaces a pixel is itself "
-            "evidence here. Take another --replacement before believing the curves."
+            f"Hiding whole images ({audit.curves.replacement}) does not lower the score: what replaces a pixel is "
+            "itself evidence here. Take another --replacement before believing the curves."
         )
 
 
 def _entry(name: str, measured: Measured, audit: _Audit, resampling: Resampling) -> MethodEntry:
     gap = measured.all("gap")
     against = {b: figure(gap - m.all("gap"), resampling) for b, m in audit.baselines.items()}
-    randomised = {c: _short(float(_nanmean(np.concatenate(v)))) for c, v in measured.randomised.items()}
+    randomised = {c: _short(abs(float(_nanmean(np.concatenate(v))))) for c, v in measured.randomised.items()}
     noise = figure(measured.all("noise"), resampling)
     seed = figure(measured.all("seed"), resampling) if "seed" in measured.values else None
     localised = int(np.isfinite(measured.all("pointing")).sum())

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from .. import answers
+from ..lanes import Ticket
 from ..service import service_of
 from .documents import IMAGE_BODY, REFUSALS, ClassicReply
 from .replies import json_reply
@@ -35,7 +36,7 @@ async def predict(request: Request, model: Annotated[str | None, Query(max_lengt
     served = service.model(model)
     with_map = served.bundle.manifest.layer is not None
 
-    def work(data: bytes, ticket: answers.Ticket) -> answers.Answer:
+    def work(data: bytes, ticket: Ticket) -> answers.Answer:
         if not with_map:
             return answers.predict(served, data, service.settings, ticket)
         wanted = frozenset({"overlay"})

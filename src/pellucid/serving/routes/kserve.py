@@ -1,7 +1,7 @@
 """The KServe v2 inference protocol (Open Inference Protocol), in JSON, for clients that speak it already.
 
-Input `image`: either FP32 (N, 3, height, width), preprocessed as the model's card says, or BYTES (N), each an image file in
-base64, decoded and preprocessed here. Outputs: `probabilities` FP32 (N, K) and `logits` FP32 (N, L).
+Input `image`: either FP32 (N, 3, height, width), preprocessed as the model's card says, or BYTES (N), each an image
+file in base64, decoded and preprocessed here. Outputs: `probabilities` FP32 (N, K) and `logits` FP32 (N, L).
 
 Reference: https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
 """
@@ -21,7 +21,8 @@ from starlette.concurrency import run_in_threadpool
 from ..._version import __version__
 from ...preprocessing import FloatArray
 from .. import uploads
-from ..answers import Ticket, read
+from ..answers import read
+from ..lanes import Ticket
 from ..problems import Problem
 from ..registry import Served
 from ..service import Service, service_of

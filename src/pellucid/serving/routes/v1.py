@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from ...classifier import Target
 from ...errors import UnknownNameError
 from .. import answers, cards, uploads
+from ..lanes import Ticket
 from ..problems import Problem
 from ..service import service_of
 from ..store import Feedback
@@ -68,18 +69,19 @@ async def explain(
     all_classes: Annotated[bool, Query(description="One map for every class.")] = False,
     pictures: Annotated[str, Query(max_length=64, description="Any of overlay, map, seen, by commas.")] = "",
 ) -> Response:
-    """Classify an image and say where the evidence lies. The map comes as values; pictures on demand, they cost time."""
+    """Classify an image and say where the evidence lies. The map comes as values, pictures on demand."""
     service = service_of(request)
     served = service.model(model)
-    answers.check_usable(served.bundle, method)
-    _check_layer(served.bundle, layer)
+    answers.check_usable(served.bundle, method, layer)
     wanted, targets = _wanted(pictures), _targets(served.bundle.classes, target, all_classes)
 
-    def work(data: bytes, ticket: answers.Ticket) -> answers.Answer:
+    def work(data: bytes, ticket: Ticket) -> answers.Answer:
         settings = service.settings
-        return answers.explain(served, data, settings, ticket, method=method, target=targets, pictures=wanted)
+        return answers.explain(
+            served, data, settings, ticket, method=method, target=targets, layer=layer, pictures=wanted
+        )
 
-    answer, identity = await service.answer(request, work, slow=answers.is_slow(served, method))
+    answer, identity = await service.answer(request, work, slow=answers.is_slow(method))
     return json_reply(answers.explanation_document(answer, identity), answer.seconds)
 
 
@@ -96,12 +98,6 @@ def _wanted(pictures: str) -> frozenset[str]:
     if not wanted <= {"overlay", "map", "seen"}:
         raise Problem(422, "parameter", "pictures takes overlay, map and seen, separated by commas.")
     return wanted
-
-
-def _check_layer(bundle: Any, layer: str | None) -> None:
-    known = [bundle.manifest.layer.name] if bundle.manifest.layer else []
-    if layer is not None and layer not in known:
-        raise UnknownNameError("layer", layer[:80], known, f"This model explains {', '.join(known) or 'no layer'}.")
 
 
 @router.post(

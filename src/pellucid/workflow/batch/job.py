@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..._version import __version__
 from ...bundle.bundle import Bundle
+from ...bundle.io import checksum
+from ...bundle.manifest import MANIFEST
 from ...errors import BundleError, InputError
 from ...files import write_whole
 from .plan import PLAN
@@ -75,10 +77,10 @@ def new_job(
         items=items,
         part_size=part_size,
         model_name=bundle.manifest.name,
-        model=bundle.manifest.files,
+        model=model_of(bundle),
         task=bundle.task,
         classes=bundle.classes,
-        threshold=threshold_of(bundle),
+        threshold=bundle.manifest.threshold,
         method=question.method,
         target=question.target,
         batch=question.batch,
@@ -86,10 +88,9 @@ def new_job(
     )
 
 
-def threshold_of(bundle: Bundle) -> float:
-    """Where the model decides: at its operating point where it has one."""
-    point = bundle.manifest.operating_point
-    return bundle.manifest.threshold if point is None else point.threshold
+def model_of(bundle: Bundle) -> dict[str, str]:
+    """The sha256 of the bundle's files, the manifest (classes, threshold, calibration) among them."""
+    return bundle.manifest.files | {MANIFEST: checksum(bundle.folder / MANIFEST)}
 
 
 def write_job(out: Path, job: Job) -> None:
@@ -132,8 +133,8 @@ def _leftover(path: Path) -> bool:
 
 def check_same(job: Job, bundle: Bundle, sources: tuple[str, ...], question: Question, out: Path) -> None:
     """Raise BundleError when the model is not the one the batch began with, InputError for another question."""
-    changed = sorted(name for name in job.model.keys() | bundle.manifest.files.keys()
-                     if job.model.get(name) != bundle.manifest.files.get(name))  # fmt: skip
+    model = model_of(bundle)
+    changed = sorted(name for name in job.model.keys() | model.keys() if job.model.get(name) != model.get(name))
     if changed:
         raise BundleError(
             f"The batch in {out} was begun with another model: the sha256 of {', '.join(changed)} differs. "
@@ -143,7 +144,7 @@ def check_same(job: Job, bundle: Bundle, sources: tuple[str, ...], question: Que
         ("the source", list(job.sources), list(sources)),
         ("--explain", job.method, question.method),
         ("--target", job.target, question.target),
-        ("the threshold", job.threshold, threshold_of(bundle)),
+        ("--batch-size", job.batch, question.batch),
     )
     for what, before, now in pairs:
         if before != now:

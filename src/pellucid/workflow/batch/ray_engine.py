@@ -106,7 +106,9 @@ def _rows(answered: Any) -> Iterator[Answered]:
             if isinstance(inner, PellucidError):
                 raise inner from error
             inner = inner.__cause__
-        raise ResourceError(f"Ray gave up: {_last_line(error)}. What is finished is kept: go on with --resume.") from error
+        raise ResourceError(
+            f"Ray gave up: {_last_line(error)}. What is finished is kept: go on with --resume."
+        ) from error
 
 
 def _last_line(error: Exception) -> str:

@@ -31,6 +31,8 @@ TUNING = "tuning.json"
 PICTURES = 24
 SIZE = (480, 640)
 BATCHES = (1, 4, 16)
+TURNS = 2
+"""Candidates take turns, and the better turn of each counts, so that a neighbour's work spoils none of them."""
 
 
 class Tuning(BaseModel):
@@ -78,13 +80,14 @@ def tune(
     the settings cannot be kept.
     """
     chosen = candidates or list(_candidates(cores()))
-    found = []
     with tempfile.TemporaryDirectory(prefix="pellucid-") as name, (progress or Silent()).bar("Measuring") as advance:
         items = _photographs(Path(name))
-        for done, candidate in enumerate(chosen, 1):
-            rate = _rate(bundle, candidate, items, seconds)
-            found.append(candidate.model_copy(update={"rate": rate, "measured": True}))
-            advance(done, len(chosen))
+        rates = [0.0] * len(chosen)
+        for turn in range(TURNS * len(chosen)):
+            i = turn % len(chosen)
+            rates[i] = max(rates[i], _rate(bundle, chosen[i], items, seconds / TURNS))
+            advance(turn + 1, TURNS * len(chosen))
+    found = [c.model_copy(update={"rate": r, "measured": True}) for c, r in zip(chosen, rates, strict=True)]
     found.sort(key=lambda t: -(t.rate or 0))
     _keep(bundle, found[0])
     return found

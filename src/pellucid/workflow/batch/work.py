@@ -14,9 +14,10 @@ import PIL.Image
 
 from ..._pictures import open_picture
 from ...bundle.bundle import Bundle
-from ...classifier import PREDICTED, Prediction, Target
+from ...classifier import PREDICTED, Prediction
 from ...errors import ImageError
 from ...explanation.catalogue import find_method, settings_of
+from ...explanation.maps import predicted_classes
 from ...preprocessing import FloatArray, GridGeometry, Uint8Array
 from .reading import Reader
 from .sources import Item
@@ -75,6 +76,16 @@ class _Read:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    """What came of one pass over N images: logits (N, L), features (N, C), N small maps and what they speak for."""
+
+    logits: FloatArray
+    features: FloatArray | None
+    maps: list[HalfArray] | None = None
+    targets: Sequence[str] = ()
+
+
 class Worker:
     """Reads, classifies and explains. Safe to share between threads; a pass runs in the thread that asks."""
 
@@ -115,35 +126,37 @@ class Worker:
             return []
         began = time.perf_counter()
         batch = self._bundle.preprocessing.normalise(np.stack([r.pixels for r in read]))
-        logits, maps, targets = self._pass(batch)
+        passed = self._pass(batch)
         each = (time.perf_counter() - began) / len(read)
         rows = []
         for i, r in enumerate(read):
-            prediction = self._bundle.prediction(logits[i], path=r.path, warnings=r.warnings)
-            rows.append(
-                Row(
-                    r.index,
-                    r.path,
-                    r.sha256,
-                    prediction,
-                    most_probable(prediction),
-                    r.seconds + each,
-                    None if maps is None else maps[i],
-                    targets[i] if maps is not None else None,
-                )
-            )
+            features = None if passed.features is None else passed.features[i]
+            prediction = self._bundle.prediction(passed.logits[i], features=features, path=r.path, warnings=r.warnings)
+            kept = (passed.maps[i], passed.targets[i]) if passed.maps else (None, None)
+            rows.append(Row(r.index, r.path, r.sha256, prediction, most_probable(prediction), r.seconds + each, *kept))
         return rows
 
-    def _pass(self, batch: FloatArray) -> tuple[FloatArray, list[HalfArray] | None, list[str]]:
-        """Logits, small maps and what each map speaks for."""
+    def _pass(self, batch: FloatArray) -> _Passed:
+        """Ask the model, once where the method gives all that is wanted."""
+        known = self._bundle.manifest.reference is not None
         if self._method is None:
-            return self._bundle.logits(batch), None, []
-        target: Target = self._question.target
-        maps = self._method.run(self._bundle, batch, target, None, self._settings)
-        logits = self._bundle.logits(batch) if maps.logits is None else maps.logits
-        named = maps.targets[0]
-        targets = [explained_class(self._bundle, row) if named == PREDICTED else named for row in logits]
-        return logits, [smaller_map(values[0]) for values in maps.values], targets
+            if known:
+                return _Passed(*self._bundle.logits_and_features(batch))
+            return _Passed(self._bundle.logits(batch), None)
+        maps = self._method.run(self._bundle, batch, self._question.target, None, self._settings)
+        logits, features = maps.logits, maps.features
+        if logits is None or (known and features is None):
+            logits, features = self._bundle.logits_and_features(batch)
+        targets = self._targets(maps.targets[0], logits)
+        return _Passed(logits, features, [smaller_map(values[0]) for values in maps.values], targets)
+
+    def _targets(self, name: str, logits: FloatArray) -> list[str]:
+        """What each map speaks for."""
+        if name != PREDICTED:
+            return [name] * len(logits)
+        if self._bundle.task == "regression":
+            return [self._bundle.classes[1]] * len(logits)
+        return [self._bundle.classes[i] for i in predicted_classes(self._bundle, logits)]
 
     def map_geometry(self) -> dict[str, Any] | None:
         """Shape of the kept maps and where their cells lie on the model's input; None without an explanation."""
@@ -167,13 +180,6 @@ def most_probable(prediction: Prediction) -> str:
     """The class of the highest probability; for a regression, the class decided."""
     given = prediction.probabilities
     return max(given, key=given.__getitem__) if given else prediction.label
-
-
-def explained_class(bundle: Bundle, logits: FloatArray) -> str:
-    """The class that an explanation of the predicted class speaks for, as the evidence graph decides."""
-    if bundle.task == "regression":
-        return bundle.classes[1]
-    return bundle.classes[int(logits[0] >= 0) if len(logits) == 1 else int(np.argmax(logits))]
 
 
 def smaller_map(values: FloatArray) -> HalfArray:

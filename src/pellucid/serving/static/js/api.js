@@ -36,7 +36,8 @@ export function useKey(key) {
 }
 
 export function address(path, query = {}) {
-  const url = new URL(path, document.baseURI);
+  // A path of the server's, below wherever a proxy has put the page.
+  const url = new URL(path.replace(/^\/+/, ""), document.baseURI);
   for (const [name, value] of Object.entries(query)) {
     if (value !== null && value !== undefined && value !== false) url.searchParams.set(name, value);
   }

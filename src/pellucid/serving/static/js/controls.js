@@ -1,9 +1,9 @@
 // The tools around the picture: class, method, comparison, colours, zoom.
 
-import { drawStrip, isDiverging, MAPS } from "./colours.js";
+import { isDiverging, MAPS } from "./colours.js";
 import { el, fill, find, findAll } from "./dom.js";
-import { displayLimit, reading } from "./heat.js";
-import { count, number, percent, t } from "./i18n.js";
+import { count, percent, t } from "./i18n.js";
+import { legend } from "./legend.js";
 import { methodTitle } from "./words.js";
 
 const SLIDERS = {
@@ -54,25 +54,14 @@ function drawSettings(session) {
   drawLegend(session);
 }
 
-/** The colour bar: what the ends of the scale mean, and in what unit. */
+/** The colour bar under the picture; two pictures have one each. */
 function drawLegend(session) {
   const { settings, current } = session;
   const explanation = current?.answer ? session.explanation(current) : null;
-  find("#legend").hidden = !explanation;
+  find("#legend").hidden = !explanation || session.shown().length > 1;
   if (!explanation) return;
-  const signed = isDiverging(settings.map);
-  const limit = displayLimit(explanation, settings.scale, signed);
-  drawStrip(find("#strip"), settings.map);
-  const { threshold } = settings;
-  find("#strip-threshold").style.left = signed ? `${50 - 50 * threshold}%` : "0";
-  find("#strip-threshold").style.width = `${100 * threshold}%`;
-  const ticks = signed ? [-limit, 0, limit] : [0, limit / 2, limit];
-  fill(find("#ticks"), ticks.map((value) => el("span", {}, number(value))));
-  const nothing = reading(explanation.grid, limit, signed);
-  find("#unit").textContent = nothing ? t(`reading.${nothing}`) : explanation.unit;
-  find("#unit").classList.toggle("nothing", Boolean(nothing));
-  const option = find("#scale option[value=model]");
-  option.disabled = !explanation.quantiles?.model;
+  fill(find("#legend"), legend(explanation, settings));
+  find("#scale option[value=model]").disabled = !explanation.quantiles?.model;
 }
 
 /** Keep the choices possible: a one-sided method has no blue-white-red, a model without a scale no such scale. */

@@ -1,11 +1,10 @@
 // One answer as a page to print or keep as PDF.
 
-import { drawStrip, isDiverging } from "./colours.js";
 import { metricRows } from "./card.js";
 import { el, fill, find, icon, mark } from "./dom.js";
 import { overlayCanvas } from "./downloads.js";
-import { displayLimit } from "./heat.js";
 import { count, language, number, percent, t } from "./i18n.js";
+import { legend } from "./legend.js";
 import { adjusted } from "./stage.js";
 import { methodTitle, trust, verdictWords } from "./words.js";
 
@@ -23,16 +22,7 @@ async function pictures(session, item) {
   };
   const explanation = session.explanation(item);
   const title = explanation ? t("report.map-of", { method: methodTitle(explanation.method), target: explanation.target }) : t("report.overlay");
-  return el("div", { class: "report-pictures" }, figure(plain, t("report.image")), figure(over, title, explanation && legend(session, explanation)));
-}
-
-function legend({ settings }, explanation) {
-  const strip = el("canvas", { class: "strip-print", role: "img", "aria-label": t("adjust.map") });
-  drawStrip(strip, settings.map);
-  const signed = isDiverging(settings.map);
-  const limit = displayLimit(explanation, settings.scale, signed);
-  const ends = el("span", { class: "ticks" }, el("span", {}, number(signed ? -limit : 0)), el("span", {}, number(limit)));
-  return el("div", { class: "report-legend" }, strip, ends, el("span", { class: "soft" }, `${explanation.unit} · ${t(`adjust.scale-${settings.scale}`)}`));
+  return el("div", { class: "report-pictures" }, figure(plain, t("report.image")), figure(over, title, explanation && el("div", { class: "legend" }, legend(explanation, session.settings))));
 }
 
 function answerFacts({ card }, { answer }) {

@@ -68,9 +68,8 @@ function headline({ card }, { answer }) {
 function decision({ card }, { answer }) {
   if (card.task !== "binary" || card.threshold === null) return null;
   const value = number(card.threshold);
-  const chosen = card.operating_point ? el("span", { lang: "en" }, ` ${card.operating_point.sentence}`) : null;
   const side = answer.label === card.positive ? "result.above" : "result.below";
-  return el("p", { class: "fine" }, t(side, { label: card.positive, value }), chosen);
+  return el("p", { class: "fine" }, t(side, { label: card.positive, value }));
 }
 
 function saveButtons(session, item, actions) {

@@ -1,13 +1,15 @@
 // The canvas: image and heat map as two layers, in one pane or in two that move together.
 
 import { isDiverging } from "./colours.js";
-import { el, find } from "./dom.js";
+import { el, fill, find } from "./dom.js";
 import { displayLimit, paint } from "./heat.js";
+import { legend } from "./legend.js";
 
 const MAX_ZOOM = 32;
 // Beyond so many pixels an image is adjusted at a reduced size.
 const ADJUSTED_PIXELS = 3e6;
 const CLICK_DISTANCE = 4;
+const MARGIN = 8;
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
@@ -53,7 +55,8 @@ class Pane {
   constructor() {
     this.canvas = el("canvas", { tabindex: "0", role: "img" });
     this.caption = el("figcaption");
-    this.figure = el("figure", { class: "pane" }, this.canvas, this.caption);
+    this.legend = el("div", { class: "legend" });
+    this.figure = el("figure", { class: "pane" }, this.caption, this.canvas, this.legend);
     this.content = null;
     this.layers = {};
   }
@@ -62,6 +65,12 @@ class Pane {
   show(content) {
     this.content = content;
     this.canvas.setAttribute("aria-label", content?.label ?? "");
+  }
+
+  /** The colour bar of this pane's own map, where two are compared. */
+  drawLegend(settings, comparing) {
+    const explanation = comparing ? this.content?.explanation : null;
+    fill(this.legend, explanation ? legend(explanation, settings) : []);
   }
 
   #layer(name, key, make) {
@@ -74,7 +83,9 @@ class Pane {
   /** Pixels on the canvas per pixel of the image when it fits. */
   fit() {
     const { picture } = this.content;
-    return Math.min(this.canvas.width / picture.width, this.canvas.height / picture.height);
+    const room = 2 * MARGIN * (globalThis.devicePixelRatio || 1);
+    const [width, height] = [this.canvas.width - room, this.canvas.height - room];
+    return Math.max(1e-3, Math.min(width / picture.width, height / picture.height));
   }
 
   draw(settings, view) {
@@ -130,7 +141,12 @@ export class Stage extends EventTarget {
   draw() {
     this.wanted ??= requestAnimationFrame(() => {
       this.wanted = null;
-      this.panes.forEach((pane) => pane.figure.hidden || pane.draw(this.settings, this.view));
+      const comparing = !this.panes[1].figure.hidden;
+      this.panes.forEach((pane) => {
+        if (pane.figure.hidden) return;
+        pane.drawLegend(this.settings, comparing);
+        pane.draw(this.settings, this.view);
+      });
     });
   }
 
@@ -161,6 +177,7 @@ export class Stage extends EventTarget {
     // The middle of the stage never leaves the picture.
     const most = zoom === 1 ? 0 : 0.5;
     this.view = { zoom, x: clamp(x, -most, most), y: clamp(y, -most, most) };
+    this.root.classList.toggle("zoomed", zoom > 1);
     this.draw();
     this.dispatchEvent(new Event("view"));
   }

@@ -1,0 +1,36 @@
+"""What answers for a `Bundle`: the graphs in its folder, or a function."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..classifier import Evidence, EvidenceClassifier, InputGradients, Score, Target
+from ..preprocessing import FloatArray
+
+
+class Engine(EvidenceClassifier, Protocol):
+    """Logits of tensors, and as much evidence as there is; what there is not raises InputError."""
+
+    def at(self, layer: str) -> Engine:
+        """The same with another explained layer."""
+        ...
+
+    def logits(self, batch: FloatArray) -> FloatArray:
+        """Tensors (N, 3, height, width) to logits (N, L)."""
+        ...
+
+    def logits_and_features(self, batch: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+        """Logits, and the mean of each channel of the explained layer (N, C) if there is one."""
+        ...
+
+    def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:
+        """Activations and gradients of the explained layer."""
+        ...
+
+    def input_gradients(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> InputGradients:
+        """Gradients with respect to the pixels."""
+        ...
+
+    def tail(self, activations: FloatArray) -> FloatArray:
+        """Activations (M, C, h, w) of the explained layer to logits (M, L)."""
+        ...

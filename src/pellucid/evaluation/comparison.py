@@ -1,0 +1,251 @@
+"""Two batches of answers side by side: how far they agree on the same images, and whether what came in has changed.
+
+Agreement is asked of images that are in both, told by the checksum of their bytes: so it compares models. Drift is
+asked of what is in only one of them, as the tests suppose that the two sets of images are independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+from scipy import stats
+
+from ..data.inspection import Finding
+from .intervals import wilson
+
+Floats = npt.NDArray[np.float64]
+Counts = dict[str, int]
+
+LEVEL = 0.001
+"""A difference less probable than this by chance is named; with archives of thousands, 0.05 names everything."""
+
+SMALL, LARGE = 0.05, 0.15
+"""A distance between two distributions (0 to 1) below the first is too small to matter; above the second it is large.
+These are conventions of ours, not laws."""
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Share(_Document):
+    """A share 0..1 and its 95 % interval (Wilson)."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Side(_Document):
+    """One of the two batches; `new` counts its images that are not in the other one."""
+
+    out: str
+    model_name: str
+    model: str
+    created: str
+    answered: int
+    skipped: int
+    new: int
+
+
+class Agreement(_Document):
+    """How two batches answer the same images.
+
+    `table[a][b]` counts images by decision. `kappa` is Cohen's: 1 for full agreement, 0 for as much as chance gives,
+    None where both give one answer only. `shift` is the mean absolute change of the score, None where there is none in
+    common.
+    """
+
+    images: int
+    same: Share
+    kappa: float | None
+    table: dict[str, Counts]
+    shift: float | None
+
+
+class Flip(_Document):
+    """One image that is answered differently; `change` is that of the score, 0..1, None where it is not known."""
+
+    sha256: str
+    path_a: str
+    path_b: str
+    a: str
+    b: str
+    change: float | None
+
+
+class ClassMix(_Document):
+    """What share of the answers each class has in either batch."""
+
+    name: str
+    a: Share
+    b: Share
+
+
+class Drift(_Document):
+    """How far two distributions lie apart: `distance` 0..1, and the probability of as much by chance.
+
+    For classes the distance is the total variation and the test chi-square; for numbers both are Kolmogorov and
+    Smirnov's. `probability` is None where too few images are new to test. `median_a` and `median_b` are those of
+    numbers.
+    """
+
+    what: Literal["class mix", "score", "distance to the training images"]
+    distance: float
+    probability: float | None
+    images: tuple[int, int]
+    median_a: float | None = None
+    median_b: float | None = None
+
+    @property
+    def level(self) -> Literal["problem", "caution", "good", "information"]:
+        """How grave it is; `information` where it could not be tested, or is real and too small to matter."""
+        if self.probability is None:
+            return "information"
+        if self.probability > LEVEL:
+            return "good"
+        if self.distance < SMALL:
+            return "information"
+        return "problem" if self.distance > LARGE else "caution"
+
+
+class Comparison(_Document):
+    """`compare.json`: two batches side by side. `flips` are those of the largest change, of `flipped` in all."""
+
+    schema_version: int = 1
+    a: Side
+    b: Side
+    same_model: bool
+    agreement: Agreement | None
+    flipped: int
+    flips: tuple[Flip, ...]
+    mix: tuple[ClassMix, ...]
+    drifts: tuple[Drift, ...]
+    outside_a: Share | None
+    outside_b: Share | None
+    findings: tuple[Finding, ...]
+    verdict: str
+
+
+def share_of(part: int, whole: int) -> Share:
+    """`part` of `whole` with its interval."""
+    low, high = wilson(part, whole)
+    return Share(value=part / whole, low=low, high=high)
+
+
+def agreement_of(a: Sequence[str], b: Sequence[str], classes: Sequence[str], changes: Floats | None) -> Agreement:
+    """Agreement of two lists of decisions on the same images, at least one. `changes` are those of the score.
+
+    Reference for kappa: Cohen, Educ. Psychol. Meas. 20 (1960) 37.
+    """
+    index = {name: i for i, name in enumerate(classes)}
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(counts, ([index[x] for x in a], [index[x] for x in b]), 1)
+    n = int(counts.sum())
+    chance = float(counts.sum(axis=0) @ counts.sum(axis=1)) / n**2
+    same = int(np.trace(counts))
+    return Agreement(
+        images=n,
+        same=share_of(same, n),
+        kappa=None if chance == 1 else (same / n - chance) / (1 - chance),
+        table={x: {y: int(counts[i, j]) for y, j in index.items()} for x, i in index.items()},
+        shift=None if changes is None else float(np.abs(changes).mean()),
+    )
+
+
+def mix_drift(a: Counts, b: Counts, new_a: Counts, new_b: Counts) -> Drift:
+    """Drift of the class mix: the distance of all answers, tested on the new ones alone."""
+    names = sorted(a.keys() | b.keys())
+    shares = [np.array([of.get(n, 0) for n in names]) / max(sum(of.values()), 1) for of in (a, b)]
+    table = np.array([[of.get(n, 0) for n in names] for of in (new_a, new_b)])
+    table = table[:, table.sum(axis=0) > 0]
+    tested = table.shape[1] > 0 and bool((table.sum(axis=1) > 0).all())
+    probability: float | None = None
+    if tested:
+        # With one class in all, there is nothing that could differ.
+        probability = float(stats.chi2_contingency(table, correction=False).pvalue) if table.shape[1] > 1 else 1.0
+    return Drift(
+        what="class mix",
+        distance=float(np.abs(shares[0] - shares[1]).sum() / 2),
+        probability=probability,
+        images=(sum(new_a.values()), sum(new_b.values())),
+    )
+
+
+def number_drift(
+    what: Literal["score", "distance to the training images"], a: Floats, b: Floats, new_a: Floats, new_b: Floats
+) -> Drift | None:
+    """Drift of numbers: the distance of all of them, tested on those of new images; None where a side has none."""
+    if not len(a) or not len(b):
+        return None
+    tested = len(new_a) > 0 and len(new_b) > 0
+    return Drift(
+        what=what,
+        distance=float(stats.ks_2samp(a, b, method="asymp").statistic),
+        probability=float(stats.ks_2samp(new_a, new_b, method="asymp").pvalue) if tested else None,
+        images=(len(new_a), len(new_b)),
+        median_a=float(np.median(a)),
+        median_b=float(np.median(b)),
+    )
+
+
+def findings_of(
+    agreement: Agreement | None, flipped: int, drifts: Sequence[Drift], same_model: bool
+) -> tuple[tuple[Finding, ...], str]:
+    """What is to be said of a comparison, worst first, and the verdict in one sentence."""
+    found = []
+    if agreement is not None:
+        found.append(_about_agreement(agreement, flipped, same_model))
+    else:
+        text = "No image is in both, so that nothing can be said of agreement."
+        found.append(Finding(level="information", topic="agreement", text=text))
+    found += [_about(drift) for drift in drifts]
+    order = ("problem", "caution", "good", "information")
+    found.sort(key=lambda f: order.index(f.level))
+    worst = [f.topic for f in found if f.level in ("problem", "caution")]
+    if worst:
+        return tuple(found), f"The two differ: {' and '.join(dict.fromkeys(worst))}."
+    return tuple(found), "Nothing speaks for a difference that matters."
+
+
+def _about_agreement(agreement: Agreement, flipped: int, same_model: bool) -> Finding:
+    same = agreement.same
+    text = (
+        f"{agreement.images - flipped:,} of {agreement.images:,} images are answered alike, {100 * same.value:.1f} % "
+        f"[{100 * same.low:.1f}, {100 * same.high:.1f}]"
+    )
+    kappa = "" if agreement.kappa is None else f", kappa {agreement.kappa:.2f}"
+    if flipped and same_model:
+        advice = "One model on the same bytes should not: compare the versions and the settings of the two runs."
+        return Finding(level="problem", topic="agreement", text=f"{text}{kappa}.", advice=advice)
+    level: Literal["good", "caution", "problem"] = "good" if same.value >= 0.99 else "caution"
+    if same.value < 0.9:
+        level = "problem"
+    advice = "Look at the flips: which of the two is right?" if flipped else ""
+    return Finding(level=level, topic="agreement", text=f"{text}{kappa}.", advice=advice)
+
+
+def _about(drift: Drift) -> Finding:
+    medians = ""
+    if drift.median_a is not None and drift.median_b is not None:
+        medians = f" (median {drift.median_a:.3g} in A, {drift.median_b:.3g} in B)"
+    size = f"distance {drift.distance:.3f} of at most 1{medians}"
+    if drift.probability is None:
+        return Finding(level="information", topic=drift.what, text=f"Not tested, as the images are the same: {size}.")
+    chance = f"less than {LEVEL:g}" if drift.probability < LEVEL else f"{drift.probability:.2g}"
+    said, advice = "No difference to be seen", ""
+    if drift.level == "information":
+        said = "A small difference"
+    elif drift.level != "good":
+        said = "A large difference" if drift.level == "problem" else "A difference"
+        advice = {
+            "class mix": "Is it the archive that has changed, or the device, the place, the people?",
+            "score": "Evaluate the model on labelled images of archive B.",
+            "distance to the training images": "Archive B is unlike archive A: evaluate the model there.",
+        }[drift.what]
+    text = f"{said}: {size}; as much would come by chance with probability {chance}."
+    return Finding(level=drift.level, topic=drift.what, text=text, advice=advice)

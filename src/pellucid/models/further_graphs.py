@@ -1,0 +1,151 @@
+"""Graphs beside a bundle's main one: further explained layers, and what methods other than the CAM family ask for.
+
+They are measured against the network as the main graph is. A further layer was asked for by name, so that one that does
+not work ends the export; graphs that come unasked are left out then, and the manifest says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from torch import nn
+
+from ..bundle.io import model_session
+from ..bundle.manifest import MODEL, Layer, Manifest
+from ..bundle.onnx_classifier import OnnxClassifier
+from ..errors import ParityError
+from ..preprocessing import FloatArray
+from .evidence_graph import trace_input_gradients, trace_tail
+from .onnx_file import onnx_program, save_beside
+from .torch_classifier import TorchClassifier
+from .traced_layer import trace_layer
+
+GRADIENTS = "gradients.onnx"
+QUESTION = ("image", "target", "contrast")
+TAIL_TOLERANCE = 1e-3
+GRADIENT_TOLERANCE = 1e-2
+"""Of norms. Where a ReLU's input is 0 within rounding, two runtimes may take different sides of its kink."""
+
+MOST_COMPARED = 4
+"""Images whose gradients are compared: each costs several passes on both sides."""
+
+
+@dataclass
+class FurtherGraphs:
+    """A bundle's folder in the making: `manifest` grows with each graph, `weights` are the bytes of the WEIGHTS file."""
+
+    frozen: nn.Module
+    manifest: Manifest
+    folder: Path
+    weights: bytes
+    images: FloatArray
+
+    def write_layers(self, names: Sequence[str]) -> None:
+        """Write the evidence graph of each layer; the default one and repetitions are passed over."""
+        for name in names:
+            traced = trace_layer(self.frozen, name, self._size, self.manifest.logits)
+            if traced.layer.name in {layer.name for layer in self._layers}:
+                continue
+            file = f"layer-{len(self._layers) + 1}.onnx"
+            program = onnx_program(traced.graph, traced.example, QUESTION, ("logits", "activations", "gradients"))
+            save_beside(program, self.folder / file, self.weights)
+            layers = (*self.manifest.layers, traced.layer.model_copy(update={"graph": file}))
+            self._note(layers=layers)
+
+    def write_tails(self) -> None:
+        """Write what lies behind each explained layer, from activations to logits."""
+        tailed: list[Layer] = []
+        for number, layer in enumerate(self._layers, 1):
+            file = "tail.onnx" if number == 1 else f"layer-{number}-tail.onnx"
+            added = layer.model_copy(update={"tail": file})
+            with self._or_missing(f"tail of {layer.name}", file) as failed:
+                cells = (layer.channels, layer.height, layer.width)
+                traced = trace_tail(self.frozen, self.frozen.get_submodule(layer.name), self._size, cells)
+                save_beside(onnx_program(*traced, ("activations",), ("logits",)), self.folder / file, self.weights)
+                self._check_tail(added)
+            tailed.append(layer if failed else added)
+        self._note(layer=tailed[0], layers=tuple(tailed[1:]))
+
+    def write_input_gradients(self) -> float | None:
+        """Write the gradient by the pixels; how far it lies from the network's, None when it could not be written."""
+        difference = None
+        with self._or_missing("input gradients", GRADIENTS) as failed:
+            traced = trace_input_gradients(self.frozen, self._size, self.manifest.logits)
+            save_beside(onnx_program(*traced, QUESTION, ("logits", "gradients")), self.folder / GRADIENTS, self.weights)
+            self._note(input_gradients=GRADIENTS)
+            difference = self._gradient_difference()
+        if failed:
+            self._note(input_gradients=None)
+            return None
+        return difference
+
+    def sessions(self, name: str) -> onnxruntime.InferenceSession:
+        """A session of one of the folder's graphs."""
+        return model_session(self.folder / name)
+
+    def exported(self) -> OnnxClassifier:
+        """The classifier of all that has been written."""
+        return OnnxClassifier(self.manifest, self.sessions(MODEL), cache(self.sessions))
+
+    def _check_tail(self, layer: Layer) -> None:
+        """Raise ParityError when the tail of the network's activations is not the network's answer."""
+        manifest = self.manifest.model_copy(update={"layer": layer})
+        network = TorchClassifier(self.frozen, manifest)
+        tail = OnnxClassifier(manifest, self.sessions(str(layer.tail)), self.sessions)
+        evidence = network.evidence(self.images[:MOST_COMPARED])
+        largest = max(float(np.abs(evidence.logits).max()), 1.0)
+        difference = float(np.abs(tail.tail(evidence.activations) - evidence.logits).max()) / largest
+        if not difference <= TAIL_TOLERANCE:
+            limit = f"up to {TAIL_TOLERANCE:g} is accepted"
+            raise ParityError(f"it differs from the network's by {difference:.2g}, {limit}")
+
+    def _gradient_difference(self) -> float:
+        """The largest norm of a difference between graph and network, as a share; ParityError when it is too large."""
+        images = self.images[:MOST_COMPARED]
+        ours = self.exported().input_gradients(images).gradients
+        theirs = TorchClassifier(self.frozen, self.manifest).input_gradients(images).gradients
+        norms = [np.sqrt(np.square(g, dtype=np.float64).sum(axis=(1, 2, 3, 4))) for g in (ours - theirs, theirs)]
+        difference = float((norms[0] / np.maximum(norms[1], np.finfo(np.float32).tiny)).max())
+        if not difference <= GRADIENT_TOLERANCE:
+            limit = f"up to {GRADIENT_TOLERANCE:g} is accepted"
+            raise ParityError(f"they differ from the network's by {difference:.2g} of their norm, {limit}")
+        return difference
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.manifest.preprocessing.height, self.manifest.preprocessing.width
+
+    @property
+    def _layers(self) -> tuple[Layer, ...]:
+        return (self.manifest.explained_layer, *self.manifest.layers)
+
+    def _note(self, **fields: Any) -> None:
+        self.manifest = self.manifest.model_copy(update=fields)
+
+    @contextmanager
+    def _or_missing(self, what: str, file: str) -> Iterator[list[str]]:
+        """While open, an error means that the graph `what` is left out; the reason is noted, and in the list given."""
+        failed: list[str] = []
+        try:
+            yield failed
+        except MemoryError:
+            raise
+        except Exception as error:  # torch's tracer, its exporter and onnxscript share no base
+            (self.folder / file).unlink(missing_ok=True)
+            failed.append(root_sentence(error))
+            self._note(missing={**self.manifest.missing, what: failed[0]})
+
+
+def root_sentence(error: BaseException) -> str:
+    """The first line of what began a chain of errors, without the full stop."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return said[:300].rstrip(".")

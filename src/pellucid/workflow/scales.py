@@ -1,0 +1,86 @@
+"""The model's own scale for drawing maps: how large they get on its validation images, method by method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ..bundle.bundle import Bundle, load
+from ..bundle.manifest import MANIFEST
+from ..errors import InputError
+from ..explanation.catalogue import METHODS, Method, NoSettings
+from ..files import write_whole
+from ..preprocessing import FloatArray, Uint8Array
+from ..progress import Advance
+
+QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+DRAWN = "q95"
+"""The quantile that is drawn at the top of the scale."""
+
+MOST, BATCH = 400, 16
+Rows: TypeAlias = npt.NDArray[np.intp]
+
+
+def cheap_methods() -> list[Method]:
+    """The methods that take one pass and have no settings: all classes and images cost next to nothing."""
+    return [m for m in METHODS if m.family == "cam" and m.settings is NoSettings]
+
+
+def keep_scales(bundle: Bundle, pixels: Uint8Array, rows: Rows, advance: Advance) -> Bundle:
+    """Measure the scales of the cheap methods on resized images `pixels[rows]` and keep them in the bundle's manifest.
+
+    Returns the bundle as it is then. One without an explained layer has no such methods and stays as it is.
+    """
+    if bundle.manifest.layer is None:
+        return bundle
+    some = rows[np.linspace(0, len(rows) - 1, min(MOST, len(rows))).round().astype(np.intp)]
+    scales = measure_scales(bundle, pixels, np.sort(some), advance)
+    folder: Path = bundle.folder
+    manifest = bundle.manifest.model_copy(update={"scales": scales})
+    write_whole(folder / MANIFEST, manifest.model_dump_json(indent=2))
+    return load(folder)
+
+
+def measure_scales(
+    bundle: Bundle, pixels: Uint8Array, rows: Rows, advance: Advance
+) -> dict[str, dict[str, float]]:
+    """Quantiles over images of the largest value of each image's map for the class answered, by method.
+
+    A map counts as it is drawn: one with no positive value as 0.
+    """
+    methods = cheap_methods()
+    largest: dict[str, list[FloatArray]] = {m.name: [] for m in methods}
+    for start in range(0, len(rows), BATCH):
+        batch = bundle.preprocessing.normalise(pixels[rows[start : start + BATCH]])
+        for method in methods:
+            maps = method.run(bundle, batch, None, None, NoSettings())
+            largest[method.name].append(np.maximum(maps.values.max(axis=(1, 2, 3)), 0))
+        advance(min(start + BATCH, len(rows)), len(rows))
+    return {
+        name: {
+            key: float(f"{value:.5g}")
+            for key, value in zip(
+                QUANTILES, np.quantile(np.concatenate(found), list(QUANTILES.values())), strict=True
+            )
+        }
+        for name, found in largest.items()
+        if found
+    }
+
+
+def model_limit(bundle: Bundle, method: str, *, score: str | None = None, layer: str | None = None) -> float:
+    """The value that the model's own scale draws at its top. Raises InputError where the bundle keeps none."""
+    usual = None if bundle.manifest.layer is None else bundle.manifest.layer.name
+    if score == "logit" or layer not in (None, usual):
+        raise InputError("The model's own scale is kept for the usual score and layer only: use --scale image.")
+    kept = bundle.manifest.scales.get(method)
+    if kept is None:
+        have = f"it keeps one for {', '.join(bundle.manifest.scales)}" if bundle.manifest.scales else "it keeps none"
+        raise InputError(
+            f"The model has no scale of its own for {method}: {have}. Use --scale image"
+            + ("." if bundle.manifest.scales else ", or train again: a scale is kept since then.")
+        )
+    return kept[DRAWN]

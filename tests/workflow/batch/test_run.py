@@ -1,0 +1,261 @@
+"""A batch as a whole: every image once, the same for any number of workers, and again after it was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.workflow.batch.conftest import BAD, GOOD, picture, write_archive
+from tests.workflow.batch.rows import rows_of, skipped_of, table_of
+
+import pellucid
+from pellucid.errors import BundleError, InputError, UnknownNameError
+from pellucid.preprocessing import GridGeometry
+from pellucid.workflow.batch import local
+from pellucid.workflow.batch.job import read_job
+from pellucid.workflow.batch.local import Workforce
+from pellucid.workflow.batch.parts import part_path
+from pellucid.workflow.batch.run import Running, predict_archive
+from pellucid.workflow.batch.summary import Summary
+from pellucid.workflow.batch.tune import Tuning, tuned
+
+
+def batch(model: Path, archive: Path, out: Path, workers: int = 2, **options: object) -> Summary:
+    return predict_archive(model, [str(archive)], out, part_size=16, running=Running(workers), **options)  # type: ignore[arg-type]
+
+
+def test_every_image_is_answered_once_or_skipped_with_its_reason(model: Path, archive: Path, tmp_path: Path) -> None:
+    summary = batch(model, archive, tmp_path / "out")
+    rows, skipped = rows_of(tmp_path / "out"), skipped_of(tmp_path / "out")
+    files = sorted(str(p) for p in archive.glob("day*/*"))
+    assert sorted([r["path"] for r in rows] + [path for path, _ in skipped]) == files
+    assert [Path(path).name for path, _ in skipped] == ["broken.png", "page.jpg", "empty.png"]
+    assert all(reason.endswith(".") for _, reason in skipped)
+    assert [r["index"] for r in rows] == sorted(r["index"] for r in rows)
+    bundle = pellucid.load(model)
+    for row in rows:
+        expected = bundle.predict(row["path"])
+        assert row["decision"] == expected.label
+        assert row["confidence"] == pytest.approx(expected.confidence, abs=1e-6)
+        assert {c: row[f"p_{c}"] for c in bundle.classes} == pytest.approx(expected.probabilities, abs=1e-6)
+        assert row["class"] == max(expected.probabilities, key=expected.probabilities.__getitem__)
+        assert row["outside_score"] is None
+    assert (summary.items, summary.answered, summary.skipped) == (GOOD + BAD, GOOD, BAD)
+    assert summary.decisions == {c: sum(r["decision"] == c for r in rows) for c in bundle.classes}
+    assert sum(summary.histogram) == GOOD
+    np.testing.assert_array_equal(summary.histogram, np.histogram([r["p_bee"] for r in rows], 20, (0, 1))[0])
+    assert summary == Summary.model_validate_json((tmp_path / "out" / "summary.json").read_bytes())
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_the_rows_are_the_same_for_any_number_of_workers(model: Path, archive: Path, tmp_path: Path, size: int) -> None:
+    for workers in (1, 2, 5):
+        batch(model, archive, tmp_path / str(workers), workers, method="grad-cam", batch=size)
+    one, two, five = (rows_of(tmp_path / name) for name in ("1", "2", "5"))
+    assert one == two == five
+
+
+def test_processes_give_the_rows_that_threads_give(model: Path, archive: Path, tmp_path: Path) -> None:
+    bundle, parts = pellucid.load(model), [local.Part(0, 0, _items(archive))]
+    question = local.Question("grad-cam", None, 2)
+    found = [
+        dict(local.answer_locally(parts, bundle.folder, question, Workforce(2, kind), lambda n: None))
+        for kind in ("threads", "processes")
+    ]
+    plain = [
+        [(a.path, getattr(a, "prediction", None), getattr(a, "reason", None)) for a in answers[0]] for answers in found
+    ]
+    assert plain[0] == plain[1]
+
+
+def _items(archive: Path) -> list[local.Item]:
+    from pellucid.workflow.batch.sources import list_items
+
+    return list(list_items([str(archive)]))
+
+
+def test_a_map_can_be_laid_on_the_image_again(model: Path, archive: Path, tmp_path: Path) -> None:
+    batch(model, archive, tmp_path / "out", method="grad-cam", target="bee")
+    layout = read_job(tmp_path / "out").maps
+    assert layout is not None
+    bundle, row = pellucid.load(model), rows_of(tmp_path / "out")[7]
+    expected = bundle.explain(row["path"], target="bee")
+    grid = np.array(row["map"], np.float32).reshape(layout.shape)
+    placed = bundle.preprocessing.to_original(grid, GridGeometry(layout.stride, layout.offset), expected.values.shape)
+    assert row["map_target"] == "bee"
+    np.testing.assert_allclose(placed, expected.values, atol=2e-3 * float(np.abs(expected.values).max()))
+    assert len(row["map"]) * 2 <= 512
+
+
+def test_a_killed_run_goes_on_repeats_nothing_and_loses_nothing(model: Path, tmp_path: Path) -> None:
+    archive, out = write_archive(tmp_path / "archive", 400), tmp_path / "out"
+    command = [sys.executable, "-m", "pellucid", "predict", str(model), str(archive), "--out", str(out), "--json"]
+    command += ["--part-size", "20", "--workers", "2", "--explain", "occlusion"]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not part_path(out, 2).is_file():
+        assert running.poll() is None
+        time.sleep(0.005)
+    os.kill(running.pid, signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.glob("part-*.parquet")}
+    assert 3 <= len(before) < 20
+    assert not (out / "summary.json").exists()
+    # What a kill in the middle of writing would leave.
+    (out / ".part-000009.parquet.1234.part").write_bytes(b"half")
+    part_path(out, 19).write_bytes(b"PAR1 half")
+    ended = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1, ended.stderr
+    document = json.loads(ended.stdout)
+    assert document["answered"] == 400
+    assert document["answered_now"] == 403 - 20 * len(before)
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
+    assert sorted([r["path"] for r in rows_of(out)] + [p for p, _ in skipped_of(out)]) == sorted(
+        str(p) for p in archive.glob("day*/*")
+    )
+    whole = predict_archive(model, [str(archive)], tmp_path / "whole", method="occlusion", part_size=20)
+    assert whole.answered == 400
+    assert rows_of(tmp_path / "whole") == rows_of(out)
+
+
+def test_resuming_what_is_finished_computes_nothing(model: Path, archive: Path, tmp_path: Path) -> None:
+    batch(model, archive, tmp_path / "out")
+    again = batch(model, archive, tmp_path / "out", resume=True)
+    assert (again.answered_now, again.answered, again.rate) == (0, GOOD, None)
+
+
+def test_images_that_come_later_are_not_in_the_plan(model: Path, tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "archive", 20)
+    batch(model, archive, tmp_path / "out")
+    part_path(tmp_path / "out", 1).unlink()
+    picture(archive / "day0" / "aaa.png", 99)
+    batch(model, archive, tmp_path / "out", resume=True)
+    assert [r["index"] for r in rows_of(tmp_path / "out")] == sorted(r["index"] for r in rows_of(tmp_path / "out"))
+    assert not any("aaa" in r["path"] for r in rows_of(tmp_path / "out"))
+
+
+def test_another_run_in_the_folder_is_refused(model: Path, other_model: Path, archive: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    batch(model, archive, out)
+    with pytest.raises(InputError, match="--resume"):
+        batch(model, archive, out)
+    with pytest.raises(InputError, match="--explain unset, and now it is grad-cam"):
+        batch(model, archive, out, resume=True, method="grad-cam")
+    with pytest.raises(InputError, match="the source"):
+        batch(model, archive / "day0", out, resume=True)
+    with pytest.raises(InputError, match="--batch-size 1, and now it is 3"):
+        batch(model, archive, out, resume=True, batch=3)
+    with pytest.raises(BundleError, match=r"model\.onnx"):
+        batch(other_model, archive, out, resume=True)
+    changed = shutil.copytree(model, tmp_path / "changed")
+    text = (changed / "manifest.json").read_text(encoding="utf-8")
+    (changed / "manifest.json").write_text(text.replace('"threshold": 0.5', '"threshold": 0.4'), encoding="utf-8")
+    with pytest.raises(BundleError, match=r"manifest\.json"):
+        batch(changed, archive, out, resume=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(InputError, match="something else"):
+        batch(model, archive, tmp_path / "mine", resume=True)
+    with pytest.raises(InputError, match="is a file"):
+        batch(model, archive, tmp_path / "mine" / "letter.txt")
+
+
+def test_a_part_of_another_batch_is_not_taken_for_ones_own(model: Path, archive: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        batch(model, archive, tmp_path / name)
+    shutil.copy(part_path(tmp_path / "b", 1), part_path(tmp_path / "a", 1))
+    with pytest.raises(InputError, match="another batch"):
+        batch(model, archive, tmp_path / "a", resume=True)
+
+
+def test_options_that_do_not_fit(model: Path, archive: Path, tmp_path: Path) -> None:
+    for options, words in (
+        ({"method": "grad-camm"}, "grad-cam"),
+        ({"target": "beee"}, "bee"),
+    ):
+        with pytest.raises(UnknownNameError, match=words):
+            batch(model, archive, tmp_path / "out", **options)
+    for text in ("best:3", "top", "top:0", "top:x"):
+        with pytest.raises(InputError, match="top:100"):
+            batch(model, archive, tmp_path / "out", pictures=text)
+    with pytest.raises(InputError, match="--engine ray"):
+        predict_archive(model, [str(archive)], tmp_path / "out", running=Running(address="auto"))
+    with pytest.raises(InputError, match="nowhere"):
+        batch(model, tmp_path / "nowhere", tmp_path / "out")
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_full_disk_is_one_sentence_and_the_rest_can_follow(model: Path, archive: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    command = [sys.executable, "-m", "pellucid", "predict", str(model), str(archive), "--out", str(small / "out")]
+    script = (
+        f"mount -t tmpfs -o size=24k tmpfs {small} || exit 77; "
+        '"$@"; code=$?; ls $0/out; mount -o remount,size=10m $0 || exit 77; "$@" --resume; exit $((code * 10 + $?))'
+    )
+    ended = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script, str(small), *command, "--part-size", "4"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.returncode in (77, 1, 127) and "pellucid" not in ended.stderr:
+        pytest.skip("no file system of a limited size can be mounted here")
+    assert ended.returncode == 21, (ended.stdout, ended.stderr)
+    assert "is full" in ended.stderr
+    assert "--resume" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert f"{GOOD} of {GOOD + BAD} images answered" in ended.stdout
+
+
+def test_memory_stays_bounded(model: Path, tmp_path: Path) -> None:
+    """Twenty times the images take next to no more memory."""
+    peaks = []
+    for name, copies in (("few", 1), ("many", 20)):
+        root = tmp_path / name
+        picture(root / "0.png", 0, (600, 700))
+        for i in range(1, 25 * copies):
+            os.link(root / "0.png", root / f"{i}.png")
+        code = (
+            "import sys, resource; from pellucid.cli.main import main\n"
+            "try: main()\nexcept SystemExit: pass\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        )
+        arguments = ["predict", str(model), str(root), "--out", str(tmp_path / f"{name}-out"), "--workers", "2"]
+        ended = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+        peaks.append(int(ended.stdout.split()[-1]) / 1024)
+    assert peaks[1] < peaks[0] + 25
+
+
+def test_the_outside_score_and_warnings_are_kept(model: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "data" / "thin.png", 1, (6, 200))
+    picture(tmp_path / "data" / "wide.png", 1, (60, 200))
+    summary = batch(model, tmp_path / "data", tmp_path / "out")
+    table = table_of(tmp_path / "out").to_pydict()
+    assert [len(texts) for texts in table["warnings"]] == [2, 0]
+    assert summary.with_warnings == 1
+    assert min(table["seconds"]) > 0
+
+
+def test_settings_that_were_measured_are_taken(model: Path, archive: Path, tmp_path: Path) -> None:
+    from pellucid.workflow.batch.tune import tune
+
+    bundle = pellucid.load(model)
+    assert not tuned(bundle).measured
+    candidates = [Tuning(batch=3, force=Workforce(2)), Tuning(batch=2, force=Workforce(1))]
+    found = tune(bundle, seconds=0.1, candidates=candidates)
+    assert sorted(t.batch for t in found) == [2, 3]
+    assert found[0].rate is not None
+    assert found[1].rate is not None
+    assert found[0].rate >= found[1].rate > 0
+    assert tuned(bundle) == found[0]
+    summary = predict_archive(model, [str(archive)], tmp_path / "out")
+    assert summary.workers == found[0].force.workers
+    assert read_job(tmp_path / "out").batch == found[0].batch
