@@ -16,6 +16,9 @@ __all__ = [
     "Recipe",
     "__version__",
     "evaluate",
+    "from_function",
+    "from_torch",
+    "import_model",
     "load",
     "load_recipe",
     "train",
@@ -29,6 +32,9 @@ _HOMES = {
     "Preprocessing": "preprocessing",
     "Recipe": "recipe",
     "evaluate": "workflow.evaluation",
+    "from_function": "bundle.function_classifier",
+    "from_torch": "workflow.from_torch",
+    "import_model": "workflow.importing",
     "load": "bundle.bundle",
     "load_recipe": "recipe",
     "train": "workflow.training",
@@ -37,12 +43,15 @@ _OTHER_NAMES = {"evaluate": "evaluate_run"}
 
 if TYPE_CHECKING:
     from .bundle.bundle import Bundle, load
+    from .bundle.function_classifier import from_function
     from .classifier import Prediction
     from .errors import PellucidError
     from .explanation.attribution import Attribution
     from .preprocessing import Preprocessing
     from .recipe import Recipe, load_recipe
     from .workflow.evaluation import evaluate_run as evaluate
+    from .workflow.from_torch import from_torch
+    from .workflow.importing import import_model
     from .workflow.training import train
 
 

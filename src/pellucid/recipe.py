@@ -188,6 +188,17 @@ class FineTuneSection(_Section):
         return _count_or_layer(freeze)
 
 
+class DecisionSection(_Section):
+    """From scores to answers, fitted to the validation images after the training."""
+
+    operating_point: str = Field(
+        default="0.5", description="threshold: a number, youden, sensitivity>=0.95, specificity>=0.9 or cost:fn=5,fp=1"
+    )
+    calibration: Literal["temperature", "platt", "none"] = Field(
+        default="temperature", description="what makes probabilities mean what they say; platt is for two classes"
+    )
+
+
 class PublishedFigure(_Section):
     """A figure that somebody published for this task."""
 
@@ -209,6 +220,7 @@ class Recipe(_Section):
     model: ModelSection = Field(default=ModelSection(), description="the network")
     train: TrainSection = Field(default=TrainSection(), description="the optimisation")
     fine_tune: FineTuneSection = Field(default=FineTuneSection(), description="a second stage of training")
+    decision: DecisionSection = Field(default=DecisionSection(), description="calibration and operating point")
     published: tuple[PublishedFigure, ...] = Field(default=(), description="figures to be compared with")
 
     @model_validator(mode="after")

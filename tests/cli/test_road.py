@@ -35,7 +35,8 @@ HEAVY = ("torch", "torchvision", "timm")
 def test_a_run_holds_what_it_should(run: Path) -> None:
     for name in ("recipe.toml", "split.csv", "history.csv", "run.json", "report.html", "checkpoints/best.safetensors"):
         assert (run / name).is_file(), name
-    assert sorted(f.name for f in (run / "model").iterdir()) == ["manifest.json", "model.onnx", "weights.safetensors"]
+    held = {f.name for f in (run / "model").iterdir()}
+    assert held >= {"manifest.json", "model.onnx", "weights.safetensors", "reference.npz"}
     assert not [f for f in run.rglob("*") if f.suffix in {".pkl", ".pt", ".pth", ".ckpt"}]
     assert not list(run.parent.glob(".*.part"))
     record = RunFolder(run).read_record()

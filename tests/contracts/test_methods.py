@@ -40,8 +40,8 @@ LIVE = ("live residual network", "live regression")
 BUNDLES = ("bundle of two classes", "bundle of a residual network")
 SERVED = {
     "evidence": (*BUNDLES, *LIVE),
-    "tail": LIVE,
-    "input gradients": LIVE,
+    "tail": (*BUNDLES, *LIVE),
+    "input gradients": (*BUNDLES, *LIVE),
     "probabilities": (*BUNDLES, *LIVE, "function"),
 }
 PAIRS = [(method.name, kind) for method in METHODS for kind in SERVED[method.needs]]
@@ -97,7 +97,7 @@ def classifiers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
         manifest = manifest_of(network, preprocessing, classes, network.explained_layer)
         folder = tmp_path_factory.mktemp("contract") / "bundle"
         images = noise(2, (preprocessing.height, preprocessing.width))
-        export_bundle(network.eval(), manifest, folder, images=images, source="noise")
+        export_bundle(network.eval(), manifest, folder, images=images, source="noise", every_method=True)
         return load(folder, threads=1)
 
     @lru_cache

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from pellucid.data.finding import Finding
 from pellucid.data.inspection import (
     AreaEntry,
     CompanionNotes,
     FileNote,
-    Finding,
     Grouping,
     Inspection,
     MeasureEntry,

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from pellucid.explanation.attribution import Attribution
-from pellucid.explanation.localisation import energy_inside, mask_share, pointing_game
+from pellucid.explanation.localisation import (
+    average_precision,
+    best_iou,
+    energy_inside,
+    iou_at,
+    mask_share,
+    pointing_game,
+)
 
 
 def attribution_of(values: np.ndarray) -> Attribution:
@@ -78,3 +85,73 @@ def test_without_evidence_there_is_no_score(value):
     mask = np.ones((4, 4), bool)
     assert pointing_game(silent, mask) is None
     assert energy_inside(silent, mask) is None
+
+
+def smooth(seed: int, size: tuple[int, int] = (20, 30)) -> Attribution:
+    from scipy.ndimage import gaussian_filter
+
+    return attribution_of(gaussian_filter(np.random.default_rng(seed).normal(size=size), 2))
+
+
+def blocks(seed: int, size: tuple[int, int] = (20, 30)) -> Attribution:
+    """Few distinct values, as of superpixels."""
+    return attribution_of(np.random.default_rng(seed).integers(-2, 4, size))
+
+
+@pytest.mark.parametrize("make", [smooth, blocks])
+@pytest.mark.parametrize("seed", range(4))
+def test_average_precision_is_scikit_learn_s(make, seed):
+    from sklearn.metrics import average_precision_score
+
+    attribution, mask = make(seed), np.random.default_rng(seed + 9).random((20, 30)) < 0.2
+    expected = average_precision_score(mask.ravel(), attribution.values.ravel())
+    assert average_precision(attribution, mask) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("make", [smooth, blocks])
+@pytest.mark.parametrize("seed", range(4))
+def test_best_iou_is_that_of_a_slow_loop_over_thresholds(make, seed):
+    attribution, mask = make(seed), np.zeros((20, 30), bool)
+    mask[5:12, 8 + seed : 20] = True
+    expected = max(
+        (region & mask).sum() / (region | mask).sum()
+        for t in np.unique(attribution.values)
+        for region in [attribution.values >= t]
+    )
+    assert best_iou(attribution, mask) == pytest.approx(expected)
+    assert best_iou(attribution, mask) >= mask_share(mask)
+
+
+def test_iou_at_a_fixed_threshold_and_its_chance():
+    attribution, mask = smooth(1, (40, 50)), np.zeros((40, 50), bool)
+    mask[10:30, 10:40] = True
+    region = attribution.values >= 0.5 * attribution.values.max()
+    found, chance = iou_at(attribution, mask)
+    assert found == pytest.approx((region & mask).sum() / (region | mask).sum())
+    random = np.random.default_rng(0)
+    shuffled = [random.permutation(region.ravel()).reshape(region.shape) for _ in range(400)]
+    expected = np.mean([(r & mask).sum() / (r | mask).sum() for r in shuffled])
+    assert chance == pytest.approx(expected, rel=0.02)
+
+
+def test_a_perfect_map_scores_one_and_an_even_one_its_chance():
+    mask = np.zeros((20, 30), bool)
+    mask[4:9, 20:28] = True
+    perfect, even = attribution_of(mask.astype(float)), attribution_of(np.full((20, 30), 0.1))
+    assert average_precision(perfect, mask) == best_iou(perfect, mask) == iou_at(perfect, mask)[0] == 1
+    share = mask_share(mask)
+    assert average_precision(even, mask) == pytest.approx(share)
+    assert best_iou(even, mask) == pytest.approx(share)
+    assert iou_at(even, mask) == (pytest.approx(share), pytest.approx(share))
+
+
+def test_random_maps_rank_as_chance_does():
+    mask = np.random.default_rng(3).random((100, 100)) < 0.3
+    random = attribution_of(np.random.default_rng(4).random((100, 100)))
+    assert average_precision(random, mask) == pytest.approx(mask_share(mask), abs=0.02)
+
+
+def test_without_evidence_or_mask_nothing_is_measured():
+    silent, mask = attribution_of(-np.ones((4, 4))), np.ones((4, 4), bool)
+    assert average_precision(silent, mask) is best_iou(silent, mask) is iou_at(silent, mask) is None
+    assert average_precision(attribution_of(np.ones((4, 4))), ~mask) is None

@@ -101,4 +101,5 @@ def test_what_cannot_be_drawn_is_left_out(two: EvaluationResult) -> None:
     assert set(decision_figures(two)) == {"reliability", "thresholds", "coverage"}
     assert set(decision_figures(regression(), train=regression())) == {"thresholds", "scatter"}
     three = evaluation(("a", "b", "c"), 200)
-    assert set(decision_figures(three, published=[("x", {"accuracy": 0.9})])) == {"reliability", "coverage", "published"}
+    drawn = decision_figures(three, published=[("x", {"accuracy": 0.9})])
+    assert set(drawn) == {"reliability", "coverage", "published"}

@@ -55,7 +55,7 @@ def test_the_summary_fits_on_one_laptop_screen(browser: Any, address: str) -> No
 def test_it_reads_without_scripts(browser: Any, address: str) -> None:
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(address)
-    assert page.locator("main h2").count() == 8
+    assert page.locator("main h2").count() == 10
     assert page.locator("button").count() == 0
     page.close()
 

@@ -212,7 +212,7 @@ class Bundle(ManifestClassifier):
         _, features = self.logits_and_features(batch)
         return found if features is None else [replace(f, features=row) for f, row in zip(found, features, strict=True)]
 
-    def _for_layer(self, method: str, layer: str) -> OnnxClassifier:
+    def _for_layer(self, method: str, layer: str) -> Engine:
         if find_method(method).needs not in ("evidence", "tail"):
             raise InputError(f"{method} looks at no layer, only at the image: leave out the layer {layer!r}.")
         return self.at(layer)

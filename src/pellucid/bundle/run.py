@@ -49,6 +49,17 @@ class TrainingRecord(_Document):
     trainable_parameters: int
 
 
+class ImportRecord(_Document):
+    """Where an imported model came from, how pixel values come to it, and what was decided or tried for that."""
+
+    file: str
+    sha256: str
+    kind: str
+    rescale: str
+    trials: tuple[dict[str, str | float], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class LocalisationRecord(_Document):
     """Heat maps against true masks. Each value stands beside its chance level (the share of the image in the mask)."""
 
@@ -61,7 +72,10 @@ class LocalisationRecord(_Document):
 
 
 class RunRecord(_Document):
-    """`run.json`: what made this run, on what, with what, and how long it took."""
+    """`run.json`: what made this run, on what, with what, and how long it took.
+
+    A run was either trained (`training`) or made from somebody's model (`imported`).
+    """
 
     schema_version: int = 1
     name: str
@@ -72,7 +86,8 @@ class RunRecord(_Document):
     versions: dict[str, str]
     hardware: dict[str, str]
     data: DataRecord
-    training: TrainingRecord
+    training: TrainingRecord | None = None
+    imported: ImportRecord | None = None
     localisation: LocalisationRecord | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
 

@@ -40,7 +40,7 @@ def show_trust(card: TrustCard) -> None:
         _show_objects(card)
     out.print()
     for m in card.methods:
-        out.print(Text.assemble((f"{m.name}: ", "bold"), (m.verdict, _STYLES[m.level])))
+        out.print(Text.assemble((f"{m.name}, {LEVEL_WORDS[m.level]}: ", _STYLES[m.level]), m.verdict))
     for name, reason in card.left_out.items():
         out.print(Text(f"{name}: not measured. {reason}"))
     for note in card.notes:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from ..data.inspection import Finding
+    from ..data.finding import Finding
     from ..progress import Advance
 
 OK, PARTLY, WRONG = 0, 1, 2

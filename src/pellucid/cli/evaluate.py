@@ -11,6 +11,7 @@ from rich.text import Text
 from .console import TerminalProgress, out, print_json, print_table, report_skipped
 
 if TYPE_CHECKING:
+    from ..evaluation.paired import PairedComparison
     from ..evaluation.result import EvaluationResult, Metric
 
 
@@ -26,26 +27,55 @@ def evaluate(
     allow_leak: Annotated[
         bool, typer.Option("--allow-leak", help="Score images that were trained on, and say so.")
     ] = False,
+    operating_point: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POINT",
+            help="Choose the threshold anew: 0.5, youden, sensitivity>=0.95, cost:fn=5,fp=1 ...",
+        ),
+    ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(help="Share of the positive class where the model will be used; restates PPV and NPV."),
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="OTHER", help="Another run to compare with on the same images.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the metrics document as JSON.")] = False,
 ) -> None:
     """Evaluate a run: metrics with 95 % intervals, confusion matrix, curves."""
     from ..evaluation.schema import metrics_document
     from ..reporting.figures import save_figures
     from ..reporting.html import build_report
+    from ..workflow.decision import choose_again
     from ..workflow.evaluation import evaluate_run
     from .options import parse_split
 
+    name, progress = parse_split(split), TerminalProgress(quiet=json)
+    if operating_point is not None:
+        choose_again(run, operating_point, progress=progress)
     found = evaluate_run(
-        run, data, split=parse_split(split), allow_leak=allow_leak, out=folder, progress=TerminalProgress(quiet=json)
+        run,
+        data,
+        split=name,
+        allow_leak=allow_leak,
+        prevalence=prevalence,
+        against=against,
+        out=folder,
+        progress=progress,
     )
     folder = found.folder or run
     save_figures(found.result, (), folder / "figures")
     if (run / "run.json").is_file():
         build_report(run)
     if json:
-        print_json(metrics_document(found.result).model_dump(mode="json"))
+        document = metrics_document(found.result).model_dump(mode="json")
+        compared = {} if found.against is None else {"against": found.against.model_dump(mode="json")}
+        print_json({**document, **compared})
     else:
         show_result(found.result)
+        if found.against is not None:
+            show_comparison(found.against)
         out.print(f"\nWritten to {folder}: metrics.json, predictions.csv, figures/")
     raise typer.Exit(report_skipped([(s.path, s.reason) for s in found.skipped]))
 
@@ -72,6 +102,7 @@ def show_result(result: EvaluationResult) -> None:
     table = [(f"true {c}", *(str(n) for n in row)) for c, row in zip(result.classes, result.confusion, strict=True)]
     print_table([("", False), *((f"predicted {c}", True) for c in result.classes)], table)
     out.print()
+    show_decision(result)
     out.print(result.interval)
     for leak in result.leaks:
         out.print(Text(f"problem: {leak} These figures mean nothing.", style="bold red"))
@@ -79,10 +110,50 @@ def show_result(result: EvaluationResult) -> None:
         out.print(note)
 
 
+def show_decision(result: EvaluationResult) -> None:
+    """Operating point, calibration, what lies outside and predictive values elsewhere, as far as they are known."""
+    point, restated = result.operating_point, result.restated
+    if point is not None and point.bounded is not None:
+        out.print(f"Threshold {point.threshold:.3g}, for {point.asked}. {point.statement}")
+    if result.before:
+        before, after = result.before["ece"], result.metrics["ece"]
+        out.print(f"Calibration error {_worded(after)}, before calibration {_worded(before)}.")
+    if result.flagged is not None:
+        out.print(f"Unlike the training images: {_worded(result.flagged)} of these.")
+    if restated is not None:
+        out.print(
+            f"Where {restated.prevalence:g} of all are {result.classes[1]} (here {restated.observed:.3g}): "
+            f"PPV {_worded(restated.ppv)}, NPV {_worded(restated.npv)}."
+        )
+
+
+def show_comparison(compared: PairedComparison) -> None:
+    """Both models' figures, their differences and the verdict."""
+    from ..evaluation.metrics import METRICS
+
+    rows = []
+    for name, of in compared.metrics.items():
+        bounds = "" if of.low is None else f"[{_number(of.low)}, {_number(of.high)}]"
+        values = (_number(v) for v in (of.ours, of.theirs, of.difference))
+        rows.append((METRICS[name].title, *values, bounds, of.judgement))
+    out.print()
+    columns = [("metric", False), (compared.ours, True), (compared.theirs, True), ("difference", True)]
+    print_table([*columns, ("95 % interval", True), (f"{compared.ours} is", False)], rows)
+    out.print()
+    if compared.left_out:
+        out.print(f"{compared.left_out:,} images were left out: {compared.theirs} was trained on them.")
+    out.print(compared.verdict)
+
+
+def _worded(metric: Metric) -> str:
+    value, bounds = _figures(metric)
+    return f"{value} {bounds}".strip()
+
+
 def _figures(metric: Metric) -> tuple[str, str]:
     bounds = "" if metric.low != metric.low else f"[{_number(metric.low)}, {_number(metric.high)}]"
     return _number(metric.value), bounds
 
 
-def _number(value: float) -> str:
-    return "-" if value != value else f"{value:.3f}"
+def _number(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.3f}"

@@ -2,28 +2,64 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
-from .console import TerminalProgress, out, print_json, print_table, report_skipped
+from .console import PARTLY, TerminalProgress, out, print_json, print_table, report_skipped
+
+if TYPE_CHECKING:
+    from ..bundle.bundle import Bundle
+    from ..explanation.record import ExplanationManifest
+    from ..progress import Progress
+    from ..workflow.explanation import ToExplain
 
 
 def explain(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run or bundle folder.")],
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files or folders of them.")],
-    folder: Annotated[Path, typer.Option("--out", help="Folder for the pictures and manifest.json.")] = Path(
+    folder: Annotated[Path, typer.Option("--out", help="Folder for pictures, manifest.json and index.html.")] = Path(
         "explanations"
     ),
-    method: Annotated[str, typer.Option(help="Explanation method (`pellucid methods`).")] = "grad-cam",
-    target: Annotated[str | None, typer.Option(help="Class to explain; the predicted one by default.")] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(metavar="A,B", help="Methods, or all; grad-cam by default (`pellucid methods` lists them)."),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CLASS", help="Class to explain, several, or all; the predicted one by default."),
+    ] = None,
+    score: Annotated[str | None, typer.Option(help="log-odds (default), logit or, for a regression, output.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Explained layer, for methods that look at one.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the method, for example samples=500."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A setting: samples=500, or, of several methods, lime.samples=500."
+        ),
     ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of all images, explain those with the highest probability of --target, or else of the positive class, "
+            "or (several classes) of the class answered.",
+        ),
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Check each map: deletion and insertion, noise, seed. Some hundred passes.")
+    ] = False,
     alpha: Annotated[float, typer.Option(help="Opacity of the map over the image, 0 to 1.")] = 0.45,
-    colormap: Annotated[str | None, typer.Option(help="Any matplotlib colour map; inferno by default.")] = None,
+    colormap: Annotated[
+        str | None, typer.Option(help="A matplotlib colour map, jet too; inferno, or RdBu_r with --signed.")
+    ] = None,
+    scale: Annotated[
+        str, typer.Option(help="image: each map to its own largest value; model: one scale for all images.")
+    ] = "image",
     signed: Annotated[
         bool, typer.Option("--signed", help="Show evidence against the class too, on a diverging map.")
     ] = False,
@@ -31,32 +67,111 @@ def explain(
 ) -> None:
     """Show where the evidence lies: attention map, coloured map and overlay of each image. Needs no torch."""
     from ..bundle.bundle import load
-    from ..explanation.catalogue import parse_settings
     from ..workflow.explanation import Drawing, ToExplain, check_folder, explain_files
     from ..workflow.prediction import find_images
+    from .options import parse_scale, parse_score
 
     bundle = load(run)
+    progress = TerminalProgress(quiet=json)
+    methods = _split(method) or ["grad-cam"]
+    targets = _targets(target, bundle.classes)
+    drawing = Drawing(alpha, colormap, signed, parse_scale(scale))
     items = [ToExplain(file, str(file)) for file in find_images(images)]
+    chosen = items if top is None else _top(bundle, items, top, targets, progress)
     check_folder(folder)
     manifest = explain_files(
         bundle,
-        items,
+        chosen,
         folder,
-        method=method,
-        target=target,
-        settings=parse_settings(method, settings or []),
-        drawing=Drawing(alpha, colormap, signed),
-        progress=TerminalProgress(quiet=json),
+        method=methods,
+        target=targets,
+        score=parse_score(score),
+        layer=layer,
+        settings=_settings(methods, settings or []),
+        drawing=drawing,
+        trust=trust,
+        top=top,
+        considered=len(items),
+        command=["pellucid", *map(shlex.quote, sys.argv[1:])],
+        progress=progress,
     )
     if json:
         print_json(manifest.model_dump(mode="json"))
-    elif manifest.images:
-        rows = [
-            (r.path, r.label, "" if r.confidence is None else f"{100 * r.confidence:.1f} %", r.verdict)
-            for r in manifest.images
-        ]
-        print_table([("image", False), ("class", False), ("confidence", True), ("what the map says", False)], rows)
-        out.print(f"\n{len(manifest.images)} explained; pictures and manifest.json in {folder}")
-        if bundle.manifest.medical:
-            out.print("For research and education, not for diagnosis.")
-    raise typer.Exit(report_skipped(manifest.skipped))
+    else:
+        _show(manifest, folder, bundle.manifest.medical)
+    raise typer.Exit(report_skipped(manifest.skipped) or (PARTLY if manifest.left_out and len(methods) > 1 else 0))
+
+
+def _show(manifest: ExplanationManifest, folder: Path, medical: bool) -> None:
+    """What each map says, as a table, and where the pictures are."""
+    from ..reporting.gallery import WORDS as LEVEL_WORDS
+
+    if not manifest.images:
+        return
+    several = len({r.method for r in manifest.images}) > 1
+    checked = any(r.trust for r in manifest.images)
+    columns = [("image", False), ("class", False), ("confidence", True)]
+    columns += [("method", False)] * several + [("what the map says", False)]
+    columns += [("can it be relied on", False)] * checked
+    rows = [
+        (
+            r.path,
+            r.label,
+            "" if r.confidence is None else f"{100 * r.confidence:.1f} %",
+            *([r.method] * several),
+            r.verdict,
+            *([f"{LEVEL_WORDS[r.trust.level]}: {r.trust.verdict}" if r.trust else ""] * checked),
+        )
+        for r in manifest.images
+    ]
+    print_table(columns, rows)
+    for name, reason in manifest.left_out.items():
+        out.print(Text(f"{name} was left out. {reason}", style="yellow"))
+    images = len({r.path for r in manifest.images})
+    of = f" of {manifest.considered:,}" if manifest.top else ""
+    out.print(f"\n{images:,}{of} explained; pictures and manifest.json in {folder}. Look at {folder / 'index.html'}")
+    if medical:
+        out.print("For research and education, not for diagnosis.")
+
+
+def _split(texts: Sequence[str] | None) -> list[str]:
+    return [name.strip() for text in texts or () for name in text.split(",") if name.strip()]
+
+
+def _targets(texts: Sequence[str] | None, classes: Sequence[str]) -> list[str] | None:
+    """Class names as given; a comma parts them unless a class bears it in its name."""
+    named = [name for text in texts or () for name in ([text] if text in classes else _split([text]))]
+    return named or None
+
+
+def _settings(methods: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
+    """Settings by method, from `key=value` for a single method and `method.key=value` for one of several."""
+    from ..errors import InputError
+    from ..explanation.catalogue import method_names, parse_settings
+
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        before, _, after = text.partition(".")
+        if before in method_names() and "=" in after:
+            found.setdefault(before, []).append(after)
+        elif len(methods) == 1 and methods[0] != "all":
+            found.setdefault(methods[0], []).append(text)
+        else:
+            raise InputError(f"--set {text!r}: with several methods name the one it is for, as lime.samples=500.")
+    return {name: parse_settings(name, own) for name, own in found.items()}
+
+
+def _top(
+    bundle: Bundle, items: list[ToExplain], top: int, targets: Sequence[str] | None, progress: Progress
+) -> list[ToExplain]:
+    """The `top` items by probability; files that cannot be read stay, so that they are reported."""
+    from ..workflow.explanation import choose_top
+    from ..workflow.prediction import predict_files
+
+    files = [item.file for item in items]
+    with progress.bar("Predicting") as advance:
+        predictions, skipped = predict_files(bundle, files, batch_size=16, advance=advance)
+    named = targets[0] if targets and len(targets) == 1 and targets[0] in bundle.classes else None
+    by_path = {item.shown: item for item in items}
+    chosen = [str(predictions[i].path) for i in choose_top(predictions, top, named, bundle.manifest.positive)]
+    return [by_path[path] for path in [*chosen, *(s.path for s in skipped)]]

@@ -21,6 +21,7 @@ from . import (
     doctor,
     evaluate,
     explain,
+    import_,
     methods,
     predict,
     recipes,
@@ -29,6 +30,8 @@ from . import (
     train,
 )
 from .console import WRONG, err
+
+NOTHING_LEFT = "pellucid: Interrupted; nothing half-made was left behind."
 
 app = typer.Typer(
     name="pellucid",
@@ -62,6 +65,7 @@ app.command("predict")(predict.predict)
 app.command("compare")(compare.compare)
 app.command("explain")(explain.explain)
 app.command("audit")(audit.audit)
+app.command("import")(import_.import_)
 app.command("report")(report.report)
 app.command("serve")(serve.serve)
 app.add_typer(recipes.app, name="recipes")
@@ -86,8 +90,8 @@ def main() -> None:
         settings = "--set train.batch_size=..., --batch-size, or --set data.size=..."
         err.print(f"pellucid: Memory ran out. Lower one of {settings}")
         sys.exit(WRONG)
-    except KeyboardInterrupt:
-        err.print("pellucid: Interrupted; nothing half-made was left behind.")
+    except KeyboardInterrupt as error:
+        err.print(Text(f"pellucid: Interrupted. {error}" if str(error) else NOTHING_LEFT))
         sys.exit(130)
     except BrokenPipeError:
         # The reader went away (`| head`): nothing more to say, and no complaint from the interpreter's last flush.

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from ..errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
+    from ..classifier import Score
     from ..data.dataset import Split
+    from ..reporting.overlay import Scale
 
 
 def parse_merge(texts: Sequence[str]) -> dict[str, list[str]]:
@@ -32,3 +34,19 @@ def parse_split(text: str) -> Split:
     if name is None:
         raise UnknownNameError("split", text, SPLITS)
     return name
+
+
+def parse_scale(text: str) -> Scale:
+    """The scale of colours that `--scale` names; UnknownNameError for another word."""
+    found: dict[str, Scale] = {"image": "image", "model": "model"}
+    if text in found:
+        return found[text]
+    raise UnknownNameError("scale", text, ("image", "model"), "Use image or model.")
+
+
+def parse_score(text: str | None) -> Score | None:
+    """The score that `--score` names; UnknownNameError for another word."""
+    found: dict[str, Score] = {"log-odds": "log-odds", "logit": "logit", "output": "output"}
+    if text is None or text in found:
+        return None if text is None else found[text]
+    raise UnknownNameError("score", text, found, "Use log-odds, logit or output.")

@@ -34,6 +34,12 @@ def train(
     merge: Annotated[
         list[str] | None, typer.Option("--group", metavar="NAME=A,B", help="Merge class folders A and B into NAME.")
     ] = None,
+    operating_point: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POINT", help="Threshold, chosen on validation: 0.5, youden, sensitivity>=0.95, cost:fn=5,fp=1 ..."
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe value, for example train.epochs=3."),
@@ -44,14 +50,21 @@ def train(
             "--layer", metavar="NAME", help="A further layer to explain at (`pellucid backbones NAME --layers`)."
         ),
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the unfinished run of the same command, if there is one.")
+    ] = False,
+    track: Annotated[
+        str | None, typer.Option(metavar="TOOL", help="Also write the epochs for tensorboard or mlflow.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Train a classifier, export and evaluate it, explain examples, write a report."""
     from ..bundle.run import RunFolder
+    from ..workflow.training import follows
     from ..workflow.training import train as train_run
 
     name = Path(recipe).stem
-    target = folder or free_folder(Path("runs") / f"{data.resolve().name}-{name}")
+    target = folder or free_folder(Path("runs") / f"{data.resolve().name}-{name}", resume=resume)
     run = train_run(
         data,
         recipe=recipe,
@@ -59,13 +72,21 @@ def train(
         backbone=backbone,
         weights=weights,
         seed=seed,
-        overrides=[*(settings or []), *([f"model.layers={layers!r}"] if layers else [])],
+        overrides=[
+            *(settings or []),
+            *([f"model.layers={layers!r}"] if layers else []),
+            *([f"decision.operating_point={operating_point!r}"] if operating_point is not None else []),
+        ],
         group_by=group_by,
         positive=positive,
         merge=parse_merge(merge or []),
+        resume=resume,
+        track=track,
         command=["pellucid", *sys.argv[1:]],
         progress=TerminalProgress(quiet=quiet),
     )
+    if follows():
+        return
     show_run(run)
     record = RunFolder(run).read_record()
     code = report_skipped([(s.path, s.reason) for s in record.data.skipped])
@@ -74,10 +95,15 @@ def train(
     raise typer.Exit(code)
 
 
-def free_folder(wanted: Path) -> Path:
-    """The folder wanted, or the first of its name with a number that is still free."""
+def free_folder(wanted: Path, *, resume: bool = False) -> Path:
+    """The folder wanted, or the first of its name with a number that is still free.
+
+    A name with an unfinished run is taken, but with `resume` it is the one that is looked for.
+    """
+    from ..workflow.storage import draft_of
+
     folder, number = wanted, 2
-    while folder.exists():
+    while folder.exists() or (draft_of(folder).exists() and not resume):
         folder, number = wanted.with_name(f"{wanted.name}-{number}"), number + 1
     return folder
 

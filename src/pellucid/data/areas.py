@@ -13,7 +13,6 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 Values = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -72,6 +71,8 @@ def _standard_error(influence: Values, units: IntArray) -> float:
 
 def _components(scores: Values, positive: npt.NDArray[np.bool_]) -> tuple[float, Values]:
     """The area of one curve, and by how much each image (N,) moves it."""
+    from scipy.stats import rankdata
+
     m, n = int(positive.sum()), int((~positive).sum())
     ranks = rankdata(scores)
     # For a positive, the share of negatives below it (ties count half); for a negative, that of positives above it.

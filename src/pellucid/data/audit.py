@@ -15,9 +15,9 @@ from .areas import Area
 from .companions import Companions
 from .dataset import SPLITS, Skipped
 from .disjointness import Kinship, proof_of
+from .finding import LEVELS
 from .fingerprint import IntArray
 from .inspection import (
-    LEVELS,
     AreaEntry,
     CompanionNotes,
     Copies,

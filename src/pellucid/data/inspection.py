@@ -8,23 +8,12 @@ from pydantic import BaseModel, ConfigDict
 
 from .dataset import Split
 from .disjointness import Criterion
+from .finding import Finding
 from .statistics import Family
-
-Level = Literal["problem", "caution", "information", "good"]
-LEVELS: tuple[Level, ...] = ("problem", "caution", "information", "good")
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Finding(_Part):
-    """One verdict: how grave it is, what it is about in a word or two, what was seen, and what to do about it."""
-
-    level: Level
-    topic: str
-    text: str
-    advice: str = ""
 
 
 class FileNote(_Part):

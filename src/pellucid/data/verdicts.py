@@ -14,7 +14,8 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
-from .inspection import AreaEntry, Copies, FileNote, Finding, Grouping, Inspection, Level
+from .finding import Finding, Level
+from .inspection import AreaEntry, Copies, FileNote, Grouping, Inspection
 from .labelling import counted, shorten
 from .metadata import FAMILIES
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from ..data.areas import Area
-from ..data.inspection import Finding
+from ..data.finding import Finding
 
 AUDIT_FILE = "audit.json"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from ..data.inspection import LEVELS, Finding, Level
+from ..data.finding import LEVELS, Finding, Level
 from ..data.labelling import counted
 from ..data.verdicts import SHORTCUT_CAUTION, SHORTCUT_PROBLEM
 from .audit import AuditDocument, DisturbanceEntry, Figure, RegionEntry, SubgroupEntry

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 from scipy import stats
 
-from ..data.inspection import Finding
+from ..data.finding import Finding
 from .intervals import wilson
 
 Floats = npt.NDArray[np.float64]

@@ -1,9 +1,10 @@
-"""ROC and precision-recall curves with bootstrap bands, as arrays for the figures."""
+"""ROC, precision-recall and risk-coverage curves with bootstrap bands, as arrays for the figures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -43,6 +44,65 @@ def pr_curve(result: EvaluationResult, target: str | None = None, *, resamples: 
     The same arguments and errors as `roc_curve`. Reference: Davis and Goadrich, ICML 2006.
     """
     return Curve(GRID, *_curve(result, target, _precision_at, resamples, seed))
+
+
+def risk_coverage(
+    result: EvaluationResult,
+    by: Literal["confidence", "outside"] = "confidence",
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Curve:
+    """The share of wrong answers over the share of images answered, when the least sure are left to a person.
+
+    `by` is what decides which are left out first: the least `confidence` (for two classes and for a regression, the
+    least distance to the threshold), or those farthest `outside` of what was trained on. Images of equal rank are
+    taken together, in proportion. Raises InputError when nothing is known of what is outside. Reference: El-Yaniv and
+    Wiener, J. Mach. Learn. Res. 11 (2010) 1605.
+    """
+    rank = _sureness(result, by)
+    order = np.argsort(-rank, kind="stable")
+    wrong = (result.predicted != result.labels)[order].astype(np.float64)
+    last_of_ties = np.append(np.flatnonzero(np.diff(rank[order])), len(rank) - 1)
+
+    def curves(weights: Values) -> Values:
+        weights = weights[order]
+        answered = np.cumsum(weights, axis=0)[last_of_ties]
+        errors = np.cumsum(weights * wrong[:, None], axis=0)[last_of_ties]
+        return np.stack([_risk_at(a, e) for a, e in zip(answered.T, errors.T, strict=True)])
+
+    y = curves(np.ones((len(rank), 1)))[0]
+    resampling = Resampling.of(len(rank), result.groups, resamples, seed)
+    if resampling.units < 2:
+        unknown = np.full(len(GRID), np.nan)
+        return Curve(GRID, y, unknown, unknown)
+    low, high = percentiles(np.concatenate([curves(w) for w in resampling.weights()]).T)
+    return Curve(GRID, y, low, high)
+
+
+def _risk_at(answered: Values, errors: Values) -> Values:
+    """The share of errors at each coverage of the grid; at coverage 0, that of the surest images."""
+    wanted = GRID * answered[-1]
+    counted = np.interp(wanted, np.concatenate([[0.0], answered]), np.concatenate([[0.0], errors]))
+    first = int(np.flatnonzero(answered)[0])
+    risk: Values = np.divide(counted, wanted, out=np.full(len(GRID), errors[first] / answered[first]), where=wanted > 0)
+    return risk
+
+
+def _sureness(result: EvaluationResult, by: Literal["confidence", "outside"]) -> Values:
+    """What images (N,) are ranked by, surest highest."""
+    if by == "outside":
+        if result.outside is None:
+            raise InputError("This model knows nothing of what is outside: train it again, or rank by confidence.")
+        return -result.outside.astype(np.float64)
+    if result.outputs is not None:
+        return np.abs(result.outputs.astype(np.float64) - (result.threshold or 0.0))
+    if result.threshold is None:
+        return result.probabilities.max(axis=1).astype(np.float64)
+    edge = min(max(result.threshold, 1e-6), 1 - 1e-6)
+    inside = np.clip(result.probabilities[:, 1].astype(np.float64), 1e-7, 1 - 1e-7)
+    sureness: Values = np.abs(np.log(inside / (1 - inside)) - np.log(edge / (1 - edge)))
+    return sureness
 
 
 def _curve(

@@ -306,5 +306,5 @@ def _statement(
     unit = "groups" if units.grouped else "images"
     return (
         f"A {asked} cannot be promised {sure} on {count:,} such validation {unit}, as it takes {needed:,} or more."
-        f" The threshold answers all of them rightly, and {bound:.3f} is sure."
+        f" At the threshold all of them are answered rightly, and {bound:.3f} is sure."
     )

@@ -14,7 +14,7 @@ class _Document(BaseModel):
 
 
 class ExplanationRecord(_Document):
-    """One map of one image. `files` maps attention, heatmap, overlay and the like to paths relative to the manifest.
+    """One map of one image. `files` maps attention, heatmap, overlay and others to paths relative to the manifest.
 
     `sha256` is that of the image file. `largest` and `smallest` are the extreme raw values of the map and `limit` the
     value drawn at the top of the colour scale, all in `unit`. `verdict` is the one-line reading, `trust` the short check
@@ -43,11 +43,11 @@ class ExplanationRecord(_Document):
 
 
 class ExplanationManifest(_Document):
-    """All maps of one command, those of one image after each other.
+    """All maps of one command, those of an image after each other.
 
-    `model` is the sha256 of the bundle's graph and weights. `sheets` maps the path of an image to the picture that shows
-    all of its maps side by side. `left_out` says why a method could not be asked. `top` is how many of the `considered`
-    images were chosen by their probability, None for all.
+    `model` is the sha256 of the bundle's graph and weights. `sheets` maps the path of an image to the picture that
+    shows all of its maps side by side. `left_out` says why a method could not be asked. `top` is how many of the
+    `considered` images were chosen by their probability, None for all.
     """
 
     schema_version: int = 1

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..preprocessing import FloatArray
 from .gradients import GradientSettings, Sloped, explain_each_gradient, per_grey_level, strongest_colour
 from .maps import Answer
 from .masking import check_at_least, check_between
@@ -44,7 +45,7 @@ def explain_one(subject: Sloped, settings: SmoothGradSettings) -> Answer:
         gradients = subject.ask(subject.image + noise, subject.targets).gradients
         total += gradients.sum(axis=0)
         squares += np.square(gradients).sum(axis=(0, 2, 3, 4), dtype=np.float64)
-    mean = total / settings.samples
+    mean: FloatArray = total / np.float32(settings.samples)
     size = np.square(mean).sum(axis=(1, 2, 3), dtype=np.float64)
     scatter = np.maximum(squares / settings.samples - size, 0) / (settings.samples - 1)
     error = np.sqrt(np.divide(scatter, size, out=np.zeros_like(size), where=size > 0))

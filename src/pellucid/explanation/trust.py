@@ -156,12 +156,12 @@ def judged(
     lost = [BASELINE_NAMES[n] for n, f in against.items() if f.low is None or f.low <= 0]
     problems, cautions = [], []
     if "random" in against and BASELINE_NAMES["random"] in lost:
-        problems.append(f"its maps are no better than {_or(lost)} at finding what the score depends on")
+        problems.append(f"no better than {_or(lost)} at finding what the score depends on")
     elif lost:
         cautions.append(f"beats random maps but not {_or(lost)}")
     last = randomisation[max(randomisation)] if randomisation else 0.0
     if last >= SAME_WITHOUT_WEIGHTS:
-        problems.append(f"its maps stay when all weights are shuffled (correlation {last:.2f}): they show the image")
+        problems.append(f"stays when all weights are shuffled (correlation {last:.2f}), so it shows the image")
     elif last >= ALIKE_WITHOUT_WEIGHTS:
         cautions.append(f"keeps part of its map when all weights are shuffled (correlation {last:.2f})")
     first = randomisation[min(randomisation)] if len(randomisation) > 1 else 0.0
@@ -174,9 +174,9 @@ def judged(
     if _no_better_located(located):
         cautions.append("lies no more on the marked objects than chance would have it")
     if problems:
-        return "problem", f"Not reliable here: {'; '.join([*problems, *cautions])}."
+        return "problem", _sentence([*problems, *cautions])
     if cautions:
-        return "caution", f"With care: {'; '.join(cautions)}."
+        return "caution", _sentence(cautions)
     return "good", "Beats random maps, a blob in the centre and an edge filter; changes with the weights; stable."
 
 
@@ -199,10 +199,10 @@ def judged_image(
         remarks.append(f"it changes with the seed (correlation {seed:.2f})")
     if gap <= 0 or BASELINE_NAMES["random"] in lost:
         why = f"hiding what it marks costs the score no more than {_or(lost) if lost else 'hiding at random'} would"
-        return "problem", f"Not reliable here: {'; '.join([why, *remarks])}."
+        return "problem", _sentence([why, *remarks])
     if lost or remarks:
         first = [f"{_or(lost)} does as well on this image"] if lost else []
-        return "caution", f"With care: {'; '.join([*first, *remarks])}."
+        return "caution", _sentence([*first, *remarks])
     return "good", "The score follows this map more than random maps, a blob in the centre or an edge filter."
 
 
@@ -226,6 +226,11 @@ def summary(methods: list[MethodEntry]) -> str:
     else:
         first = f"{methods[0].name} is the best here, to be read with care."
     return first + (f" Not reliable here: {_and(bad)}." if bad else "")
+
+
+def _sentence(parts: list[str]) -> str:
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _or(names: list[str]) -> str:

@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import InputError
 from .decompositions import decompositions
@@ -224,8 +225,9 @@ def _traced(
         for tensor, dynamic in zip(example, sizes, strict=True)
     ]
     tracer = make_fx(function, decomposition_table=decompositions(), _allow_non_fake_inputs=True)
-    # The Python dispatcher keeps sizes symbolic where a C++ kernel (padding, in Swin) would ask for numbers.
-    with mode, enable_python_dispatcher():
+    # The Python dispatcher keeps sizes symbolic where a C++ kernel (padding, in Swin) would ask for numbers. Attention is
+    # written out: the gradients of its fused kernels are nothing that an exporter knows.
+    with mode, enable_python_dispatcher(), sdpa_kernel(SDPBackend.MATH):
         graph: GraphModule = tracer(*fakes)
     for node in graph.graph.nodes:  # detach means nothing to an exporter, and stops one
         if node.op == "call_function" and node.target in {aten.detach.default, aten.detach_.default}:

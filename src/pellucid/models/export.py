@@ -58,7 +58,7 @@ def export_bundle(
     with _one_sentence(manifest, manifest.explained_layer.name):
         traced = trace_layer(frozen, manifest.explained_layer.name, size, manifest.logits)
         program = onnx_program(traced.graph, traced.example, QUESTION, ("logits", "activations", "gradients"))
-    weights = save({k: v.contiguous() for k, v in frozen.state_dict().items()})
+    weights = save({k: v.clone().contiguous() for k, v in frozen.state_dict().items()})
     with write_bundle(folder, manifest) as draft:
         program.save(str(draft.folder / MODEL), external_data=False)
         (draft.folder / WEIGHTS).write_bytes(weights)

@@ -113,6 +113,12 @@ class ImportedNetwork(nn.Module):
         logits: torch.Tensor = self.answer(self.model(self.entry(image)).flatten(1))
         return logits
 
+    def answers(self, batch: FloatArray) -> FloatArray:
+        """Logits (N, L) of tensors (N, 3, height, width)."""
+        with torch.no_grad():
+            logits: FloatArray = self(torch.from_numpy(batch)).numpy()
+            return logits
+
 
 @dataclass(frozen=True)
 class Answer:

@@ -75,7 +75,7 @@ def _export_black_box(
             _program(frozen, manifest).save(str(path), external_data=False)
         (draft.folder / WEIGHTS).write_bytes(save({k: v.contiguous() for k, v in frozen.state_dict().items()}))
         exported = OnnxClassifier(manifest, model_session(path))
-        probability = _difference(_network_logits(frozen), exported, images)
+        probability = _difference(network.answers, exported, images)
         draft.manifest = manifest.model_copy(update={"parity": _parity(probability, None, images, source)})
     return read_bundle(folder)
 
@@ -85,7 +85,7 @@ def _program(frozen: nn.Module, manifest: Manifest) -> Any:
     example = (torch.zeros(3, 3, *size), torch.zeros(3, 2, manifest.logits), torch.tensor(1.0))
     try:
         traced = torch.export.export(_WithoutEvidence(frozen), example, dynamic_shapes=_free()).module()
-        return onnx_program(traced, example, ("image", "target", "contrast"), ("logits",))  # type: ignore[arg-type]
+        return onnx_program(traced, example, ("image", "target", "contrast"), ("logits",))
     except Exception as error:  # torch's tracer, its exporter and onnxscript share no base
         said = str(error).strip().partition("\n")[0][:300].rstrip(".")
         raise InputError(f"{manifest.name} cannot be written as an ONNX graph: {said}.") from error
@@ -128,15 +128,6 @@ def original_logits(network: ImportedNetwork, origin: Source) -> Any:
                 kept = np.clip(answers, 1e-30, 1)
                 answers = np.log(kept) - (np.log(np.clip(1 - kept, 1e-30, 1)) if origin.activation == "sigmoid" else 0)
             result: FloatArray = network.answer(torch.from_numpy(answers)).numpy().astype(np.float32)
-            return result
-
-    return logits
-
-
-def _network_logits(network: nn.Module) -> Any:
-    def logits(batch: FloatArray) -> FloatArray:
-        with torch.no_grad():
-            result: FloatArray = network(torch.from_numpy(batch)).numpy()
             return result
 
     return logits

@@ -31,8 +31,8 @@ class SpatialLayer:
 def find_layer(network: nn.Module, wanted: str) -> str:
     """The full name of a layer of a network; UnknownNameError with the nearest names when there is none."""
     names = [name for name, _ in network.named_modules() if name]
-    known = {**{name: name for name in names}, **keras_names(network)}
-    found = known.get(wanted) or known.get(BACKBONE + wanted)
+    known: dict[str, str] = {**{name: name for name in names}, **keras_names(network)}
+    found = known.get(wanted, known.get(BACKBONE + wanted))
     if found is None:
         raise UnknownNameError("layer", wanted, [*known, *(n.removeprefix(BACKBONE) for n in names)])
     return found

@@ -85,7 +85,7 @@ def keras_source(model: KerasModel) -> Source:
         size=model.shape[:2],
         rescaling=first_rescaling(model.network),
         logits_loss="from_logits\": true" in json.dumps(model.compiled).lower() and "binary" in _loss(model.compiled),
-        runtime="torch, from the file's own description and weights",
+        runtime="torch",
         versions={"keras (file)": model.version},
     )
 

@@ -154,14 +154,14 @@ def _one_by_one(nodes: _Nodes, graph: onnx.GraphProto, source: str) -> None:
 def _answer(nodes: _Nodes, activation: str, answer: nn.Module) -> None:
     """What makes logits of the graph's answers."""
     if activation in {"softmax", "sigmoid"}:
-        nodes.add("Clip", np.float32(LEAST).reshape(()), np.float32(1 - LEAST).reshape(()))
+        nodes.add("Clip", np.asarray(LEAST, np.float32), np.asarray(1 - LEAST, np.float32))
         kept = nodes.value
         nodes.add("Log")
         if activation == "sigmoid":
             logarithm = nodes.value
             nodes.value = kept
             nodes.add("Neg")
-            nodes.add("Add", np.float32(1).reshape(()))
+            nodes.add("Add", np.asarray(1, np.float32))
             nodes.add("Log")
             nodes.add("Neg")
             nodes.nodes.append(helper.make_node("Add", [logarithm, nodes.value], ["pellucid/log-odds"]))

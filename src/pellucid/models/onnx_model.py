@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Operation(nn.Module):
         self.plain = {i: c for i, c in constants.items() if not isinstance(c, torch.Tensor)}
         self.held = [i for i, c in constants.items() if isinstance(c, torch.Tensor)]
         for i in self.held:
-            self.register_buffer(f"constant{i}", constants[i])
+            self.register_buffer(f"constant{i}", constants[i].clone())  # several nodes may share one
 
     def forward(self, *values: Any) -> Any:
         given = iter(values)
@@ -85,20 +86,22 @@ def onnx_source(model: onnx.ModelProto, path: Path) -> Source:
     activation = _ending(graph)
     model, fixed = _freed(model, batch, [3 if d is None else d for d in axes])
     box = _black_box(path, model, last, fixed, activation)
-    shared = {
-        "channels": int(channels or 3),
-        "size": size,
-        "activation": activation,
-        "runtime": f"onnxruntime {onnxruntime.__version__}",
-        "original": box.run,
-        "versions": {"producer": f"{model.producer_name} {model.producer_version}".strip() or "unknown"},
-    }
+    found = Source(
+        kind="ONNX",
+        network=box,
+        activation=activation,
+        channels=int(channels or 3),
+        size=size,
+        runtime=f"onnxruntime {onnxruntime.__version__}",
+        original=box.run,
+        versions={"producer": f"{model.producer_name} {model.producer_version}".strip() or "unknown"},
+    )
     try:
         network = convert(model, last=last, one_image=batch == 1, strip=activation)
     except NotConvertible as error:
         note = f"The graph has {error}, so it is a black box: methods that need only probabilities explain it."
-        return Source("ONNX", box, notes=(note,), **shared)
-    return Source("ONNX", network, black_box=box, **shared)
+        return replace(found, notes=(note,))
+    return replace(found, network=network, black_box=box)
 
 
 def _load(path: Path) -> onnx.ModelProto:

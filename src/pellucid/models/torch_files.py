@@ -18,7 +18,6 @@ import torch
 from ..errors import InputError, PellucidError
 from ..preprocessing import FloatArray
 from .imported import Source
-from .onnx_file import quiet
 from .onnx_model import read_onnx_model
 
 
@@ -60,7 +59,7 @@ def _must_trust(path: Path, trust: bool) -> None:
 
 
 def _by_way_of_onnx(path: Path, write: Callable[[str], None], module: Any) -> Source:
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), quiet():
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         target = Path(folder) / path.with_suffix(".onnx").name
         write(str(target))

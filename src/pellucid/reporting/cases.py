@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 
 from ..errors import BundleError
 from ..explanation.record import ExplanationManifest, ExplanationRecord
+from ..preprocessing import Uint8Array
 from .overlay import is_diverging
 from .pictures import smaller
+from .sheets import Cell, comparison_sheet
 from .words import number
 
 PICTURE_SIDE = 360
@@ -81,6 +84,20 @@ def read_cases(manifest: ExplanationManifest, folder: Path, *, each: int = 24, r
         shown[case.right].append(case)
     total = sum(map(len, shown.values()))
     return Cases(tuple(shown[False]), tuple(shown[True]), tuple(shown[None]), len(manifest.images) - total)
+
+
+def mistakes_sheet(manifest: ExplanationManifest, folder: Path, most: int = 8) -> Uint8Array | None:
+    """The surest mistakes with their heat maps on one sheet, (H, W, 3); None where no explained answer is wrong."""
+    wrong = sorted((r for r in manifest.images if _right(r) is False), key=lambda r: -(r.confidence or 0))[:most]
+    if not wrong:
+        return None
+    cells = []
+    for record in wrong:
+        with PIL.Image.open(folder / record.files["overlay"]) as file:
+            picture = np.asarray(file.convert("RGB"))
+        sure = "" if record.confidence is None else f" {number(record.confidence)}"
+        cells.append(Cell(f"{record.label}{sure}, is {record.true_label}", picture))
+    return comparison_sheet(f"The surest mistakes, {manifest.images[0].method} for the answer", [cells])
 
 
 def picture_address(path: Path, side: int = PICTURE_SIDE) -> str:

@@ -112,7 +112,7 @@ def _about_data(run: RunContents) -> dict[str, str]:
     fitted = f"each image fitted to the input by {recipe.data.fit}, {recipe.data.interpolation}, antialiased"
     return {
         "source": f"{data.source} ({data.images:,} images, sha256 of all contents {data.checksum[:16]}).",
-        "preprocessing": f"Decoded to 8-bit RGB, upright; {fitted}; values {recipe.data.values}.",
+        "preprocessing": f"Decoded to 8-bit RGB, upright; {fitted}; values {run.values}.",
         "subsets": " ".join(data.notes) or "All readable images were used.",
         "missing": f"{count(len(data.skipped), 'file was', 'files were')} left out, with the reason, in run.json.",
         "partitions": f"By the data's own folders or by seed {run.record.seed}, kept in split.csv: {of} images.",
@@ -123,8 +123,27 @@ def _about_data(run: RunContents) -> dict[str, str]:
     }
 
 
+def _about_import(run: RunContents) -> dict[str, str]:
+    """A model that was brought: of its training nothing is known here."""
+    record, unknown = run.record, "Not known here: the model was imported. Ask those who trained it."
+    imported = record.imported
+    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
+    kind = "" if imported is None else f"{imported.kind}, from {imported.file} (sha256 {imported.sha256[:16]})."
+    return {
+        "model": kind,
+        "software": f"{versions}; {record.hardware.get('device', '')}.",
+        **dict.fromkeys(("training", "selection", "initial", "ensemble"), unknown),
+        "explanation": "Heat maps from activations and gradients of the last spatial layer, and others on request.",
+        "availability": "The bundle (model.onnx, weights.safetensors, manifest.json) lies in the run folder; how data "
+        "and model are shared is for the authors to say.",
+        "prediction": "By the bundle: one forward pass for each image.",
+    }
+
+
 def _about_model(run: RunContents) -> dict[str, str]:
     recipe, record, training = run.recipe, run.record, run.record.training
+    if training is None:
+        return _about_import(run)
     manifest, section = run.manifest, run.recipe.train
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     size = recipe.data.size if isinstance(recipe.data.size, int) else " x ".join(map(str, recipe.data.size))

@@ -71,6 +71,12 @@ class RunContents:
         """Whether pages must carry the notice that this is not for diagnosis."""
         return self.recipe.medical or (self.manifest is not None and self.manifest.medical)
 
+    @property
+    def values(self) -> str:
+        """How pixel values come to the model."""
+        imported = self.record.imported
+        return self.recipe.data.values if imported is None else imported.rescale.removeprefix("--rescale ")
+
 
 def read_run(root: Path) -> RunContents:
     """Read a run folder, and nothing outside of it.
@@ -79,14 +85,14 @@ def read_run(root: Path) -> RunContents:
     """
     folder = RunFolder(root)
     record = folder.read_record()
-    if not folder.recipe.is_file():
+    if not folder.recipe.is_file() and record.imported is None:
         raise BundleError(f"{root} has no recipe.toml, so it is not whole. Copy the folder again or train again.")
     bundle, shown = folder.bundle / MANIFEST, folder.explanations / EXPLANATIONS_FILE
     return RunContents(
         folder=folder,
         record=record,
-        recipe=load_recipe(folder.recipe),
-        recipe_text=folder.recipe.read_text(encoding="utf-8").strip(),
+        recipe=load_recipe(folder.recipe) if folder.recipe.is_file() else Recipe(name="imported"),
+        recipe_text=folder.recipe.read_text(encoding="utf-8").strip() if folder.recipe.is_file() else "",
         history=read_history(folder.history) if folder.history.is_file() else (),
         manifest=_document(Manifest, bundle) if bundle.is_file() else None,
         split=prove_split(folder.split) if folder.split.is_file() else None,

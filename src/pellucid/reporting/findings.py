@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from ..data.finding import LEVELS, Level
 from ..evaluation.result import EvaluationResult
 from .contents import RunContents, SplitProof
 from .words import count, listed, number, percent, series_name, with_interval
-
-Level = Literal["problem", "caution", "information", "good"]
-LEVELS: tuple[Level, ...] = ("problem", "caution", "information", "good")
 
 _FEW_TEST, _TOO_FEW_TEST, _FEW_OF_A_CLASS, _FEW_VALIDATION = 200, 50, 30, 50
 # Heat maps that put this many times more evidence on the object than chance would are called good, or poor.
@@ -49,6 +46,10 @@ def findings(run: RunContents) -> list[Finding]:
 def _separation(run: RunContents) -> Iterator[Finding]:
     """Does anything occur in more than one split?"""
     topic = "Split"
+    if run.record.imported is not None:
+        text = "Which images this model was trained on is not known here, so test images may have been among them."
+        yield Finding("caution", topic, f"{text} If so, the figures are too good.")
+        return
     proof = run.split
     # The record was made with the images at hand and also knows near-duplicates; split.csv is the check on it.
     leaks = list(run.record.data.overlaps) or (_leaks(proof) if proof else [])
@@ -193,7 +194,7 @@ def _skipped(run: RunContents) -> Iterator[Finding]:
 def _ending(run: RunContents) -> Iterator[Finding]:
     """Was the training long enough?"""
     training = run.record.training
-    if training.epochs > 1 and training.best_epoch == training.epochs:
+    if training is not None and training.epochs > 1 and training.best_epoch == training.epochs:
         name = series_name(training.monitor)
         text = f"The last epoch was the best one ({name[0].lower()}{name[1:]}), so a longer training may do better."
         yield Finding("information", "Training length", text)

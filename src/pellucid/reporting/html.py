@@ -11,10 +11,12 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import PIL.Image
+
 from ..errors import ResourceError
 from ..files import write_whole
 from . import views
-from .cases import read_cases
+from .cases import mistakes_sheet, read_cases
 from .checklists import claim, tripod
 from .contents import RunContents, read_run
 from .decision_figures import regions_figure, run_figures
@@ -51,6 +53,10 @@ def build_report(run: str | Path) -> Path:
     write_model_card(contents)
     for name, figure in run_figures(contents).items():
         save_png(figure, contents.folder.figures / f"{name}.png")
+    sheet = mistakes_sheet(contents.explanations, contents.folder.explanations) if contents.explanations else None
+    if sheet is not None:
+        contents.folder.figures.mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(sheet).save(contents.folder.figures / "mistakes.png")
     return target
 
 
@@ -116,8 +122,8 @@ def _figures(run: RunContents) -> dict[str, InlineFigure]:
     figures = {**evaluation_figures(run.evaluation), **run_figures(run)} if run.evaluation else {}
     if run.audit:
         figures["regions"] = regions_figure(run.audit)
-    if run.history:
-        training = run.record.training
+    training = run.record.training
+    if run.history and training is not None:
         figures["learning"] = learning_figure(run.history, best_epoch=training.best_epoch, monitor=training.monitor)
     return {name: inline_svg(figure, name) for name, figure in figures.items() if name != _NOT_IN_PAGE}
 

@@ -65,7 +65,7 @@ def render_card(run: RunContents) -> str:
         findings=findings(run),
         audit=run.audit,
         checklists=[("Items of CLAIM 2024", claim(run)), ("Items of TRIPOD+AI", tripod(run))] if run.medical else [],
-        commands=[(what, Markup(command)) for what, command in views.commands(run)],
+        commands=[(what, Markup(command.replace("\n", " "))) for what, command in views.commands(run)],
         blank=BLANK,
     )
     return re.sub(r"\n{3,}", "\n\n", card)

@@ -17,7 +17,8 @@ from ..explanation.catalogue import METHODS
 from ..explanation.trust import BASELINE_NAMES, CurveEntry, Figure, MethodEntry, TrustCard
 from ..files import write_whole
 from . import style
-from .html import TEMPLATES, page_environment
+from .html import page_environment
+from .style import TEMPLATES
 from .words import bounds, number
 
 if TYPE_CHECKING:

@@ -111,6 +111,9 @@ def lead(run: RunContents) -> str:
     data, result = run.record.data, run.evaluation
     classes = list(result.classes if result else next(iter(data.counts.values()), {}))
     names = listed(classes, 6) if len(classes) < 7 else f"{len(classes)} classes"
+    if run.record.imported is not None:
+        text = f"{run.record.imported.kind} model, imported from {run.record.imported.file}, for {names}"
+        return f"{text}, not tested yet." if result is None else f"{text}, tested on {count(len(result.labels), 'image')}."
     trained = count(sum(data.counts.get("train", {}).values()), "image")
     text = f"Network {run.recipe.model.backbone}, recipe {run.record.recipe}: trained on {trained} of {names}"
     if result is None:
@@ -205,6 +208,8 @@ def summary_cases(cases: Cases) -> list[Case]:
 def commands(run: RunContents) -> list[tuple[str, str]]:
     """What to type to make the run again: (what it does, the command)."""
     record = run.record
+    if record.imported is not None:
+        return [("The command that made this run:", shlex.join(record.command))]
     again = ["pellucid", "train", record.data.source, "--recipe", "recipe.toml", "--seed", str(record.seed)]
     return [
         ("The command that made this run:", shlex.join(record.command)),
@@ -244,10 +249,13 @@ def limits(run: RunContents) -> list[str]:
     said = []
     if data.synthetic:
         said.append("The images are synthetic. The figures show that the program works, not that the model is of use.")
-    said.append(
-        "The test images come from the same source as the training images. On images from another place, device or "
-        "time expect lower figures, and measure them there."
-    )
+    if run.record.imported is not None:
+        said.append("Which images the model was trained on is not known here. If test images were among them, the figures are too good.")
+    else:
+        said.append(
+            "The test images come from the same source as the training images. On images from another place, device or "
+            "time expect lower figures, and measure them there."
+        )
     if result:
         said.append(
             f"The intervals ({result.interval}) tell how much depends on which images happened to be in the test "

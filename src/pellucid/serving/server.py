@@ -157,8 +157,8 @@ def serve(paths: dict[str, Path], settings: ServerSettings) -> None:
     """Serve bundles until told to stop. Raises InputError for a taken port, BundleError for a bundle that is broken."""
     bound = listening_socket(settings.host, settings.port)
     with bound:
-        logs.configure()
         service = Service(Registry(paths, settings), settings)
+        logs.configure()
         port = bound.getsockname()[1]
         shown = f"[{settings.host}]" if ":" in settings.host else settings.host
         logs.event("serving", url=f"http://{shown}:{port}/", models=service.registry.names)

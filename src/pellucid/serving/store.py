@@ -25,6 +25,7 @@ import sqlalchemy as sql
 from ..errors import InputError, ResourceError
 from ..files import write_whole
 from . import logs
+from .problems import Problem, busy
 from .settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -119,9 +120,9 @@ class Store:
 
     def __init__(self, url: str, *, keep_images: Path | None = None, days: int = 365) -> None:
         self.keep_images, self._days = keep_images, days
-        self.engine = _engine(url)
         if keep_images is not None:
             _make_folder(keep_images)
+        self.engine = _engine(url)
         self._work: queue.Queue[tuple[Callable[[sql.Connection], Any], Future[Any]] | None] = queue.Queue(MOST_WAITING)
         self.failures = 0
         self._refusals: dict[tuple[int, str], int] = {}
@@ -184,10 +185,14 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[sql.Connection]:
-        """A connection to read with, once all that was handed over is written."""
-        self.flush()
-        with self.engine.connect() as connection:
-            yield connection
+        """A connection to read with, once all that was handed over is written. Raises Problem 503 when it is lost."""
+        try:
+            self.flush()
+            with self.engine.connect() as connection:
+                yield connection
+        except sql.exc.SQLAlchemyError as error:
+            logs.event("store not read", level=logging.ERROR, error=error)
+            raise _no_store() from None
 
     def close(self) -> None:
         """Write what waits and let go of the database."""
@@ -201,7 +206,7 @@ class Store:
             self._work.put_nowait((write, future))
         except queue.Full:
             self.failures += 1
-            future.set_exception(ResourceError("The store cannot keep up."))
+            future.set_exception(_no_store())
         return future
 
     def _write(self) -> None:
@@ -230,10 +235,14 @@ class Store:
                 results = [write(connection) for write, _ in batch]
         except Exception as error:
             # A full disk or a lost database must not take the server with it.
+            if len(batch) > 1:
+                for entry in batch:
+                    self._commit([entry])
+                return
             self.failures += len(batch)
-            logs.event("store failed", level=logging.ERROR, error=error, rows=len(batch))
+            logs.event("store failed", level=logging.ERROR, error=error)
             for _, future in batch:
-                future.set_exception(ResourceError("The store cannot be written."))
+                future.set_exception(_no_store())
             return
         for (_, future), result in zip(batch, results, strict=True):
             future.set_result(result)
@@ -254,6 +263,10 @@ class Store:
                 connection.execute(REFUSALS.delete().where(REFUSALS.c.day < int(oldest // SECONDS_A_DAY)))
         except Exception as error:
             logs.event("store not pruned", level=logging.ERROR, error=error)
+
+
+def _no_store() -> Problem:
+    return busy("The server's store does not work at the moment. Tell whoever runs it.", after=30, code="store")
 
 
 def _add_refusals(connection: sql.Connection, counted: dict[tuple[int, str], int]) -> None:

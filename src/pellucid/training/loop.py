@@ -204,6 +204,7 @@ class _Fit:
         if self.average:
             tensors["average"] = self.average.values
         facts = {
+            "seed": self.job.seed,
             "rows": self.history.rows,
             "ended": self.ended,
             "seconds": self.seconds,
@@ -217,6 +218,8 @@ class _Fit:
         if found is None:
             return
         facts, tensors = found.facts, found.tensors
+        if facts["seed"] != self.job.seed:
+            raise InputError(f"The training that is to go on had the seed {facts['seed']}, not {self.job.seed}.")
         self.module.load_state_dict(tensors["module"])
         self.best = {k: v.to(self.job.processes.device) for k, v in tensors["best"].items()}
         restore_optimizer(self.optimizer, tensors.get("optimizer", {}), facts["optimizer"])

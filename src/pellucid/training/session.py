@@ -12,6 +12,8 @@ from safetensors.torch import save
 
 from ..errors import InputError, UnknownNameError
 from ..files import write_whole
+from ..models.layers import keras_names
+from ..models.layers import keras_names
 from ..models.network import Network, task_of
 from ..preprocessing import Uint8Array
 from ..progress import Progress, Silent
@@ -64,8 +66,9 @@ def train_network(network: Network, training: Training) -> Fitted:
         fitted = _finished(network, done, section)
         if fitted is None:
             fitted = _Stage(network, training, section, processes, number, before).run()
-            if processes.first and len(stages(training.recipe)) > 1:
+            if processes.first:
                 _write_finished(network, done, fitted)
+                forget(folder, f"*-stage-{number}*")
         found.append(fitted)
     best = _best_of(found, training.recipe)
     if best < len(found) - 1:
@@ -73,13 +76,17 @@ def train_network(network: Network, training: Training) -> Fitted:
     network.to("cpu").eval()
     processes.wait()
     if processes.first:
-        for path in folder.glob("*stage-*"):
-            path.unlink()
         # Written by Python, so that a full disk is an OSError; safetensors' own writer raises an error of its own.
         state = {k: v.detach().contiguous() for k, v in network.state_dict().items()}
         write_whole(folder / "best.safetensors", save(state))
     history = History(training.recipe.train.monitor, [row for f in found for row in f.history.rows])
     return Fitted(history, "; then ".join(f.ended for f in found), sum(f.seconds for f in found))
+
+
+def forget(checkpoints: Path, pattern: str = "*stage-*") -> None:
+    """Remove what only a training that goes on needs: once the run is whole, or a stage is done."""
+    for path in checkpoints.glob(pattern):
+        path.unlink()
 
 
 def stages(recipe: Recipe) -> list[tuple[int | str, TrainSection]]:
@@ -134,9 +141,6 @@ class _Stage:
         fitted = fit(job, training.progress)
         self.network.to(self.processes.device)
         self.processes.wait()
-        if self.processes.first:
-            for path in training.checkpoints.glob(f"features-stage-{self.number}-*"):
-                path.unlink()
         return fitted
 
     def _parts(self) -> tuple[torch.nn.Module, Batches, Batches]:
@@ -220,8 +224,10 @@ def freeze(network: Network, wanted: int | str) -> None:
     UnknownNameError for a layer that is not there, InputError for more layers than there are.
     """
     layers = [(n, m) for n, m in network.backbone.named_modules() if list(m.parameters(recurse=False))]
+    wanted = keras_names(network).get(wanted, wanted) if isinstance(wanted, str) else wanted
     network.requires_grad_(True)
-    for _, module in layers[: _how_many([n for n, _ in layers], wanted)]:
+    spelt = keras_names(network.backbone).get(wanted, wanted) if isinstance(wanted, str) else wanted
+    for _, module in layers[: _how_many([n for n, _ in layers], spelt)]:
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(False)
 
@@ -231,11 +237,24 @@ def _how_many(names: list[str], wanted: int | str) -> int:
         if wanted > len(names):
             raise InputError(f"model.freeze = {wanted}: the backbone has {len(names)} layers; `all` freezes them all.")
         return wanted
-    shares = {"none": 0, "half": len(names) // 2, "all": len(names)}
-    if wanted in shares:
-        return shares[wanted]
+    if wanted in {"none", "all"}:
+        return len(names) if wanted == "all" else 0
+    if wanted == "half":
+        return _down_to_a_block(names, len(names) // 2)
     bare = wanted.removeprefix("backbone.")
     below = [i for i, n in enumerate(names) if n == bare or n.startswith(bare + ".")]
     if not below:
         raise UnknownNameError("layer", wanted, names, "model.freeze takes none, all, half, a count or a layer.")
     return below[0]
+
+
+def _down_to_a_block(names: list[str], count: int) -> int:
+    """The largest number of layers up to `count` that ends with a whole block: a stage, or a layer and its norm."""
+
+    def block(name: str) -> str:
+        first, *rest = name.split(".")
+        return ".".join([first, *rest[:1]]) if rest else first.lstrip("abcdefghijklmnopqrstuvwxyz_")
+
+    while count and block(names[count]) == block(names[count - 1]):
+        count -= 1
+    return count

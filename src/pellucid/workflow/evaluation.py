@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from ..bundle.bundle import Bundle, load
 from ..bundle.run import RunFolder
 from ..classifier import probabilities_from_logits
@@ -14,25 +12,28 @@ from ..data.cache import cached_pixels
 from ..data.dataset import Dataset, Skipped, Split
 from ..data.folder import read_dataset
 from ..data.manifest import read_split
-from ..errors import DataError
+from ..errors import DataError, InputError
 from ..evaluation.evaluate import evaluate_predictions
+from ..evaluation.paired import Named, PairedComparison, compare_models
 from ..evaluation.result import EvaluationResult
 from ..evaluation.schema import write_evaluation
-from ..preprocessing import FloatArray, Uint8Array
-from ..progress import Advance, Progress, Silent
-from .leaks import overlap_with_training
+from ..files import write_whole
+from ..progress import Progress, Silent
+from .leaks import overlap_with_training, trained_on
+from .prediction import answers_on_pixels
 from .storage import cache_folder
 
-BATCH = 16
+AGAINST_FILE = "against.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The result, and the files that could not be scored."""
+    """The result, the files that could not be scored, where it was written, and how another model does beside it."""
 
     result: EvaluationResult
     skipped: tuple[Skipped, ...]
     folder: Path | None
+    against: PairedComparison | None = None
 
 
 def evaluate_run(
@@ -41,12 +42,16 @@ def evaluate_run(
     *,
     split: Split = "test",
     allow_leak: bool = False,
+    prevalence: float | None = None,
+    against: Path | None = None,
     out: Path | None = None,
     progress: Progress | None = None,
 ) -> Evaluated:
     """Evaluate a run on a split of its own data, or on `data`, and write `metrics.json` and `predictions.csv`.
 
-    They go to `out`, by default `evaluation/` of the run for its own test split and `evaluation-<name>/` otherwise.
+    They go to `out`, by default `evaluation/` of the run for its own test split and `evaluation-<name>/` otherwise. With
+    a `prevalence` of the positive class predictive values are restated for it. `against` is another run or bundle that
+    answers the same images; the comparison goes to `against.json`.
     Raises DataError when the images overlap with those trained on, unless `allow_leak`; then the notes say so.
     """
     bundle = load(run)
@@ -58,16 +63,46 @@ def evaluate_run(
             f"{leaks[0]} Figures on images that were trained on mean nothing; "
             "--allow-leak gives them all the same, marked."
         )
-    evaluated = evaluate_dataset(bundle, dataset, split or "all", leaks=leaks, progress=progress)
+    evaluated = evaluate_dataset(bundle, dataset, split or "all", leaks=leaks, prevalence=prevalence, progress=progress)
     target = out or (
         folder.evaluation if data is None and split == "test" else run / f"evaluation-{data.name if data else split}"
     )
+    compared = None if against is None else _compare(bundle, evaluated.result, dataset, against, progress)
     write_evaluation(evaluated.result, target)
-    return replace(evaluated, folder=target)
+    if compared is not None:
+        write_whole(target / AGAINST_FILE, compared.model_dump_json(indent=2) + "\n")
+    return replace(evaluated, folder=target, against=compared)
+
+
+def _compare(
+    bundle: Bundle, result: EvaluationResult, dataset: Dataset, other: Path, progress: Progress | None
+) -> PairedComparison:
+    """Another model on the same images, but for those that it was trained on."""
+    theirs = load(other)
+    names = bundle.manifest.name, theirs.manifest.name
+    if names[0] == names[1]:
+        names = names[0], str(other)
+    known = set(trained_on(RunFolder(other), dataset))
+    rest = replace(dataset, samples=tuple(s for s in dataset.samples if s.path not in known))
+    if not rest.samples:
+        raise DataError(f"{other} was trained on all of these images: compare on images that neither has seen.")
+    if theirs.classes != bundle.classes:
+        raise InputError(
+            f"{other} answers {', '.join(theirs.classes)}, and this model {', '.join(bundle.classes)}: only models of the"
+            " same classes can be compared."
+        )
+    beside = evaluate_dataset(theirs, rest, result.split, progress=progress).result
+    return compare_models(Named(names[0], result), Named(names[1], beside), left_out=len(known))
 
 
 def evaluate_dataset(
-    bundle: Bundle, dataset: Dataset, split: str, *, leaks: tuple[str, ...] = (), progress: Progress | None = None
+    bundle: Bundle,
+    dataset: Dataset,
+    split: str,
+    *,
+    leaks: tuple[str, ...] = (),
+    prevalence: float | None = None,
+    progress: Progress | None = None,
 ) -> Evaluated:
     """Score every image of a dataset whose classes are the bundle's, in its order."""
     progress = progress or Silent()
@@ -77,34 +112,35 @@ def evaluate_dataset(
     if not samples:
         raise DataError(f"None of the {len(dataset)} images of {dataset.root} can be read.")
     with progress.bar("Predicting") as advance:
-        logits = predict_pixels(bundle, cached.pixels, advance)
-    outputs = logits[:, 0] if bundle.task == "regression" else None
+        logits, features = answers_on_pixels(bundle, cached.pixels, advance)
+    regression, manifest = bundle.task == "regression", bundle.manifest
+    calibrated = manifest.calibration is not None and not regression
     result = evaluate_predictions(
         task=bundle.task,
         classes=bundle.classes,
         labels=cached.dataset.labels,
-        probabilities=None if bundle.task == "regression" else probabilities_from_logits(logits),
-        outputs=outputs,
+        probabilities=None if regression else bundle.probabilities_of(logits),
+        outputs=logits[:, 0] if regression else None,
         paths=[s.path for s in samples],
         groups=[s.group for s in samples],
         split=split,
-        threshold=bundle.manifest.threshold,
+        threshold=manifest.threshold,
+        uncalibrated=probabilities_from_logits(logits) if calibrated else None,
+        outside=None if features is None else bundle.outside_scores(features),
+        calibration=manifest.calibration if calibrated else None,
+        operating_point=manifest.operating_point,
+        prevalence=prevalence,
     )
     result = replace(result, leaks=leaks)
     return Evaluated(result, cached.dataset.skipped, None)
 
 
-def predict_pixels(bundle: Bundle, pixels: Uint8Array, advance: Advance) -> FloatArray:
-    """Logits (N, L) of resized images (N, height, width, 3) uint8."""
-    found = []
-    for start in range(0, len(pixels), BATCH):
-        found.append(bundle.logits(bundle.preprocessing.normalise(pixels[start : start + BATCH])))
-        advance(min(start + BATCH, len(pixels)), len(pixels))
-    return np.concatenate(found)
-
-
 def own_split(folder: RunFolder, bundle: Bundle, split: Split) -> Dataset:
     """A split of the data that the run was trained on; DataError when the data have moved or the split is empty."""
+    if not folder.split.is_file():
+        raise DataError(
+            "This run was imported without data, so it has no images of its own: give labelled images as DATA."
+        )
     source = Path(folder.read_record().data.source)
     root = source if source.is_dir() else source.parent
     if not root.is_dir():

@@ -17,12 +17,18 @@ RIGHT, WRONG = 3, 4
 
 
 def explain_examples(
-    bundle: Bundle, dataset: Dataset, result: EvaluationResult, out: Path, progress: Progress
+    bundle: Bundle,
+    dataset: Dataset,
+    result: EvaluationResult,
+    out: Path,
+    progress: Progress,
+    *,
+    method: str = "grad-cam",
 ) -> ExplanationManifest:
     """Explain a selection of the images that `result` is about, into `out`; those answered wrongly come first."""
     labels = dict(zip(result.paths, result.labels, strict=True))
     items = [ToExplain(dataset.root / path, path, result.classes[labels[path]]) for path in choose_examples(result)]
-    return explain_files(bundle, items, out, progress=progress)
+    return explain_files(bundle, items, out, method=method, progress=progress)
 
 
 def choose_examples(result: EvaluationResult) -> list[str]:

@@ -2,38 +2,51 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .._version import __version__
 from ..bundle.bundle import Bundle
-from ..classifier import Score
+from ..classifier import Prediction, Score
 from ..data.dataset import Skipped
-from ..errors import ImageError, InputError
-from ..explanation.attribution import Attribution
-from ..explanation.catalogue import find_method
+from ..errors import ImageError, InputError, UnknownNameError
+from ..explanation.catalogue import METHODS, Method, find_method, settings_of
 from ..explanation.explain import Explained
 from ..explanation.record import ExplanationManifest, ExplanationRecord
 from ..files import write_whole
 from ..images import Image, read_image
 from ..progress import Progress, Silent
-from ..reporting.overlay import DIVERGING, SEQUENTIAL, colour_table, display_limit, verdict
-from ..reporting.pictures import explanation_pictures, save_explanation, with_colour_bar
+from ..reporting.gallery import write_gallery
+from ..reporting.overlay import DIVERGING, SEQUENTIAL, Scale, colour_table
+from .explanation_pictures import Drawn, Maps, draw_maps
+from .scales import model_limit
+from .trust_image import ImageChecker
 
 MANIFEST = "manifest.json"
 BATCH = 8
+ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """How maps are drawn: opacity 0..1, a matplotlib colour map, and whether evidence against is shown too."""
+    """How maps are drawn: opacity 0..1, a matplotlib colour map, whether evidence against is shown too, and the scale.
+
+    The scale `image` ends at each map's own largest value, `model` at one value for all images, which the bundle keeps.
+    """
 
     alpha: float = 0.45
     colormap: str | None = None
     signed: bool = False
+    scale: Scale = "image"
+
+    @property
+    def named_colormap(self) -> str:
+        """The colour map, the default one written out."""
+        return self.colormap or (DIVERGING if self.signed else SEQUENTIAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,57 +58,154 @@ class ToExplain:
     true_label: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of each image: which methods, for which classes (none: the one answered), about which score."""
+
+    methods: tuple[Method, ...]
+    settings: Mapping[str, Any]
+    targets: tuple[str, ...]
+    score: Score | None
+    layer: str | None
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def layer_of(self, method: Method) -> str | None:
+        """The layer that a method is asked at; with several methods, those that look at none are asked without."""
+        return self.layer if method.needs in ("evidence", "tail") or len(self.methods) == 1 else None
+
+
 def explain_files(
     bundle: Bundle,
     items: Sequence[ToExplain],
     out: Path,
     *,
-    method: str = "grad-cam",
-    target: str | None = None,
+    method: str | Sequence[str] = "grad-cam",
+    target: str | Sequence[str] | None = None,
     score: Score | None = None,
+    layer: str | None = None,
     settings: Any = None,
     drawing: Drawing = Drawing(),
+    trust: bool = False,
+    top: int | None = None,
+    considered: int | None = None,
+    command: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> ExplanationManifest:
-    """Write for each file its attention map, coloured map, overlay and a titled sheet into `out`, and `manifest.json`.
+    """Write the pictures of each file's maps into `out`, with `manifest.json` and a gallery, `index.html`.
 
-    Files that cannot be read are listed in the manifest and left out. Raises UnknownNameError for a method, class or
-    colour map that does not exist, before anything is written.
+    `method` and `target` are one name, several, or `all`. `settings` is for a single method of its own type, or maps
+    methods to theirs. `trust` checks each map (deletion and insertion, noise, seed), for some hundred passes per map.
+    `top` and `considered` only say in the manifest how the items were chosen. Files that cannot be read are listed in
+    the manifest and left out. Raises UnknownNameError for a method, class or colour map that does not exist, and
+    InputError for a scale that the model does not keep, before anything is written.
     """
-    find_method(method)
-    colormap = drawing.colormap or (DIVERGING if drawing.signed else SEQUENTIAL)
-    colour_table(colormap)
+    question = ask(bundle, method, target, score=score, layer=layer, settings=settings)
+    colour_table(drawing.named_colormap)
+    limits = {
+        m.name: model_limit(bundle, m.name, score=score, layer=layer) if drawing.scale == "model" else None
+        for m in question.methods
+    }
     records: list[ExplanationRecord] = []
+    sheets: dict[str, str] = {}
     skipped: list[Skipped] = []
     names = _stems([item.shown for item in items])
     with (progress or Silent()).bar("Explaining") as advance:
         for start in range(0, len(items), BATCH):
             chunk = list(_readable(items[start : start + BATCH], names[start : start + BATCH], skipped))
-            if chunk:
-                answers = bundle.explain_images(
-                    [bundle.read(i.file) for i, _, _ in chunk],
-                    method=method,
-                    target=target,
-                    score=score,
-                    settings=settings,
-                )
-                records += [
-                    _record(bundle, item, image, answer, drawing, out, stem)
-                    for (item, stem, image), answer in zip(chunk, answers, strict=True)
-                ]
+            for (item, stem, image), answers in zip(chunk, _answers(bundle, chunk, question), strict=True):
+                found = Maps(item.shown, item.true_label, image, answers, question.settings)
+                checker = _checker(bundle, item, question) if trust else None
+                drawn = draw_maps(bundle, found, limits, drawing, out, stem)
+                records += [_record(bundle, found, d, item, checker, question) for d in drawn.maps]
+                if drawn.sheet:
+                    sheets[item.shown] = drawn.sheet
             advance(min(start + BATCH, len(items)), len(items))
     manifest = ExplanationManifest(
         pellucid_version=__version__,
         model=bundle.manifest.files,
-        colormap=colormap,
+        colormap=drawing.named_colormap,
         alpha=drawing.alpha,
-        scale="image",
+        scale=drawing.scale,
+        signed=drawing.signed,
+        command=tuple(command),
+        considered=len(items) if considered is None else considered,
+        top=top,
+        sheets=sheets,
+        left_out=question.left_out,
         images=tuple(records),
         skipped=tuple((s.path, s.reason) for s in skipped),
     )
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / MANIFEST, manifest.model_dump_json(indent=2))
+    write_gallery(manifest, out, name=bundle.manifest.name, medical=bundle.manifest.medical)
     return manifest
+
+
+def ask(
+    bundle: Bundle,
+    method: str | Sequence[str],
+    target: str | Sequence[str] | None,
+    *,
+    score: Score | None = None,
+    layer: str | None = None,
+    settings: Any = None,
+) -> Question:
+    """The question that names of methods and classes make, with `all` written out and names checked."""
+    names = [method] if isinstance(method, str) else list(dict.fromkeys(method))
+    left_out: dict[str, str] = {}
+    if ALL in names:
+        left_out = {m.name: why for m in METHODS if (why := _lacking(bundle, m))}
+        names = [m.name for m in METHODS if m.name not in left_out]
+    methods = tuple(find_method(name) for name in names)
+    given = settings if isinstance(settings, Mapping) else {methods[0].name: settings}
+    if not isinstance(settings, Mapping) and settings is not None and len(methods) > 1:
+        raise InputError("Settings of one method were given for several: map each method to its own.")
+    wanted = () if target is None else (target,) if isinstance(target, str) else tuple(dict.fromkeys(target))
+    targets = bundle.classes if ALL in wanted and ALL not in bundle.classes else wanted
+    for name in targets:
+        if name not in bundle.classes:
+            raise UnknownNameError("class", name, bundle.classes, f"The model knows {', '.join(bundle.classes)}.")
+    chosen = {m.name: settings_of(m, given.get(m.name)) for m in methods}
+    return Question(methods, chosen, tuple(targets), score, layer, left_out)
+
+
+def _lacking(bundle: Bundle, method: Method) -> str:
+    """Why a bundle cannot be asked by a method; "" when it can."""
+    layer = bundle.manifest.layer
+    if method.needs in ("evidence", "tail") and layer is None:
+        return "The model gives no activations and gradients."
+    if method.needs == "tail" and layer is not None and layer.tail is None:
+        return "The bundle has no graph for what lies behind the explained layer."
+    if method.needs == "input gradients" and bundle.manifest.input_gradients is None:
+        return "The bundle has no graph for gradients of the pixels."
+    return ""
+
+
+def _answers(
+    bundle: Bundle, chunk: Sequence[tuple[ToExplain, str, Image]], question: Question
+) -> list[tuple[Explained, ...]]:
+    """For each image, what each method said of it."""
+    if not chunk:
+        return []
+    images = [bundle.read(item.file) for item, _, _ in chunk]
+    found = [
+        bundle.explain_images(
+            images,
+            method=method.name,
+            target=question.targets or None,
+            score=question.score,
+            layer=question.layer_of(method),
+            settings=question.settings[method.name],
+        )
+        for method in question.methods
+    ]
+    return list(zip(*found, strict=True))
+
+
+def _checker(bundle: Bundle, item: ToExplain, question: Question) -> ImageChecker:
+    image = bundle.read(item.file)
+    tensor = bundle.preprocessing.tensors([image])[0]
+    return ImageChecker(bundle, tensor, image.size, score=question.score, layer=question.layer)
 
 
 def _readable(
@@ -109,20 +219,10 @@ def _readable(
 
 
 def _record(
-    bundle: Bundle, item: ToExplain, image: Image, answer: Explained, drawing: Drawing, out: Path, stem: str
+    bundle: Bundle, found: Maps, drawn: Drawn, item: ToExplain, checker: ImageChecker | None, question: Question
 ) -> ExplanationRecord:
-    """Draw one explained image and say what was drawn."""
-    prediction = bundle.answer(answer, path=item.shown, warnings=image.warnings)
-    attribution = answer.attributions[0]
-    limit = display_limit(attribution, signed=drawing.signed)
-    colormap, signed = drawing.colormap, drawing.signed
-    pictures = explanation_pictures(
-        image.pixels, attribution, limit=limit, alpha=drawing.alpha, colormap=colormap, signed=signed
-    )
-    title = _title(prediction.label, prediction.confidence, attribution)
-    pictures["sheet"] = with_colour_bar(
-        pictures["overlay"], attribution, limit=limit, title=title, colormap=colormap, signed=signed
-    )
+    """What was drawn of one map."""
+    attribution, prediction = drawn.attribution, found.prediction(bundle)
     return ExplanationRecord(
         path=item.shown,
         label=prediction.label,
@@ -137,16 +237,30 @@ def _record(
         settings=attribution.settings,
         smallest=float(attribution.values.min()),
         largest=float(attribution.values.max()),
-        limit=limit,
-        verdict=verdict(attribution, prediction),
+        limit=drawn.limit,
+        verdict=drawn.verdict,
         warnings=prediction.warnings,
-        files=save_explanation(out, stem, pictures),
+        files=drawn.files,
+        sha256=hashlib.sha256(item.file.read_bytes()).hexdigest(),
+        trust=checker.check(attribution, question.settings[attribution.method]) if checker else None,
     )
 
 
-def _title(label: str, confidence: float | None, attribution: Attribution) -> str:
-    sure = "" if confidence is None else f", {100 * confidence:.1f} %"
-    return f"Predicted {label}{sure}. Evidence for {attribution.target}"
+def choose_top(predictions: Sequence[Prediction], top: int, target: str | None, positive: str | None) -> list[int]:
+    """The places of the `top` predictions to look at first, the first one first.
+
+    They are those with the highest probability of `target`, else of the `positive` class, else of the class answered;
+    of a regression those with the highest output.
+    """
+    wanted = target or positive
+
+    def height(prediction: Prediction) -> float:
+        if prediction.output is not None:
+            return prediction.output
+        return prediction.probabilities[wanted] if wanted else prediction.confidence or 0.0
+
+    order = sorted(range(len(predictions)), key=lambda i: -height(predictions[i]))
+    return order[:top]
 
 
 def _stems(paths: Sequence[str]) -> list[str]:

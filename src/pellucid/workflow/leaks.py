@@ -23,11 +23,18 @@ def overlap_with_training(folder: RunFolder, dataset: Dataset) -> tuple[str, ...
     """
     if not folder.split.is_file():
         return ()
-    hashes = content_hashes([dataset.file(s) for s in dataset.samples])
-    trained = _checksums(folder)
-    twins = [s.path for s, content in zip(dataset.samples, hashes, strict=True) if content in trained]
+    twins = trained_on(folder, dataset)
     found = (_sentence("byte for byte among those trained on", twins, dataset),) if twins else ()
     return (*found, *_alike(folder, dataset, set(twins)))
+
+
+def trained_on(folder: RunFolder, dataset: Dataset) -> list[str]:
+    """Paths of the images of `dataset` that are byte for byte among those that a run was trained or chosen on."""
+    if not folder.split.is_file():
+        return []
+    hashes = content_hashes([dataset.file(s) for s in dataset.samples])
+    trained = _checksums(folder)
+    return [s.path for s, content in zip(dataset.samples, hashes, strict=True) if content in trained]
 
 
 def _sentence(how: str, paths: list[str], dataset: Dataset) -> str:

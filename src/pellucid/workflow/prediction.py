@@ -1,17 +1,24 @@
-"""Classify image files: find them, read them, leave out what cannot be read."""
+"""Classify image files (find them, read them, leave out what cannot be read), and images that are resized already."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from ..bundle.bundle import Bundle
 from ..classifier import Prediction
 from ..data.dataset import Skipped
 from ..data.folder import IMAGE_SUFFIXES
-from ..errors import ImageError, InputError
+from ..errors import DataError, ImageError, InputError
 from ..images import Image
+from ..preprocessing import FloatArray, Uint8Array
 from ..progress import Advance
+
+BATCH = 16
+Rows = npt.NDArray[np.intp]
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
@@ -58,3 +65,23 @@ def predict_files(
             predictions += bundle.predict_images(found, paths=[str(file) for file, _ in readable])
         advance(min(start + batch_size, len(files)), len(files))
     return predictions, skipped
+
+
+def answers_on_pixels(
+    bundle: Bundle, pixels: Uint8Array, advance: Advance, rows: Rows | None = None
+) -> tuple[FloatArray, FloatArray | None]:
+    """Logits (N, L) and features (N, C) of resized images (M, height, width, 3), of all or of some `rows` (N,) of them.
+
+    The features are None for a bundle whose graph shows none.
+    """
+    chosen = np.arange(len(pixels)) if rows is None else rows
+    found = []
+    for start in range(0, len(chosen), BATCH):
+        part = pixels[chosen[start : start + BATCH]]
+        found.append(bundle.logits_and_features(bundle.preprocessing.normalise(part)))
+        advance(min(start + BATCH, len(chosen)), len(chosen))
+    if not found:
+        raise DataError("There are no images to be answered.")
+    logits = np.concatenate([one for one, _ in found])
+    features = [two for _, two in found if two is not None]
+    return logits, np.concatenate(features) if features else None

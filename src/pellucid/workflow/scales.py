@@ -44,9 +44,7 @@ def keep_scales(bundle: Bundle, pixels: Uint8Array, rows: Rows, advance: Advance
     return load(folder)
 
 
-def measure_scales(
-    bundle: Bundle, pixels: Uint8Array, rows: Rows, advance: Advance
-) -> dict[str, dict[str, float]]:
+def measure_scales(bundle: Bundle, pixels: Uint8Array, rows: Rows, advance: Advance) -> dict[str, dict[str, float]]:
     """Quantiles over images of the largest value of each image's map for the class answered, by method.
 
     A map counts as it is drawn: one with no positive value as 0.
@@ -62,9 +60,7 @@ def measure_scales(
     return {
         name: {
             key: float(f"{value:.5g}")
-            for key, value in zip(
-                QUANTILES, np.quantile(np.concatenate(found), list(QUANTILES.values())), strict=True
-            )
+            for key, value in zip(QUANTILES, np.quantile(np.concatenate(found), list(QUANTILES.values())), strict=True)
         }
         for name, found in largest.items()
         if found

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from ..errors import InputError, ResourceError
 
@@ -26,6 +27,12 @@ def cache_folder() -> Path | None:
     return (Path(base) if base else Path.home() / ".cache") / "pellucid"
 
 
+LOCK = "lock"
+KEPT_TO_RESUME = {LOCK, "checkpoints", "tensorboard"}
+# What a run that goes on must have in common with what was broken off.
+COMPARED = {"recipe.toml", "split.csv"}
+
+
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """A draft folder beside `out` that gets its name when the body ends well, and is removed when it does not.
@@ -33,31 +40,108 @@ def new_folder(out: Path) -> Iterator[Path]:
     Raises InputError when `out` is there already (an empty folder is taken), ResourceError when the disk is full.
     """
     out = out.resolve()
+    _refuse_taken(out)
+    draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")
+    _make(draft)
+    try:
+        with _full_disk_named(out):
+            with _terminated_as_exit():
+                yield draft
+            final = _free(out)
+            draft.rename(final)
+        if final != out:
+            raise InputError(f"{out} was written by another program meanwhile; the result is in {final} instead.")
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _refuse_taken(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(
             f"{out} is already there and not empty; nothing is overwritten. Choose another --out, or remove it."
         )
-    draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")
+
+
+def _make(draft: Path) -> None:
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        draft.mkdir()
+        draft.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{out.parent} cannot be written to ({error.strerror}). Choose another --out.") from error
+        raise InputError(f"{draft.parent} cannot be written to ({error.strerror}). Choose another --out.") from error
+
+
+@contextmanager
+def _full_disk_named(out: Path) -> Iterator[None]:
     try:
-        with _terminated_as_exit():
-            yield draft
-        final = _free(out)
-        draft.rename(final)
-        if final != out:
-            raise InputError(f"{out} was written by another program meanwhile; the result is in {final} instead.")
+        yield
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise ResourceError(
                 f"The disk that holds {out.parent} is full. Make room, or choose another --out."
             ) from error
         raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def resumable_folder(out: Path, *, resume: bool) -> Iterator[Path]:
+    """A draft folder for a run, as `new_folder`, that stays when the body fails after the first epoch is on disk.
+
+    It is `.NAME.unfinished` beside `out`. With `resume` the one that is there is gone on with; without, InputError is
+    raised for it, so that hours are not lost by a slip. Its name is in the message of what broke the body off.
+    """
+    out = out.resolve()
+    _refuse_taken(out)
+    draft = draft_of(out)
+    _make(draft)
+    with (draft / LOCK).open("w") as lock:
+        _lock(lock, out)
+        if _epochs_kept(draft) and not resume:
+            raise InputError(f"{draft} holds an unfinished run: add --resume to go on with it, or remove that folder.")
+        for part in draft.iterdir():
+            if part.name not in KEPT_TO_RESUME and not (resume and part.name in COMPARED):
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
+        try:
+            with _terminated_as_exit(), _full_disk_named(out):
+                yield draft
+            (draft / LOCK).unlink()
+            final = _free(out)
+            draft.rename(final)
+        except BaseException as error:
+            if not _epochs_kept(draft):
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
+            kept = f"Finished epochs are kept in {draft}: the same command with --resume goes on."
+            if isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt(kept) from error
+            if isinstance(error, ResourceError):
+                raise ResourceError(f"{error} {kept}") from error
+            raise
+    if final != out:
+        raise InputError(f"{out} was written by another program meanwhile; the result is in {final} instead.")
+
+
+def draft_of(out: Path) -> Path:
+    """Where the run that is to become `out` is while it is unfinished."""
+    out = out.resolve()
+    return out.with_name(f".{out.name}.unfinished")
+
+
+def _epochs_kept(draft: Path) -> bool:
+    """Whether a training has left an epoch to go on from."""
+    return any((draft / "checkpoints").glob("*stage-*.safetensors"))
+
+
+def _lock(lock: IO[str], out: Path) -> None:
+    """Hold a file as long as this process lives, however it ends; InputError when another one does."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two runs of one name are the user's to avoid
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(f"Another program is writing {out} just now. Choose another --out.") from None
+    except OSError:  # a file system without locks
+        return
 
 
 def _free(out: Path) -> Path:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +15,7 @@ import numpy.typing as npt
 
 from .._optional import require
 from .._version import __version__
-from ..bundle.bundle import Bundle, load
+from ..bundle.bundle import Bundle
 from ..bundle.manifest import Layer, Manifest
 from ..bundle.run import DataRecord, LocalisationRecord, RunFolder, RunRecord, SkippedFile, TrainingRecord
 from ..data.cache import cached_pixels
@@ -32,17 +29,20 @@ from ..evaluation.schema import write_evaluation
 from ..preprocessing import Uint8Array
 from ..progress import Progress, Silent
 from ..recipe import Recipe, load_recipe, validate_recipe
+from .decision import check_decision, decide
 from .evaluation import Evaluated, evaluate_dataset
 from .examples import explain_examples
 from .localisation import localise
-from .storage import cache_folder, new_folder
+from .provenance import data_checksum, hardware, now, versions
+from .scales import keep_scales
+from .storage import cache_folder, draft_of, resumable_folder
 
 if TYPE_CHECKING:
     from ..models.network import Network
     from ..training.loop import Fitted
+    from ..training.processes import Processes
 
 PARITY_IMAGES = 32
-VERSIONS = ("numpy", "pillow", "onnxruntime", "torch", "torchvision", "timm", "onnx", "onnxscript", "scikit-learn")
 
 
 @dataclass
@@ -89,6 +89,8 @@ def train(
     positive: str | None = None,
     merge: Mapping[str, Sequence[str]] | None = None,
     name: str | None = None,
+    resume: bool = False,
+    track: str | None = None,
     command: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Path:
@@ -96,7 +98,9 @@ def train(
 
     `data` is a folder or CSV as `read_dataset` takes it. `overrides` are `section.key=value`; `backbone`, `weights`,
     `group_by`, `positive` and `merge` ({class: folders merged into it}) replace the recipe's where given; `name` is the
-    title of the report, by default the folder's name. The folder appears whole, or not at all when anything fails.
+    title of the report, by default the folder's name. The folder appears whole, or not at all when anything fails;
+    finished epochs then stay beside it, and the same call with `resume` goes on from them. `track` is `tensorboard` or
+    `mlflow`. Started by `torchrun` or `accelerate launch`, the processes train together and the first one writes.
     Needs the extra `train`. Raises InputError and its kinds for what cannot be used, ResourceError when memory or disk
     give out.
     """
@@ -105,24 +109,37 @@ def train(
     model = {"backbone": backbone, "weights": "none" if backbone == "cnn" and weights is None else weights}
     chosen = _choose(recipe, overrides, model, {"group_by": group_by, "positive": positive, "merge": merge})
     _check_names(chosen)
+    if track:
+        from ..training.tracking import check_tracker
+
+        check_tracker(track)
+    processes = _processes()
+    if not processes.first:
+        shown = Silent()
     out = Path(out)
     clock = _Clock()
-    with new_folder(out) as draft:
+    with resumable_folder(out, resume=resume) if processes.first else _followed(out, processes) as draft:
         run = RunFolder(draft)
         # The network first: a weights file that does not fit is found before thousands of images are read.
         dataset = read_labelled(Path(data), chosen)
         network, source = _build(chosen, len(dataset.classes), seed)
-        with clock.measure("data"):
+        with clock.measure("data"), processes.first_before_others():
             prepared = prepare(dataset, chosen, seed, shown)
-        (draft / "recipe.toml").write_text(chosen.to_toml(), encoding="utf-8")
-        write_split(run.split, prepared.dataset)
+            if processes.first:
+                _write_or_compare(run, prepared, chosen)
         with clock.measure("train"):
-            fitted = _fit(network, prepared, chosen, seed, run, shown)
+            tracked = track if processes.first else None
+            fitted = _fit(network, prepared, chosen, seed, run, shown, processes, tracked, name or out.name)
+        if not processes.first:
+            return out
         with clock.measure("export"):
             shown.say("Exporting to ONNX and comparing with the trained network ...")
             manifest = _export(network, prepared, chosen, source, run, name or out.name)
         _say_parity(manifest, shown)
-        bundle = load(draft)
+        with clock.measure("decide"):
+            bundle = _decide(run, prepared, chosen, shown)
+        with clock.measure("scales"), shown.bar("Scales of the heat maps") as advance:
+            bundle = keep_scales(bundle, prepared.pixels, prepared.rows[prepared.positions("val")], advance)
         with clock.measure("evaluate"):
             evaluated = _evaluate(bundle, prepared.dataset, run, shown)
         with clock.measure("explain"):
@@ -133,7 +150,47 @@ def train(
         )
         run.record.write_text(record.model_dump_json(indent=2), encoding="utf-8")
         _draw(run, fitted, evaluated)
+        _forget(run)
     return out
+
+
+def follows() -> bool:
+    """Whether this process follows another in training: it neither writes nor speaks."""
+    return int(os.environ.get("RANK", "0")) > 0
+
+
+def _processes() -> Processes:
+    from ..training.hardware import pick_device
+    from ..training.processes import Processes
+
+    return Processes.join(pick_device())
+
+
+@contextmanager
+def _followed(out: Path, processes: Processes) -> Iterator[Path]:
+    """The draft that the first process makes."""
+    yield draft_of(out)
+
+
+def _write_or_compare(run: RunFolder, prepared: Prepared, recipe: Recipe) -> None:
+    """Write recipe and split; where a run goes on, they must be what they were."""
+    before = {path: path.read_bytes() for path in (run.root / "recipe.toml", run.split) if path.is_file()}
+    (run.root / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+    write_split(run.split, prepared.dataset)
+    for path, content in before.items():
+        if path.read_bytes() != content:
+            what = "recipe" if path.suffix == ".toml" else "data or their split"
+            path.write_bytes(content)
+            raise InputError(
+                f"The {what} of the unfinished run in {run.root} differ from those given now: "
+                "repeat the command as it was and add --resume, or remove that folder."
+            )
+
+
+def _forget(run: RunFolder) -> None:
+    from ..training.session import forget
+
+    forget(run.checkpoints)
 
 
 def _choose(
@@ -188,20 +245,36 @@ def prepare(dataset: Dataset, recipe: Recipe, seed: int, progress: Progress) -> 
 
 
 def _build(recipe: Recipe, classes: int, seed: int) -> tuple[Network, dict[str, str]]:
-    from ..models.network import build_network
+    from ..models.network import build_network, task_of
     from ..models.weights import load_initial_weights
     from ..training.hardware import seed_torch
+    from ..training.session import freeze, stages
 
+    check_decision(recipe.decision, task_of(recipe, classes))
     seed_torch(seed)
     network = build_network(recipe, classes)
+    for frozen, _ in stages(recipe):
+        freeze(network, frozen)  # a layer that is not there is found before any image is read
     return network, load_initial_weights(network.backbone, recipe.model.backbone, recipe.model.weights)
 
 
-def _fit(network: Network, prepared: Prepared, recipe: Recipe, seed: int, run: RunFolder, progress: Progress) -> Fitted:
+def _fit(
+    network: Network,
+    prepared: Prepared,
+    recipe: Recipe,
+    seed: int,
+    run: RunFolder,
+    progress: Progress,
+    processes: Processes,
+    tracked: str | None,
+    name: str,
+) -> Fitted:
     from ..training.hardware import denormals_as_zero
     from ..training.session import Training, train_network
+    from ..training.tracking import tracker
 
-    with denormals_as_zero():
+    settings = {"recipe": recipe.name, "backbone": recipe.model.backbone, "seed": str(seed)}
+    with denormals_as_zero(), tracker(tracked, run.root, name, settings) as track:
         fitted = train_network(
             network,
             Training(
@@ -212,9 +285,12 @@ def _fit(network: Network, prepared: Prepared, recipe: Recipe, seed: int, run: R
                 seed=seed,
                 checkpoints=run.checkpoints,
                 progress=progress,
+                processes=processes,
+                track=track,
             ),
         )
-    fitted.history.write(run.history)
+    if processes.first:
+        fitted.history.write(run.history)
     return fitted
 
 
@@ -240,7 +316,7 @@ def _export(
         medical=recipe.medical,
         architecture=recipe.model.model_dump(mode="json", exclude_none=True),
         initial_weights=source,
-        provenance={"recipe": recipe.name, "data": data_checksum(prepared.dataset, run), "created": _now()},
+        provenance={"recipe": recipe.name, "data": data_checksum(prepared.dataset, run), "created": now()},
     )
     return export_bundle(
         network,
@@ -264,6 +340,19 @@ def _say_parity(manifest: Manifest, progress: Progress) -> None:
         progress.say(f"The bundle has no graph for the {what}: {reason}.")
 
 
+def _decide(run: RunFolder, prepared: Prepared, recipe: Recipe, progress: Progress) -> Bundle:
+    train, validation = (prepared.positions(split) for split in ("train", "val"))
+    return decide(
+        run,
+        pixels=prepared.pixels,
+        train=prepared.rows[train],
+        validation=prepared.rows[validation],
+        samples=[prepared.dataset.samples[i] for i in validation],
+        wanted=recipe.decision,
+        progress=progress,
+    )
+
+
 def _evaluate(bundle: Bundle, dataset: Dataset, run: RunFolder, progress: Progress) -> Evaluated:
     evaluated = evaluate_dataset(bundle, dataset.split("test"), "test", progress=progress)
     write_evaluation(evaluated.result, run.evaluation)
@@ -277,18 +366,6 @@ def _draw(run: RunFolder, fitted: Fitted, evaluated: Evaluated) -> None:
     best = int(fitted.history.best_row["epoch"])
     save_figures(evaluated.result, fitted.history.rows, run.figures, best_epoch=best, monitor=fitted.history.monitor)
     build_report(run.root)
-
-
-def data_checksum(dataset: Dataset, run: RunFolder) -> str:
-    """One sha256 over the content hashes of all images of a run, in sorted order."""
-    from ..data.manifest import read_checksums
-
-    hashes = read_checksums(run.split)
-    return hashlib.sha256("\n".join(sorted(hashes[s.path] for s in dataset.samples)).encode()).hexdigest()
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _record(
@@ -310,12 +387,12 @@ def _record(
     parameters = list(network.parameters())
     return RunRecord(
         name=name,
-        created=_now(),
+        created=now(),
         command=tuple(command) or ("pellucid", "train", str(data), "--recipe", recipe.name, "--seed", str(seed)),
         seed=seed,
         recipe=recipe.name,
-        versions={"pellucid": __version__, "python": platform.python_version(), **_versions()},
-        hardware=_hardware(),
+        versions=versions(),
+        hardware=hardware(),
         data=DataRecord(
             source=str(data.resolve()),
             images=len(dataset),
@@ -340,23 +417,3 @@ def _record(
         localisation=found,
         seconds=clock.seconds,
     )
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in VERSIONS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _hardware() -> dict[str, str]:
-    from ..training.hardware import describe, pick_device
-
-    return {
-        "device": describe(pick_device()),
-        "machine": platform.machine(),
-        "system": f"{platform.system()} {platform.release()}",
-    }

@@ -89,7 +89,7 @@ class ImageChecker:
 
 
 def onto_input(values: FloatArray, preprocessing: Preprocessing) -> FloatArray:
-    """A map (H, W) on the original image as the model's input sees it, (height, width); padding gets the least value."""
+    """A map (H, W) on the original as the model's input sees it, (height, width); padding gets the least value."""
     place = preprocessing.placement((values.shape[0], values.shape[1]))
     inputs = preprocessing.height, preprocessing.width
     axes = [(np.arange(inputs[d]) + 0.5 - place.shift[d]) / place.scale[d] for d in (0, 1)]

@@ -119,7 +119,7 @@ def test_urls_are_read_by_fsspec(tmp_path: Path, pictures: dict[str, bytes]) -> 
         memory.pipe_file(f"/bucket/{name}", data)
     memory.pipe_file("/shards/x.zip", zipped(tmp_path / "x.zip", pictures).read_bytes())
     memory.pipe_file("/shards/x.tar.gz", tarred(tmp_path / "x.tgz", pictures, "w:gz").read_bytes())
-    memory.pipe_file("/shards/list.csv", b"path\nmemory://bucket/a/p0.png\n../bucket/a/p2.png\n")
+    memory.pipe_file("/shards/list.csv", b"path\nmemory://bucket/a/p0.png\nnear.png\n")
     expected = list(pictures.values())
     try:
         assert list(read_all("memory://bucket").values()) == expected
@@ -127,7 +127,8 @@ def test_urls_are_read_by_fsspec(tmp_path: Path, pictures: dict[str, bytes]) -> 
         assert list(read_all("memory://bucket/a/p2.png").values()) == [pictures["a/p2.png"]]
         assert list(read_all("memory://shards/x.zip").values()) == expected
         assert list(read_all("memory://shards/x.tar.gz").values()) == expected
-        assert next(iter(read_all("memory://shards/list.csv").values())) == pictures["a/p0.png"]
+        memory.pipe_file("/shards/near.png", pictures["b/p3.png"])
+        assert list(read_all("memory://shards/list.csv").values()) == [pictures["a/p0.png"], pictures["b/p3.png"]]
         with pytest.raises(InputError, match="memory://nowhere"):
             read_all("memory://nowhere")
     finally:

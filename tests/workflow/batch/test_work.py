@@ -13,9 +13,9 @@ from pellucid.workflow.batch.sources import Item
 from pellucid.workflow.batch.work import CELLS, Question, Row, Skip, Worker, smaller_geometry, smaller_map
 
 
-def answers(model: Path, items: list[Item], question: Question = Question(), first: int = 0) -> list[Row | Skip]:
+def answers(model: Path, items: list[Item], question: Question | None = None, first: int = 0) -> list[Row | Skip]:
     with Reader() as reader:
-        return Worker(pellucid.load(model, threads=1), question, reader).answer(first, items)
+        return Worker(pellucid.load(model, threads=1), question or Question(), reader).answer(first, items)
 
 
 @pytest.fixture

@@ -26,7 +26,9 @@ function facts(card) {
     { class: "facts" },
     row("card.classes", card.classes.join(", ")),
     sentence("card.operating-point", card.operating_point?.sentence),
-    sentence("card.calibration", card.calibration?.sentence) ?? row("card.calibration", t("card.uncalibrated")),
+    card.calibration
+      ? sentence("card.calibration", card.calibration.sentence)
+      : el("div", { class: "long" }, el("dt", {}, t("card.calibration")), el("dd", {}, t("card.uncalibrated"))),
     sentence("card.outside", card.outside.sentence),
     row("card.input", `${card.input.width} × ${card.input.height}`),
     row("card.version", el("code", {}, card.checksum.slice(0, 12))),

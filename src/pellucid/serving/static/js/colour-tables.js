@@ -1,5 +1,5 @@
 // The 257 colours, low to high, of each map that the page offers: matplotlib's, as reporting/overlay.py has them, as
-// base64 of red, green and blue bytes. tests/browser/test_colours.py compares the two.
+// base64 of red, green and blue bytes. tests/browser/test_drawing.py compares the two.
 
 export const TABLES = {
   inferno:

@@ -84,7 +84,7 @@ export function percent(share) {
 }
 
 export function bytes(size) {
-  const [amount, unit] = size >= 1e6 ? [size / 1e6, "megabyte"] : [size / 1e3, "kilobyte"];
+  const [amount, unit] = size >= 2 ** 20 ? [size / 2 ** 20, "megabyte"] : [size / 2 ** 10, "kilobyte"];
   return new Intl.NumberFormat(language, { style: "unit", unit, maximumFractionDigits: 0 }).format(amount);
 }
 

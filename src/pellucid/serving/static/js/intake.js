@@ -99,8 +99,7 @@ export function exampleButtons(session) {
     el(
       "button",
       { type: "button", class: "example", title: example.title, onclick: () => takeExample(example, session) },
-      el("img", { src: address(example.url), alt: "", loading: "lazy" }),
-      el("span", {}, example.title),
+      el("img", { src: address(example.url), alt: example.title, loading: "lazy" }),
     ),
   );
 }

@@ -1,6 +1,7 @@
 // Keys for those who look at many images.
 
 import { find } from "./dom.js";
+import { recall, remember } from "./memory.js";
 import { DEFAULTS } from "./settings.js";
 
 const PAN = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
@@ -45,9 +46,12 @@ export function startKeys(session, stage) {
     ArrowUp: () => session.step(-1),
     ArrowLeft: () => session.step(-1),
   };
+  const use = find("#keys-use");
+  use.checked = recall("keys") !== "off";
+  use.addEventListener("change", () => remember("keys", use.checked ? null : "off"));
   for (let i = 1; i <= 9; i++) actions[i] = () => chooseClass(session, i - 1);
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || find("dialog[open]") || isTaken(event) || !session.card) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || find("dialog[open]") || isTaken(event) || !session.card || !use.checked) return;
     const [dx, dy] = (event.shiftKey && PAN[event.key]) || [];
     const act = dx === undefined ? actions[event.key.length === 1 ? event.key.toLowerCase() : event.key] : () => stage.panBy(STEP * dx, STEP * dy);
     const leaves = event.key.startsWith("Arrow") && !session.current;

@@ -22,10 +22,15 @@ class Item {
     Object.assign(this, { number: made, file, url, name, status: "waiting", answer: null, error: null, seen: null });
     this.maps = new Map();
     this.wanted = new Map();
+    this.running = new Set();
     this.thumb = null;
     this.preview = null;
     this.unshowable = Boolean(url);
     this.feedback = null;
+  }
+
+  abort() {
+    for (const controller of this.running) controller.abort();
   }
 }
 
@@ -105,7 +110,7 @@ export class Session extends EventTarget {
   }
 
   remove(item) {
-    item.controller?.abort();
+    item.abort();
     const place = this.items.indexOf(item);
     this.items.splice(place, 1);
     this.#release(item);
@@ -116,7 +121,7 @@ export class Session extends EventTarget {
   }
 
   clear() {
-    for (const item of this.items) item.controller?.abort();
+    for (const item of this.items) item.abort();
     [...this.pictures.keys()].forEach((item) => this.#release(item));
     this.items = [];
     this.current = null;
@@ -127,7 +132,7 @@ export class Session extends EventTarget {
 
   /** Give up on an image; one that was answered before keeps its answer. */
   cancel(item) {
-    item.controller?.abort();
+    item.abort();
     if (!item.answer) this.#refuse(item, new Problem(0, { code: "cancelled" }));
   }
 
@@ -140,7 +145,7 @@ export class Session extends EventTarget {
   /** Ask every image again, of another model for example. */
   restart() {
     for (const item of this.items) {
-      item.controller?.abort();
+      item.abort();
       Object.assign(item, { status: "waiting", answer: null, error: null, thumb: null, feedback: null });
       item.maps.clear();
     }
@@ -200,6 +205,13 @@ export class Session extends EventTarget {
     else if (this.settings.otherMethod === method) this.settings.set({ otherMethod: null });
   }
 
+  /** What each image of the queue is explained by at first: the method chosen, unless it is a slow one. */
+  #quickMethod() {
+    const { methods } = this.card;
+    const chosen = methods.find(({ name }) => name === this.settings.method);
+    return (chosen?.family === "cam" ? chosen : (methods.find(({ family }) => family === "cam") ?? chosen)).name;
+  }
+
   #pump() {
     const working = this.items.filter((item) => item.status === "working").length;
     const waiting = this.items.filter((item) => item.status === "waiting");
@@ -213,7 +225,7 @@ export class Session extends EventTarget {
     this.changed(item);
     try {
       if (!item.url) await this.picture(item).catch(() => (item.unshowable = true));
-      await this.#explain(item, this.settings.method, null);
+      await this.#explain(item, this.#quickMethod(), null);
       item.status = "done";
       item.thumb = await this.picture(item).then(small, () => null);
     } catch (error) {
@@ -231,7 +243,7 @@ export class Session extends EventTarget {
   }
 
   async #explain(item, method, target) {
-    item.controller = new AbortController();
+    const controller = new AbortController();
     const many = this.card.classes.length <= CLASSES_AT_ONCE;
     const query = {
       model: this.card.name,
@@ -241,7 +253,9 @@ export class Session extends EventTarget {
       pictures: item.unshowable && !item.preview ? "seen,preview" : "seen",
       again: item.answer?.id,
     };
-    const answer = await this.#patiently("v1/explain", { ...contents(item), query, signal: item.controller.signal });
+    item.running.add(controller);
+    const asked = this.#patiently("v1/explain", { ...contents(item), query, signal: controller.signal });
+    const answer = await asked.finally(() => item.running.delete(controller));
     for (const explanation of answer.explanations) {
       explanation.grid = decodeGrid(explanation.grid);
       item.maps.set(keyOf(explanation.method, explanation.target), explanation);

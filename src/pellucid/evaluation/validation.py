@@ -1,0 +1,67 @@
+"""`validation.csv`: what the model answered on its validation images, kept so that a threshold can be chosen again."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import BundleError, ResourceError
+from ..files import write_whole
+from ..preprocessing import FloatArray
+from .intervals import Indices
+
+VALIDATION_FILE = "validation.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationAnswers:
+    """Logits (N, L) before any calibration, labels (N,) that index the classes, paths and groups ("" for none)."""
+
+    paths: tuple[str, ...]
+    labels: Indices
+    groups: tuple[str, ...]
+    logits: FloatArray
+
+
+def write_validation(answers: ValidationAnswers, classes: tuple[str, ...], folder: Path) -> None:
+    """Write the columns path, label, group, logit_1, logit_2, ...; ResourceError when that cannot be done."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(_columns(answers.logits.shape[1]))
+    for path, label, group, row in zip(answers.paths, answers.labels, answers.groups, answers.logits, strict=True):
+        table.writerow([path, classes[label], group, *map(str, row)])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / VALIDATION_FILE, text.getvalue())
+    except OSError as error:
+        raise ResourceError(f"{folder / VALIDATION_FILE} cannot be written: {error.strerror}.") from error
+
+
+def read_validation(folder: Path, classes: tuple[str, ...], logits: int) -> ValidationAnswers | None:
+    """Read back what `write_validation` wrote, to the last bit; None where there is none. BundleError when damaged."""
+    path = folder / VALIDATION_FILE
+    if not path.is_file():
+        return None
+    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    lines = csv.DictReader(io.StringIO(text, newline=""))
+    columns = _columns(logits)
+    if lines.fieldnames != columns:
+        raise BundleError(f"{path} should have the columns {', '.join(columns)}. Remove it to have it made anew.")
+    try:
+        rows = list(lines)
+        return ValidationAnswers(
+            paths=tuple(row["path"] for row in rows),
+            labels=np.array([classes.index(row["label"]) for row in rows], np.int64),
+            groups=tuple(row["group"] for row in rows),
+            logits=np.array([[row[c] for c in columns[3:]] for row in rows], np.float32).reshape(-1, logits),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise BundleError(f"{path} is damaged ({error}). Remove it to have it made anew.") from error
+
+
+def _columns(logits: int) -> list[str]:
+    return ["path", "label", "group", *(f"logit_{k + 1}" for k in range(logits))]

@@ -1,0 +1,165 @@
+"""What is fitted to validation images after the training: calibration, operating point, and what is outside.
+
+Each is one or two numbers, or a description of the training images, and is kept in the bundle; the network stays as it
+is. The validation images also decided when the training stopped, so that what is promised from them is a little too
+good; the test, which nothing was fitted to, then says what holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..bundle.bundle import Bundle, load
+from ..bundle.io import amend_bundle
+from ..bundle.run import RunFolder, find_bundle
+from ..data.cache import cached_pixels
+from ..data.dataset import Sample
+from ..errors import InputError
+from ..evaluation.calibration import Calibration, Method, fit_calibration
+from ..evaluation.operating_point import OperatingPoint, choose_operating_point, parse_demand
+from ..evaluation.outside import REFERENCE, Reference, describe_surroundings, with_threshold
+from ..evaluation.validation import ValidationAnswers, read_validation, write_validation
+from ..preprocessing import FloatArray, Uint8Array
+from ..progress import Progress, Silent
+from ..recipe import DecisionSection
+from .evaluation import own_split
+from .prediction import Rows, answers_on_pixels
+from .storage import cache_folder
+
+FEWEST = 20
+"""Fewer validation images than this calibrate nothing, and say nothing of what is outside."""
+DESCRIBED = 1000
+"""At most so many training images are described: more change the description no more."""
+
+
+def check_decision(wanted: DecisionSection, task: str) -> None:
+    """InputError, before anything is trained, for an operating point or a calibration that does not fit the task."""
+    demand = parse_demand(wanted.operating_point)
+    if task == "multiclass" and demand.text != "0.5":
+        raise InputError(
+            f"The operating point {demand.text} needs two classes: with more the most likely one is answered."
+        )
+    if task == "binary" and demand.bounded is None and not 0 < demand.number < 1:
+        raise InputError(f"A threshold on a probability lies between 0 and 1, and {demand.number:g} does not.")
+    if wanted.calibration == "platt" and task == "multiclass":
+        raise InputError("Platt's method is for two classes; take decision.calibration=temperature for more.")
+
+
+def decide(
+    run: RunFolder,
+    *,
+    pixels: Uint8Array,
+    train: Rows,
+    validation: Rows,
+    samples: Sequence[Sample],
+    wanted: DecisionSection,
+    progress: Progress,
+) -> Bundle:
+    """Fit all that a bundle's decision takes, keep it in the bundle, and load that.
+
+    `pixels` (M, height, width, 3) are resized images; `train` and `validation` are rows of them, and `samples` the
+    validation images in the order of their rows. Writes `evaluation/validation.csv` as well.
+    """
+    bundle = load(run.bundle)
+    with progress.bar("Fitting on validation images") as advance:
+        logits, features = answers_on_pixels(bundle, pixels, advance, validation)
+    answers = ValidationAnswers(
+        paths=tuple(s.path for s in samples),
+        labels=np.array([s.label for s in samples], np.int64),
+        groups=tuple(s.group for s in samples),
+        logits=logits,
+    )
+    write_validation(answers, bundle.classes, run.evaluation)
+    calibration = _calibration(bundle, answers, wanted.calibration, progress)
+    changes: dict[str, object] = {"calibration": calibration}
+    amended = bundle.manifest.model_copy(update=changes)
+    if bundle.task != "multiclass":
+        scores = logits[:, 0] if bundle.task == "regression" else amended.probabilities(logits)[:, 1]
+        point = _point(wanted.operating_point, answers, scores, bundle.classes[1], progress)
+        changes |= {"operating_point": point, "threshold": point.threshold}
+    files: dict[str, bytes] = {}
+    if features is not None and len(validation) >= FEWEST and len(train) >= FEWEST:
+        chosen = train[np.linspace(0, len(train) - 1, min(DESCRIBED, len(train))).round().astype(int)]
+        with progress.bar("Describing the training images") as advance:
+            _, known = answers_on_pixels(bundle, pixels, advance, chosen)
+        if known is not None:
+            surroundings = with_threshold(describe_surroundings(known), features, answers.groups)
+            files[REFERENCE] = surroundings.to_bytes()
+            changes["reference"] = Reference(
+                layer=bundle.manifest.explained_layer.name,
+                channels=known.shape[1],
+                trained=len(chosen),
+                images=len(validation),
+                groups=_groups(answers.groups),
+                threshold=surroundings.threshold,
+            )
+    amend_bundle(bundle.folder, changes, files)
+    return load(run.bundle)
+
+
+def choose_again(run: Path, asked: str, *, progress: Progress | None = None) -> OperatingPoint:
+    """Choose a run's operating point anew from its kept validation answers, and keep it in its bundle.
+
+    A run made before these were kept has its validation images answered again, where its data are still there. Raises
+    InputError for an operating point that cannot be read or does not fit, DataError when the images are not there.
+    """
+    bundle, folder = load(run), RunFolder(run)
+    check_decision(DecisionSection(operating_point=asked), bundle.task)
+    if bundle.task == "multiclass":
+        raise InputError("With more than two classes the most likely one is answered; there is no threshold to choose.")
+    answers = read_validation(folder.evaluation, bundle.classes, bundle.manifest.logits)
+    if answers is None:
+        answers = _answered_again(bundle, folder, progress or Silent())
+        write_validation(answers, bundle.classes, folder.evaluation)
+    own = bundle.manifest
+    scores = answers.logits[:, 0] if bundle.task == "regression" else own.probabilities(answers.logits)[:, 1]
+    point = _point(asked, answers, scores, bundle.classes[1], progress or Silent())
+    before = own.operating_point
+    point = point.model_copy(update={"revision": before.revision + 1 if before else 1})
+    amend_bundle(find_bundle(run), {"operating_point": point, "threshold": point.threshold})
+    return point
+
+
+def _point(
+    asked: str, answers: ValidationAnswers, scores: FloatArray, positive: str, progress: Progress
+) -> OperatingPoint:
+    point = choose_operating_point(
+        asked, labels=answers.labels, scores=scores, groups=answers.groups, positive=positive
+    )
+    if point.bounded is not None:
+        progress.say(f"Operating point {point.asked}: threshold {point.threshold:.3g}. {point.statement}")
+    return point
+
+
+def _calibration(
+    bundle: Bundle, answers: ValidationAnswers, method: Method | str, progress: Progress
+) -> Calibration | None:
+    if bundle.task == "regression" or method == "none":
+        return None
+    if len(answers.labels) < FEWEST or len(np.unique(answers.labels)) < 2:
+        progress.say(f"Not calibrated: that takes {FEWEST} validation images or more, of at least two classes.")
+        return None
+    found = fit_calibration(
+        "platt" if method == "platt" else "temperature", answers.logits, answers.labels, answers.groups
+    )
+    progress.say(found.in_words())
+    return found
+
+
+def _answered_again(bundle: Bundle, folder: RunFolder, progress: Progress) -> ValidationAnswers:
+    dataset = own_split(folder, bundle, "val")
+    with progress.bar("Reading images") as advance:
+        cached = cached_pixels(dataset, bundle.preprocessing, cache_folder(), progress=advance)
+    with progress.bar("Predicting") as advance:
+        logits, _ = answers_on_pixels(bundle, cached.pixels, advance)
+    samples = cached.dataset.samples
+    return ValidationAnswers(
+        tuple(s.path for s in samples), cached.dataset.labels, tuple(s.group for s in samples), logits
+    )
+
+
+def _groups(groups: Sequence[str]) -> int | None:
+    return len({g or i for i, g in enumerate(groups)}) if any(groups) else None

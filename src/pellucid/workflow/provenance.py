@@ -1,0 +1,48 @@
+"""What a run says of how it came about: when, with which versions, on what, from which images."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from datetime import datetime, timezone
+from importlib import metadata
+
+from .._version import __version__
+from ..bundle.run import RunFolder
+from ..data.dataset import Dataset
+from ..data.manifest import read_checksums
+
+LIBRARIES = ("numpy", "pillow", "onnxruntime", "torch", "torchvision", "timm", "onnx", "onnxscript", "scikit-learn")
+
+
+def now() -> str:
+    """This moment in UTC, ISO 8601 to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of pellucid, Python and the libraries that decide a result, of those installed."""
+    found = {"pellucid": __version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> dict[str, str]:
+    """The device that torch would train on, the machine and its system."""
+    from ..training.hardware import describe, pick_device
+
+    return {
+        "device": describe(pick_device()),
+        "machine": platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def data_checksum(dataset: Dataset, run: RunFolder) -> str:
+    """One sha256 over the content hashes of all images of a run, in sorted order."""
+    hashes = read_checksums(run.split)
+    return hashlib.sha256("\n".join(sorted(hashes[s.path] for s in dataset.samples)).encode()).hexdigest()

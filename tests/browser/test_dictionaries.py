@@ -1,0 +1,87 @@
+"""Every language says everything, and the page's own English is that of its dictionary."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import pellucid.serving
+
+ROOT = Path(pellucid.serving.__file__).parent
+WORDS = ROOT / "static" / "i18n"
+LANGUAGES = json.loads((WORDS / "languages.json").read_text(encoding="utf-8"))
+ENGLISH = json.loads((WORDS / "en.json").read_text(encoding="utf-8"))
+PAGES = sorted((ROOT / "templates").glob("*.html"))
+SCRIPTS = sorted((ROOT / "static" / "js").glob("*.js"))
+# Keys that are put together from a part that is fixed and one that is data.
+MADE = ("error.", "family.", "map.", "method.", "metric.", "place.", "queue.", "reading.", "save.", "feedback.", "theme.",
+        "trust.", "verdict.", "view.", "batch.", "adjust.scale-", "dash.")  # fmt: skip
+
+
+class Marked(HTMLParser):
+    """Collects [key, text or attribute] of everything that names its words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str]] = []
+        self.key: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        assert "style" not in given
+        assert not any(name.startswith("on") for name in given)
+        self.key = given.get("data-t")
+        for source, attribute in (("data-t-label", "aria-label"), ("data-t-hint", "placeholder")):
+            if source in given:
+                self.found.append((given[source], given[attribute]))
+
+    def handle_data(self, data: str) -> None:
+        if self.key is not None and data.strip():
+            self.found.append((self.key, data))
+            self.key = None
+
+
+def test_all_dictionaries_are_listed() -> None:
+    assert {path.stem for path in WORDS.glob("*.json")} - {"languages"} == set(LANGUAGES)
+    assert {"en", "de", "es", "zh"} <= set(LANGUAGES)
+
+
+@pytest.mark.parametrize("code", [code for code in LANGUAGES if code != "en"])
+def test_every_language_says_everything(code: str) -> None:
+    words = json.loads((WORDS / f"{code}.json").read_text(encoding="utf-8"))
+    singular = {key for key in ENGLISH if key.endswith(".one")}
+    assert set(ENGLISH) - singular <= set(words) <= set(ENGLISH)
+    for key, text in words.items():
+        assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", ENGLISH[key])), key
+        assert "!" not in text.replace("<!", "")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_the_page_reads_as_its_dictionary(page: Path) -> None:
+    reader = Marked()
+    reader.feed(page.read_text(encoding="utf-8"))
+    assert len(reader.found) > 10
+    for key, text in reader.found:
+        assert ENGLISH[key] == text, key
+
+
+def test_every_key_is_known_and_used() -> None:
+    scripts = "\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS)
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
+    plurals = {key.rsplit(".", 1)[0] for key in ENGLISH if key.endswith(".other")}
+    asked = set(re.findall(r"\bt\(\s*\"([\w.-]+)\"", scripts)) | set(re.findall(r"data-t(?:-\w+)?=\"([\w.-]+)\"", pages))
+    assert asked <= set(ENGLISH) | plurals
+    assert set(re.findall(r"\btn\(\s*\"([\w.-]+)\"", scripts)) <= plurals
+    for key in ENGLISH:
+        base = key.rsplit(".", 1)[0] if key.rsplit(".", 1)[0] in plurals else key
+        assert base in asked or f'"{base}"' in scripts or base.startswith(MADE), key
+
+
+def test_nothing_names_an_outside_host() -> None:
+    for path in [*PAGES, *SCRIPTS, *(ROOT / "static" / "css").glob("*.css")]:
+        hosts = set(re.findall(r"https?://([\w.]+)", path.read_text(encoding="utf-8")))
+        assert hosts <= {"www.w3.org"}, path.name

@@ -1,0 +1,78 @@
+"""Colours and sentences that the page makes itself are those that the library makes."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pellucid.explanation.attribution import Attribution
+from pellucid.reporting.overlay import colour_table, display_limit, heat_map, reading, verdict
+
+MAPS = ("inferno", "viridis", "magma", "turbo", "jet", "hot", "RdBu_r")
+PAINT = """async ({ grid, map, limit, opaque }) => {
+  const { decodeGrid, paint } = await import("/static/js/heat.js");
+  return [...paint(decodeGrid(grid), { map, limit, opacity: 1, opaque })];
+}"""
+
+
+def attribution(values: np.ndarray) -> Attribution:
+    return Attribution(values.astype(np.float32), "grad-cam", "ant", "log-odds", "log-odds per cell", True)
+
+
+def grid_of(values: np.ndarray) -> dict[str, Any]:
+    text = base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
+    return {"width": values.shape[1], "height": values.shape[0], "values": text}
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_colours_are_those_of_the_library(visit: Any, name: str) -> None:
+    page = visit()
+    colours = page.evaluate("async (name) => [...(await import('/static/js/colours.js')).table(name)]", name)
+    np.testing.assert_array_equal(np.reshape(colours, (257, 3)), colour_table(name))
+    values = np.random.default_rng(1).normal(size=(12, 17)).astype(np.float32)
+    signed = name == "RdBu_r"
+    limit = display_limit(attribution(values), signed=signed)
+    asked = {"grid": grid_of(values), "map": name, "limit": limit, "opaque": True}
+    painted = np.reshape(page.evaluate(PAINT, asked), (12, 17, 4))
+    expected = heat_map(attribution(values), name, limit, signed=signed)
+    # A value on the edge between two of the 257 colours may fall to either side.
+    assert (np.abs(painted[..., :3].astype(int) - expected.astype(int)).max(axis=2) > 12).sum() == 0
+    assert (painted[..., :3] != expected).any(axis=2).mean() < 0.02
+    assert (painted[..., 3] == 255).all()
+
+
+def blob(height: int, width: int, row: float, column: float, spread: float) -> np.ndarray:
+    y, x = np.mgrid[0:height, 0:width]
+    return np.exp(-((y - row * height) ** 2 + (x - column * width) ** 2) / (2 * spread**2)) - 0.05
+
+
+def test_sentences_are_those_of_the_library(visit: Any) -> None:
+    page = visit()
+    places = [(r, c) for r in (0.1, 0.5, 0.9) for c in (0.1, 0.5, 0.9)]
+    cases = [blob(40, 60, r, c, 5) for r, c in places]
+    cases += [blob(30, 30, 0.5, 0.5, 40) + 0.2, -np.ones((8, 9)), np.zeros((5, 5)), np.eye(9)]
+    said = page.evaluate(
+        """async (grids) => {
+          const { decodeGrid } = await import("/static/js/heat.js");
+          const { verdictWords } = await import("/static/js/words.js");
+          const tell = (grid) => verdictWords({ grid: decodeGrid(grid), target: "ant" }, { label: "ant" });
+          return grids.map(tell);
+        }""",
+        [grid_of(values) for values in cases],
+    )
+    expected = [verdict(attribution(values)).replace(" %", "%") for values in cases]
+    assert [text.replace("< 1%", "less than 1%") for text in said] == expected
+
+
+def test_what_shows_nothing_says_so(visit: Any) -> None:
+    page = visit()
+    for values, limit in ((-np.ones((3, 3)), 1.0), (np.full((3, 3), 0.01), 1.0), (np.full((3, 3), 0.5), 1.0)):
+        found = page.evaluate(
+            "async ([g, l]) => { const h = await import('/static/js/heat.js'); return h.reading(h.decodeGrid(g), l, false); }",
+            [grid_of(values), limit],
+        )
+        words = {"none": "no positive evidence", "little": "next to no evidence on this scale", None: None}
+        assert words[found] == reading(attribution(values), limit)
