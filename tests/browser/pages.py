@@ -14,8 +14,11 @@ from pellucid.preprocessing import Uint8Array
 from pellucid.serving.attack_files import film
 
 READ_PIXELS = """(pane) => {
-  const canvas = document.querySelectorAll(".pane > canvas")[pane];
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const shown = document.querySelectorAll(".pane > canvas")[pane];
+  const canvas = Object.assign(document.createElement("canvas"), { width: shown.width, height: shown.height });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(shown, 0, 0);
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
   let text = "";
   for (let i = 0; i < data.length; i += 0x8000) text += String.fromCharCode(...data.subarray(i, i + 0x8000));
   return [canvas.height, canvas.width, btoa(text)];

@@ -71,5 +71,5 @@ def test_the_bars_are_as_high_as_their_numbers(visit: Any, films: Films) -> None
 def test_another_span_of_days(visit: Any) -> None:
     page = visit("/dashboard")
     with page.expect_response(lambda answer: "days=7" in answer.url) as waiting:
-        page.get_by_text("7 days").click()
+        page.get_by_role("radio", name="7 days").check()
     assert len(waiting.value.json()["days"]) <= 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -18,6 +19,7 @@ from tests.serving.running import running
 
 from pellucid.bundle.bundle import load
 from pellucid.reporting.overlay import display_limit, overlay, verdict
+from pellucid.reporting.words import number
 from pellucid.serving.attack_files import dicom, film
 
 RGB = np.repeat(film()[..., None], 3, axis=2)
@@ -48,7 +50,7 @@ def test_the_overlay_is_the_one_that_the_command_line_draws(
     drawn_by_page = picture(downloaded(page, "Overlay")).astype(int)
     expected = overlay(RGB, attribution, limit=display_limit(attribution), alpha=0.8).astype(int)
     assert np.abs(drawn_by_page - expected).max() <= 4
-    assert np.abs(expected - RGB).max() > 40
+    assert attribution.says_nothing or np.abs(expected - RGB).max() > 40
     assert page.locator(".verdict").inner_text().startswith(verdict(attribution).replace(" %", "%"))
 
 
@@ -105,12 +107,14 @@ def test_heat_map_controls_act_within_50_ms(visit: Any, films: Films) -> None:
         """async () => {
           const slider = document.querySelector("#opacity");
           const times = [];
+          const copy = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
           for (let i = 0; i < 20; i++) {
             slider.value = 30 + i;
             const began = performance.now();
             slider.dispatchEvent(new Event("input", { bubbles: true }));
             await new Promise((done) => requestAnimationFrame(() => done()));
-            document.querySelector(".pane > canvas").getContext("2d").getImageData(0, 0, 1, 1);
+            copy.drawImage(document.querySelector(".pane > canvas"), 0, 0);
+            copy.getImageData(0, 0, 1, 1);
             times.push(performance.now() - began);
           }
           return times.sort((a, b) => a - b);
@@ -133,7 +137,7 @@ def test_signed_evidence_is_drawn_about_zero(visit: Any, films: Films, served_bu
     assert np.abs(picture(downloaded(page, "Overlay")).astype(int) - expected).max() <= 4
     low, zero, high = page.locator("#legend .ticks span").all_inner_texts()
     assert (low, zero) == (f"−{high}", "0")
-    assert float(high) == pytest.approx(limit, rel=0.01)
+    assert high == number(limit)
     page.select_option("#method", "layercam")
     settled(page)
     assert page.locator("#map").input_value() == "inferno"
@@ -159,9 +163,10 @@ def test_many_images_make_a_queue(visit: Any, films: Films) -> None:
     assert rows.count() == 6
     assert rows.locator(".queue-name").all_inner_texts() == [*names, "=notes.png"]
     assert "refused" in rows.nth(5).inner_text()
-    coloured = "(mini) => { const d = mini.getContext('2d').getImageData(0, 0, 96, 96).data; let n = 0;"
-    coloured += " for (let i = 0; i < d.length; i += 4) n += Math.abs(d[i] - d[i + 2]) > 20; return n; }"
-    assert all(mini.evaluate(coloured) > 0 for mini in page.locator(".queue-row:not(.refused) .mini").all())
+    minis = [mini.evaluate("(mini) => mini.toDataURL()") for mini in page.locator(".mini").all()]
+    coloured = [np.ptp(picture(base64.b64decode(mini.split(",")[1])).astype(int), axis=2).max() for mini in minis]
+    assert min(coloured[:5]) > 20
+    assert coloured[5] == 0
     before = pixels(page)
     page.keyboard.press("ArrowDown")
     settled(page)
@@ -235,7 +240,7 @@ def test_feedback_reaches_the_store(visit: Any, films: Films, site: Any) -> None
 def test_two_methods_and_two_images_side_by_side(visit: Any, films: Films) -> None:
     page = visit()
     give(page, films.film(), films.film("other.png", roll=30))
-    page.get_by_text("Two methods").click()
+    page.get_by_role("radio", name="Two methods").check()
     settled(page)
     left, right = pixels(page, 0), pixels(page, 1)
     assert left.shape == right.shape
@@ -247,7 +252,7 @@ def test_two_methods_and_two_images_side_by_side(visit: Any, films: Films) -> No
     page.get_by_label("Method on the right").select_option("grad-cam")
     settled(page)
     np.testing.assert_array_equal(pixels(page, 0), pixels(page, 1))
-    page.get_by_text("Two images").click()
+    page.get_by_role("radio", name="Two images").check()
     settled(page)
     assert page.locator(".pane figcaption").first.inner_text().startswith("film.png")
     assert not np.array_equal(pixels(page, 0), pixels(page, 1))

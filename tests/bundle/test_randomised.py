@@ -23,7 +23,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = network_of(recipe, 3, seed=2)
     folder = tmp_path_factory.mktemp("randomised") / "deep"
     manifest = manifest_of(network, recipe.preprocessing(), 3, network.explained_layer)
-    export_bundle(network, manifest, folder, images=noise(2, SIZE), source="noise")
+    export_bundle(network, manifest, folder, images=noise(2, SIZE), source="noise", every_method=True)
     return folder
 
 

@@ -126,7 +126,7 @@ def test_the_page_says_what_the_run_says(page: Page, run_folder: Path) -> None:
         assert words in page.text, words
     assert page.tags.count("svg") == 9
     assert page.tags.count("h1") == 1
-    assert page.tags.count("section") == 9
+    assert page.tags.count("section") == 11
     # Twelve explained images with their heat maps, and six again in the summary.
     assert page.tags.count("img") == 2 * (12 + 6)
 

@@ -34,7 +34,7 @@ class Running:
 
 @contextmanager
 def running(paths: dict[str, Path], **settings: Any) -> Iterator[Running]:
-    given = ServerSettings(port=0, **{"store": "none", "max_upload": 2 * MEGABYTE, "body_grace": 1.0, **settings})
+    given = ServerSettings(**{"port": 0, "store": "none", "max_upload": 2 * MEGABYTE, "body_grace": 1.0, **settings})
     bound = listening_socket(given.host, given.port)
     service = Service(Registry(paths, given), given)
     server = make_server(service)

@@ -100,6 +100,9 @@ def test_every_class_at_once_and_each_picture_on_demand(server: Running, bundle:
     np.testing.assert_array_equal(decoded(document["seen"]), seen)
     for e in document["explanations"]:
         assert decoded(e["png"]).shape == decoded(e["png_map"]).shape == (96, 128, 3)
+    jpeg = decoded(explained(server, "pictures=preview", PHOTO)["preview"])
+    assert jpeg.shape == (300, 420, 3)
+    assert np.abs(jpeg.astype(int) - np.asarray(PIL.Image.open(io.BytesIO(PHOTO)))).mean() < 2
     plain = explained(server)
     assert plain["seen"] is plain["explanations"][0]["png"] is plain["explanations"][0]["png_map"] is None
 

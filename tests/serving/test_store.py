@@ -76,6 +76,16 @@ def test_feedback_reaches_the_store_and_the_export(served_bundle: Path, tmp_path
     assert today["feedback"] == {"correct": 1, "incorrect": 2}
 
 
+def test_another_look_at_the_same_image_is_not_counted_again(served_bundle: Path, tmp_path: Path) -> None:
+    with running({"small": served_bundle}, store=str(tmp_path / "s")) as server:
+        target = server.target()
+        first = target.upload(plain_png()).document["id"]
+        path = f"/v1/explain?method=layercam&again={first}"
+        assert target.upload(plain_png(), path=path).document["id"] == first
+        assert target.upload(plain_png(), path="/v1/explain?again=x").status == 422
+        assert target.request("GET", "/v1/stats?days=1").document["days"][0]["requests"] == 1
+
+
 def _filled(store: Store, model: str, when: list[float], **values: list[object]) -> None:
     rows = [
         {

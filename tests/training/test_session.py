@@ -18,7 +18,7 @@ from pellucid.progress import Silent
 from pellucid.recipe import AugmentSection, validate_recipe
 from pellucid.training import session
 from pellucid.training.history import History
-from pellucid.training.session import Training, freeze, train_network
+from pellucid.training.session import Training, forget, freeze, train_network
 
 
 class Lines(Silent):
@@ -128,6 +128,8 @@ class TestTraining:
         assert not network.training
         assert {p.device.type for p in network.parameters()} == {"cpu"}
         assert len(fitted.history.rows) == 4
+        assert sorted(f.name for f in folder.iterdir()) == ["best.safetensors", "stage-1.safetensors"]
+        forget(folder)
         assert [f.name for f in folder.iterdir()] == ["best.safetensors"]
 
     @pytest.mark.parametrize(
@@ -193,7 +195,8 @@ class TestStages:
         moved = {k for k, v in both.state_dict().items() if not torch.equal(first.state_dict()[k], v)}
         assert any("conv2" in k for k in moved)
         assert not any("conv1" in k or "norm1" in k for k in moved)
-        assert [f.name for f in (tmp_path / "both").iterdir()] == ["best.safetensors"]
+        left = sorted(f.name for f in (tmp_path / "both").iterdir())
+        assert left == ["best.safetensors", "stage-1.safetensors", "stage-2.safetensors"]
 
     def test_a_second_stage_that_makes_it_worse_is_not_taken(self, tmp_path):
         later = {**self.LATER, "learning_rate": 10, "schedule": "constant"}

@@ -65,7 +65,7 @@ def evaluate(
         progress=progress,
     )
     folder = found.folder or run
-    save_figures(found.result, (), folder / "figures")
+    save_figures(found.result, (), folder / "figures", pixels=found.pixels)
     if (run / "run.json").is_file():
         build_report(run)
     if json:

@@ -94,11 +94,14 @@ def _sureness(result: EvaluationResult, by: Literal["confidence", "outside"]) ->
     if by == "outside":
         if result.outside is None:
             raise InputError("This model knows nothing of what is outside: train it again, or rank by confidence.")
-        return -result.outside.astype(np.float64)
+        nearness: Values = -result.outside.astype(np.float64)
+        return nearness
     if result.outputs is not None:
-        return np.abs(result.outputs.astype(np.float64) - (result.threshold or 0.0))
+        distance: Values = np.abs(result.outputs.astype(np.float64) - (result.threshold or 0.0))
+        return distance
     if result.threshold is None:
-        return result.probabilities.max(axis=1).astype(np.float64)
+        highest: Values = result.probabilities.max(axis=1).astype(np.float64)
+        return highest
     edge = min(max(result.threshold, 1e-6), 1 - 1e-6)
     inside = np.clip(result.probabilities[:, 1].astype(np.float64), 1e-7, 1 - 1e-7)
     sureness: Values = np.abs(np.log(inside / (1 - inside)) - np.log(edge / (1 - edge)))

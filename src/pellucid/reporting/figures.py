@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 
 from ..errors import DataError, InputError
 from ..evaluation.curves import Curve, pr_curve, roc_curve
 from ..evaluation.metrics import METRICS
 from ..evaluation.result import EvaluationResult, Metric
+from ..preprocessing import Uint8Array
 from . import style
+from .answer_sheet import answer_sheet
+from .decision_figures import decision_figures
 from .words import TWINS, bounds, count, metric_name, number, percent, printable, series_name, with_interval
 
 if TYPE_CHECKING:
@@ -230,16 +234,22 @@ def save_figures(
     *,
     best_epoch: int | None = None,
     monitor: str = "val_loss",
+    pixels: Uint8Array | None = None,
 ) -> dict[str, Path]:
     """Write every figure as PNG (200 dpi) into `folder`; the files by name: `metrics`, `confusion`, `roc`, ...
 
     `best_epoch` is found from `monitor` when it is not given: the lowest loss or error, the highest of anything else.
+    With `pixels` (N, height, width, 3) some images are laid on a sheet with their answers, `sheet`.
     """
-    figures = evaluation_figures(result)
+    figures = {**evaluation_figures(result), **decision_figures(result)}
     if history:
         best = best_epoch if best_epoch is not None else _best_epoch(history, monitor)
         figures["learning"] = learning_figure(history, best_epoch=best, monitor=monitor)
-    return {name: style.save_png(figure, folder / f"{name}.png") for name, figure in figures.items()}
+    files = {name: style.save_png(figure, folder / f"{name}.png") for name, figure in figures.items()}
+    if pixels is not None and len(pixels):
+        files["sheet"] = folder / "sheet.png"
+        PIL.Image.fromarray(answer_sheet(pixels, result)).save(files["sheet"])
+    return files
 
 
 def _names(result: EvaluationResult) -> list[str]:

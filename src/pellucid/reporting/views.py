@@ -113,7 +113,9 @@ def lead(run: RunContents) -> str:
     names = listed(classes, 6) if len(classes) < 7 else f"{len(classes)} classes"
     if run.record.imported is not None:
         text = f"{run.record.imported.kind} model, imported from {run.record.imported.file}, for {names}"
-        return f"{text}, not tested yet." if result is None else f"{text}, tested on {count(len(result.labels), 'image')}."
+        return (
+            f"{text}, not tested yet." if result is None else f"{text}, tested on {count(len(result.labels), 'image')}."
+        )
     trained = count(sum(data.counts.get("train", {}).values()), "image")
     text = f"Network {run.recipe.model.backbone}, recipe {run.record.recipe}: trained on {trained} of {names}"
     if result is None:
@@ -250,7 +252,9 @@ def limits(run: RunContents) -> list[str]:
     if data.synthetic:
         said.append("The images are synthetic. The figures show that the program works, not that the model is of use.")
     if run.record.imported is not None:
-        said.append("Which images the model was trained on is not known here. If test images were among them, the figures are too good.")
+        said.append(
+            "Which images the model was trained on is not known here. If test images were among them, the figures are too good."
+        )
     else:
         said.append(
             "The test images come from the same source as the training images. On images from another place, device or "

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -25,11 +25,12 @@ from ..images import Image, read_image
 from ..preprocessing import FloatArray
 from ..reporting.overlay import display_limit, verdict
 from .lanes import Ticket
-from .pictures import fitted, heat_pictures, overlaid, png, shrunk
+from .pictures import fitted, heat_pictures, jpeg, overlaid, png, shrunk
 from .registry import Served
 from .settings import ServerSettings
 
-Picture = Literal["overlay", "map", "seen"]
+PICTURES = frozenset({"overlay", "map", "seen", "preview"})
+PREVIEW_SIDE = 1024
 GRID_SIDE, FINE_GRID_SIDE = 128, 256
 """The longer side of the maps in replies: CAM maps are smooth, the others have details of the model's input."""
 
@@ -143,10 +144,12 @@ def _drawn(
     wanted: frozenset[str],
     settings: ServerSettings,
 ) -> dict[str, Any]:
-    """The pictures asked for, as base64 PNG: `seen`, and lists of `overlay` and `map`, one for each attribution."""
+    """The pictures asked for, as base64: `seen`, `preview`, and `overlay` and `map` for each attribution."""
     drawn: dict[str, Any] = {}
     if "seen" in wanted:
         drawn["seen"] = base64_of(png(served.bundle.preprocessing.resize_image(image)))
+    if "preview" in wanted:
+        drawn["preview"] = base64_of(jpeg(shrunk(image, PREVIEW_SIDE)))
     if "overlay" in wanted:
         base = shrunk(image, settings.picture_side)
         drawn["overlay"] = [base64_of(png(overlaid(base, a.values, display_limit(a)))) for a in attributions]
@@ -268,7 +271,11 @@ def explanation_document(answer: Answer, identity: str) -> dict[str, Any]:
                 "png_map": answer.pictures["map"][i] if "map" in answer.pictures else None,
             }
         )
-    return {**prediction_document(answer, identity), "explanations": listed, "seen": answer.pictures.get("seen")}
+    return {
+        **prediction_document(answer, identity),
+        "explanations": listed,
+        **{p: answer.pictures.get(p) for p in ("seen", "preview")},
+    }
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 
@@ -62,6 +63,13 @@ def png(pixels: Uint8Array | PIL.Image.Image) -> bytes:
     body = squeeze.compress(rows.data) + squeeze.flush()
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
+
+
+def jpeg(picture: PIL.Image.Image) -> bytes:
+    """An RGB picture as JPEG, for looking at."""
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=90)
+    return file.getvalue()
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

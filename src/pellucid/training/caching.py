@@ -6,6 +6,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -31,8 +32,16 @@ class Caching:
     seconds: float = 0.0
 
 
+class Counts(NamedTuple):
+    """How many images are kept in all their views, how many as they are, and how many an epoch goes through."""
+
+    training: int
+    plain: int
+    an_epoch: int
+
+
 def plan_caching(
-    cut: Cut | str, train: ImageBatches, check: ImageBatches, section: TrainSection, folder: Path
+    cut: Cut | str, train: ImageBatches, counts: Counts, section: TrainSection, folder: Path
 ) -> Caching:
     """Decide whether to keep what the frozen layers give.
 
@@ -51,10 +60,9 @@ def plan_caching(
     fast = measure(cut.frozen, example, section.precision)
     exact = measure(cut.frozen, example, "float32")
     views = section.cached_views if train.augmentation.active else 1
-    images, checked = len(train.labels), len(check.labels)
-    size = views * images * fast.bytes + checked * exact.bytes
-    passes = section.epochs * (images + checked)
-    once = views * images + checked
+    images = counts.training
+    size = views * images * fast.bytes + counts.plain * exact.bytes
+    passes, once = section.epochs * counts.an_epoch, views * images + counts.plain
     free = shutil.disk_usage(folder).free
     where = f"{_bytes(size)} in {folder.parent}"
     if section.cache == "auto":

@@ -40,11 +40,15 @@ LOOK_EVERY = 20
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """How a fit went. The module holds the weights of the best epoch."""
+    """How a fit went. The module holds the weights of the best epoch.
+
+    `answers` are its logits (N, L) for the images of `Training.test`, where there are any.
+    """
 
     history: History
     ended: str
     seconds: float
+    answers: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,23 +13,37 @@ from safetensors.torch import save
 from ..errors import InputError, UnknownNameError
 from ..files import write_whole
 from ..models.layers import keras_names
-from ..models.layers import keras_names
 from ..models.network import Network, task_of
 from ..preprocessing import Uint8Array
 from ..progress import Progress, Silent
 from ..recipe import AugmentSection, Recipe, TrainSection
 from .batches import Batches, FeatureBatches, ImageBatches, Labels, Rows
-from .caching import Caching, plan_caching
+from .caching import Counts, plan_caching
 from .checkpoint import State, read_state, write_state
 from .cutting import Cut, cut_network
 from .features import store_features
 from .hardware import pick_device
 from .history import History
-from .loop import Fitted, Job, fit
-from .objective import class_weights
+from .loop import Fitted, Job, evaluate_module, fit
+from .objective import class_weights, loss_function
 from .processes import Processes
 
 Source = tuple[Uint8Array, Rows, Labels]
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where trainings on parts of the same images keep what frozen layers give, in `folder`, for all of them.
+
+    `rows` of `pixels` are the images of all trainings, sorted, `trials` their number; `seed` decides how the views are
+    changed. The frozen layers must be the same in all.
+    """
+
+    folder: Path
+    pixels: Uint8Array
+    rows: Rows
+    seed: int
+    trials: int
 
 
 @dataclass(frozen=True)
@@ -37,7 +51,8 @@ class Training:
     """What `train_network` is to do: `train` and `validation` are (pixels, rows of them, labels).
 
     `checkpoints` is where the training is written after each epoch, and from where it goes on when it is there already;
-    at the end it holds `best.safetensors`. `track` is given the row of each epoch.
+    at the end it holds `best.safetensors`. `track` is given the row of each epoch. The images of `test`, where given,
+    are answered at the end.
     """
 
     recipe: Recipe
@@ -49,6 +64,8 @@ class Training:
     progress: Progress = field(default_factory=Silent)
     processes: Processes | None = None
     track: Callable[[Mapping[str, float]], None] = lambda row: None
+    test: Source | None = None
+    shelf: Shelf | None = None
 
 
 def train_network(network: Network, training: Training) -> Fitted:
@@ -80,7 +97,8 @@ def train_network(network: Network, training: Training) -> Fitted:
         state = {k: v.detach().contiguous() for k, v in network.state_dict().items()}
         write_whole(folder / "best.safetensors", save(state))
     history = History(training.recipe.train.monitor, [row for f in found for row in f.history.rows])
-    return Fitted(history, "; then ".join(f.ended for f in found), sum(f.seconds for f in found))
+    ended, seconds = "; then ".join(f.ended for f in found), sum(f.seconds for f in found)
+    return Fitted(history, ended, seconds, found[best].answers)
 
 
 def forget(checkpoints: Path, pattern: str = "*stage-*") -> None:
@@ -124,13 +142,14 @@ class _Stage:
                 f"train.batch_size = {section.batch_size} is more than the {len(labels)} training images: "
                 "an epoch is one step."
             )
-        module, train, validation = self._parts()
+        self._cut_where_it_pays()
+        task = task_of(training.recipe, training.classes)
         job = Job(
-            module,
-            train,
-            validation,
+            self.module,
+            self._batches(training.train, training.recipe.augment),
+            self._batches(training.validation, AugmentSection()),
             section,
-            task_of(training.recipe, training.classes),
+            task,
             self.processes,
             seed=training.seed,
             weights=weights,
@@ -139,26 +158,44 @@ class _Stage:
             track=training.track,
         )
         fitted = fit(job, training.progress)
+        if training.test is not None:
+            test = self._batches(training.test, AugmentSection())
+            answers, _ = evaluate_module(self.module, test, loss_function(section, task), self.processes)
+            fitted = replace(fitted, answers=answers)
         self.network.to(self.processes.device)
         self.processes.wait()
         return fitted
 
-    def _parts(self) -> tuple[torch.nn.Module, Batches, Batches]:
-        """What trains, and the batches that it trains and is checked on: of images, or of features."""
-        training = self.training
-        stream = self._images(training.train, training.recipe.augment)
-        check = self._images(training.validation, AugmentSection())
+    def _cut_where_it_pays(self) -> None:
+        """Decide what trains: the network, or what lies above the layers that run once."""
+        training, shelf = self.training, self.training.shelf
+        self.module: torch.nn.Module = self.network
+        self.cut: Cut | None = None
+        train = self._images(training.train, training.recipe.augment)
         example = torch.from_numpy(
             training.recipe.preprocessing().normalise(np.ascontiguousarray(training.train[0][:1]))
         )
         cut = cut_network(self.network.to("cpu"), example)
-        plan = plan_caching(cut, stream, check, self.section, training.checkpoints)
-        if plan.words:
-            training.progress.say(plan.words)
-        if not isinstance(cut, Cut) or not plan.views:
-            return self.network, stream, check
-        kept, kept_check = self._kept(cut, stream, plan, "training"), self._kept(cut, check, plan, "validation")
-        return cut.rest, kept, kept_check
+        passes = len(training.train[2]) + len(training.validation[2])
+        if shelf is None:
+            counts = Counts(len(training.train[2]), len(training.validation[2]), passes)
+        else:
+            counts = Counts(len(shelf.rows), len(shelf.rows), shelf.trials * passes)
+        self.plan = plan_caching(cut, train, counts, self.section, shelf.folder if shelf else training.checkpoints)
+        if self.plan.words:
+            training.progress.say(self.plan.words)
+        if isinstance(cut, Cut) and self.plan.views:
+            self.cut, self.module = cut, cut.rest
+
+    def _batches(self, source: Source, augmentation: AugmentSection) -> Batches:
+        """What the module is given of some images: themselves, or their features."""
+        images = self._images(source, augmentation)
+        if self.cut is None:
+            return images
+        what = "training" if source is self.training.train else "validation"
+        if source is self.training.test:
+            what = "test"
+        return self._kept(self.cut, images, what)
 
     def _images(self, source: Source, augmentation: AugmentSection) -> ImageBatches:
         pixels, rows, labels = source
@@ -176,19 +213,26 @@ class _Stage:
             processes.device,
         )
 
-    def _kept(self, cut: Cut, images: ImageBatches, plan: Caching, what: str) -> FeatureBatches:
-        path = self.training.checkpoints / f"features-stage-{self.number}-{what}.bin"
+    def _kept(self, cut: Cut, images: ImageBatches, what: str) -> FeatureBatches:
+        """The features of some images: those of training in all their views, others as they are and in float32."""
+        shelf, folder, all_of_them = self.training.shelf, self.training.checkpoints, images
+        rows = np.arange(len(images.labels))
+        if shelf is not None:
+            folder, rows = shelf.folder, np.searchsorted(shelf.rows, images.rows)
+            none = np.zeros(len(shelf.rows), np.int64)
+            all_of_them = replace(images, rows=shelf.rows, labels=none, seed=shelf.seed)
+            what = "training" if what == "training" else "plain"
+        path = folder / f"features-stage-{self.number}-{what}.bin"
         with self.training.progress.bar(f"Frozen layers on the {what} images") as advance:
             features = store_features(
                 cut.frozen,
-                images,
+                all_of_them,
                 path,
-                views=plan.views if what == "training" else 1,
+                views=self.plan.views if what == "training" else 1,
                 precision=self.section.precision if what == "training" else "float32",
                 advance=advance,
                 wait=self.processes.wait,
             )
-        rows = np.arange(len(images.labels))
         size, seed = self.section.batch_size, self.training.seed
         return FeatureBatches(
             features, rows, images.labels, size, seed, images.share, images.sampling, self.processes.device
@@ -224,9 +268,8 @@ def freeze(network: Network, wanted: int | str) -> None:
     UnknownNameError for a layer that is not there, InputError for more layers than there are.
     """
     layers = [(n, m) for n, m in network.backbone.named_modules() if list(m.parameters(recurse=False))]
-    wanted = keras_names(network).get(wanted, wanted) if isinstance(wanted, str) else wanted
     network.requires_grad_(True)
-    spelt = keras_names(network.backbone).get(wanted, wanted) if isinstance(wanted, str) else wanted
+    spelt = keras_names(network).get(wanted, wanted) if isinstance(wanted, str) else wanted
     for _, module in layers[: _how_many([n for n, _ in layers], spelt)]:
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(False)

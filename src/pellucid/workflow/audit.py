@@ -44,6 +44,7 @@ from ..preprocessing import Preprocessing, Uint8Array
 from ..progress import Progress, Silent
 from .evaluation import foreign_split, own_split
 from .localisation import true_mask
+from .prediction import answers_on_pixels
 from .storage import cache_folder
 
 BATCH, MOST = 16, 600
@@ -152,7 +153,7 @@ def audit_bundle(
         ),
         subgroup_by=settings.subgroup,
         subgroups=tuple(_subgroup_entry(s) for s in by_subgroup(names, whole, labels, units)) if names else (),
-        outside_share=None,
+        outside_share=_outside_share(bundle, cached.pixels),
     )
     return judge(document)
 
@@ -285,6 +286,13 @@ def _metadata(dataset: Dataset, units: Indices, seed: int, progress: Progress) -
     return MetadataEntry(
         area=Figure.of(test.area), strongest=tuple(describe_difference(s, dataset.classes, found) for s in leading)
     )
+
+
+def _outside_share(bundle: Bundle, pixels: Uint8Array) -> float | None:
+    """The share of pictures flagged as unlike the training images; None for a model that cannot tell."""
+    _, features = answers_on_pixels(bundle, pixels, lambda done, total: None)
+    scores = None if features is None else bundle.outside_scores(features)
+    return None if scores is None else float((scores > 1).mean())
 
 
 def _subgroups(dataset: Dataset, source: Path, wanted: str | None) -> list[str]:

@@ -18,6 +18,7 @@ from ..evaluation.paired import Named, PairedComparison, compare_models
 from ..evaluation.result import EvaluationResult
 from ..evaluation.schema import write_evaluation
 from ..files import write_whole
+from ..preprocessing import Uint8Array
 from ..progress import Progress, Silent
 from .leaks import overlap_with_training, trained_on
 from .prediction import answers_on_pixels
@@ -28,12 +29,16 @@ AGAINST_FILE = "against.json"
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The result, the files that could not be scored, where it was written, and how another model does beside it."""
+    """The result, the files that could not be scored, where it was written, and how another model does beside it.
+
+    `pixels` (N, height, width, 3) uint8 are the images as the model saw them, in the order of the result.
+    """
 
     result: EvaluationResult
     skipped: tuple[Skipped, ...]
     folder: Path | None
     against: PairedComparison | None = None
+    pixels: Uint8Array | None = None
 
 
 def evaluate_run(
@@ -49,8 +54,8 @@ def evaluate_run(
 ) -> Evaluated:
     """Evaluate a run on a split of its own data, or on `data`, and write `metrics.json` and `predictions.csv`.
 
-    They go to `out`, by default `evaluation/` of the run for its own test split and `evaluation-<name>/` otherwise. With
-    a `prevalence` of the positive class predictive values are restated for it. `against` is another run or bundle that
+    They go to `out`, by default `evaluation/` of the run for its own test split and `evaluation-<name>/` otherwise. At a
+    `prevalence` of the positive class predictive values are restated. `against` is another run or bundle that
     answers the same images; the comparison goes to `against.json`.
     Raises DataError when the images overlap with those trained on, unless `allow_leak`; then the notes say so.
     """
@@ -88,8 +93,8 @@ def _compare(
         raise DataError(f"{other} was trained on all of these images: compare on images that neither has seen.")
     if theirs.classes != bundle.classes:
         raise InputError(
-            f"{other} answers {', '.join(theirs.classes)}, and this model {', '.join(bundle.classes)}: only models of the"
-            " same classes can be compared."
+            f"{other} answers {', '.join(theirs.classes)}, and this model {', '.join(bundle.classes)}: only models of"
+            " the same classes can be compared."
         )
     beside = evaluate_dataset(theirs, rest, result.split, progress=progress).result
     return compare_models(Named(names[0], result), Named(names[1], beside), left_out=len(known))
@@ -132,7 +137,7 @@ def evaluate_dataset(
         prevalence=prevalence,
     )
     result = replace(result, leaks=leaks)
-    return Evaluated(result, cached.dataset.skipped, None)
+    return Evaluated(result, cached.dataset.skipped, None, pixels=cached.pixels)
 
 
 def own_split(folder: RunFolder, bundle: Bundle, split: Split) -> Dataset:

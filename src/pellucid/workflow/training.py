@@ -356,6 +356,10 @@ def _decide(run: RunFolder, prepared: Prepared, recipe: Recipe, progress: Progre
 def _evaluate(bundle: Bundle, dataset: Dataset, run: RunFolder, progress: Progress) -> Evaluated:
     evaluated = evaluate_dataset(bundle, dataset.split("test"), "test", progress=progress)
     write_evaluation(evaluated.result, run.evaluation)
+    if bundle.task == "regression":
+        # A scatter of scores says little without that of the images that were learned from.
+        learned = evaluate_dataset(bundle, dataset.split("train"), "train", progress=progress)
+        write_evaluation(learned.result, run.root / "evaluation-train")
     return evaluated
 
 
@@ -364,7 +368,14 @@ def _draw(run: RunFolder, fitted: Fitted, evaluated: Evaluated) -> None:
     from ..reporting.html import build_report
 
     best = int(fitted.history.best_row["epoch"])
-    save_figures(evaluated.result, fitted.history.rows, run.figures, best_epoch=best, monitor=fitted.history.monitor)
+    save_figures(
+        evaluated.result,
+        fitted.history.rows,
+        run.figures,
+        best_epoch=best,
+        monitor=fitted.history.monitor,
+        pixels=evaluated.pixels,
+    )
     build_report(run.root)
 
 

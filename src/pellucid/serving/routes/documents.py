@@ -99,6 +99,7 @@ class ExplanationReply(PredictionReply):
 
     explanations: list[Explanation]
     seen: str | None
+    preview: str | None
 
 
 class ClassicReply(BaseModel):

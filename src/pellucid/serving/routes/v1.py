@@ -22,6 +22,13 @@ from .replies import json_reply
 router = APIRouter(prefix="/v1", tags=["v1"], responses=REFUSALS)
 
 ModelName = Annotated[str | None, Query(max_length=64, description="A name of /v1/models; the first by default.")]
+Again = Annotated[
+    str | None,
+    Query(
+        pattern="^[0-9a-f]{32}$",
+        description="The id of an earlier answer to this image, which is then not counted twice.",
+    ),
+]
 MOST_TARGETS = 20
 
 
@@ -67,7 +74,8 @@ async def explain(
     target: Annotated[str | None, Query(max_length=255, description="A class; the predicted one by default.")] = None,
     layer: Annotated[str | None, Query(max_length=255, description="A layer of the model's card.")] = None,
     all_classes: Annotated[bool, Query(description="One map for every class.")] = False,
-    pictures: Annotated[str, Query(max_length=64, description="Any of overlay, map, seen, by commas.")] = "",
+    pictures: Annotated[str, Query(max_length=64, description="Any of overlay, map, seen, preview, by commas.")] = "",
+    again: Again = None,
 ) -> Response:
     """Classify an image and say where the evidence lies. The map comes as values, pictures on demand."""
     service = service_of(request)
@@ -81,7 +89,7 @@ async def explain(
             served, data, settings, ticket, method=method, target=targets, layer=layer, pictures=wanted
         )
 
-    answer, identity = await service.answer(request, work, slow=answers.is_slow(method))
+    answer, identity = await service.answer(request, work, slow=answers.is_slow(method), again=again)
     return json_reply(answers.explanation_document(answer, identity), answer.seconds)
 
 
@@ -95,8 +103,8 @@ def _targets(classes: tuple[str, ...], target: str | None, every: bool) -> Targe
 
 def _wanted(pictures: str) -> frozenset[str]:
     wanted = frozenset(p for p in pictures.split(",") if p)
-    if not wanted <= {"overlay", "map", "seen"}:
-        raise Problem(422, "parameter", "pictures takes overlay, map and seen, separated by commas.")
+    if not wanted <= answers.PICTURES:
+        raise Problem(422, "parameter", "pictures takes overlay, map, seen and preview, separated by commas.")
     return wanted
 
 

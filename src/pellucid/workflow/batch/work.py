@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import PIL.Image
 
 from ..._pictures import open_picture
 from ...bundle.bundle import Bundle
@@ -186,10 +185,17 @@ def smaller_map(values: FloatArray) -> HalfArray:
     """A raw map (h, w) as float16 with at most 16 cells a side, each the mean of what it covers."""
     height, width = values.shape
     if height > CELLS or width > CELLS:
-        picture = PIL.Image.fromarray(values.astype(np.float32))
-        values = np.asarray(picture.resize((min(width, CELLS), min(height, CELLS)), PIL.Image.Resampling.BOX))
+        down, across = _means(height, min(height, CELLS)), _means(width, min(width, CELLS))
+        values = np.asarray(down @ values @ across.T, np.float32)
     largest = np.finfo(np.float16).max
     return np.clip(values, -largest, largest).astype(np.float16)
+
+
+def _means(length: int, cells: int) -> FloatArray:
+    """Weights (cells, length) that average `length` values into cells of one size, by how far each lies in which."""
+    starts, edges = np.arange(length), np.arange(cells + 1)[:, None] * (length / cells)
+    overlap = np.minimum(edges[1:], starts + 1) - np.maximum(edges[:-1], starts)
+    return np.asarray(np.maximum(overlap, 0) * (cells / length), np.float32)
 
 
 def smaller_geometry(geometry: GridGeometry, shape: tuple[int, int]) -> GridGeometry:

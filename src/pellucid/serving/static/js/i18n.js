@@ -61,12 +61,17 @@ export function applyWords(root) {
 
 export const count = (n) => new Intl.NumberFormat(language).format(n);
 
-/** At most three significant digits. */
+const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+
+/** At most three significant digits; very small ones as 2.9 × 10⁻⁴. */
 export function number(value) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
-  if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(1).replace("-", "−");
-  const text = new Intl.NumberFormat(language, { maximumSignificantDigits: 3 }).format(value);
-  return text.replace("-", "−");
+  const sign = value < 0 ? "−" : "";
+  const size = Math.abs(value);
+  const written = (part, maximumSignificantDigits) => new Intl.NumberFormat(language, { maximumSignificantDigits }).format(part);
+  if (size === 0 || size >= 1e-3) return sign + written(size, 3);
+  const [digits, power] = size.toExponential(1).split("e-");
+  return `${sign}${written(Number(digits), 2)}\u00a0×\u00a010⁻${[...power].map((digit) => RAISED[digit]).join("")}`;
 }
 
 /** A measure and its interval keep their three decimals: 0.914 [0.886, 0.937]. */

@@ -1,0 +1,303 @@
+"""How much a recipe's figures vary: over folds, over seeds, over the number of images; by many short trainings.
+
+Frozen layers run once for all of them, so that with a frozen backbone a training takes about a second.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from ..classifier import Task, probabilities_from_logits
+from ..data.cache import CachedPixels, cached_pixels
+from ..data.dataset import Dataset
+from ..data.split import fold_dataset, split_dataset
+from ..errors import DataError, InputError
+from ..evaluation.evaluate import evaluate_predictions
+from ..progress import Progress, Silent
+from ..recipe import Recipe
+from .storage import cache_folder, new_folder
+
+if TYPE_CHECKING:
+    from ..models.network import Network
+    from ..training.session import Shelf
+
+CURVE = (0.1, 0.2, 0.5, 1.0)
+SHOWN = {
+    "regression": ("mae", "rmse", "r2", "accuracy", "roc_auc"),
+    "binary": ("accuracy", "roc_auc", "sensitivity", "specificity", "f1"),
+    "multiclass": ("accuracy", "roc_auc", "balanced_accuracy", "f1"),
+}
+
+
+class TrialRecord(BaseModel):
+    """One training: on which fold (0: the data's own split), with which seed, on which share of the training images."""
+
+    model_config = ConfigDict(frozen=True)
+
+    fold: int
+    seed: int
+    share: float
+    images: dict[str, int]
+    epochs: int
+    best_epoch: int
+    seconds: float
+    metrics: dict[str, float]
+
+
+class Spread(BaseModel):
+    """Mean, standard deviation (with n - 1) and extremes of a figure over trials."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mean: float
+    deviation: float
+    lowest: float
+    highest: float
+
+
+class FoldsRecord(BaseModel):
+    """`folds.json`: every trial, and their spread for each share of the training images."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: int = 1
+    recipe: str
+    classes: tuple[str, ...]
+    folds: int
+    seeds: tuple[int, ...]
+    trials: tuple[TrialRecord, ...]
+    spread: dict[str, dict[str, Spread]]
+
+
+@dataclass(frozen=True)
+class _Trial:
+    fold: int
+    seed: int
+    share: float
+    dataset: Dataset
+
+
+def train_folds(
+    data: str | Path,
+    recipe: Recipe,
+    *,
+    out: Path,
+    folds: int = 0,
+    seeds: int = 1,
+    seed: int = 0,
+    learning_curve: bool = False,
+    progress: Progress | None = None,
+) -> FoldsRecord:
+    """Train once for each fold, seed and share of the training images; write `folds.json` and `predictions.csv`.
+
+    With `folds` the images outside the test set are divided into so many, by patient and with copies kept together, and
+    each is tested on by a training on the others, of which a part chooses the epoch. Without, the trainings share the
+    split of a run and its test set. `seeds` are counted on from `seed`. With `learning_curve` each is repeated on a
+    tenth, a fifth and a half of its training images. Raises what `train` raises.
+    """
+    from .training import read_labelled
+
+    if folds < 0 or folds == 1 or seeds < 1:
+        raise InputError(f"--folds takes 2 or more and --seeds 1 or more, not {folds} and {seeds}.")
+    shown: Progress = progress or Silent()
+    with new_folder(Path(out)) as draft:
+        dataset = read_labelled(Path(data), recipe)
+        with shown.bar("Reading images") as advance:
+            cached = cached_pixels(dataset, recipe.preprocessing(), cache_folder(), progress=advance)
+        trials = list(_trials(cached.dataset, recipe, folds, range(seed, seed + seeds), learning_curve))
+        shown.say(f"{len(trials)} trainings of {recipe.name}.")
+        records, rows = [], list[list[Any]]()
+        with tempfile.TemporaryDirectory(dir=draft) as scratch:
+            runner = _Runner(cached, recipe, trials, seed, Path(scratch), shown)
+            for number, trial in enumerate(trials, 1):
+                record, own = runner.run(trial)
+                records.append(record)
+                rows += own
+                shown.say(f"training {number} of {len(trials)}: {_line(record)}")
+        record = FoldsRecord(
+            recipe=recipe.name,
+            classes=dataset.classes,
+            folds=folds,
+            seeds=tuple(range(seed, seed + seeds)),
+            trials=tuple(records),
+            spread={f"{share:g}": spread_of(records, share) for share in sorted({r.share for r in records})},
+        )
+        (draft / "folds.json").write_text(record.model_dump_json(indent=2), encoding="utf-8")
+        (draft / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+        _write_predictions(draft / "predictions.csv", rows, dataset.classes, runner.task)
+    return record
+
+
+def spread_of(trials: Sequence[TrialRecord], share: float) -> dict[str, Spread]:
+    """Mean and spread of each figure over the trials on one share of the images."""
+    own = [t.metrics for t in trials if t.share == share]
+    found = {}
+    for name in own[0]:
+        values = np.array([metrics[name] for metrics in own])
+        deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+        found[name] = Spread(
+            mean=float(values.mean()), deviation=deviation, lowest=float(values.min()), highest=float(values.max())
+        )
+    return found
+
+
+def _trials(
+    dataset: Dataset, recipe: Recipe, folds: int, seeds: Sequence[int], learning_curve: bool
+) -> Iterator[_Trial]:
+    wanted = recipe.data
+    if folds:
+        parts = list(enumerate(fold_dataset(dataset, folds, seeds[0], validation=wanted.validation), 1))
+    else:
+        plan = split_dataset(
+            dataset, seed=seeds[0], validation=wanted.validation, test=wanted.test, leave_out_twins=True
+        )
+        parts = [(0, plan.dataset)]
+    for share in CURVE if learning_curve else (1.0,):
+        for fold, part in parts:
+            for seed in seeds:
+                yield _Trial(fold, seed, share, fewer(part, share, seed))
+
+
+def fewer(dataset: Dataset, share: float, seed: int) -> Dataset:
+    """The dataset with about a share of its training images, whole groups at a time; DataError when a class is lost."""
+    if share >= 1:
+        return dataset
+
+    def kept(unit: str) -> bool:
+        drawn = hashlib.sha256(f"{seed}:{unit}".encode("utf-8", "surrogateescape")).digest()
+        return int.from_bytes(drawn[:8], "big") < share * 2**64
+
+    less = dataset.where(lambda s: s.split != "train" or kept(s.group or s.path))
+    if set(less.split("train").labels.tolist()) != set(dataset.labels.tolist()):
+        raise DataError(f"A share of {share:g} of the training images leaves a class without any: add images.")
+    return less
+
+
+class _Runner:
+    """Runs trials on shared images and shared features."""
+
+    def __init__(
+        self,
+        cached: CachedPixels,
+        recipe: Recipe,
+        trials: Sequence[_Trial],
+        seed: int,
+        scratch: Path,
+        progress: Progress,
+    ) -> None:
+        from ..models.network import task_of
+        from ..training.session import Shelf
+
+        self.cached, self.recipe, self.scratch, self.progress = cached, recipe, scratch, progress
+        self.place = {s.path: i for i, s in enumerate(cached.dataset.samples)}
+        self.classes = cached.dataset.classes
+        self.task: Task = task_of(recipe, len(self.classes))
+        used = sorted({self.place[s.path] for t in trials for s in t.dataset.samples})
+        self.shelf: Shelf | None = Shelf(scratch, cached.pixels, np.array(used, np.intp), seed, len(trials))
+        self.base = self._network(seed)
+        if not _frozen_alike(recipe):
+            self.shelf = None
+
+    def run(self, trial: _Trial) -> tuple[TrialRecord, list[list[Any]]]:
+        """One training, its figures and its answers."""
+        from ..training.hardware import denormals_as_zero
+        from ..training.session import Training, train_network
+
+        network = self._network(trial.seed)
+        if self.shelf is not None:
+            # Seeds differ in the head and the order; what is kept of frozen layers must be of the same layers.
+            network.backbone.load_state_dict(self.base.backbone.state_dict())
+        parts = {name: self._source(trial.dataset, name) for name in ("train", "val", "test")}
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder, denormals_as_zero():
+            fitted = train_network(
+                network,
+                Training(
+                    self.recipe,
+                    parts["train"],
+                    parts["val"],
+                    len(self.classes),
+                    trial.seed,
+                    Path(folder),
+                    test=parts["test"],
+                    shelf=self.shelf,
+                ),
+            )
+        assert fitted.answers is not None
+        test = trial.dataset.split("test")
+        metrics, scores = self._score(test, fitted.answers)
+        record = TrialRecord(
+            fold=trial.fold,
+            seed=trial.seed,
+            share=trial.share,
+            images={name: len(source[2]) for name, source in parts.items()},
+            epochs=len(fitted.history.rows),
+            best_epoch=int(fitted.history.best_row["epoch"]),
+            seconds=round(fitted.seconds, 2),
+            metrics=metrics,
+        )
+        head = [trial.fold, trial.seed, trial.share]
+        rows = [
+            [s.path, self.classes[s.label], *head, *(f"{v:.6g}" for v in row)]
+            for s, row in zip(test.samples, scores.tolist(), strict=True)
+        ]
+        return record, rows
+
+    def _network(self, seed: int) -> Network:
+        from .training import build
+
+        return build(self.recipe, len(self.classes), seed)[0]
+
+    def _source(self, dataset: Dataset, split: Any) -> tuple[Any, npt.NDArray[np.intp], npt.NDArray[np.int64]]:
+        own = dataset.split(split)
+        if not len(own):
+            raise DataError(f"There are no {split} images to train or be tested on.")
+        return self.cached.pixels, np.array([self.place[s.path] for s in own.samples], np.intp), own.labels
+
+    def _score(self, test: Dataset, logits: npt.NDArray[np.float32]) -> tuple[dict[str, float], npt.NDArray[Any]]:
+        scores = logits if self.task == "regression" else probabilities_from_logits(logits)
+        result = evaluate_predictions(
+            task=self.task,
+            classes=self.classes,
+            labels=test.labels,
+            probabilities=None if self.task == "regression" else scores,
+            outputs=scores[:, 0] if self.task == "regression" else None,
+            paths=[s.path for s in test.samples],
+            split="test",
+            resamples=20,
+        )
+        return {name: result.metrics[name].value for name in SHOWN[self.task]}, scores
+
+
+def _frozen_alike(recipe: Recipe) -> bool:
+    """Whether what is frozen is the same in every trial: none is random, or trained before it is frozen."""
+    from ..training.session import stages
+
+    plan = [frozen for frozen, _ in stages(recipe)]
+    return plan[0] not in ("none", 0) and (len(plan) == 1 or plan[0] == "all" or plan[1] in ("none", 0, plan[0]))
+
+
+def _line(record: TrialRecord) -> str:
+    what = [f"fold {record.fold}"] if record.fold else []
+    what += [f"seed {record.seed}"] + ([f"{record.share:.0%} of the images"] if record.share < 1 else [])
+    figures = "  ".join(f"{name} {value:.4f}" for name, value in record.metrics.items())
+    return f"{', '.join(what)}: {figures}  {record.seconds:.1f} s"
+
+
+def _write_predictions(path: Path, rows: list[list[Any]], classes: Sequence[str], task: Task) -> None:
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    scores = ["output"] if task == "regression" else [f"probability_{name}" for name in classes]
+    writer.writerow(["path", "label", "fold", "seed", "share", *scores])
+    writer.writerows(rows)
+    path.write_bytes(file.getvalue().encode("utf-8", "surrogateescape"))
