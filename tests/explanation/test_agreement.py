@@ -43,10 +43,7 @@ def test_coarse_maps_are_means_of_blocks(size):
     values = maps(4, images=2, size=size)
     small = coarse(values)
     assert small.dtype == np.float32
-    edges = [
-        np.arange(n + 1) if n <= 28 else np.append((np.arange(28) * n) // 28, n)
-        for n in size
-    ]
+    edges = [np.arange(n + 1) if n <= 28 else np.append((np.arange(28) * n) // 28, n) for n in size]
     for y in range(small.shape[1]):
         for x in range(small.shape[2]):
             block = values[:, edges[0][y] : edges[0][y + 1], edges[1][x] : edges[1][x + 1]]

@@ -47,7 +47,10 @@ def test_curves_of_a_linear_model_are_those_of_a_slow_loop():
         for k, share in enumerate(curves.shares):
             first = order[: int(np.ceil(share * order.size))]
             deleted, inserted = batch[i].reshape(3, -1).copy(), hidden[i].reshape(3, -1).copy()
-            deleted[:, first], inserted[:, first] = hidden[i].reshape(3, -1)[:, first], batch[i].reshape(3, -1)[:, first]
+            deleted[:, first], inserted[:, first] = (
+                hidden[i].reshape(3, -1)[:, first],
+                batch[i].reshape(3, -1)[:, first],
+            )
             for found, picture in ((curves.deletion, deleted), (curves.insertion, inserted)):
                 assert found[i, k] == pytest.approx(sign * function(picture.reshape(1, 3, *SIZE))[0, 0], abs=1e-4)
 
@@ -125,7 +128,10 @@ def test_places_follow_the_values_and_ties_are_mixed():
 def test_area_is_the_trapezium_rule():
     shares = CurveSettings(steps=9).shares
     curve = np.random.default_rng(0).normal(size=(4, 10))
-    np.testing.assert_allclose(area(shares, curve), [sum((b - a) * (v + w) / 2 for a, b, v, w in zip(shares, shares[1:], c, c[1:], strict=False)) for c in curve])
+    np.testing.assert_allclose(
+        area(shares, curve),
+        [sum((b - a) * (v + w) / 2 for a, b, v, w in zip(shares, shares[1:], c, c[1:], strict=False)) for c in curve],
+    )
     assert area(np.linspace(0, 1, 3), np.array([[1.0, 0.5, 0.0]]))[0] == 0.5
 
 

@@ -29,6 +29,9 @@ def randomise(model: Any, seed: int = 0) -> Any:
             weight.assign(rng.normal(0, 0.1, shape))
         elif "gamma" in kind:
             weight.assign(rng.uniform(0.8, 1.2, shape))
+        elif "kernel" in kind:
+            inputs = np.prod(shape[:2] if "depthwise" in weight.path else shape[:-1])
+            weight.assign(rng.normal(0, np.sqrt(2 / inputs), shape))
     return model
 
 
@@ -68,7 +71,7 @@ def nested(*, frozen: int) -> Any:
 def twice_nested() -> Any:
     """A sequential model around a sequential model around a functional one, as VGG has it in caffe's order."""
     image = layers.Input((20, 24, 3))
-    x = keras.applications.vgg16.preprocess_input(image)
+    x = layers.Rescaling(0.02)(keras.applications.vgg16.preprocess_input(image))
     x = layers.Conv2D(6, 3, padding="same", activation="relu", name="block1_conv1")(x)
     x = layers.MaxPooling2D(name="block1_pool")(x)
     inner = keras.Model(image, x, name="tiny_vgg")

@@ -198,7 +198,8 @@ def test_images_of_one_class_leave_out_the_curves() -> None:
 
 def test_saved_figures_are_sharp_pngs(tmp_path: Path, two: EvaluationResult) -> None:
     saved = save_figures(two, history(), tmp_path / "figures")
-    assert set(saved) == {"metrics", "confusion", "roc", "precision_recall", "scores", "learning"}
+    of_decisions = {"reliability", "thresholds", "coverage"}
+    assert set(saved) == {"metrics", "confusion", "roc", "precision_recall", "scores", "learning", *of_decisions}
     for name, path in saved.items():
         with PIL.Image.open(path) as picture:
             assert path == tmp_path / "figures" / f"{name}.png"

@@ -143,7 +143,9 @@ def test_pictures_show_in_a_browser_from_disk(shown: ExplanationManifest, tmp_pa
             page.wait_for_load_state("networkidle")
             assert said == []
             if scripts:
-                loaded = "[...document.images].filter(i => i.loading !== 'lazy' || i.complete).every(i => i.naturalWidth)"
+                loaded = (
+                    "[...document.images].filter(i => i.loading !== 'lazy' || i.complete).every(i => i.naturalWidth)"
+                )
                 assert page.evaluate("document.images.length") == 5
                 page.evaluate("[...document.images].forEach(i => i.loading = 'eager')")
                 page.wait_for_function(loaded)

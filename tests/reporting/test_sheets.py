@@ -31,9 +31,7 @@ def test_cells_hold_their_pictures_and_an_empty_place_stays_white() -> None:
     sheet = comparison_sheet("t", [row, [None, row[1]]])
     picture = row[1].picture if row[1] else None
     assert picture is not None
-    found = [
-        y for y in range(sheet.shape[0] - CELL) if np.array_equal(sheet[y : y + CELL, 328 : 328 + CELL], picture)
-    ]
+    found = [y for y in range(sheet.shape[0] - CELL) if np.array_equal(sheet[y : y + CELL, 328 : 328 + CELL], picture)]
     assert len(found) == 2
     assert (sheet[found[1] : found[1] + CELL, 20:308] == 255).all()
 
@@ -66,7 +64,11 @@ def test_top_superpixels_are_framed_by_their_sign_and_the_rest_is_dimmed() -> No
     image = np.full((64, 64, 3), 200, np.uint8)
     labels = np.kron(np.arange(4).reshape(2, 2), np.ones((32, 32), int))
     pieces = Pieces(
-        labels, np.array([2.0, 0.1, -1.0, 0.0], np.float32), np.full(4, 0.2, np.float32), [0, 2], "log-odds per superpixel"
+        labels,
+        np.array([2.0, 0.1, -1.0, 0.0], np.float32),
+        np.full(4, 0.2, np.float32),
+        [0, 2],
+        "log-odds per superpixel",
     )
     sheet = superpixel_picture(image, pieces, Preprocessing(height=64, width=64), title="t")
     teal = np.abs(sheet.astype(int) - TEAL).max(axis=2) <= 2

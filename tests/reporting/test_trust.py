@@ -56,7 +56,9 @@ LOCATED = {
 def card(**changes: object) -> TrustCard:
     methods = (
         method("hirescam", "good", 3.0, localisation=LOCATED, localised=12),
-        method("lime", "problem", 0.2, randomisation={5: 0.7}, seed=spread(0.55, 0.1), localisation=LOCATED, localised=12),
+        method(
+            "lime", "problem", 0.2, randomisation={5: 0.7}, seed=spread(0.55, 0.1), localisation=LOCATED, localised=12
+        ),
     )
     given = {
         "pellucid_version": "0.0.0",
@@ -147,7 +149,9 @@ def test_figures_state_their_finding() -> None:
 
 def test_too_few_images_show_no_intervals() -> None:
     alone = Figure(value=1.0)
-    few = method("lime", "unknown", 1, images=4, noise=alone, against=dict.fromkeys(("random", "centre", "edges"), alone))
+    few = method(
+        "lime", "unknown", 1, images=4, noise=alone, against=dict.fromkeys(("random", "centre", "edges"), alone)
+    )
     page = render_trust(card(methods=(few,), agreement=Agreement(methods=("lime",), correlation=((1,),))))
     assert "too few images" in page
     assert "None" not in page

@@ -43,7 +43,8 @@ def _attack(url: str, api_key: str | None, json: bool) -> int:
     else:
         columns = [("row", True), ("what is sent", False), ("must", False), ("was", False), ("", False)]
         rows = [
-            (str(r.row), r.title, r.expected, r.seen, {True: "ok", False: "FAIL", None: "skipped"}[r.held]) for r in results
+            (str(r.row), r.title, r.expected, r.seen, {True: "ok", False: "FAIL", None: "skipped"}[r.held])
+            for r in results
         ]
         print_table(columns, rows)
         held, failed, skipped = (sum(r.held is outcome for r in results) for outcome in (True, False, None))

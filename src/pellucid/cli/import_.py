@@ -112,7 +112,9 @@ def show_trials(trials: Sequence[Trial]) -> None:
     for trial in trials:
         row = _row(trial)
         behind = "" if trial.behind is None else "{:.3f} [{:.3f}, {:.3f}]".format(*trial.behind)
-        rows.append((str(row["rescale"]), f"{trial.accuracy:.3f}", f"{trial.loss:.3f}", behind, trial.rescaling.meaning))
+        rows.append(
+            (str(row["rescale"]), f"{trial.accuracy:.3f}", f"{trial.loss:.3f}", behind, trial.rescaling.meaning)
+        )
     print_table(columns, rows, title="How well the labels are answered, by how pixel values come to the model")
 
 
@@ -131,7 +133,9 @@ def _size(text: str | None) -> tuple[int, int] | None:
         return None
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(s.isdecimal() and 8 <= int(s) <= 4096 for s in sides):
-        raise InputError(f"--input-size {text!r}: write one number of pixels, or height x width as 224x320, each 8 to 4096.")
+        raise InputError(
+            f"--input-size {text!r}: write one number of pixels, or height x width as 224x320, each 8 to 4096."
+        )
     return int(sides[0]), int(sides[-1])
 
 

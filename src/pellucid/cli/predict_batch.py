@@ -31,11 +31,9 @@ def predict_batch(
     json: bool,
 ) -> None:
     """Answer the sources into `folder`, and show what it came to."""
-    from ..bundle.bundle import load
     from ..errors import UnknownNameError
     from ..workflow.batch.run import Running, predict_archive
 
-    medical = load(run, threads=1).manifest.medical
     if engine not in ("local", "ray"):
         raise UnknownNameError("engine", engine, ("local", "ray"), "Use local or ray.")
     summary = predict_archive(
@@ -55,7 +53,7 @@ def predict_batch(
         print_json(summary.model_dump(mode="json"))
     else:
         _show(summary, folder)
-    if medical and not json:
+    if summary.medical and not json:
         err.print("For research and education, not for diagnosis.")
     if summary.skipped:
         err.print(f"{summary.skipped:,} skipped: {folder / 'skipped.csv'} says why.", markup=False)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import TerminalProgress, out, report_skipped
+from .console import TerminalProgress, out, print_table, report_skipped
 from .options import parse_merge
+
+if TYPE_CHECKING:
+    from ..workflow.folds import FoldsRecord
 
 
 def train(
@@ -53,6 +56,13 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the unfinished run of the same command, if there is one.")
     ] = False,
+    folds: Annotated[
+        int, typer.Option(metavar="K", help="Instead of a run: the spread of the figures over K folds, by patient.")
+    ] = 0,
+    seeds: Annotated[int, typer.Option(metavar="N", help="Instead of a run: the spread over N seeds.")] = 1,
+    learning_curve: Annotated[
+        bool, typer.Option("--learning-curve", help="Instead of a run: the figures by number of training images.")
+    ] = False,
     track: Annotated[
         str | None, typer.Option(metavar="TOOL", help="Also write the epochs for tensorboard or mlflow.")
     ] = None,
@@ -60,11 +70,36 @@ def train(
 ) -> None:
     """Train a classifier, export and evaluate it, explain examples, write a report."""
     from ..bundle.run import RunFolder
-    from ..workflow.training import follows
+    from ..workflow.folds import train_folds
+    from ..workflow.training import choose_recipe, follows
     from ..workflow.training import train as train_run
 
     name = Path(recipe).stem
     target = folder or free_folder(Path("runs") / f"{data.resolve().name}-{name}", resume=resume)
+    if folds or seeds != 1 or learning_curve:
+        chosen = choose_recipe(
+            recipe,
+            overrides=settings or [],
+            backbone=backbone,
+            weights=weights,
+            group_by=group_by,
+            positive=positive,
+            merge=parse_merge(merge or []),
+        )
+        show_folds(
+            train_folds(
+                data,
+                chosen,
+                out=target,
+                folds=folds,
+                seeds=seeds,
+                seed=seed,
+                learning_curve=learning_curve,
+                progress=TerminalProgress(quiet=quiet),
+            ),
+            target,
+        )
+        return
     run = train_run(
         data,
         recipe=recipe,
@@ -93,6 +128,19 @@ def train(
     quoted = shlex.quote(str(run))
     out.print(f"Next: open {run / 'report.html'}, or: pellucid explain {quoted} IMAGE... --out maps")
     raise typer.Exit(code)
+
+
+def show_folds(record: FoldsRecord, folder: Path) -> None:
+    """Mean and spread of each figure."""
+    for share, figures in record.spread.items():
+        own = sum(f"{t.share:g}" == share for t in record.trials)
+        title = f"{own} trainings" + (f" on {float(share):.0%} of the training images" if share != "1" else "")
+        columns = [("", False), ("mean", True), ("deviation", True), ("lowest", True), ("highest", True)]
+        rows = [
+            [name, *(f"{v:.4f}" for v in (s.mean, s.deviation, s.lowest, s.highest))] for name, s in figures.items()
+        ]
+        print_table(columns, rows, title=title)
+    out.print(f"Written {folder / 'folds.json'} and {folder / 'predictions.csv'}")
 
 
 def free_folder(wanted: Path, *, resume: bool = False) -> Path:

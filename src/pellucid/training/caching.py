@@ -40,9 +40,7 @@ class Counts(NamedTuple):
     an_epoch: int
 
 
-def plan_caching(
-    cut: Cut | str, train: ImageBatches, counts: Counts, section: TrainSection, folder: Path
-) -> Caching:
+def plan_caching(cut: Cut | str, train: ImageBatches, counts: Counts, section: TrainSection, folder: Path) -> Caching:
     """Decide whether to keep what the frozen layers give.
 
     With `train.cache = "auto"` it is kept where it runs layers less often than training would, costs enough operations

@@ -106,9 +106,15 @@ def train(
     """
     require("torch", extra="train")
     shown: Progress = progress or Silent()
-    model = {"backbone": backbone, "weights": "none" if backbone == "cnn" and weights is None else weights}
-    chosen = _choose(recipe, overrides, model, {"group_by": group_by, "positive": positive, "merge": merge})
-    _check_names(chosen)
+    chosen = choose_recipe(
+        recipe,
+        overrides=overrides,
+        backbone=backbone,
+        weights=weights,
+        group_by=group_by,
+        positive=positive,
+        merge=merge,
+    )
     if track:
         from ..training.tracking import check_tracker
 
@@ -122,7 +128,7 @@ def train(
         run = RunFolder(draft)
         # The network first: a weights file that does not fit is found before thousands of images are read.
         dataset = read_labelled(Path(data), chosen)
-        network, source = _build(chosen, len(dataset.classes), seed)
+        network, source = build(chosen, len(dataset.classes), seed)
         with clock.measure("data"), processes.first_before_others():
             prepared = prepare(dataset, chosen, seed, shown)
             if processes.first:
@@ -193,9 +199,17 @@ def _forget(run: RunFolder) -> None:
     forget(run.checkpoints)
 
 
-def _choose(
-    recipe: str | Path | Recipe, overrides: Sequence[str], model: Mapping[str, Any], data: Mapping[str, Any]
+def choose_recipe(
+    recipe: str | Path | Recipe,
+    *,
+    overrides: Sequence[str] = (),
+    backbone: str | None = None,
+    weights: str | None = None,
+    group_by: str | None = None,
+    positive: str | None = None,
+    merge: Mapping[str, Sequence[str]] | None = None,
 ) -> Recipe:
+    """The recipe that the arguments of `train` describe; an unknown backbone or missing weights are found here."""
     if isinstance(recipe, Recipe):
         if overrides:
             raise InputError(
@@ -204,9 +218,13 @@ def _choose(
         values = recipe.model_dump()
     else:
         values = load_recipe(recipe, overrides).model_dump()
+    model = {"backbone": backbone, "weights": "none" if backbone == "cnn" and weights is None else weights}
+    data = {"group_by": group_by, "positive": positive, "merge": merge}
     for section, given in (("model", model), ("data", data)):
         values[section] |= {key: value for key, value in given.items() if value}
-    return validate_recipe(values, str(values["name"]))
+    chosen = validate_recipe(values, str(values["name"]))
+    _check_names(chosen)
+    return chosen
 
 
 def _check_names(recipe: Recipe) -> None:
@@ -244,7 +262,8 @@ def prepare(dataset: Dataset, recipe: Recipe, seed: int, progress: Progress) -> 
     return prepared
 
 
-def _build(recipe: Recipe, classes: int, seed: int) -> tuple[Network, dict[str, str]]:
+def build(recipe: Recipe, classes: int, seed: int) -> tuple[Network, dict[str, str]]:
+    """The network of a recipe with its initial weights, and where those come from."""
     from ..models.network import build_network, task_of
     from ..models.weights import load_initial_weights
     from ..training.hardware import seed_torch

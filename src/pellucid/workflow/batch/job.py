@@ -49,6 +49,7 @@ class Job(BaseModel):
     task: str
     classes: tuple[str, ...]
     threshold: float
+    medical: bool = False
     method: str | None
     target: str | None
     batch: int
@@ -81,6 +82,7 @@ def new_job(
         task=bundle.task,
         classes=bundle.classes,
         threshold=bundle.manifest.threshold,
+        medical=bundle.manifest.medical,
         method=question.method,
         target=question.target,
         batch=question.batch,

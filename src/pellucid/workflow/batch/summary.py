@@ -33,6 +33,7 @@ class Summary(BaseModel):
     model_name: str
     model: dict[str, str]
     task: str
+    medical: bool
     items: int
     answered: int
     skipped: int
@@ -76,6 +77,7 @@ def summarise(
         model_name=job.model_name,
         model=job.model,
         task=job.task,
+        medical=job.medical,
         items=job.items,
         answered=answered,
         skipped=skipped,

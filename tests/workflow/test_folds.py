@@ -1,0 +1,123 @@
+"""Folds, seeds and learning curves: who is tested when, shared features, and the spread."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from pellucid.data.phantom import generate_phantoms
+from pellucid.errors import InputError
+from pellucid.progress import Silent
+from pellucid.recipe import Recipe, validate_recipe
+from pellucid.workflow.folds import FoldsRecord, fewer, train_folds
+from pellucid.workflow.training import read_labelled
+
+GROUP_BY = r"^(patient\d+)"
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("films") / "films"
+    generate_phantoms(folder, images=200, size=48, seed=3)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def recipe(freeze: str = "all", **train: object) -> Recipe:
+    settings = {"epochs": 3, "batch_size": 16, "learning_rate": 0.01, "cache": "always", **train}
+    model = {"backbone": "cnn", "weights": "none", "filters": [4, 6], "freeze": freeze}
+    return validate_recipe(
+        {"name": "small", "data": {"size": 32, "group_by": GROUP_BY}, "model": model, "train": settings}, "test"
+    )
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+class Lines(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_every_image_outside_the_test_set_is_tested_once_and_no_patient_is_parted(films: Path, tmp_path: Path) -> None:
+    record = train_folds(films, recipe(), out=tmp_path / "out", folds=3)
+    rows = rows_of(tmp_path / "out")
+    dataset = read_labelled(films, recipe())
+    assert sorted(r["path"] for r in rows) == sorted(s.path for s in dataset.samples if s.split != "test")
+    folds: dict[str, set[str]] = {}
+    for row in rows:
+        patient = re.match(GROUP_BY, Path(row["path"]).name)
+        assert patient is not None
+        folds.setdefault(patient[1], set()).add(row["fold"])
+    assert all(len(found) == 1 for found in folds.values())
+    for trial in record.trials:
+        own = [r for r in rows if r["fold"] == str(trial.fold)]
+        truth = [r["label"] == record.classes[1] for r in own]
+        scores = [float(r[f"probability_{record.classes[1]}"]) for r in own]
+        assert trial.metrics["roc_auc"] == pytest.approx(roc_auc_score(truth, scores), abs=1e-4)
+        assert trial.images["test"] == len(own)
+    values = [t.metrics["accuracy"] for t in record.trials]
+    spread = record.spread["1"]["accuracy"]
+    assert (spread.mean, spread.deviation) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+    assert (spread.lowest, spread.highest) == (min(values), max(values))
+    written = FoldsRecord.model_validate(json.loads((tmp_path / "out" / "folds.json").read_text()))
+    assert written == record
+    assert sorted(f.name for f in (tmp_path / "out").iterdir()) == ["folds.json", "predictions.csv", "recipe.toml"]
+
+
+def test_shared_features_give_what_each_training_alone_gives(films: Path, tmp_path: Path) -> None:
+    lines = Lines()
+    shared = train_folds(films, recipe(), out=tmp_path / "a", folds=2, seeds=2, progress=lines)
+    alone = train_folds(films, recipe(cache="never"), out=tmp_path / "b", folds=2, seeds=2)
+    assert sum("they run once" in line for line in lines.lines) == 4
+    for one, other in zip(shared.trials, alone.trials, strict=True):
+        assert (one.fold, one.seed, one.images) == (other.fold, other.seed, other.images)
+        assert one.metrics == pytest.approx(other.metrics, abs=0.02)
+    assert len({t.metrics["roc_auc"] for t in shared.trials}) > 2
+
+
+def test_seeds_share_the_split_of_a_run_and_its_test_set(films: Path, tmp_path: Path) -> None:
+    record = train_folds(films, recipe("none"), out=tmp_path / "out", seeds=2, seed=5)
+    assert [t.seed for t in record.trials] == [5, 6]
+    tested = {seed: {r["path"] for r in rows_of(tmp_path / "out") if r["seed"] == seed} for seed in ("5", "6")}
+    assert tested["5"] == tested["6"] == {s.path for s in read_labelled(films, recipe()).samples if s.split == "test"}
+
+
+def test_a_learning_curve_takes_fewer_patients(films: Path, tmp_path: Path) -> None:
+    record = train_folds(films, recipe(), out=tmp_path / "out", learning_curve=True)
+    images = [t.images["train"] for t in record.trials]
+    assert images == sorted(images)
+    assert list(record.spread) == ["0.1", "0.2", "0.5", "1"]
+    assert len({t.images["test"] for t in record.trials}) == 1
+
+
+def test_fewer_images_are_whole_groups_and_always_the_same(films: Path) -> None:
+    dataset = read_labelled(films, recipe())
+    half = fewer(dataset, 0.5, 0)
+    kept = {s.group for s in half.split("train").samples}
+    gone = {s.group for s in dataset.split("train").samples} - kept
+    assert kept
+    assert gone
+    assert half == fewer(dataset, 0.5, 0)
+    assert {s.path for s in fewer(dataset, 0.2, 0).samples} < {s.path for s in half.samples}
+
+
+def test_numbers_that_make_no_sense(films: Path, tmp_path: Path) -> None:
+    for options in ({"folds": 1}, {"seeds": 0}):
+        with pytest.raises(InputError, match="--folds takes 2 or more"):
+            train_folds(films, recipe(), out=tmp_path / "out", **options)
