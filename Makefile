@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # As the command line sets it: torch's threads wait asleep, so that a busy machine does not slow them many times over.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup demo test test-slow check bench clean
+.PHONY: setup demo test test-slow check docs bench clean
 
 setup: $(READY)
 
@@ -31,6 +31,9 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(READY)
+	$(BIN)/python docs/reference/generate.py
 
 bench: $(READY)
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -24,22 +24,16 @@ def test_axe_finds_nothing_serious(visit: Any, films: Films, theme: str) -> None
     assert violations(page) == []
     broken = films.folder / "broken.png"
     broken.write_text("no image")
-    give(page, films.film(), films.photograph(), broken)
+    give(page, films.photograph(), films.film(), broken)
     page.get_by_role("button", name="Incorrect").click()
-    assert violations(page) == []
     page.get_by_role("radio", name="Two methods").check()
     settled(page)
-    page.keyboard.press("ArrowDown")
-    settled(page)
     assert violations(page) == []
-    page.keyboard.press("ArrowDown")
-    assert violations(page) == []
-    page.keyboard.press("?")
-    assert violations(page) == []
-    page.keyboard.press("Escape")
-    page.keyboard.press("ArrowUp")
-    settled(page)
     page.get_by_role("button", name="Report").click()
+    assert violations(page) == []
+    page.get_by_role("button", name="Back").click()
+    page.locator(".queue-pick").nth(2).click()
+    page.keyboard.press("?")
     assert violations(page) == []
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pellucid.bundle.bundle import load
-from pellucid.bundle.io import checksum, model_session, read_bundle, write_bundle
+from pellucid.bundle.io import amend_bundle, checksum, model_session, read_bundle, write_bundle
 from pellucid.errors import BundleError
 
 
@@ -189,3 +189,28 @@ def test_nothing_is_written_over(exported_bundle, tmp_path):
     ):
         pass
     assert [p.name for p in tmp_path.rglob("*")] == ["there", "precious"]
+
+
+def test_amending_keeps_all_but_what_is_changed(bundle_folder):
+    before = read_bundle(bundle_folder)
+    graph = (bundle_folder / "model.onnx").read_bytes()
+    amended = amend_bundle(bundle_folder, {"threshold": 0.25}, {"notes.txt": b"hello"})
+    again = read_bundle(bundle_folder)
+    assert again == amended
+    assert again == before.model_copy(update={"threshold": 0.25, "files": again.files})
+    assert again.files == {**before.files, "notes.txt": checksum(bundle_folder / "notes.txt")}
+    assert (bundle_folder / "model.onnx").read_bytes() == graph
+    assert not list(bundle_folder.glob(".*"))
+
+
+def test_amending_checks_what_it_is_given(bundle_folder):
+    text = (bundle_folder / "manifest.json").read_text()
+    for name in ("model.onnx", "manifest.json", "../elsewhere"):
+        with pytest.raises(BundleError, match="never overwritten"):
+            amend_bundle(bundle_folder, {}, {name: b"x"})
+    with pytest.raises(ValueError, match="threshold"):
+        amend_bundle(bundle_folder, {"threshold": "high"})
+    assert (bundle_folder / "manifest.json").read_text() == text
+    (bundle_folder / "model.onnx").write_bytes(b"changed")
+    with pytest.raises(BundleError, match="sha256 differs"):
+        amend_bundle(bundle_folder, {"threshold": 0.2})

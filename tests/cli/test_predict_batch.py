@@ -58,6 +58,7 @@ def test_wrong_use_is_one_sentence(cli: Cli, run: Path, films: list[Path], tmp_p
     refused(cli("predict", run, *films, "--out", out, "--explain", "grad-camm"), "grad-cam")
     refused(cli("predict", run, *films, "--out", out, "--pictures", "best"), "top:100")
     refused(cli("predict", run, *films, "--out", out, "--address", "auto"), "--engine ray")
+    refused(cli("predict", run, *films, "--out", out, "--engine", "ray", "--address", "auto"), "--workers")
     refused(cli("predict", run, tmp_path / "none", "--out", out), "none")
     assert cli("predict", run, films[0], "--out", tmp_path / "done").code == 0
     refused(cli("predict", run, films[0], "--out", tmp_path / "done"), "--resume")

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
 from pellucid.errors import DataError, InputError, UnknownNameError
-from pellucid.evaluation.curves import GRID, pr_curve, roc_curve
+from pellucid.evaluation.curves import GRID, pr_curve, risk_coverage, roc_curve
 from pellucid.evaluation.evaluate import evaluate_predictions
 
 
@@ -114,3 +116,36 @@ def test_wrong_use():
     with pytest.raises(InputError, match="needs a target: one of a, b, c"):
         roc_curve(three)
     assert roc_curve(three, "c", resamples=100).y[1:] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("by", ["confidence", "outside"])
+def test_risk_coverage_is_the_share_of_errors_among_the_surest(by):
+    labels, scores = sample(80, 3)
+    outside = np.random.default_rng(0).permutation(80).astype(np.float32)
+    found = replace(result(labels, scores), outside=outside)
+    curve = risk_coverage(found, by, resamples=100)
+    p = found.probabilities[:, 1].astype(float)
+    surest = np.argsort(-np.abs(np.log(p / (1 - p))) if by == "confidence" else outside)
+    wrong = (found.predicted != labels)[surest]
+    for coverage in (0.1, 0.25, 0.5, 1.0):
+        taken = round(coverage * 80)
+        assert curve.y[round(coverage * 200)] == pytest.approx(wrong[:taken].mean())
+    assert curve.y[-1] == pytest.approx(1 - found.metrics["accuracy"].value)
+    assert curve.y[0] == wrong[0]
+    assert (curve.low <= curve.high).all()
+
+
+def test_risk_coverage_moves_with_the_threshold_and_keeps_ties_together():
+    labels, p = [0, 1, 1, 1], [0.3, 0.4, 0.9, 0.9]
+    found = replace(result(labels, p), threshold=0.35)
+    # At 0.35 the image at 0.3 is the least sure, then 0.4; the two at 0.9 are equally sure. None is wrong.
+    assert risk_coverage(found, resamples=100).y.max() == 0
+    wrong = replace(found, labels=np.array([0, 1, 0, 1]))
+    curve = risk_coverage(wrong, resamples=100)
+    assert curve.y[50] == curve.y[100] == 0.5
+    assert curve.y[200] == 0.25
+
+
+def test_risk_by_outside_needs_to_know_of_outside():
+    with pytest.raises(InputError, match="knows nothing of what is outside"):
+        risk_coverage(result([0, 1], [0.1, 0.9]), "outside")

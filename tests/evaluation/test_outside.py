@@ -60,6 +60,16 @@ def test_groups_count_once():
     assert few.threshold == found.distances(cloud(10, 3)).max()
 
 
+def test_fewer_images_than_channels_have_the_same_components():
+    train = cloud(20, channels=30)
+    found = describe_surroundings(train)
+    standard = (train - found.mean) / found.deviation
+    _, singular, directions = np.linalg.svd(standard, full_matrices=False)
+    assert found.variances[::-1] == pytest.approx(singular[:4] ** 2 / 19)
+    assert np.abs((found.components[::-1] * directions[:4]).sum(axis=1)) == pytest.approx(1)
+    assert found.rest == pytest.approx((singular[4:] ** 2).sum() / 19)
+
+
 def test_a_silent_channel_and_broken_features():
     train = cloud(100)
     train[:, 4] = 0

@@ -54,11 +54,10 @@ LOCATED = {
 
 
 def card(**changes: object) -> TrustCard:
+    on_objects = {"localisation": LOCATED, "localised": 12}
     methods = (
-        method("hirescam", "good", 3.0, localisation=LOCATED, localised=12),
-        method(
-            "lime", "problem", 0.2, randomisation={5: 0.7}, seed=spread(0.55, 0.1), localisation=LOCATED, localised=12
-        ),
+        method("hirescam", "good", 3.0, **on_objects),
+        method("lime", "problem", 0.2, randomisation={5: 0.7}, seed=spread(0.55, 0.1), **on_objects),
     )
     given = {
         "pellucid_version": "0.0.0",

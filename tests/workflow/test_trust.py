@@ -1,4 +1,4 @@
-"""The trust card of an untrained network on pictures with boxes: figures against direct computation, budgets, choices."""
+"""The trust card of an untrained network: figures against direct computation, budgets, choices, the model's scale."""
 
 from __future__ import annotations
 

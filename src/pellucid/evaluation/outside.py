@@ -101,11 +101,25 @@ def describe_surroundings(features: npt.ArrayLike) -> Surroundings:
     # A channel that is silent on all training images counts as varying a little, by the measure of the others.
     deviation = np.maximum(deviation, max(1e-3 * float(np.median(deviation)), 1e-6))
     standard = (given - mean) / deviation
-    _, singular, directions = np.linalg.svd(standard, full_matrices=False)
-    variances = singular**2 / (len(given) - 1)
-    count = max(1, min(COMPONENTS, len(given) // 5, int((variances > 1e-6).sum())))
-    rest = max(float(variances[count:].sum()), 1e-3 * float(variances.sum()), 1e-6)
-    return Surroundings(mean, deviation, directions[:count], np.maximum(variances[:count], 1e-6), rest)
+    variances, components = _principal(standard, min(COMPONENTS, len(given) // 5, given.shape[1]))
+    total = float((standard**2).sum()) / (len(given) - 1)
+    rest = max(total - float(variances.sum()), 1e-3 * total, 1e-6)
+    return Surroundings(mean, deviation, components, variances, rest)
+
+
+def _principal(standard: Values, most: int) -> tuple[Values, Values]:
+    """Variances (P,) and directions (P, C) of at most so many principal components of centred rows (N, C)."""
+    from scipy.linalg import eigh
+
+    # The smaller of the two Gram matrices has the same eigenvalues, and only the highest are wanted.
+    tall = len(standard) >= standard.shape[1]
+    gram = (standard.T @ standard if tall else standard @ standard.T) / (len(standard) - 1)
+    variances, vectors = eigh(gram, subset_by_index=[len(gram) - most, len(gram) - 1])
+    kept = variances > 1e-6
+    kept[-1] = True
+    directions = vectors[:, kept].T if tall else vectors[:, kept].T @ standard
+    directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
+    return np.maximum(variances[kept], 1e-6), directions
 
 
 def with_threshold(

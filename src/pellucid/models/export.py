@@ -30,6 +30,8 @@ from .traced_layer import frozen_copy, trace_layer
 __all__ = ["TOLERANCE", "export_bundle", "frozen_copy", "measure_parity"]
 
 TOLERANCE = 1e-3
+FURTHER_TOLERANCE = 1e-2
+"""Of maps of further layers: with many ReLUs behind, some input is 0 within rounding, and runtimes take its two sides."""
 
 
 def export_bundle(
@@ -77,25 +79,24 @@ def export_bundle(
 def measure_parity(reference: TorchClassifier, exported: OnnxClassifier, images: FloatArray, source: str) -> Parity:
     """Compare two classifiers on images: the largest difference of a probability and of a Grad-CAM map.
 
-    A map's difference is a share of its own largest value, and every explained layer is looked at. Raises ParityError
-    over the tolerance.
+    A map's difference is a share of its own largest value. The maps of further layers are looked at too, and may differ
+    by 1e-2. Raises ParityError over the tolerance.
     """
-    probability = heat_map = 0.0
-    further = [layer.name for layer in reference.manifest.layers]
-    pairs = [(exported, reference), *((exported.at(name), reference.at(name)) for name in further)]
+    probability = heat_map = further = 0.0
+    pairs = [(exported, reference)]
+    pairs += [(exported.at(layer.name), reference.at(layer.name)) for layer in reference.manifest.layers]
     for start in range(0, len(images), 16):
         batch = images[start : start + 16]
         difference = np.abs(reference.probabilities(batch) - exported.probabilities(batch))
         # NumPy's maximum keeps a value that is no number; Python's max may drop it.
         probability = float(np.maximum(probability, difference.max()))
-        for pair in pairs:
-            ours, theirs = (grad_cam(e.activations, e.gradients) for e in (p.evidence(batch) for p in pair))
-            largest = np.maximum(np.abs(theirs).max(axis=(1, 2, 3)), np.finfo(np.float32).tiny)
-            heat_map = float(np.maximum(heat_map, (np.abs(ours - theirs).max(axis=(1, 2, 3)) / largest).max()))
-    if not (probability <= TOLERANCE and heat_map <= TOLERANCE):
+        differences = [_map_difference(*pair, batch) for pair in pairs]
+        heat_map = float(np.maximum(heat_map, differences[0]))
+        further = float(np.maximum(further, np.max(differences[1:], initial=0.0)))
+    if not (probability <= TOLERANCE and heat_map <= TOLERANCE and further <= FURTHER_TOLERANCE):
         raise ParityError(
-            f"The exported graph differs from the network by {probability:.2g} in a probability and {heat_map:.2g} "
-            f"of a heat map's largest value ({len(images)} images of {source}); up to {TOLERANCE:g} is accepted. "
+            f"The exported graph differs from the network by {probability:.2g} in a probability and "
+            f"{np.maximum(heat_map, further):.2g} of a heat map's largest value ({len(images)} images of {source}); up to {TOLERANCE:g} is accepted. "
             "No bundle was written; please report this with the recipe."
         )
     versions = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
@@ -107,6 +108,12 @@ def measure_parity(reference: TorchClassifier, exported: OnnxClassifier, images:
         tolerance=TOLERANCE,
         versions=versions,
     )
+
+
+def _map_difference(exported: OnnxClassifier, reference: TorchClassifier, batch: FloatArray) -> float:
+    ours, theirs = (grad_cam(e.activations, e.gradients) for e in (c.evidence(batch) for c in (exported, reference)))
+    largest = np.maximum(np.abs(theirs).max(axis=(1, 2, 3)), np.finfo(np.float32).tiny)
+    return float((np.abs(ours - theirs).max(axis=(1, 2, 3)) / largest).max())
 
 
 @contextmanager

@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import onnx.helper
+import onnx.numpy_helper
 import torch
 from torch.fx import GraphModule
 
@@ -41,18 +44,38 @@ def onnx_program(
 
 
 def save_beside(program: Any, path: Path, weights: bytes) -> None:
-    """Write a program whose weights are read from the WEIGHTS file beside it, where its bytes `weights` have them."""
+    """Write a program whose weights are read from the WEIGHTS file beside it, where its bytes `weights` have them.
+
+    A matrix that lies there with rows and columns exchanged is turned by a node, which a runtime does once, on loading.
+    """
     model: onnx.ModelProto = program.model_proto
+    turns: list[onnx.NodeProto] = []
     for tensor in model.graph.initializer:
-        raw = tensor.raw_data
-        place = weights.find(raw) if len(raw) >= LEAST_SHARED else -1
-        if place < 0 or place % 4:
+        if len(tensor.raw_data) < LEAST_SHARED or _refer(tensor, tensor.raw_data, weights):
             continue
-        tensor.ClearField("raw_data")
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        for key, value in (("location", WEIGHTS), ("offset", str(place)), ("length", str(len(raw)))):
-            tensor.external_data.add(key=key, value=value)
+        if len(tensor.dims) == 2 and tensor.data_type == onnx.TensorProto.FLOAT:
+            turned = np.ascontiguousarray(onnx.numpy_helper.to_array(tensor).T)
+            if _refer(tensor, turned.tobytes(), weights):
+                name = tensor.name
+                tensor.name += " as stored"
+                tensor.dims[:] = turned.shape
+                turns.append(onnx.helper.make_node("Transpose", [tensor.name], [name], perm=[1, 0]))
+    nodes = [*turns, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
     path.write_bytes(model.SerializeToString())
+
+
+def _refer(tensor: onnx.TensorProto, raw: bytes, weights: bytes) -> bool:
+    """Let a tensor be read from the WEIGHTS file, if its bytes are there at a place that suits single precision."""
+    place = weights.find(raw)
+    if place < 0 or place % 4:
+        return False
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", WEIGHTS), ("offset", str(place)), ("length", str(len(raw)))):
+        tensor.external_data.add(key=key, value=value)
+    return True
 
 
 @contextmanager

@@ -54,8 +54,8 @@ def evaluate_run(
 ) -> Evaluated:
     """Evaluate a run on a split of its own data, or on `data`, and write `metrics.json` and `predictions.csv`.
 
-    They go to `out`, by default `evaluation/` of the run for its own test split and `evaluation-<name>/` otherwise. At a
-    `prevalence` of the positive class predictive values are restated. `against` is another run or bundle that
+    They go to `out`, by default `evaluation/` of the run for its own test split and `evaluation-<name>/` otherwise.
+    At a `prevalence` of the positive class predictive values are restated. `against` is another run or bundle that
     answers the same images; the comparison goes to `against.json`.
     Raises DataError when the images overlap with those trained on, unless `allow_leak`; then the notes say so.
     """

@@ -10,6 +10,7 @@ import hashlib
 import io
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from ..data.dataset import Dataset
 from ..data.split import fold_dataset, split_dataset
 from ..errors import DataError, InputError
 from ..evaluation.evaluate import evaluate_predictions
-from ..progress import Progress, Silent
+from ..progress import Advance, Progress, Silent
 from ..recipe import Recipe
 from .storage import cache_folder, new_folder
 
@@ -199,7 +200,7 @@ class _Runner:
         from ..models.network import task_of
         from ..training.session import Shelf
 
-        self.cached, self.recipe, self.scratch, self.progress = cached, recipe, scratch, progress
+        self.cached, self.recipe, self.scratch, self.progress = cached, recipe, scratch, _Terse(progress)
         self.place = {s.path: i for i, s in enumerate(cached.dataset.samples)}
         self.classes = cached.dataset.classes
         self.task: Task = task_of(recipe, len(self.classes))
@@ -229,6 +230,7 @@ class _Runner:
                     len(self.classes),
                     trial.seed,
                     Path(folder),
+                    self.progress,
                     test=parts["test"],
                     shelf=self.shelf,
                 ),
@@ -248,7 +250,7 @@ class _Runner:
         )
         head = [trial.fold, trial.seed, trial.share]
         rows = [
-            [s.path, self.classes[s.label], *head, *(f"{v:.6g}" for v in row)]
+            [s.path, self.classes[s.label], *head, *(f"{v:.9g}" for v in row)]
             for s, row in zip(test.samples, scores.tolist(), strict=True)
         ]
         return record, rows
@@ -274,9 +276,24 @@ class _Runner:
             outputs=scores[:, 0] if self.task == "regression" else None,
             paths=[s.path for s in test.samples],
             split="test",
-            resamples=20,
+            resamples=100,
         )
         return {name: result.metrics[name].value for name in SHOWN[self.task]}, scores
+
+
+class _Terse:
+    """Progress of many trainings: bars, and each line that is not about an epoch once."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._said = progress, set[str]()
+
+    def bar(self, description: str) -> AbstractContextManager[Advance]:
+        return self._progress.bar(description)
+
+    def say(self, line: str) -> None:
+        if not line.startswith("epoch") and line not in self._said:
+            self._said.add(line)
+            self._progress.say(line)
 
 
 def _frozen_alike(recipe: Recipe) -> bool:

@@ -61,7 +61,7 @@ def answer_by_ray(
             answered = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
                 _Actor,
                 fn_constructor_args=(files, question, force.threads),
-                compute=ray.data.ActorPoolStrategy(size=min(gpus or force.workers, len(rows))),
+                compute=ray.data.ActorPoolStrategy(size=min(force.workers, gpus or force.workers, len(rows))),
                 num_cpus=1,
                 num_gpus=1 if gpus else None,
             )

@@ -108,6 +108,8 @@ def _check(bundle: Bundle, method: str | None, target: str | None, part_size: in
         raise InputError("The number of workers and the images of a part must be at least 1.")
     if running.address and running.engine != "ray":
         raise InputError("--address is that of a Ray cluster: add --engine ray.")
+    if running.address and running.workers is None:
+        raise InputError("How much of the cluster may be used is for you to say: add --workers.")
 
 
 def _force(running: Running, tuning: Tuning) -> Workforce:

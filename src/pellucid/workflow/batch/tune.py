@@ -28,7 +28,7 @@ from .sources import Item
 from .work import Question
 
 TUNING = "tuning.json"
-PICTURES = 24
+PICTURES = 12
 SIZE = (480, 640)
 BATCHES = (1, 4, 16)
 TURNS = 2

@@ -69,7 +69,7 @@ export function number(value) {
   const sign = value < 0 ? "−" : "";
   const size = Math.abs(value);
   const written = (part, maximumSignificantDigits) => new Intl.NumberFormat(language, { maximumSignificantDigits }).format(part);
-  if (size === 0 || size >= 1e-3) return sign + written(size, 3);
+  if (size === 0 || size >= 1e-4) return sign + written(size, size < 1e-2 ? 2 : 3);
   const [digits, power] = size.toExponential(1).split("e-");
   return `${sign}${written(Number(digits), 2)}\u00a0×\u00a010⁻${[...power].map((digit) => RAISED[digit]).join("")}`;
 }
