@@ -18,8 +18,8 @@ ENGLISH = json.loads((WORDS / "en.json").read_text(encoding="utf-8"))
 PAGES = sorted((ROOT / "templates").glob("*.html"))
 SCRIPTS = sorted((ROOT / "static" / "js").glob("*.js"))
 # Keys that are put together from a part that is fixed and one that is data.
-MADE = ("error.", "family.", "map.", "method.", "metric.", "place.", "queue.", "reading.", "save.", "feedback.", "theme.",
-        "trust.", "verdict.", "view.", "batch.", "adjust.scale-", "dash.")  # fmt: skip
+MADE = ("adjust.scale-", "batch.", "dash.", "error.", "family.", "feedback.", "map.", "method.", "metric.", "place.")
+MADE += ("queue.", "reading.", "save.", "theme.", "trust.", "verdict.", "view.")
 
 
 class Marked(HTMLParser):
@@ -73,7 +73,9 @@ def test_every_key_is_known_and_used() -> None:
     scripts = "\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS)
     pages = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
     plurals = {key.rsplit(".", 1)[0] for key in ENGLISH if key.endswith(".other")}
-    asked = set(re.findall(r"\bt\(\s*\"([\w.-]+)\"", scripts)) | set(re.findall(r"data-t(?:-\w+)?=\"([\w.-]+)\"", pages))
+    asked = set(re.findall(r"\bt\(\s*\"([\w.-]+)\"", scripts)) | set(
+        re.findall(r"data-t(?:-\w+)?=\"([\w.-]+)\"", pages)
+    )
     assert asked <= set(ENGLISH) | plurals
     assert set(re.findall(r"\btn\(\s*\"([\w.-]+)\"", scripts)) <= plurals
     for key in ENGLISH:

@@ -64,14 +64,17 @@ def test_sentences_are_those_of_the_library(visit: Any) -> None:
         [grid_of(values) for values in cases],
     )
     expected = [verdict(attribution(values)).replace(" %", "%") for values in cases]
-    assert [text.replace("< 1%", "less than 1%") for text in said] == expected
+    assert [text.replace("<\N{NO-BREAK SPACE}1%", "less than 1%") for text in said] == expected
 
 
 def test_what_shows_nothing_says_so(visit: Any) -> None:
     page = visit()
     for values, limit in ((-np.ones((3, 3)), 1.0), (np.full((3, 3), 0.01), 1.0), (np.full((3, 3), 0.5), 1.0)):
         found = page.evaluate(
-            "async ([g, l]) => { const h = await import('/static/js/heat.js'); return h.reading(h.decodeGrid(g), l, false); }",
+            """async ([grid, limit]) => {
+              const { decodeGrid, reading } = await import("/static/js/heat.js");
+              return reading(decodeGrid(grid), limit, false);
+            }""",
             [grid_of(values), limit],
         )
         words = {"none": "no positive evidence", "little": "next to no evidence on this scale", None: None}

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from tests.browser.pages import Films, downloaded, drawn, give, picture, pixels, settled, slide
 from tests.serving.running import running
+from tests.small_networks import manifest_of, network_of, noise, recipe_of
 
 from pellucid.bundle.bundle import load
+from pellucid.models.export import export_bundle
 from pellucid.reporting.overlay import display_limit, overlay, verdict
 from pellucid.reporting.words import number
 from pellucid.serving.attack_files import dicom, film
@@ -347,3 +349,26 @@ def test_a_key_is_asked_for_and_kept(visit: Any, films: Films, served_bundle: Pa
         page.wait_for_selector("body[data-ready]")
         assert not page.locator("#key-dialog").is_visible()
         context.close()
+
+
+def test_another_layer_can_be_explained(visit: Any, films: Films, tmp_path: Path) -> None:
+    recipe = recipe_of("cnn", (48, 64), batch_norm=True)
+    network = network_of(recipe, 2, seed=5)
+    manifest = manifest_of(network, recipe.preprocessing(), 2, network.explained_layer)
+    deeper, earlier = network.explained_layer, "backbone.relu1"
+    folder = tmp_path / "layers"
+    export_bundle(network, manifest, folder, images=noise(2, (48, 64)), source="noise", layers=(earlier,))
+    bundle = load(folder)
+    target = bundle.predict(film()).label
+    with running({"layers": folder}) as server:
+        page = visit(url=server.url)
+        give(page, films.film())
+        assert page.get_by_label("Layer").input_value() == deeper
+        page.get_by_label("Layer").select_option(earlier)
+        settled(page)
+        attribution = bundle.explain(film(), target=target, layer=earlier)
+        expected = overlay(RGB, attribution, limit=display_limit(attribution), alpha=0.6).astype(int)
+        assert np.abs(picture(downloaded(page, "Overlay")).astype(int) - expected).max() <= 4
+        page.select_option("#method", "occlusion")
+        settled(page)
+        assert not page.get_by_label("Layer").is_visible()

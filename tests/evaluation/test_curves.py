@@ -124,7 +124,7 @@ def test_risk_coverage_is_the_share_of_errors_among_the_surest(by):
     outside = np.random.default_rng(0).permutation(80).astype(np.float32)
     found = replace(result(labels, scores), outside=outside)
     curve = risk_coverage(found, by, resamples=100)
-    p = found.probabilities[:, 1].astype(float)
+    p = np.clip(found.probabilities[:, 1].astype(float), 1e-7, 1 - 1e-7)
     surest = np.argsort(-np.abs(np.log(p / (1 - p))) if by == "confidence" else outside)
     wrong = (found.predicted != labels)[surest]
     for coverage in (0.1, 0.25, 0.5, 1.0):

@@ -48,3 +48,9 @@ def test_without_a_false_alarm_it_is_not_certain():
 def test_wrong_input(prevalence):
     with pytest.raises(InputError, match="between 0 and 1"):
         binary([0, 1], [0.1, 0.9], prevalence=prevalence)
+
+
+def test_values_that_are_not_defined_have_no_bounds():
+    restated = binary([0, 1] * 20, [0.1] * 40, prevalence=0.1).restated
+    assert np.isnan([restated.ppv.value, restated.ppv.low, restated.ppv.high]).all()
+    assert restated.npv.value == pytest.approx(0.9)

@@ -3,13 +3,26 @@ import json
 import math
 import re
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pellucid.errors import BundleError, ResourceError
+from pellucid.evaluation.calibration import Calibration
 from pellucid.evaluation.evaluate import evaluate_predictions
-from pellucid.evaluation.schema import MetricsDocument, metrics_document, read_evaluation, write_evaluation
+from pellucid.evaluation.metrics import CLASS_METRICS, METRICS
+from pellucid.evaluation.operating_point import OperatingPoint
+from pellucid.evaluation.schema import (
+    SCHEMA_VERSION,
+    CalibrationEntry,
+    MetricsDocument,
+    OutsideEntry,
+    PrevalenceEntry,
+    metrics_document,
+    read_evaluation,
+    write_evaluation,
+)
 
 
 def outcome(task="binary", n=30, **more):
@@ -47,6 +60,55 @@ def test_round_trip_is_exact(tmp_path, task, groups):
     write_evaluation(result, tmp_path / "new" / "evaluation")
     assert_equal(read_evaluation(tmp_path / "new" / "evaluation"), result)
     assert sorted(p.name for p in (tmp_path / "new" / "evaluation").iterdir()) == ["metrics.json", "predictions.csv"]
+
+
+def decided(task="binary"):
+    """An outcome with everything that is fitted on validation images."""
+    raw = np.random.default_rng(1).dirichlet(np.ones(2 if task == "binary" else 3), 30).astype(np.float32)
+    binary = {
+        "operating_point": OperatingPoint(asked="sensitivity>=0.9", threshold=0.3, bounded="sensitivity", bound=0.91),
+        "threshold": 0.3,
+        "prevalence": 0.05,
+    }
+    return outcome(
+        task,
+        uncalibrated=raw,
+        calibration=Calibration(method="temperature", scale=0.7, images=90),
+        outside=np.linspace(0.1, 1.5, 30),
+        **(binary if task == "binary" else {}),
+    )
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_round_trip_of_what_was_fitted(tmp_path, task):
+    result = decided(task)
+    write_evaluation(result, tmp_path)
+    assert_equal(read_evaluation(tmp_path), result)
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(written["calibration"]["before"]) == set(written["calibration"]["after"]) == {"loss", "brier", "ece"}
+    assert written["calibration"]["after"]["loss"] == written["metrics"]["loss"]
+    assert written["outside"]["flagged"]["value"] == np.mean(result.outside > 1)
+    if task == "binary":
+        assert written["prevalence"]["prevalence"] == 0.05
+        assert written["operating_point"]["asked"] == "sensitivity>=0.9"
+        assert any("chosen for sensitivity>=0.9; the sensitivity on the test images is" in n for n in written["notes"])
+
+
+def test_documents_of_version_1_are_read(tmp_path):
+    result = outcome()
+    write_evaluation(result, tmp_path)
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    old = {k: v for k, v in written.items() if k not in ("operating_point", "calibration", "outside", "prevalence")}
+    (tmp_path / "metrics.json").write_text(json.dumps({**old, "schema_version": 1}))
+    assert_equal(read_evaluation(tmp_path), result)
+
+
+def test_the_document_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "metrics-json.md").read_text(encoding="utf-8")
+    assert f"This is version {SCHEMA_VERSION}." in text
+    parts = (MetricsDocument, CalibrationEntry, OutsideEntry, PrevalenceEntry, OperatingPoint, Calibration)
+    named = {*METRICS, *CLASS_METRICS, *(name for part in parts for name in part.model_fields)}
+    assert {name for name in named if f"`{name}`" not in text} == set()
 
 
 def test_undefined_figures_are_null(tmp_path):

@@ -184,12 +184,18 @@ def offsets(classifier: Any, images: list[np.ndarray], centres: list[tuple[int, 
 
 
 @pytest.mark.parametrize(
-    ("layer", "stride", "places"),
+    ("backbone", "layer", "stride", "places"),
     # Even about the middle of the grid, so that what a border cuts off on one side is cut off on the other.
-    [("backbone.layer4", 32, (48, 80, 113, 145)), ("backbone.layer3", 16, (25, 65, 105, 144, 184))],
+    [
+        ("resnet18", "backbone.layer4", 32, (48, 80, 113, 145)),
+        ("resnet18", "backbone.layer3", 16, (25, 65, 105, 144, 184)),
+        ("mobilenet_v2", None, 32, (48, 80, 113, 145)),
+    ],
 )
-def test_maps_lie_on_spots_all_over_the_image_and_a_plain_resize_of_a_resnet_does_not(layer, stride, places):
-    classifier = even_network(recipe_of("resnet18", SIZE, layer=layer), seed=1)
+def test_maps_lie_on_spots_all_over_the_image_and_a_plain_resize_of_such_a_net_does_not(
+    backbone, layer, stride, places
+):
+    classifier = even_network(recipe_of(backbone, SIZE, layer=layer), seed=1)
     centres = [(y, x) for y in places for x in places]
     images = with_spots((SIZE, SIZE), centres, 4)
     derived = Replaced(classifier, None)
@@ -200,6 +206,19 @@ def test_maps_lie_on_spots_all_over_the_image_and_a_plain_resize_of_a_resnet_doe
     assert np.abs(ours).max() <= 2
     assert (plain > 5).all()
     assert np.allclose(plain - ours, (stride - 1) / 2, atol=1.5)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "model"),
+    [("vgg11", {}), ("vgg11", {"layer": "block3_conv2"}), ("cnn", {"filters": (6, 6, 6)})],
+)
+def test_maps_lie_on_spots_where_poolings_keep_cells_centred(backbone, model):
+    classifier = even_network(recipe_of(backbone, SIZE, **model), seed=1)
+    centres = [(y, x) for y in (32, 80, 112, 144, 192) for x in (32, 80, 112, 144, 192)]
+    found = offsets(Replaced(classifier, None), with_spots((SIZE, SIZE), centres, 4), centres)
+    assert np.abs(found.mean(0)).max() <= 2
+    stride, offset = (getattr(classifier.manifest.layer, name) for name in ("stride", "offset"))
+    assert offset == (stride[0] / 2, stride[1] / 2), "a plain resize is right here"
 
 
 @pytest.mark.parametrize(

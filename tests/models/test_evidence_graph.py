@@ -11,7 +11,15 @@ from torch import nn
 
 from pellucid.classifier import PREDICTED
 from pellucid.errors import InputError
-from pellucid.models.evidence_graph import check_layer, evidence_function, score_weights, trace_evidence
+from pellucid.models.evidence_graph import (
+    check_layer,
+    evidence_function,
+    score_weights,
+    trace_evidence,
+    trace_input_gradients,
+    trace_tail,
+)
+from pellucid.models.export import frozen_copy
 
 
 def score_of(logits: torch.Tensor, target: int, contrast: float) -> torch.Tensor:
@@ -307,3 +315,46 @@ def test_a_layer_that_cannot_be_explained_is_refused_with_its_reason(layer, reas
         check_layer(model, model.get_submodule(layer), (8, 8), 2)
     assert not model.get_submodule(layer)._forward_hooks
     check_layer(model, model.stem, (8, 8), 2)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "layer"),
+    [
+        ("vgg11", "block3_conv2"),
+        ("vgg11", "backbone.features.5"),
+        ("mobilenet_v2", "features.7"),
+        ("resnet18", "layer2"),
+        ("cnn", "pool1"),
+    ],
+)
+def test_with_convolutions_behind_the_layer_the_graph_has_the_gradient_of_autograd(backbone, layer):
+    network = network_of(recipe_of(backbone, 64, layer=layer), 3)
+    batch = noise(2, 64, seed=6)
+    truth = [[by_autograd(network, network.explained_layer, image, c)[2] for c in range(3)] for image in batch]
+    frozen = frozen_copy(network)
+    graph, _ = trace_evidence(frozen, frozen.get_submodule(network.explained_layer), (64, 64), 3)
+    logits, _, gradients = graph(torch.from_numpy(batch), torch.eye(3).expand(2, 3, 3), torch.tensor(1.0))
+    # By norms: an input of a ReLU that is 0 within rounding may fall on either side.
+    assert np.linalg.norm(gradients.numpy() - truth) < 1e-3 * np.linalg.norm(truth)
+    assert not [n for n in graph.graph.nodes if "backward" in str(n.target)]
+    tail, _ = trace_tail(frozen, frozen.get_submodule(network.explained_layer), (64, 64), tuple(gradients.shape[2:]))
+    with torch.no_grad():
+        activations = graph(torch.from_numpy(batch), torch.eye(3).expand(2, 3, 3), torch.tensor(1.0))[1]
+        assert torch.allclose(tail(activations)[0], logits, atol=1e-4)
+    assert len(tail.graph.nodes) < len(graph.graph.nodes) / 2
+
+
+@pytest.mark.parametrize("backbone", ["vgg11", "mobilenet_v2", "resnet18"])
+def test_gradients_of_pixels_are_those_of_autograd(backbone):
+    network = network_of(recipe_of(backbone, 64), 3)
+    image = torch.from_numpy(noise(2, 64, seed=7))
+    graph, _ = trace_input_gradients(frozen_copy(network), (64, 64), 3)
+    logits, gradients = graph(image, torch.eye(3).expand(2, 3, 3), torch.tensor(1.0))
+    for c in range(3):
+        leaf = image.clone().requires_grad_(True)
+        score = sum(score_of(z, c, 1.0) for z in network(leaf))
+        assert isinstance(score, torch.Tensor)
+        (expected,) = torch.autograd.grad(score, leaf)
+        assert float((gradients[:, c] - expected).norm()) < 1e-3 * float(expected.norm())
+    with torch.no_grad():
+        assert torch.allclose(logits, network(image), atol=1e-4)

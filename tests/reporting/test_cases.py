@@ -87,8 +87,9 @@ def test_colour_scale_of_each_case(run_folder: Path) -> None:
         }
     )
     assert read_cases(signed, folder).all[0].scale == ("\N{MINUS SIGN}4.00", "4.00")
-    shared = manifest.model_copy(update={"scale": "model"})
-    assert "model" in read_cases(shared, folder).all[0].scale[1]  # type: ignore[index]
+    images = tuple(r.model_copy(update={"limit": 7.5}) for r in manifest.images)
+    shared = manifest.model_copy(update={"scale": "model", "images": images})
+    assert read_cases(shared, folder).all[0].scale == ("0", "7.50")
 
 
 def test_unknown_true_classes_are_neither_right_nor_wrong(run_folder: Path) -> None:

@@ -142,6 +142,19 @@ def test_display_limit_is_the_largest_value() -> None:
     assert display_limit(attribution(-np.abs(values))) == 0.0
 
 
+def test_single_pixels_do_not_hide_the_rest_where_the_top_is_a_share_of_the_evidence() -> None:
+    values = np.full((100, 100), 1.0)
+    values[:10, :10] = 4.0
+    values[50, 50] = 1000.0
+    # 1,000 of 11,299 in one pixel: 0.05 is held by it alone, 0.1 by it and some of the fours.
+    assert display_limit(attribution(values), above=0.05) == 1000.0
+    assert display_limit(attribution(values), above=0.1) == 4.0
+    assert display_limit(attribution(-values, signed=True), above=0.1, signed=True) == 4.0
+    noise = np.random.default_rng(0).uniform(0.9, 1, (50, 50))
+    assert display_limit(attribution(noise), above=0.1) > 0.98
+    assert display_limit(attribution(-values), above=0.1) == 0
+
+
 @pytest.mark.parametrize("model_limit", [None, 0.0, -1.0, float("nan")])
 def test_a_model_without_a_scale_says_so(model_limit: float | None) -> None:
     with pytest.raises(InputError, match="no scale of its own"):

@@ -149,6 +149,7 @@ def test_samples_are_even_by_class_marked_first_and_decided_by_the_seed() -> Non
 
 def test_method_names() -> None:
     assert chosen_methods(()) == cheap_methods()
+    assert {m.needs for m in chosen_methods((), evidence=False)} == {"probabilities"}
     assert chosen_methods(["all"]) == list(METHODS)
     assert [m.name for m in chosen_methods(["lime", "grad-cam", "lime"])] == ["lime", "grad-cam"]
     with pytest.raises(UnknownNameError, match="grad-cam"):

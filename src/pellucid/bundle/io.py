@@ -60,7 +60,7 @@ def amend_bundle(folder: Path, changes: Mapping[str, object], files: Mapping[str
     """
     manifest = read_bundle(folder)
     added = dict(files or {})
-    refused = sorted({MANIFEST, MODEL, WEIGHTS} & {*added, *(n for n in added if Path(n).name != n)})
+    refused = [name for name in added if name in {MANIFEST, MODEL, WEIGHTS} or Path(name).name != name]
     if refused:
         raise BundleError(f"{', '.join(refused)} of the bundle {folder} is never overwritten. Export another bundle.")
     for name, content in added.items():

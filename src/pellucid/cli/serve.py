@@ -37,8 +37,12 @@ def serve(
         Optional[bool],
         typer.Option("--examples/--no-examples", help="Offer test images of the run. Default: not for medical models."),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Passes side by side.")] = 2,
-    threads: Annotated[Optional[int], typer.Option(min=1, help="Cores of one pass. Default: all.")] = None,
+    workers: Annotated[
+        Optional[int], typer.Option(min=1, max=64, help="Requests worked on side by side. Default: one a core.")
+    ] = None,
+    threads: Annotated[
+        Optional[int], typer.Option(min=1, help="Cores of one pass. Default: all for a request alone, else a share.")
+    ] = None,
     queue: Annotated[int, typer.Option(min=0, help="Requests that may wait; more get 503.")] = 32,
     deadline: Annotated[float, typer.Option(min=0.1, help="Most seconds for one request.")] = 60,
     drain: Annotated[float, typer.Option(min=0, help="Most seconds to finish requests when told to stop.")] = 30,
@@ -52,6 +56,7 @@ def serve(
     from ..serving.server import serve as run
     from ..serving.settings import ServerSettings
 
+    given = {} if workers is None else {"workers": workers}
     settings = ServerSettings(
         host=host,
         port=port,
@@ -67,10 +72,10 @@ def serve(
         store=store,
         store_days=store_days,
         examples=examples,
-        workers=workers,
         threads=threads,
         queue=queue,
         deadline=deadline,
         drain=drain,
+        **given,
     )
     run(parse_names(runs), settings)

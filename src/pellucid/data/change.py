@@ -51,8 +51,8 @@ class Change:
     @property
     def moves(self) -> bool:
         """Whether any pixel changes its place."""
-        tone = dict.fromkeys(("contrast", "brightness", "gamma", "blur", "compression"), 0.0)
-        return replace(self, **tone) != Change()
+        still = replace(self, contrast=0.0, brightness=0.0, gamma=0.0, blur=0.0, compression=0.0)
+        return still != Change()
 
     def placement(self, size: tuple[int, int]) -> tuple[Matrix, Matrix]:
         """The affine map from a copy to its original of `size` (height, width): original = matrix @ copy + offset.
@@ -120,7 +120,7 @@ def change_pixels(pixels: Uint8Array, change: Change) -> Uint8Array:
         if change.blur:
             ndimage.gaussian_filter(moved[c], change.blur, output=moved[c], mode="nearest", truncate=3)
     if change.gamma:
-        moved = 255 * (moved / 255) ** np.float32(1 + change.gamma)
+        moved = (255 * (moved / 255) ** (1 + change.gamma)).astype(np.float32)
     if change.contrast:
         mean = moved.mean(dtype=np.float64)
         moved = ((moved - mean) * (1 + change.contrast) + mean).astype(np.float32)

@@ -49,5 +49,6 @@ def restate(prevalence: float, point: Tally, tallies: list[Tally], found: Metric
     else:
         bounds = np.array([[m.low, m.high] for m in (found, passed)])
         low, high = np.array(predictive_values(bounds[0], bounds[1], prevalence)).T
+    low, high = np.where(np.isnan(values), np.nan, low), np.where(np.isnan(values), np.nan, high)
     ppv, npv = (Metric(float(v), float(a), float(b)) for v, a, b in zip(values, low, high, strict=True))
     return Restated(prevalence, float(point.actual[1, 0] / point.total[0]), ppv, npv)

@@ -51,15 +51,17 @@ def read_validation(folder: Path, classes: tuple[str, ...], logits: int) -> Vali
     columns = _columns(logits)
     if lines.fieldnames != columns:
         raise BundleError(f"{path} should have the columns {', '.join(columns)}. Remove it to have it made anew.")
+    rows = list(lines)
+    if any(None in row or None in row.values() for row in rows):
+        raise BundleError(f"{path} is damaged (a row has not {len(columns)} fields). Remove it to have it made anew.")
     try:
-        rows = list(lines)
         return ValidationAnswers(
             paths=tuple(row["path"] for row in rows),
             labels=np.array([classes.index(row["label"]) for row in rows], np.int64),
             groups=tuple(row["group"] for row in rows),
             logits=np.array([[row[c] for c in columns[3:]] for row in rows], np.float32).reshape(-1, logits),
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except ValueError as error:
         raise BundleError(f"{path} is damaged ({error}). Remove it to have it made anew.") from error
 
 

@@ -31,7 +31,7 @@ __all__ = ["TOLERANCE", "export_bundle", "frozen_copy", "measure_parity"]
 
 TOLERANCE = 1e-3
 FURTHER_TOLERANCE = 1e-2
-"""Of maps of further layers: with many ReLUs behind, some input is 0 within rounding, and runtimes take its two sides."""
+"""Of maps of further layers: of the many ReLUs behind, some have an input of 0 within rounding, on either side."""
 
 
 def export_bundle(
@@ -47,8 +47,9 @@ def export_bundle(
     """Write `network` as a bundle into the new folder `folder`; returns the finished manifest.
 
     `manifest.explained_layer` names the explained layer; its sizes and geometry are filled in here. `layers` are
-    further ones, each with a graph of its own. With `every_method` there are graphs for integrated gradients and its kind and
-    for ablation-cam too; one of these that cannot be written is left out, and `missing` in the manifest says why.
+    further ones, each with a graph of its own. With `every_method` there are graphs for integrated gradients and its
+    kind and for ablation-cam too; one of these that cannot be written is left out, and `missing` in the manifest says
+    why.
     `images` (N, 3, H, W) are real preprocessed images, from `source`, on which graphs and network are compared. Raises
     ParityError when a probability or a heat map differs by more than 1e-3, UnknownNameError for a layer that is not
     there, InputError when the network cannot be written as such a graph.
@@ -68,7 +69,9 @@ def export_bundle(
         graphs = FurtherGraphs(frozen, manifest, draft.folder, weights, images)
         with _one_sentence(manifest, " and ".join(layers)):
             graphs.write_layers(layers)
-        parity = measure_parity(TorchClassifier(frozen, graphs.manifest), graphs.exported(), images, source)
+        further = [layer.name for layer in graphs.manifest.layers]
+        reference = TorchClassifier(frozen, graphs.manifest)
+        parity = measure_parity(reference, graphs.exported(), images, source, further)
         if every_method:
             graphs.write_tails()
             parity = parity.model_copy(update={"input_gradient": graphs.write_input_gradients()})
@@ -76,15 +79,20 @@ def export_bundle(
     return read_bundle(folder)
 
 
-def measure_parity(reference: TorchClassifier, exported: OnnxClassifier, images: FloatArray, source: str) -> Parity:
+def measure_parity(
+    reference: TorchClassifier,
+    exported: OnnxClassifier,
+    images: FloatArray,
+    source: str,
+    layers: Sequence[str] = (),
+) -> Parity:
     """Compare two classifiers on images: the largest difference of a probability and of a Grad-CAM map.
 
-    A map's difference is a share of its own largest value. The maps of further layers are looked at too, and may differ
-    by 1e-2. Raises ParityError over the tolerance.
+    A map's difference is a share of its own largest value. The maps of further `layers` are looked at too, and may
+    differ by 1e-2. Raises ParityError over the tolerance.
     """
     probability = heat_map = further = 0.0
-    pairs = [(exported, reference)]
-    pairs += [(exported.at(layer.name), reference.at(layer.name)) for layer in reference.manifest.layers]
+    pairs = [(exported, reference), *((exported.at(name), reference.at(name)) for name in layers)]
     for start in range(0, len(images), 16):
         batch = images[start : start + 16]
         difference = np.abs(reference.probabilities(batch) - exported.probabilities(batch))
@@ -96,7 +104,8 @@ def measure_parity(reference: TorchClassifier, exported: OnnxClassifier, images:
     if not (probability <= TOLERANCE and heat_map <= TOLERANCE and further <= FURTHER_TOLERANCE):
         raise ParityError(
             f"The exported graph differs from the network by {probability:.2g} in a probability and "
-            f"{np.maximum(heat_map, further):.2g} of a heat map's largest value ({len(images)} images of {source}); up to {TOLERANCE:g} is accepted. "
+            f"{np.maximum(heat_map, further):.2g} of a heat map's largest value ({len(images)} images of {source}); "
+            f"up to {TOLERANCE:g} is accepted, {FURTHER_TOLERANCE:g} for further layers. "
             "No bundle was written; please report this with the recipe."
         )
     versions = {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}

@@ -39,7 +39,7 @@ MOST_COMPARED = 4
 
 @dataclass
 class FurtherGraphs:
-    """A bundle's folder in the making: `manifest` grows with each graph, `weights` are the bytes of the WEIGHTS file."""
+    """A bundle's folder in the making: `manifest` grows with each graph, `weights` are the bytes of its WEIGHTS."""
 
     frozen: nn.Module
     manifest: Manifest

@@ -69,7 +69,7 @@ def read_configuration(document: Mapping[str, Any]) -> ModelSpec:
     """The description of a whole model. Raises InputError for one that is broken, or that Python code would be part of."""
     try:
         return _model(document, 0)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
         raise InputError(
             f"The model's description is broken ({type(error).__name__}: {error}). Save the model again."
         ) from error

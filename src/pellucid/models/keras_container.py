@@ -69,12 +69,12 @@ def _one_sentence(path: Path) -> Iterator[None]:
         yield
     except (PellucidError, MemoryError):
         raise
+    except RecursionError as error:
+        raise InputError(f"The description in {path} is nested deeper than any model; it is not read.") from error
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path} is damaged or cut short and cannot be read as a Keras file. Copy or download it again."
         ) from error
-    except RecursionError as error:
-        raise InputError(f"The description in {path} is nested deeper than any model; it is not read.") from error
 
 
 def _read_h5(path: Path) -> KerasFile:

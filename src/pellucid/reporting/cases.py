@@ -155,7 +155,7 @@ def _scale(record: ExplanationRecord, manifest: ExplanationManifest) -> tuple[st
     if record.largest <= 0:
         return None
     if manifest.scale != "image":
-        return ("0", "the model\N{RIGHT SINGLE QUOTATION MARK}s own largest")
+        return ("0", number(record.limit))
     if record.smallest < 0 and is_diverging(manifest.colormap):
         size = max(record.largest, -record.smallest)
         return (number(-size), number(size))

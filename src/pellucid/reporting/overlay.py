@@ -41,11 +41,18 @@ _PLACES = (
 
 
 def display_limit(
-    attribution: Attribution, scale: Scale = "image", model_limit: float | None = None, *, signed: bool = False
+    attribution: Attribution,
+    scale: Scale = "image",
+    model_limit: float | None = None,
+    *,
+    signed: bool = False,
+    above: float = 0.0,
 ) -> float:
     """The value drawn at the top of the scale, in the attribution's unit; at least 0.
 
     `image`: the largest value of this map (with `signed`, the largest in size), 0 when nothing speaks for the target.
+    With `above`, the value that holds this share of the evidence at or above it, so that a few single pixels do not
+    make all the rest look empty; where the evidence is a single pixel, or even noise, that is the largest value too.
     `model`: `model_limit`, one value for every image, so that maps can be compared by eye and weak ones look weak.
 
     Raises InputError for an unknown scale, for values that are not finite, and when `model` is asked of a model
@@ -53,8 +60,8 @@ def display_limit(
     """
     if scale == "image":
         values = _finite(attribution)
-        largest = np.abs(values).max(initial=0) if signed else values.max(initial=0)
-        return float(largest)
+        sizes = np.abs(values) if signed else np.maximum(values, 0)
+        return _value_below(sizes, above) if above and sizes.any() else float(sizes.max(initial=0))
     if scale != "model":
         raise UnknownNameError("scale", scale, ("image", "model"), "Use 'image' or 'model'.")
     if model_limit is None or not model_limit > 0:
@@ -188,6 +195,13 @@ def _share(attribution: Attribution, limit: float, signed: bool = False) -> Floa
         return np.zeros_like(values, dtype=np.float32)
     # In float64, because a very small limit would be 0 in float32.
     return np.clip(np.divide(values, limit, dtype=np.float64), -1 if signed else 0, 1).astype(np.float32)
+
+
+def _value_below(sizes: FloatArray, above: float) -> float:
+    """The largest value so that those at or above it hold at least the share `above` of the sum."""
+    falling = np.sort(sizes.ravel())[::-1]
+    held = np.cumsum(falling, dtype=np.float64)
+    return float(falling[int(np.searchsorted(held, above * held[-1]))])
 
 
 def _half_share(positive: FloatArray) -> float:

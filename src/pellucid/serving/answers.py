@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .._pictures import Picture, open_picture
 from ..bundle.bundle import Bundle
 from ..bundle.engine import Engine
 from ..bundle.manifest import Manifest
@@ -21,7 +22,6 @@ from ..evaluation.outside import outside_warning
 from ..explanation.attribution import Attribution
 from ..explanation.catalogue import METHODS, Method, find_method
 from ..explanation.explain import explain_tensors
-from ..images import Image, read_image
 from ..preprocessing import FloatArray
 from ..reporting.overlay import display_limit, verdict
 from .lanes import Ticket
@@ -65,7 +65,7 @@ class Answer:
 
     served: Served
     prediction: Prediction
-    image: Image
+    image: Picture
     features: FloatArray | None
     seconds: dict[str, float]
     attributions: tuple[Attribution, ...] = ()
@@ -73,10 +73,15 @@ class Answer:
     method: Method | None = None
 
 
-def read(served: Served, data: bytes, settings: ServerSettings) -> Image:
+def read(served: Served, data: bytes, settings: ServerSettings) -> Picture:
     """Decode an image no larger than the model and the reply's pictures need. Raises ImageError."""
     wanted = served.bundle.preprocessing.decode_size
-    return read_image(data, at_least=wanted, limits=settings.limits)
+    return open_picture(data, at_least=wanted, limits=settings.limits)
+
+
+def tensor_of(bundle: Bundle, image: Picture) -> FloatArray:
+    """What a model sees of a picture: (1, 3, height, width)."""
+    return bundle.preprocessing.normalise(bundle.preprocessing.resize_image(image)[None])
 
 
 def predict(served: Served, data: bytes, settings: ServerSettings, ticket: Ticket) -> Answer:
@@ -85,7 +90,8 @@ def predict(served: Served, data: bytes, settings: ServerSettings, ticket: Ticke
     image = read(served, data, settings)
     decoded = time.perf_counter()
     ticket.check()
-    logits, features = _logits_and_features(served.bundle, served.bundle.preprocessing.tensors([image]))
+    bundle = served.session(ticket.alone)
+    logits, features = _logits_and_features(bundle, tensor_of(bundle, image))
     prediction = served.bundle.prediction(logits, features=features, warnings=image.warnings)
     seconds = {"decode": decoded - began, "model": time.perf_counter() - decoded}
     return Answer(served, prediction, image, features, seconds)
@@ -111,12 +117,12 @@ def explain(
 
     Raises ImageError, and UnknownNameError or InputError for a method, class or layer that will not do.
     """
-    row, bundle = find_method(method), served.bundle
+    row, bundle = find_method(method), served.session(ticket.alone)
     began = time.perf_counter()
     image = read(served, data, settings)
     decoded = time.perf_counter()
     ticket.check()
-    batch = bundle.preprocessing.tensors([image])
+    batch = tensor_of(bundle, image)
     size = fitted(image.size, GRID_SIDE if row.family == "cam" else FINE_GRID_SIDE)
     explained = explain_tensors(_watched(bundle, layer, ticket), batch, [size], method=method, target=target)[0]
     logits, features = explained.logits, explained.features
@@ -139,7 +145,7 @@ def _watched(bundle: Bundle, layer: str | None, ticket: Ticket) -> Watched:
 
 def _drawn(
     served: Served,
-    image: Image,
+    image: Picture,
     attributions: tuple[Attribution, ...],
     wanted: frozenset[str],
     settings: ServerSettings,

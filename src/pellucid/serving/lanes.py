@@ -21,10 +21,11 @@ class Stopped(Exception):
 
 
 class Ticket:
-    """What work looks at between passes: whether it is still wanted."""
+    """What work looks at between passes: whether it is still wanted. `alone` says that nothing else ran as it began."""
 
     def __init__(self, seconds: float) -> None:
         self.ends = time.monotonic() + seconds
+        self.alone = False
         self._off = threading.Event()
 
     def call_off(self) -> None:
@@ -69,6 +70,7 @@ class Lane:
 
         def guarded() -> T:
             ticket.check()
+            ticket.alone = self._taken == 1
             return work(ticket)
 
         try:

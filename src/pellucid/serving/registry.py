@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Sequence
@@ -24,14 +25,23 @@ MOST_EXAMPLES = 4
 
 @dataclass(frozen=True)
 class Served:
-    """One bundle under its name, with what its run tells beside it."""
+    """One bundle under its name, with what its run tells beside it.
+
+    `bundle` takes all cores for a pass, which is quickest for a request alone; `shared` takes few, which serves most
+    requests a second when several run side by side.
+    """
 
     name: str
     path: Path
     bundle: Bundle
+    shared: Bundle
     metrics: MetricsDocument | None
     record: RunRecord | None
     examples: tuple[Path, ...]
+
+    def session(self, alone: bool) -> Bundle:
+        """The bundle to run a request with."""
+        return self.bundle if alone else self.shared
 
     @property
     def checksum(self) -> str:
@@ -95,13 +105,17 @@ class Registry:
         return changed
 
     def _load(self, name: str, path: Path) -> Served:
-        bundle = load(path, threads=self._settings.threads)
+        given = self._settings.threads
+        bundle = load(path, threads=given)
+        few = max(1, (os.cpu_count() or 1) // self._settings.workers)
+        shared = bundle if given is not None else load(path, threads=few)
         # A graph that cannot run is found now; and the first pass is the slowest.
         size = bundle.preprocessing
-        bundle.logits_and_features(np.zeros((1, 3, size.height, size.width), np.float32))
+        for each in (bundle, shared):
+            each.logits_and_features(np.zeros((1, 3, size.height, size.width), np.float32))
         run = RunFolder(path)
         record = _record(run)
-        return Served(name, path, bundle, _metrics(run), record, self._examples(run, bundle, record))
+        return Served(name, path, bundle, shared, _metrics(run), record, self._examples(run, bundle, record))
 
     def _examples(self, run: RunFolder, bundle: Bundle, record: RunRecord | None) -> tuple[Path, ...]:
         """Test images to try. Those of real patients are offered only when the operator says so."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from ..reporting.overlay import SEQUENTIAL, colour_table
 from . import answers, logs, uploads
@@ -17,6 +19,7 @@ from .metrics import Metrics
 from .problems import Problem
 from .registry import Registry, Served
 from .remote_images import RemoteImages
+from .replies import json_reply
 from .settings import ServerSettings
 from .store import Store, open_store
 
@@ -54,23 +57,32 @@ class Service:
         return uploads.checked(await self.remote.fetch(url), "")
 
     async def answer(
-        self, request: Request, work: Callable[[bytes, Ticket], Answer], *, slow: bool = False, again: str | None = None
-    ) -> tuple[Answer, str]:
-        """Run `work` on the request's image beside the event loop; the answer and the identity it is stored under.
+        self,
+        request: Request,
+        work: Callable[[bytes, Ticket], Answer],
+        document: Callable[[Answer, str], dict[str, Any]],
+        *,
+        slow: bool = False,
+        again: str | None = None,
+    ) -> Response:
+        """Run `work` on the request's image beside the event loop, keep the answer, and reply with its `document`.
 
         With `again`, the identity of an earlier answer to the same image, nothing is counted or stored a second time.
         """
         lane = self.slow if slow else self.fast
         lane.refuse_when_full()
         data = await self.image(request)
-        began = time.perf_counter()
-        answer = await lane.run(lambda ticket: work(data, ticket), request)
+        identity, began = again or uuid.uuid4().hex, time.perf_counter()
+
+        def whole(ticket: Ticket) -> tuple[Answer, Response]:
+            answer = work(data, ticket)
+            return answer, json_reply(document(answer, identity), answer.seconds)
+
+        answer, reply = await lane.run(whole, request)
         self.noted(request, answer)
-        if again is not None:
-            return answer, again
-        identity = uuid.uuid4().hex
-        self.keep(answer, identity, data, time.perf_counter() - began)
-        return answer, identity
+        if again is None:
+            self.keep(answer, identity, data, time.perf_counter() - began)
+        return reply
 
     def noted(self, request: Request, answer: Answer) -> None:
         """Put into the log what was asked of which model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class ServerSettings:
     store: str | None = None
     store_days: int = 365
     examples: bool | None = None
-    workers: int = 2
+    workers: int = field(default_factory=lambda: min(16, os.cpu_count() or 1))
     threads: int | None = None
     queue: int = 32
     slow_queue: int = 4
@@ -45,7 +46,7 @@ class ServerSettings:
     body_rate: int = 16 * 1024
     drain: float = 30.0
     url_deadline: float = 10.0
-    picture_side: int = field(default=384)
+    picture_side: int = 384
 
     @property
     def limits(self) -> Limits:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 SECONDS_A_DAY = 86_400
 MOST_WAITING = 10_000
 BATCH = 256
+MOMENT = 0.2
+"""Seconds to gather rows for, so that many share one transaction."""
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "GIF": "gif", "DICOM": "dcm"}
 
 TABLES = sql.MetaData()
@@ -54,6 +56,7 @@ PREDICTIONS = sql.Table(
     sql.Column("features", sql.LargeBinary),
     sql.Column("image", sql.String(64)),
 )
+KEEP = PREDICTIONS.insert()
 FEEDBACK = sql.Table(
     "feedback",
     TABLES,
@@ -124,6 +127,7 @@ class Store:
             _make_folder(keep_images)
         self.engine = _engine(url)
         self._work: queue.Queue[tuple[Callable[[sql.Connection], Any], Future[Any]] | None] = queue.Queue(MOST_WAITING)
+        self._hurry = threading.Event()
         self.failures = 0
         self._refusals: dict[tuple[int, str], int] = {}
         self._lock = threading.Lock()
@@ -155,9 +159,9 @@ class Store:
         def write(connection: sql.Connection) -> None:
             if row["image"] is not None and self.keep_images is not None:
                 write_whole(self.keep_images / str(row["image"]), kept)
-            connection.execute(PREDICTIONS.insert(), row)
+            connection.execute(KEEP, row)
 
-        self._put(write)
+        self._put(write, urgent=False)
 
     def refused(self, code: str) -> None:
         """Count a refusal of today."""
@@ -196,12 +200,16 @@ class Store:
 
     def close(self) -> None:
         """Write what waits and let go of the database."""
+        self._hurry.set()
         self._work.put(None)
         self._thread.join()
         self.engine.dispose()
 
-    def _put(self, write: Callable[[sql.Connection], Any]) -> Future[Any]:
+    def _put(self, write: Callable[[sql.Connection], Any], *, urgent: bool = True) -> Future[Any]:
+        """Hand over to the writing thread, which waits a moment for more unless something is urgent."""
         future: Future[Any] = Future()
+        if urgent:
+            self._hurry.set()
         try:
             self._work.put_nowait((write, future))
         except queue.Full:
@@ -214,8 +222,9 @@ class Store:
         self._prune()
         last_pruned = time.monotonic()
         while True:
-            first = self._work.get()
-            batch = [first]
+            batch = [self._work.get()]
+            self._hurry.wait(MOMENT)
+            self._hurry.clear()
             while len(batch) < BATCH and batch[-1] is not None and not self._work.empty():
                 batch.append(self._work.get())
             self._commit([entry for entry in batch if entry is not None])

@@ -40,13 +40,15 @@ class Counts(NamedTuple):
     an_epoch: int
 
 
-def plan_caching(cut: Cut | str, train: ImageBatches, counts: Counts, section: TrainSection, folder: Path) -> Caching:
+def plan_caching(
+    cut: Cut | str, train: ImageBatches, counts: Counts, section: TrainSection, folder: Path, *, timed: bool = True
+) -> Caching:
     """Decide whether to keep what the frozen layers give.
 
     With `train.cache = "auto"` it is kept where it runs layers less often than training would, costs enough operations
     for its bytes, and fits on the disk of `folder`. The decision depends on the network, the numbers of images and
     epochs, the kind of device and the disk, never on a clock, so that a run can be repeated; only the seconds in the
-    plan's words are measured.
+    plan's words are measured, where they are wanted (`timed`).
     """
     if section.cache == "never" or cut == "no layer is frozen":
         return Caching(0, "")
@@ -68,10 +70,10 @@ def plan_caching(cut: Cut | str, train: ImageBatches, counts: Counts, section: T
             return Caching(0, "")
         if fast.operations < WORTH.get(device.type, WORTH["cuda"]) * fast.bytes:
             return Caching(0, "")
-    if size > SPARE * free:
+    if timed and size > SPARE * free:
         lacking = f"they would need {where}, where {_bytes(free)} are free"
         return Caching(0, f"The frozen layers run in every epoch: {lacking}.")
-    seconds = _seconds(cut.frozen, example, section.precision, train.batch_size)
+    seconds = _seconds(cut.frozen, example, section.precision, train.batch_size) if timed else 0.0
     of_each = f"for each of {views} views of " if views > 1 else "for "
     words = (
         f"The layers up to {cut.layer} are frozen: they run once {of_each}{images:,} training images "

@@ -181,8 +181,10 @@ class _Stage:
             counts = Counts(len(training.train[2]), len(training.validation[2]), passes)
         else:
             counts = Counts(len(shelf.rows), len(shelf.rows), shelf.trials * passes)
-        self.plan = plan_caching(cut, train, counts, self.section, shelf.folder if shelf else training.checkpoints)
-        if self.plan.words:
+        folder = shelf.folder if shelf else training.checkpoints
+        begun = any(folder.glob(f"features-stage-{self.number}-*"))
+        self.plan = plan_caching(cut, train, counts, self.section, folder, timed=not begun)
+        if self.plan.words and not begun:
             training.progress.say(self.plan.words)
         if isinstance(cut, Cut) and self.plan.views:
             self.cut, self.module = cut, cut.rest

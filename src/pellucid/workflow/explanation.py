@@ -69,6 +69,11 @@ class Question:
     layer: str | None
     left_out: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def images_at_a_time(self) -> int:
+        """As many as keep the number of maps at the size of the originals, which are all in memory, at eight or so."""
+        return max(1, BATCH // (len(self.methods) * max(1, len(self.targets))))
+
     def layer_of(self, method: Method) -> str | None:
         """The layer that a method is asked at; with several methods, those that look at none are asked without."""
         return self.layer if method.needs in ("evidence", "tail") or len(self.methods) == 1 else None
@@ -110,8 +115,9 @@ def explain_files(
     skipped: list[Skipped] = []
     names = _stems([item.shown for item in items])
     with (progress or Silent()).bar("Explaining") as advance:
-        for start in range(0, len(items), BATCH):
-            chunk = list(_readable(items[start : start + BATCH], names[start : start + BATCH], skipped))
+        step = question.images_at_a_time
+        for start in range(0, len(items), step):
+            chunk = list(_readable(items[start : start + step], names[start : start + step], skipped))
             for (item, stem, image), answers in zip(chunk, _answers(bundle, chunk, question), strict=True):
                 found = Maps(item.shown, item.true_label, image, answers, question.settings)
                 checker = _checker(bundle, item, question) if trust else None
@@ -119,7 +125,7 @@ def explain_files(
                 records += [_record(bundle, found, d, item, checker, question) for d in drawn.maps]
                 if drawn.sheet:
                     sheets[item.shown] = drawn.sheet
-            advance(min(start + BATCH, len(items)), len(items))
+            advance(min(start + step, len(items)), len(items))
     manifest = ExplanationManifest(
         pellucid_version=__version__,
         model=bundle.manifest.files,

@@ -13,6 +13,7 @@ import numpy as np
 from ..bundle.bundle import Bundle
 from ..classifier import Prediction
 from ..explanation.attribution import Attribution
+from ..explanation.catalogue import find_method
 from ..explanation.explain import Explained
 from ..explanation.superpixels import superpixels
 from ..images import Image
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .explanation import Drawing
 
 ADDITIVE = ("lime", "kernel-shap")
+# Maps with a value per pixel have peaks of single pixels: those that hold this share of the evidence share the top.
+ABOVE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,10 @@ def draw_maps(
     copy: dict[str, str] = {}
     drawn = []
     for attribution in attributions:
-        limit = display_limit(attribution, drawing.scale, limits[attribution.method], signed=drawing.signed)
+        fine = find_method(attribution.method).family == "gradient"
+        own_limit = limits[attribution.method]
+        above = ABOVE if fine else 0.0
+        limit = display_limit(attribution, drawing.scale, own_limit, signed=drawing.signed, above=above)
         pictures = _pictures(bundle, found, prediction, attribution, limit, drawing)
         copy = copy or save_explanation(out, stem, {"image": pictures["image"]})
         del pictures["image"]

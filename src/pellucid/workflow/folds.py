@@ -122,10 +122,10 @@ def train_folds(
         with tempfile.TemporaryDirectory(dir=draft) as scratch:
             runner = _Runner(cached, recipe, trials, seed, Path(scratch), shown)
             for number, trial in enumerate(trials, 1):
-                record, own = runner.run(trial)
-                records.append(record)
+                done, own = runner.run(trial)
+                records.append(done)
                 rows += own
-                shown.say(f"training {number} of {len(trials)}: {_line(record)}")
+                shown.say(f"training {number} of {len(trials)}: {_line(done)}")
         record = FoldsRecord(
             recipe=recipe.name,
             classes=dataset.classes,

@@ -55,7 +55,7 @@ def audit_explanations(
     limit = parse_limit(budget)
     bundle = load(run)
     dataset = own_split(RunFolder(run), bundle, split) if data is None else foreign_split(bundle, data, split)
-    chosen = chosen_methods(methods)
+    chosen = chosen_methods(methods, evidence=bundle.manifest.layer is not None)
     curves = CurveSettings(replacement=replacement, seed=seed)
     card = measure_trust(
         bundle,
@@ -81,10 +81,13 @@ def write_card(card: TrustCard, folder: Path) -> None:
     write_trust_page(card, folder)
 
 
-def chosen_methods(names: Sequence[str]) -> list[Method]:
-    """Catalogue rows by name, `all` meaning all; the cheap ones when none is named."""
+def chosen_methods(names: Sequence[str], *, evidence: bool = True) -> list[Method]:
+    """Catalogue rows by name, `all` meaning all; when none is named, the cheap ones that the model can serve.
+
+    `evidence` says whether it gives activations and gradients.
+    """
     if not names:
-        return cheap_methods()
+        return cheap_methods() if evidence else [find_method("occlusion"), find_method("lime")]
     if "all" in names:
         return list(METHODS)
     return [find_method(name) for name in dict.fromkeys(names)]

@@ -17,7 +17,9 @@ from tests.workflow.batch.conftest import BAD, GOOD, picture, write_archive
 from tests.workflow.batch.rows import rows_of, skipped_of, table_of
 
 import pellucid
+from pellucid.bundle.io import checksum
 from pellucid.errors import BundleError, InputError, UnknownNameError
+from pellucid.evaluation.outside import REFERENCE, describe_surroundings
 from pellucid.preprocessing import GridGeometry
 from pellucid.workflow.batch import local
 from pellucid.workflow.batch.job import read_job
@@ -167,6 +169,16 @@ def test_another_run_in_the_folder_is_refused(model: Path, other_model: Path, ar
         batch(model, archive, tmp_path / "mine" / "letter.txt")
 
 
+def test_a_plan_that_is_gone_is_one_sentence(model: Path, archive: Path, tmp_path: Path) -> None:
+    batch(model, archive, tmp_path / "out")
+    for content in (b"PAR1", None):
+        (tmp_path / "out" / "items.parquet").unlink()
+        if content is not None:
+            (tmp_path / "out" / "items.parquet").write_bytes(content)
+        with pytest.raises(InputError, match=r"items\.parquet cannot be read"):
+            batch(model, archive, tmp_path / "out", resume=True)
+
+
 def test_a_part_of_another_batch_is_not_taken_for_ones_own(model: Path, archive: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         batch(model, archive, tmp_path / name)
@@ -189,7 +201,7 @@ def test_options_that_do_not_fit(model: Path, archive: Path, tmp_path: Path) -> 
         predict_archive(model, [str(archive)], tmp_path / "out", running=Running(address="auto"))
     with pytest.raises(InputError, match="nowhere"):
         batch(model, tmp_path / "nowhere", tmp_path / "out")
-    assert not list(tmp_path.glob("out/*"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_full_disk_is_one_sentence_and_the_rest_can_follow(model: Path, archive: Path, tmp_path: Path) -> None:
@@ -234,7 +246,7 @@ def test_memory_stays_bounded(model: Path, tmp_path: Path) -> None:
     assert peaks[1] < peaks[0] + 20
 
 
-def test_the_outside_score_and_warnings_are_kept(model: Path, tmp_path: Path) -> None:
+def test_warnings_are_kept(model: Path, tmp_path: Path) -> None:
     picture(tmp_path / "data" / "thin.png", 1, (6, 200))
     picture(tmp_path / "data" / "wide.png", 1, (60, 200))
     summary = batch(model, tmp_path / "data", tmp_path / "out")
@@ -242,6 +254,37 @@ def test_the_outside_score_and_warnings_are_kept(model: Path, tmp_path: Path) ->
     assert [len(texts) for texts in table["warnings"]] == [2, 0]
     assert summary.with_warnings == 1
     assert min(table["seconds"]) > 0
+
+
+@pytest.mark.parametrize("method", [None, "grad-cam", "occlusion"])
+def test_the_outside_score_is_that_of_predict(model: Path, archive: Path, tmp_path: Path, method: str | None) -> None:
+    known = with_reference(model, [str(p) for p in sorted(archive.glob("day0/film*.png"))], tmp_path / "known")
+    summary = batch(known, archive, tmp_path / "out", method=method)
+    bundle = pellucid.load(known)
+    expected = [bundle.predict(row["path"]) for row in rows_of(tmp_path / "out")]
+    found = table_of(tmp_path / "out").to_pydict()
+    assert found["outside_score"] == pytest.approx([e.outside_score for e in expected], rel=1e-4)
+    assert [tuple(w) for w in found["warnings"]] == [e.warnings for e in expected]
+    assert summary.outside == summary.with_warnings == sum(s > 1 for s in found["outside_score"])
+    assert 0 < summary.outside < GOOD
+
+
+def with_reference(model: Path, images: list[str], folder: Path) -> Path:
+    """A copy of a bundle that knows some images, the farther half of which it finds strange."""
+    bundle = pellucid.load(model)
+    _, features = bundle.logits_and_features(bundle.preprocessing.tensors([bundle.read(path) for path in images]))
+    surroundings = describe_surroundings(features)
+    threshold = float(np.median(surroundings.distances(features)))
+    shutil.copytree(model, folder)
+    (folder / REFERENCE).write_bytes(surroundings.to_bytes())
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    channels = len(surroundings.mean)
+    described = {"layer": "x", "channels": channels, "trained": len(images), "images": len(images)}
+    manifest["reference"] = described | {"threshold": threshold}
+    manifest["files"][REFERENCE] = checksum(folder / REFERENCE)
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
 
 
 def test_settings_that_were_measured_are_taken(model: Path, archive: Path, tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from starlette.concurrency import run_in_threadpool
 from .. import answers, jobs, uploads
 from ..archives import Archive
 from ..problems import Problem
+from ..replies import json_reply
 from ..service import Service, service_of
 from .documents import REFUSALS
-from .replies import json_reply
 from .v1 import ModelName
 
 router = APIRouter(prefix="/v1/batch", tags=["batch"], responses=REFUSALS)

@@ -10,7 +10,6 @@ from .. import answers
 from ..lanes import Ticket
 from ..service import service_of
 from .documents import IMAGE_BODY, REFUSALS, ClassicReply
-from .replies import json_reply
 
 router = APIRouter(tags=["classic"])
 
@@ -42,5 +41,4 @@ async def predict(request: Request, model: Annotated[str | None, Query(max_lengt
         wanted = frozenset({"overlay"})
         return answers.explain(served, data, service.settings, ticket, method="grad-cam", pictures=wanted)
 
-    answer, identity = await service.answer(request, work)
-    return json_reply(answers.classic_document(answer, identity), answer.seconds)
+    return await service.answer(request, work, answers.classic_document)

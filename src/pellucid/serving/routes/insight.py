@@ -9,10 +9,10 @@ from starlette.concurrency import run_in_threadpool
 
 from .. import answers, stats
 from ..problems import Problem
+from ..replies import json_reply
 from ..service import Service, service_of
 from ..store import Store
 from .documents import REFUSALS
-from .replies import json_reply
 from .v1 import ModelName
 
 router = APIRouter(prefix="/v1", tags=["insight"], responses=REFUSALS)

@@ -25,9 +25,9 @@ from ..answers import read
 from ..lanes import Ticket
 from ..problems import Problem
 from ..registry import Served
+from ..replies import json_reply
 from ..service import Service, service_of
 from .documents import REFUSALS
-from .replies import json_reply
 
 router = APIRouter(prefix="/v2", tags=["kserve"], responses=REFUSALS)
 
@@ -143,7 +143,7 @@ def _infer(service: Service, served: Served, asked: InferRequest, ticket: Ticket
     given = asked.inputs[0]
     batch = _files(service, served, given) if given.datatype == "BYTES" else _tensor(served, given)
     ticket.check()
-    logits = served.bundle.logits(batch)
+    logits = served.session(ticket.alone).logits(batch)
     if served.bundle.task == "regression":
         return logits, logits
     return logits, served.bundle.manifest.probabilities(logits)
@@ -158,8 +158,9 @@ def _files(service: Service, served: Served, given: InferInput) -> FloatArray:
             data = base64.b64decode(text, validate=True)
         except (binascii.Error, TypeError, ValueError):
             raise _unfit("BYTES must hold image files in base64.") from None
-        images.append(read(served, uploads.checked(data, ""), service.settings))
-    return served.bundle.preprocessing.tensors(images)
+        image = read(served, uploads.checked(data, ""), service.settings)
+        images.append(served.bundle.preprocessing.resize_image(image))
+    return served.bundle.preprocessing.normalise(np.stack(images))
 
 
 def _tensor(served: Served, given: InferInput) -> FloatArray:

@@ -14,10 +14,10 @@ from ...errors import UnknownNameError
 from .. import answers, cards, uploads
 from ..lanes import Ticket
 from ..problems import Problem
+from ..replies import json_reply
 from ..service import service_of
 from ..store import Feedback
 from .documents import IMAGE_BODY, REFUSALS, ExplanationReply, FeedbackRequest, PredictionReply
-from .replies import json_reply
 
 router = APIRouter(prefix="/v1", tags=["v1"], responses=REFUSALS)
 
@@ -60,10 +60,11 @@ async def predict(request: Request, model: ModelName = None) -> Response:
     """Classify an image."""
     service = service_of(request)
     served = service.model(model)
-    answer, identity = await service.answer(
-        request, lambda data, ticket: answers.predict(served, data, service.settings, ticket)
-    )
-    return json_reply(answers.prediction_document(answer, identity), answer.seconds)
+
+    def work(data: bytes, ticket: Ticket) -> answers.Answer:
+        return answers.predict(served, data, service.settings, ticket)
+
+    return await service.answer(request, work, answers.prediction_document)
 
 
 @router.post("/explain", responses={200: {"model": ExplanationReply}}, openapi_extra=IMAGE_BODY)
@@ -89,8 +90,8 @@ async def explain(
             served, data, settings, ticket, method=method, target=targets, layer=layer, pictures=wanted
         )
 
-    answer, identity = await service.answer(request, work, slow=answers.is_slow(method), again=again)
-    return json_reply(answers.explanation_document(answer, identity), answer.seconds)
+    slow = answers.is_slow(method)
+    return await service.answer(request, work, answers.explanation_document, slow=slow, again=again)
 
 
 def _targets(classes: tuple[str, ...], target: str | None, every: bool) -> Target:

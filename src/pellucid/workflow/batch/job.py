@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ...bundle.io import checksum
 from ...bundle.manifest import MANIFEST
 from ...errors import BundleError, InputError
 from ...files import write_whole
+from ..provenance import now
 from .plan import PLAN
 from .work import Question
 
@@ -73,7 +73,7 @@ def new_job(
     return Job(
         id=secrets.token_hex(8),
         pellucid_version=__version__,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=now(),
         sources=sources,
         items=items,
         part_size=part_size,

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ...errors import InputError
 from .sources import Item
 
 PLAN = "items.parquet"
@@ -42,13 +43,21 @@ def write_plan(path: Path, items: Iterable[Item], part_size: int, listed: Callab
 
 
 class Plan:
-    """The plan of a batch, opened: `part(k)` gives the items of part k. To be used as a context manager."""
+    """The plan of a batch, opened: `part(k)` gives the items of part k. To be used as a context manager.
+
+    Raises InputError when it is gone or damaged.
+    """
 
     def __init__(self, path: Path) -> None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self._file = path.open("rb")
-        self._table: Any = pq.ParquetFile(self._file)
+        try:
+            self._file = path.open("rb")
+            self._table: Any = pq.ParquetFile(self._file)
+        except (OSError, pa.ArrowException) as error:
+            message = f"{path} cannot be read, so that this batch cannot go on: begin it anew in another --out."
+            raise InputError(message) from error
 
     def __enter__(self) -> Plan:
         return self

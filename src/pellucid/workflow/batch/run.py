@@ -122,9 +122,15 @@ def _begin(
     """List the sources and write down what is asked of them."""
     with Reader() as reader:
         maps = Worker(bundle, question, reader).map_geometry()
+    fresh = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    with progress.bar("Listing") as advance:
-        items = write_plan(out / PLAN, list_items(sources), part_size, lambda total: advance(total, total))
+    try:
+        with progress.bar("Listing") as advance:
+            items = write_plan(out / PLAN, list_items(sources), part_size, lambda total: advance(total, total))
+    except BaseException:
+        if fresh:
+            out.rmdir()
+        raise
     job = new_job(bundle, sources, question, items, part_size, maps)
     write_job(out, job)
     return job

@@ -38,6 +38,9 @@ function drawLists(session) {
   find("#target").value = settings.target ?? (first ? "" : card.classes[1]);
   fill(find("#method"), methodOptions(card.methods));
   find("#method").value = settings.method;
+  find("#layer-choice").hidden = card.layers.length < 2 || !card.methods.some(({ name, family }) => name === settings.method && family === "cam");
+  fill(find("#layer"), card.layers.map((name) => el("option", { value: name }, name)));
+  find("#layer").value = settings.layer ?? card.layers[0];
   fill(find("#map"), MAPS.map((map) => el("option", { value: map, disabled: isDiverging(map) && !isSigned(session) }, t(`map.${map}`))));
 }
 
@@ -81,6 +84,9 @@ export function startControls(session, stage) {
     find(`#${name}`).addEventListener("change", ({ target }) => settings.set({ [name]: target.value }));
   }
   find("#target").addEventListener("change", ({ target }) => settings.set({ target: target.value || null }));
+  find("#layer").addEventListener("change", ({ target }) => {
+    settings.set({ layer: target.value === session.card.layers[0] ? null : target.value });
+  });
   find("#invert").addEventListener("change", ({ target }) => settings.set({ invert: target.checked }));
   find("#reset").addEventListener("click", () => settings.reset());
   find("#compare").addEventListener("change", ({ target }) => startComparing(session, target.value));

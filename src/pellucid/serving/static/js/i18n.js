@@ -85,7 +85,7 @@ export function percent(share) {
   const shown = share > 0 && share < 0.005 ? 0.005 : share < 1 && share > 0.995 ? 0.995 : share;
   const text = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0 });
   if (shown === share) return text.format(share);
-  return share < 0.5 ? `< ${text.format(0.01)}` : `> ${text.format(0.99)}`;
+  return share < 0.5 ? `<\u00a0${text.format(0.01)}` : `>\u00a0${text.format(0.99)}`;
 }
 
 export function bytes(size) {

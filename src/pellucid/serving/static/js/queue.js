@@ -6,15 +6,14 @@ import { count, number, percent, t, tn } from "./i18n.js";
 import { problemWords } from "./words.js";
 
 /** The small picture with the first heat map that came, in the colours of the stage. */
-function miniature(item, settings) {
+function miniature(item, session) {
   const canvas = el("canvas", { class: "mini", "aria-hidden": "true" });
   canvas.width = canvas.height = 96;
   if (!item.thumb) return canvas;
   const context = canvas.getContext("2d");
   context.drawImage(item.thumb, 0, 0);
-  const of = (method) => item.maps.get(`${method}|${item.answer.label}`);
-  const explanation = of(settings.method) ?? [...item.maps.values()][0];
-  if (explanation) context.drawImage(heatLayer(explanation, settings), ...item.thumb.place);
+  const explanation = item.answer && session.anyExplanation(item);
+  if (explanation) context.drawImage(heatLayer(explanation, session.settings), ...item.thumb.place);
   return canvas;
 }
 
@@ -36,7 +35,7 @@ function row(item, session) {
     el(
       "button",
       { type: "button", class: "queue-pick", "aria-current": current ? "true" : null, title, onclick: () => session.select(item) },
-      miniature(item, session.settings),
+      miniature(item, session),
       el("span", { class: "queue-words" }, el("span", { class: "queue-name" }, item.name), said(item), warned),
     ),
     el(

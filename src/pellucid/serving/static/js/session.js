@@ -34,7 +34,7 @@ class Item {
   }
 }
 
-const keyOf = (method, target) => `${method}|${target}`;
+const keyOf = (method, target, layer) => `${method}|${target}|${layer ?? ""}`;
 
 async function decode(blob) {
   const bitmap = await createImageBitmap(blob);
@@ -71,7 +71,7 @@ export class Session extends EventTarget {
     this.gone = null;
     this.pictures = new Map();
     settings.addEventListener("change", ({ detail }) => {
-      if (["method", "target", "compare", "otherMethod", "otherItem"].some((name) => name in detail)) this.refresh();
+      if (["method", "target", "layer", "compare", "otherMethod", "otherItem"].some((name) => name in detail)) this.refresh();
     });
   }
 
@@ -160,8 +160,20 @@ export class Session extends EventTarget {
     return target ?? (this.card.task === "regression" ? this.card.classes[1] : item.answer?.label);
   }
 
+  /** The layer that a method is to explain: a choice only where the model offers several and the method reads one. */
+  layerOf(method) {
+    const family = this.card.methods.find(({ name }) => name === method)?.family;
+    return this.card.layers.length > 1 && family === "cam" ? this.settings.layer : null;
+  }
+
   explanation(item, method = this.settings.method) {
-    return item.maps.get(keyOf(method, this.targetOf(item))) ?? null;
+    return item.maps.get(keyOf(method, this.targetOf(item), this.layerOf(method))) ?? null;
+  }
+
+  /** Any map of an image for the class that is shown, the chosen one first. */
+  anyExplanation(item) {
+    const target = this.targetOf(item);
+    return this.explanation(item) ?? [...item.maps.values()].find((map) => map.target === target) ?? null;
   }
 
   /** What the stage shows: one or two of {item, method}. */
@@ -183,7 +195,7 @@ export class Session extends EventTarget {
   }
 
   async #another(item, method) {
-    const key = keyOf(method, this.targetOf(item));
+    const key = keyOf(method, this.targetOf(item), this.layerOf(method));
     if (item.wanted.has(key)) return;
     item.wanted.set(key, method);
     item.error = null;
@@ -245,11 +257,13 @@ export class Session extends EventTarget {
   async #explain(item, method, target) {
     const controller = new AbortController();
     const many = this.card.classes.length <= CLASSES_AT_ONCE;
+    const layer = this.layerOf(method);
     const query = {
       model: this.card.name,
       method,
       all_classes: many || null,
       target: many ? null : target,
+      layer,
       pictures: item.unshowable && !item.preview ? "seen,preview" : "seen",
       again: item.answer?.id,
     };
@@ -258,7 +272,7 @@ export class Session extends EventTarget {
     const answer = await asked.finally(() => item.running.delete(controller));
     for (const explanation of answer.explanations) {
       explanation.grid = decodeGrid(explanation.grid);
-      item.maps.set(keyOf(explanation.method, explanation.target), explanation);
+      item.maps.set(keyOf(explanation.method, explanation.target, layer), explanation);
     }
     item.answer ??= answer;
     item.seen ??= answer.seen;
