@@ -49,13 +49,18 @@ def layer(kind: str, name: str, **config: Any) -> dict[str, Any]:
     return {"class_name": kind, "config": {"name": name, **config}}
 
 
-def coloured(folder: Path, names: tuple[str, str] = ("blue", "red"), count: int = 12) -> Path:
-    """Folders of blue and of red noisy images, 20 x 24 pixels."""
+def coloured(folder: Path, names: tuple[str, str] = ("blue", "red"), count: int = 60) -> Path:
+    """Noisy images of 20 x 24 pixels, more or less red, with labels drawn by the model's own probabilities.
+
+    So no other use of the model's answers fits them better than the right one (the log-loss is proper).
+    """
     rng = np.random.default_rng(0)
-    for name, strong in zip(names, (2, 0), strict=True):
+    for name in names:
         (folder / name).mkdir(parents=True)
-        for i in range(count):
-            pixels = rng.integers(20, 90, (20, 24, 3), np.uint8)
-            pixels[..., strong] = rng.integers(160, 250, (20, 24), np.uint8)
-            PIL.Image.fromarray(pixels).save(folder / name / f"{i:02}.png")
+    for i in range(count):
+        red = rng.uniform(0.3, 0.7)
+        pixels = rng.uniform(0, 1, (20, 24, 3)) * 0.2
+        pixels += [red - 0.1, 0.3, rng.uniform(0.2, 0.7)]
+        name = names[int(rng.random() < 1 / (1 + np.exp(-20 * (red - 0.5))))]
+        PIL.Image.fromarray((255 * pixels).round().astype(np.uint8)).save(folder / name / f"{i:02}.png")
     return folder

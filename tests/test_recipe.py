@@ -66,6 +66,77 @@ class TestShipped:
                 assert all(0 <= value <= 1 for value in figure.metrics.values()), name
 
 
+class TestAsTabled:
+    """The five reference systems, value by value; see each recipe's source in its own words."""
+
+    def test_scratch_cnn(self):
+        recipe = load_recipe("scratch-cnn")
+        assert (recipe.model.backbone, recipe.model.weights, recipe.model.pool) == ("cnn", "none", "flatten")
+        assert [(h.dense, h.activation) for h in recipe.model.head] == [(128, "relu")]
+        assert recipe.model.head[0].dropout > 0
+        assert (recipe.train.optimizer, recipe.train.monitor) == ("adam", "val_loss")
+        assert recipe.train.patience > 0
+        assert recipe.published[0].metrics == {"accuracy": 0.9}
+
+    def test_anomaly_score(self):
+        recipe = load_recipe("anomaly-score")
+        assert (recipe.task, recipe.data.size, recipe.data.values) == ("regression", 325, "unit")
+        assert (recipe.model.backbone, recipe.model.filters, recipe.model.pool) == ("cnn", (5, 5, 5), "flatten")
+        assert [h.dense for h in recipe.model.head] == [100, 30, 20]
+        train = recipe.train
+        assert (train.optimizer, train.learning_rate, train.loss) == ("rmsprop", 1e-3, "mae")
+        assert (train.epochs, train.batch_size) == (250, 8)
+        assert recipe.published[0].metrics == {"mae": 0.49}
+
+    def test_cats_dogs(self):
+        recipe = load_recipe("cats-dogs")
+        assert (recipe.model.backbone, recipe.model.weights, recipe.model.pool) == (
+            "mobilenet_v2",
+            "imagenet",
+            "average",
+        )
+        assert (recipe.model.head, recipe.model.freeze, recipe.data.size) == ((), "all", 224)
+
+    def test_covid_xray(self):
+        recipe = load_recipe("covid-xray")
+        assert recipe.data.merge == {"covid or pneumonia": ("covid", "pneumonia")}
+        assert (recipe.data.values, recipe.data.size, recipe.medical) == ("unit", 224, True)
+        assert (recipe.model.backbone, recipe.model.weights) == ("vgg16", "imagenet")
+        assert recipe.model.freeze == "block5_conv1"
+        assert recipe.augment.rotation > 0
+        assert recipe.augment.flip
+        assert recipe.train.patience > 0
+        assert recipe.published[0].metrics == {"accuracy": 0.87}
+
+    def test_pneumonia(self):
+        recipe = load_recipe("pneumonia")
+        assert (recipe.data.positive, recipe.data.size, recipe.medical) == ("PNEUMONIA", 224, True)
+        assert recipe.data.group_by is not None
+        assert (recipe.model.backbone, recipe.model.freeze, recipe.model.pool) == ("vgg16", "block5_conv1", "average")
+        assert [(h.dense, h.activation, h.dropout) for h in recipe.model.head] == [
+            (512, "relu", 0.5),
+            (256, "relu", 0.3),
+            (128, "relu", 0.2),
+        ]
+        train, augment = recipe.train, recipe.augment
+        assert (train.optimizer, train.learning_rate, train.batch_size, train.epochs) == ("adam", 1e-4, 32, 25)
+        assert (train.patience, train.schedule, train.plateau_factor) == (5, "plateau", 0.5)
+        assert train.monitor == "val_accuracy"
+        shares = (augment.shift, augment.shear, augment.zoom)
+        assert (augment.rotation, shares, augment.flip) == (20, (0.2, 0.2, 0.2), True)
+        ours, *others = recipe.published
+        assert ours.metrics == {
+            "accuracy": 0.8862,
+            "precision": 0.9370,
+            "recall": 0.8769,
+            "specificity": 0.9017,
+            "npv": 0.8147,
+            "f1": 0.9060,
+            "roc_auc": 0.9661,
+        }
+        assert [f.source.split(",")[0] for f in others[:3]] == ["Rajpurkar 2017", "Wang 2017", "Kermany 2018"]
+
+
 class TestFiles:
     def test_a_missing_file_is_named(self, tmp_path):
         with pytest.raises(RecipeError, match=r"none\.toml cannot be read.*No such file"):
@@ -134,6 +205,13 @@ class TestOverrides:
         plain = load_recipe("phantom")
         assert changed.train.epochs == 4
         assert changed == plain.model_copy(update={"train": plain.train.model_copy(update={"epochs": 4})})
+
+    @pytest.mark.parametrize("override", ["data.group_by=", "data.group_by= "])
+    def test_an_empty_value_takes_the_key_out_of_the_recipe(self, override):
+        assert load_recipe("phantom").data.group_by is not None
+        assert load_recipe("phantom", [override]).data.group_by is None
+        assert load_recipe("phantom", ["model.filters="]).model.filters == ModelSection().filters
+        assert load_recipe("scratch-cnn", [override]).data.group_by is None
 
     @pytest.mark.parametrize("override", ["train.epochs", "=3", ""])
     def test_one_without_key_or_value_shows_the_form(self, override):
@@ -235,6 +313,7 @@ class TestRefusals:
             ("classification", {"loss": "mae"}, "train.loss = 'mae' is for a regression"),
             ("regression", {"class_weights": "balanced"}, "a regression has neither"),
             ("regression", {"label_smoothing": 0.1}, "a regression has neither"),
+            ("classification", {"epochs": 3, "warmup": 3}, "train.warmup = 3 must end before the 3 epochs do"),
         ],
     )
     def test_what_does_not_fit_the_task(self, task, train, words):

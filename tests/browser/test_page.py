@@ -363,12 +363,12 @@ def test_another_layer_can_be_explained(visit: Any, films: Films, tmp_path: Path
     with running({"layers": folder}) as server:
         page = visit(url=server.url)
         give(page, films.film())
-        assert page.get_by_label("Layer").input_value() == deeper
-        page.get_by_label("Layer").select_option(earlier)
+        assert page.locator("#layer").input_value() == deeper
+        page.locator("#layer").select_option(earlier)
         settled(page)
         attribution = bundle.explain(film(), target=target, layer=earlier)
         expected = overlay(RGB, attribution, limit=display_limit(attribution), alpha=0.6).astype(int)
         assert np.abs(picture(downloaded(page, "Overlay")).astype(int) - expected).max() <= 4
         page.select_option("#method", "occlusion")
         settled(page)
-        assert not page.get_by_label("Layer").is_visible()
+        assert not page.locator("#layer").is_visible()

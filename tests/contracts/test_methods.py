@@ -1,4 +1,29 @@
-"""What every row of the catalogue of explanation methods keeps, whoever adds it."""
+"""What every row of the catalogue of explanation methods keeps, whoever adds it.
+
+Each trap of spec/explanations.md, and the test that falls into it no more (paths under tests/):
+
+a single output's softmax is constant           models/test_evidence_graph: the_first_of_two_classes_is_exactly_the_neg...
+a saturated probability has no gradient         models/test_evidence_graph: huge_logits_stay_finite
+log-odds cancel for a class that is certain     explanation/test_maps: a_class_that_is_all_but_certain_keeps_its_odds
+maps normalised per image                       explanation/test_cam: closed forms in the score's own unit
+noise inflated where nothing speaks             reporting/test_overlay
+cells half a cell off (ResNet, MobileNet)       explanation/test_explain: maps_lie_on_spots_all_over_the_image...
+crop and padding not undone                     explanation/test_explain: maps_lie_on_spots_of_originals_of_any_shape
+Grad-CAM++ with a wrong alpha (eq. 19)          explanation/test_cam
+in-place ReLU behind the layer                  models/test_evidence_graph: what_changes_in_place_behind_the_layer...
+frozen parameters, no_grad, autocast, threads   models/test_torch_classifier
+modes, gradients, hooks changed, or kept
+  after a failure                               here: success_leaves_no_trace, failure_leaves_no_trace
+alone and in a batch differ                     here: an_image_in_a_batch_has_the_map_it_has_alone
+seeds that do not cover everything              here: the_same_question_has_the_same_answer_bit_for_bit
+the last superpixel can never be hidden         explanation/test_superpixels, test_lime
+black taken as neutral                          explanation/test_replacement, test_integrated_gradients: each baseline
+weights without errors, sampling without end    explanation/test_lime, test_additive
+integrated gradients that do not add up         explanation/test_integrated_gradients: the_map_sums_to_the_difference...
+gradients in the tensor's units                 explanation/test_saliency: what_a_grey_level_more_does_to_the_score
+convolutions behind the layer                   models/test_evidence_graph: with_convolutions_behind_the_layer...
+a class changed by the perturbation             explanation/test_ablation_cam, test_masking
+"""
 
 import dataclasses
 import random

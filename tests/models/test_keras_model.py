@@ -116,7 +116,10 @@ def keras_2(classes: int = 2) -> tuple[dict[str, Any], dict[str, list[tuple[str,
         },
     }
     weights = {
-        "conv2d_1": [("conv2d_1/kernel:0", rng.normal(0, 0.3, (3, 3, 3, 4))), ("conv2d_1/bias:0", rng.normal(0, 0.3, 4))],
+        "conv2d_1": [
+            ("conv2d_1/kernel:0", rng.normal(0, 0.3, (3, 3, 3, 4))),
+            ("conv2d_1/bias:0", rng.normal(0, 0.3, 4)),
+        ],
         "flatten_1": [],
         "dropout_1": [],
         "dense_1": [
@@ -255,7 +258,8 @@ def test_tensorflows_operations_in_a_keras_2_graph(tmp_path: Path) -> None:
             "name": "model",
             "layers": [
                 layer("InputLayer", "input_1", {"batch_input_shape": [None, 4, 4, 3]}, []),
-                layer("SlicingOpLambda", "g", {"function": "__operators__.getitem"}, [["input_1", 0, 0, {"slice_spec": ends}]]),
+                layer("SlicingOpLambda", "g", {"function": "__operators__.getitem"},
+                      [["input_1", 0, 0, {"slice_spec": ends}]]),
                 layer("TFOpLambda", "d", {"function": "math.truediv"}, [["g", 0, 0, {"y": 127.5, "name": None}]]),
                 layer("TFOpLambda", "s", {"function": "math.subtract"}, [["d", 0, 0, {"y": 1.0, "name": None}]]),
                 layer("GlobalAveragePooling2D", "p", {}, [[["s", 0, 0, {}]]]),
@@ -271,7 +275,7 @@ def test_tensorflows_operations_in_a_keras_2_graph(tmp_path: Path) -> None:
 
 
 def test_grad_cam_of_the_bundle_is_the_one_of_keras(saved: Callable[[str], Saved], tmp_path: Path) -> None:
-    """Of the two-class model nested twice: log-odds of class 1 with respect to the last convolution, in Keras' layout."""
+    """Of the two-class model nested twice: log-odds of class 1, differentiated in Keras by the last convolution."""
     model, folder = saved("nested twice, BGR")
     pixels = images_for(model, 2)
 

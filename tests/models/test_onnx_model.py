@@ -186,6 +186,6 @@ def test_files_that_are_no_model_for_images(tmp_path: Path) -> None:
     (tmp_path / "no.onnx").write_bytes(b"\x08\x07nonsense")
     with pytest.raises(InputError, match="cannot be read as an ONNX model"):
         open_model(tmp_path / "no.onnx")
+    (tmp_path / "x.bin").write_bytes(b"zzzz")
     with pytest.raises(InputError, match="no model file that is known"):
-        (tmp_path / "x.bin").write_bytes(b"zzzz")
         open_model(tmp_path / "x.bin")

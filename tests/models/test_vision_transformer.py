@@ -14,6 +14,7 @@ from pellucid.models.export import export_bundle
 
 SIZE = 64
 BLOCK = "backbone.transformer.blocks.3"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

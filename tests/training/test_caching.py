@@ -61,7 +61,7 @@ def test_nothing_frozen_is_nothing_to_say(tmp_path):
 
 
 def test_a_disk_without_room_is_said(tmp_path, monkeypatch):
-    usage = namedtuple("usage", "total used free")  # noqa: PYI024
+    usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(0, 0, 1_400_000))
     found = plan(folder=tmp_path, flip=True, cached_views=3)
     assert found.views == 0

@@ -34,7 +34,7 @@ def test_mlflow(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "run").mkdir()
     write("mlflow", tmp_path / "run")
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    client = mlflow.MlflowClient((tmp_path / "mlruns").as_uri())
     experiment = client.get_experiment_by_name("pellucid")
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.run_name == "a run"

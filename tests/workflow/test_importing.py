@@ -33,6 +33,14 @@ def score(picture: Path) -> float:
     return float(1 / (1 + np.exp(-20 * (np.asarray(image, np.float64)[..., 0].mean() / 255 - 0.5))))
 
 
+def a_picture(colours: Path) -> Path:
+    return sorted((colours / "red").iterdir())[3]
+
+
+def share_right(colours: Path, positive: str = "red") -> float:
+    return float(np.mean([(score(f) >= 0.5) == (f.parent.name == positive) for f in colours.glob("*/*.png")]))
+
+
 def test_a_keras_file_becomes_a_run_in_one_step(tmp_path: Path, colours: Path) -> None:
     model = red_model(tmp_path / "red.h5")
     made = import_model(model, tmp_path / "run", data=colours, rescale="1/255")
@@ -40,14 +48,14 @@ def test_a_keras_file_becomes_a_run_in_one_step(tmp_path: Path, colours: Path) -
     assert made.manifest.layer is not None
     assert made.manifest.layer.name == "model.conv"
     assert made.manifest.parity is not None
-    assert (made.manifest.parity.source, made.manifest.parity.images) == ("the data given", 24)
+    assert (made.manifest.parity.source, made.manifest.parity.images) == ("the data given", 32)
     assert made.manifest.parity.probability < 1e-5
 
-    picture = colours / "red" / "00.png"
+    picture = a_picture(colours)
     bundle = pellucid.load(made.run)
     assert bundle.predict(picture).probabilities["red"] == pytest.approx(score(picture), abs=1e-5)
     assert np.abs(bundle.explain(picture).values).max() > 0
-    assert evaluate_run(made.run).result.metrics["accuracy"].value == 1.0
+    assert evaluate_run(made.run).result.metrics["accuracy"].value == pytest.approx(share_right(colours))
     record = RunFolder(made.run).read_record()
     assert record.training is None
     assert record.imported is not None
@@ -65,9 +73,11 @@ def test_nothing_is_chosen_silently(tmp_path: Path, colours: Path) -> None:
         import_model(model, tmp_path / "run", data=colours)
     trials = caught.value.trials
     assert len(trials) == 8
-    assert (trials[0].rescaling.name, trials[0].rescaling.order, trials[0].accuracy) == ("1/255", "rgb", 1.0)
+    assert (trials[0].rescaling.name, trials[0].rescaling.order) == ("1/255", "rgb")
+    assert trials[0].accuracy == pytest.approx(share_right(colours))
     swapped = next(t for t in trials if (t.rescaling.name, t.rescaling.order) == ("1/255", "bgr"))
-    assert swapped.accuracy == 0.0
+    assert swapped.behind is not None
+    assert swapped.behind[1] > 0
     assert not (tmp_path / "run").exists()
 
 
@@ -76,7 +86,7 @@ def test_a_model_for_bgr_is_found_and_served_in_rgb(tmp_path: Path, colours: Pat
     with pytest.raises(Undecided, match="--rescale 1/255 --channels bgr"):
         import_model(model, tmp_path / "run", data=colours)
     made = import_model(model, tmp_path / "run", classes=("blue", "red"), rescale="1/255", channels="bgr")
-    picture = colours / "red" / "01.png"
+    picture = a_picture(colours)
     assert pellucid.load(made.run).predict(picture).probabilities["red"] == pytest.approx(score(picture), abs=1e-5)
 
 
@@ -87,12 +97,12 @@ def test_a_layer_that_rescales_is_taken_at_its_word(tmp_path: Path, colours: Pat
     assert made.manifest.classes == ("class 0", "class 1")
     assert made.manifest.parity is not None
     assert made.manifest.parity.source.startswith("made-up pictures")
-    picture = colours / "red" / "02.png"
+    picture = a_picture(colours)
     assert pellucid.load(made.run).predict(picture).probabilities["class 1"] == pytest.approx(score(picture), abs=1e-5)
     with pytest.raises(DataError, match="imported without data"):
         evaluate_run(made.run)
     renamed = coloured(tmp_path / "more", ("class 0", "class 1"))
-    assert evaluate_run(made.run, renamed).result.metrics["accuracy"].value == 1.0
+    assert evaluate_run(made.run, renamed).result.metrics["accuracy"].value == pytest.approx(share_right(colours))
 
 
 def test_the_positive_class_may_be_the_models_first(tmp_path: Path, colours: Path) -> None:
@@ -102,10 +112,10 @@ def test_the_positive_class_may_be_the_models_first(tmp_path: Path, colours: Pat
         made = import_model(model, out, classes=("blue", "red"), positive="blue", rescale="1/255")
         assert made.manifest.classes == ("red", "blue")
         assert made.manifest.logits == 1
-        picture = colours / "blue" / "03.png"
+        picture = a_picture(colours)
         bundle = pellucid.load(out)
         assert bundle.predict(picture).probabilities["red"] == pytest.approx(score(picture), abs=1e-5)
-        assert bundle.predict(picture).label == "blue"
+        assert bundle.predict(picture).label == ("red" if score(picture) > 0.5 else "blue")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +125,7 @@ def test_the_positive_class_may_be_the_models_first(tmp_path: Path, colours: Pat
         ({"positive": "purple"}, "must be one of two classes"),
         ({"size": 32}, "images of 16 x 16 pixels, not 32 x 32"),
         ({"task": "multiclass"}, "is no multiclass model"),
-        ({"layer": "convv"}, "Did you mean"),
+        ({"layer": "convv"}, "no layer named 'convv'. Did you mean"),
         ({"layer": "pool"}, "must give a feature map"),
         ({"rescale": "1/256"}, "no rescaling named"),
     ],

@@ -53,6 +53,16 @@ def test_trials_are_ranked_by_loss_with_a_paired_interval() -> None:
     half = 1.96 * difference.std(ddof=1) / 2
     assert trials[1].behind == pytest.approx((difference.mean(), difference.mean() - half, difference.mean() + half))
     assert "too few images" in verdict(trials, 4)
+    assert "do not decide" not in verdict(trials, 4)
+
+
+def test_a_rival_that_answers_as_well_is_named() -> None:
+    labels = np.array([0, 1])
+    factor = {"1/255": 1.0, "-1..1": 3.0}
+    tried = [find_rescaling(name) for name in factor]
+    logits = np.array([[-1.0], [1.0]], np.float32)
+    trials = try_rescalings(lambda r: logits * np.float32(factor[r.name]), labels, "binary", tried)
+    assert "But --rescale 1/255 is as accurate, so the labels alone do not decide." in verdict(trials, 2)
 
 
 def test_reversed_classes_are_noticed() -> None:

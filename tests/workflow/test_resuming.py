@@ -96,23 +96,25 @@ def keep_an_epoch(draft: Path) -> None:
     (draft / "recipe.toml").write_text("same")
 
 
+def broken_off(out: Path, error: BaseException, *, after_an_epoch: bool = True) -> None:
+    with resumable_folder(out, resume=False) as draft:
+        if after_an_epoch:
+            keep_an_epoch(draft)
+        raise error
+
+
 class TestFolder:
     def test_before_the_first_epoch_nothing_stays(self, tmp_path: Path) -> None:
-        with pytest.raises(ZeroDivisionError), resumable_folder(tmp_path / "run", resume=False) as draft:
-            (draft / "recipe.toml").touch()
-            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            broken_off(tmp_path / "run", ZeroDivisionError(), after_an_epoch=False)
         assert list(tmp_path.iterdir()) == []
 
     def test_after_it_the_epochs_stay_and_are_gone_on_with_when_asked(self, tmp_path: Path) -> None:
         out = tmp_path / "run"
-        with (
-            pytest.raises(KeyboardInterrupt, match=r"\.run\.unfinished: the same command with --resume goes on"),
-            resumable_folder(out, resume=False) as draft,
-        ):
-            keep_an_epoch(draft)
-            raise KeyboardInterrupt
-        with pytest.raises(InputError, match="add --resume"), resumable_folder(out, resume=False):
-            pass
+        with pytest.raises(KeyboardInterrupt, match=r"\.run\.unfinished: the same command with --resume goes on"):
+            broken_off(out, KeyboardInterrupt())
+        with pytest.raises(InputError, match="add --resume"):
+            broken_off(out, ZeroDivisionError())
         with resumable_folder(out, resume=True) as draft:
             assert sorted(f.name for f in draft.iterdir()) == ["checkpoints", "lock", "recipe.toml"]
         assert sorted(f.name for f in out.iterdir()) == ["checkpoints", "recipe.toml"]
@@ -124,13 +126,9 @@ class TestFolder:
         assert [f.name for f in (tmp_path / "run").iterdir()] == ["file"]
 
     def test_a_full_disk_is_named_and_can_be_gone_on_from(self, tmp_path: Path) -> None:
-        with (
-            pytest.raises(ResourceError, match=r"is full\. Make room.*with --resume goes on"),
-            resumable_folder(tmp_path / "run", resume=False) as draft,
-        ):
-            keep_an_epoch(draft)
-            raise OSError(28, "No space left on device")
-        assert draft.is_dir()
+        with pytest.raises(ResourceError, match=r"is full\. Make room.*with --resume goes on"):
+            broken_off(tmp_path / "run", OSError(28, "No space left on device"))
+        assert draft_of(tmp_path / "run").is_dir()
 
     def test_two_programs_cannot_write_one_run(self, tmp_path: Path) -> None:
         with (

@@ -74,7 +74,8 @@ class FunctionClassifier(ManifestClassifier):
         if answer.shape != (wanted, classes):
             single = f" or ({wanted},)" if classes == 2 else ""
             raise InputError(
-                f"The function gave an array of shape {answer.shape} for {wanted} images and {classes} classes; it must "
+                f"The function gave an array of shape {answer.shape} for {wanted} images and {classes} classes; it "
+                f"must "
                 f"give probabilities of shape ({wanted}, {classes}){single}."
             )
         off = float(np.abs(answer.sum(axis=1) - 1).max())
@@ -97,10 +98,11 @@ def from_function(
 ) -> Bundle:
     """A classifier from any function of images to probabilities: it predicts, explains by black-box methods, evaluates.
 
-    `function` takes images (N, height, width, 3) uint8 RGB and gives probabilities (N, K) in the order of `classes`, rows
-    summing to 1; for two classes (negative, positive) also (N,), the probability of the second. Images are brought to
-    `size` (height, width), or as `preprocessing` says. Raises InputError when neither or both are given, or for classes
-    that are fewer than two or not different; and later, when the function gives something else than probabilities.
+    `function` takes images (N, height, width, 3) uint8 RGB and gives probabilities (N, K) in the order of `classes`,
+    rows summing to 1; for two classes (negative, positive) also (N,), the probability of the second. Images are
+    brought to `size` (height, width), or as `preprocessing` says. Raises InputError when neither or both are given,
+    or for classes that are fewer than two or not different; and later, when the function gives something else than
+    probabilities.
     """
     if (size is None) == (preprocessing is None):
         raise InputError("Give either the size of images that the function takes, or a preprocessing.")

@@ -1,8 +1,8 @@
 """A model from elsewhere as one of ours: what stands before it, and what makes logits of its answers.
 
 A bundle wants RGB images in and logits out, one logit for two classes. Whatever a model does differently (BGR, grey
-images, a softmax at its end, two outputs for two classes) becomes part of the network, so that preprocessing stays plain
-and every explanation is about the model as it is.
+images, a softmax at its end, two outputs for two classes) becomes part of the network, so that preprocessing stays
+plain and every explanation is about the model as it is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ..classifier import Task
-from ..errors import InputError
+from ..errors import InputError, UnknownNameError
 from ..preprocessing import FloatArray
 from .evidence_graph import check_layer
 from .keras_activations import ChannelSoftmax
@@ -95,7 +95,7 @@ class Negative(nn.Module):
 
 
 class LogOfProbabilities(nn.Module):
-    """Probabilities (N, K) to their logarithms, whose softmax they are; one (N, 1) to its log-odds. Kept off 0 and 1."""
+    """Probabilities (N, K) to logarithms, whose softmax they are; one (N, 1) to its log-odds. Kept off 0 and 1."""
 
     def forward(self, probabilities: torch.Tensor) -> torch.Tensor:
         kept = probabilities.clamp(LEAST, 1 - LEAST)
@@ -151,7 +151,9 @@ def answer_of(activation: str, units: int, *, task: Task | None = None, turned: 
         raise InputError(f"A model with {units} outputs ({activation}) is no {task} model, but {found}.")
     if (task or found) == "regression":
         if turned:
-            raise InputError("A regression's higher output speaks for the second class: name the classes in that order.")
+            raise InputError(
+                "A regression's higher output speaks for the second class: name the classes in that order."
+            )
         return Answer("regression", 1, nn.Sigmoid() if activation == "sigmoid" else nn.Identity())
     steps: list[nn.Module] = []
     notes: list[str] = []
@@ -213,7 +215,9 @@ def choose_layer(network: nn.Module, size: tuple[int, int], logits: int, wanted:
     """
     if wanted is not None:
         names = [name for name, _ in network.named_modules() if name]
-        name = next((n for n in names if n == wanted or n.endswith("." + wanted)), wanted)
+        name = next((n for n in names if n == wanted or n.endswith("." + wanted)), None)
+        if name is None:
+            raise UnknownNameError("layer", wanted, [n.rpartition(".")[2] for n in names])
         check_layer(network, explained_module(network, name), size, logits)
         return name
     containers = (nn.Sequential, ModuleGraph, ImportedNetwork)

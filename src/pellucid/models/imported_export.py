@@ -146,7 +146,8 @@ def _difference(reference: Any, exported: OnnxClassifier, images: FloatArray) ->
         largest = float(np.maximum(largest, np.abs(ours - theirs).max()))
     if not largest <= TOLERANCE:
         raise ParityError(
-            f"The bundle differs from the model that it was made from by {largest:.2g} of a probability on {len(images)} "
+            f"The bundle differs from the model that it was made from by {largest:.2g} of a probability on "
+            f"{len(images)} "
             f"images; up to {TOLERANCE:g} is accepted. No bundle was written; please report this with the model."
         )
     return largest

@@ -107,9 +107,7 @@ def _depthwise(settings: Settings, weights: Weights) -> nn.Module:
 
 def _separable(settings: Settings, weights: Weights) -> nn.Module:
     filters, depth = settings.whole("filters"), settings.whole("depth_multiplier", 1)
-    _shaped(
-        settings, weights, (*settings.pair("kernel_size"), None, depth), (1, 1, None, filters), (filters,)
-    )
+    _shaped(settings, weights, (*settings.pair("kernel_size"), None, depth), (1, 1, None, filters), (filters,))
     stride, dilation, same = _window(settings)
     plain, ones = nn.Identity(), (1, 1)
     first = Convolution(
@@ -327,4 +325,3 @@ LAYERS: dict[str, Row] = {
     **{kind: _merge(kind) for kind in ("Average", "Maximum", "Minimum")},
     **dict.fromkeys(IDLE, _UNCHANGED),
 }
-

@@ -66,7 +66,7 @@ class ModelSpec:
 
 
 def read_configuration(document: Mapping[str, Any]) -> ModelSpec:
-    """The description of a whole model. Raises InputError for one that is broken, or that Python code would be part of."""
+    """The description of a whole model. InputError for one that is broken, or that Python code would be part of."""
     try:
         return _model(document, 0)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
@@ -83,7 +83,8 @@ def _model(entry: Mapping[str, Any], depth: int) -> ModelSpec:
     layers = config if isinstance(config, list) else config.get("layers")
     if kind.rpartition(">")[2] not in MODELS or not isinstance(layers, list):
         raise InputError(
-            f"The model is of the class {kind!r}, whose structure is Python code and not in the file; only sequential and "
+            f"The model is of the class {kind!r}, whose structure is Python code and not in the file; only "
+            f"sequential and "
             "functional models can be read. Export it to ONNX, and import that."
         )
     if len(layers) > MOST_LAYERS:
@@ -131,13 +132,15 @@ def refuse_custom(item: Mapping[str, Any]) -> None:
     name = item.get("name") or (config.get("name") if isinstance(config, dict) else None) or kind
     if kind in {"Lambda", "__lambda__"}:
         raise InputError(
-            f"The layer {name!r} is a Lambda: Python code in a model file, which is never run. Replace it by a layer of "
+            f"The layer {name!r} is a Lambda: Python code in a model file, which is never run. Replace it by a layer "
+            f"of "
             "Keras, or export the model to ONNX and import that."
         )
     module = str(item.get("module") or "keras")
     if not module.startswith(OFFICIAL) or str(item.get("registered_name") or "").startswith("Custom>") or ">" in kind:
         raise InputError(
-            f"The layer {name!r} is of the custom class {kind!r}, whose code is not in the file. Export the model to ONNX, "
+            f"The layer {name!r} is of the custom class {kind!r}, whose code is not in the file. Export the model to "
+            f"ONNX, "
             "and import that."
         )
 

@@ -37,8 +37,8 @@ FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6:
 class KerasFile:
     """What a Keras file says: `config` of the model, `weights`, the Keras version, and how it was compiled ({} if not).
 
-    `weights` is for the old format {layer: [(name, array), ...]}, for the new one {path of a layer's group: [array, ...]};
-    `packed` tells which.
+    `weights` is for the old format {layer: [(name, array), ...]}, for the new one {path of a layer's group: [array,
+    ...]}; `packed` tells which.
     """
 
     config: dict[str, Any]
@@ -84,7 +84,8 @@ def _read_h5(path: Path) -> KerasFile:
         _check_tree(file, path, path.stat().st_size)
         if "model_config" not in file.attrs:
             raise WeightsError(
-                f"{path} holds weights only, not the model they belong to. Save the whole model: model.save('model.h5')."
+                f"{path} holds weights only, not the model they belong to. Save the whole model: "
+                f"model.save('model.h5')."
             )
         config = _document(file.attrs["model_config"], path)
         compiled = _document(file.attrs["training_config"], path) if "training_config" in file.attrs else {}
@@ -129,7 +130,9 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     entry = archive.getinfo(name)
     most = MOST_TEXT if name.endswith(".json") else INFLATION * entry.compress_size + MOST_TEXT
     if entry.file_size > most:
-        raise InputError(f"{path} is refused: {name} would unpack to {entry.file_size:,} bytes from {entry.compress_size:,}.")
+        raise InputError(
+            f"{path} is refused: {name} would unpack to {entry.file_size:,} bytes from {entry.compress_size:,}."
+        )
     with archive.open(entry) as file:
         data = file.read(entry.file_size + 1)
     if len(data) != entry.file_size:
@@ -165,7 +168,9 @@ def _check_tree(file: h5py.File, path: Path, size: int) -> None:
             link = group.get(name, getlink=True)
             if not isinstance(link, h5py.HardLink):
                 kind = "an external link" if isinstance(link, h5py.ExternalLink) else "a link"
-                raise InputError(f"{path} is refused: {name!r} in it is {kind} to another place, which no Keras file has.")
+                raise InputError(
+                    f"{path} is refused: {name!r} in it is {kind} to another place, which no Keras file has."
+                )
             item = group[name]
             if objects > MOST_OBJECTS:
                 raise InputError(f"{path} is refused: it holds more than {MOST_OBJECTS:,} objects.")

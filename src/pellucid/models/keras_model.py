@@ -20,7 +20,7 @@ from .module_graph import ModuleGraph, Step, in_order
 
 @dataclass(frozen=True)
 class KerasModel:
-    """The network, its input's (height, width, channels), None where open, the Keras version, and how it was compiled."""
+    """The network, its input's (height, width, channels), None where open, Keras' version, and how it was compiled."""
 
     network: ModuleGraph
     shape: tuple[int | None, int | None, int]
@@ -47,7 +47,8 @@ def read_keras_model(path: Path) -> KerasModel:
 def _checked_shape(spec: ModelSpec) -> tuple[int | None, int | None, int]:
     if len(spec.inputs) != 1 or len(spec.outputs) != 1:
         raise InputError(
-            f"The model has {len(spec.inputs)} inputs and {len(spec.outputs)} outputs; one image and one answer are needed."
+            f"The model has {len(spec.inputs)} inputs and {len(spec.outputs)} outputs; one image and one answer are "
+            f"needed."
         )
     shape = spec.shape
     if shape is None or len(shape) != 3 or shape[2] not in (1, 3):
@@ -92,9 +93,7 @@ def _value(tensor: Tensor, known: dict[str, LayerSpec]) -> str:
     return f"{tensor.layer}:{call}"
 
 
-def _reachable(
-    output: str, calls: dict[str, tuple[str, tuple[str, ...]]], inputs: list[str]
-) -> list[str]:
+def _reachable(output: str, calls: dict[str, tuple[str, tuple[str, ...]]], inputs: list[str]) -> list[str]:
     """The values that the output depends on, itself included."""
     waiting, found = [output], set(inputs)
     while waiting:

@@ -55,13 +55,16 @@ def old_operation(settings: Settings) -> nn.Module:
 
 
 def _arithmetic(settings: Settings, operation: str) -> nn.Module:
-    beside = {k: v for k, v in settings.arguments.items() if k not in {"name", "dtype", "data_format"} and v is not None}
+    beside = {
+        k: v for k, v in settings.arguments.items() if k not in {"name", "dtype", "data_format"} and v is not None
+    }
     if not beside and operation in MERGED:
         return Merge(MERGED[operation])
     operand = next((_numbers(v) for v in beside.values()), None)
     if operand is None or len(beside) > 1:
         raise InputError(
-            f"The layer {settings.name!r} ({settings.kind}) reckons with something else than numbers, one for each channel or "
+            f"The layer {settings.name!r} ({settings.kind}) reckons with something else than numbers, one for each "
+            f"channel or "
             "one for all. Export the model to ONNX, and import that."
         )
     # Keras 3 counts arguments by place: a number in place 0 stands before the tensor.

@@ -44,7 +44,8 @@ class Settings:
     def wrong(self, key: str, wanted: str) -> InputError:
         """The error for a setting that cannot be taken."""
         return InputError(
-            f"The layer {self.name!r} ({self.kind}) has {key} = {self._values.get(key)!r}; what can be read is {wanted}."
+            f"The layer {self.name!r} ({self.kind}) has {key} = {self._values.get(key)!r}; what can be read is "
+            f"{wanted}."
         )
 
     def get(self, key: str, default: Any = None) -> Any:

@@ -22,7 +22,9 @@ Named = Sequence[tuple[str, Arrays]]
 NOT_TRAINED = {"moving_mean", "moving_variance", "mean", "variance", "count"}
 
 
-def assign_weights(file: KerasFile, spec: ModelSpec, wanted: Mapping[Path, tuple[str, ...]]) -> dict[Path, list[torch.Tensor]]:
+def assign_weights(
+    file: KerasFile, spec: ModelSpec, wanted: Mapping[Path, tuple[str, ...]]
+) -> dict[Path, list[torch.Tensor]]:
     """The arrays of every layer by its path; `wanted` names those that each must have.
 
     Raises WeightsError when a layer has too few or too many.
@@ -33,7 +35,8 @@ def assign_weights(file: KerasFile, spec: ModelSpec, wanted: Mapping[Path, tuple
         arrays = found.get(path, [])
         if len(arrays) != len(names) and names:
             raise WeightsError(
-                f"The layer {'/'.join(path)!r} should have {len(names)} arrays of weights ({', '.join(names)}), but the file "
+                f"The layer {'/'.join(path)!r} should have {len(names)} arrays of weights ({', '.join(names)}), but "
+                f"the file "
                 f"holds {len(arrays)} for it. The file is damaged, or was written by a Keras that is not known here."
             )
         result[path] = [torch.from_numpy(a) for a in arrays[: len(names)]]
@@ -70,7 +73,9 @@ def _listed(file: KerasFile, spec: ModelSpec, wanted: Mapping[Path, tuple[str, .
             found[(layer.name,)] = [array for _, array in named]
         else:
             leaves = {p: (leaf, wanted[p]) for p, leaf in layer.inner.leaves((layer.name,))}
-            found |= _by_name(named, leaves, strip=False) or _by_name(named, leaves, strip=True) or _by_order(named, leaves)
+            found |= (
+                _by_name(named, leaves, strip=False) or _by_name(named, leaves, strip=True) or _by_order(named, leaves)
+            )
     return found
 
 
@@ -113,7 +118,8 @@ def _by_order(named: Named, leaves: Mapping[Path, tuple[LayerSpec, tuple[str, ..
     if len(order) != len(named):
         first = next(iter(leaves))[0]
         raise WeightsError(
-            f"The nested model {first!r} should have {len(order)} arrays of weights, but the file holds {len(named)} for it. "
+            f"The nested model {first!r} should have {len(order)} arrays of weights, but the file holds {len(named)} "
+            f"for it. "
             "The file is damaged, or was written by a Keras that is not known here."
         )
     placed = {(path, index): array for (path, index, _), (_, array) in zip(order, named, strict=True)}

@@ -69,7 +69,8 @@ def _from_zip(path: Path, size: tuple[int, int] | None, trust: bool) -> Source:
         return read_exported_program(path, trust=trust)
     if "data.pkl" in inside:
         raise InputError(
-            f"{path} was written by torch.save: a pickle, which can run code, or weights without their network. Save the "
+            f"{path} was written by torch.save: a pickle, which can run code, or weights without their network. Save "
+            f"the "
             "model by torch.jit.script(model).save(...) or torch.onnx.export, or use pellucid.from_torch."
         )
     raise InputError(f"{path} is a zip file that holds no model that is known.")
@@ -84,7 +85,7 @@ def keras_source(model: KerasModel) -> Source:
         channels=model.shape[2],
         size=model.shape[:2],
         rescaling=first_rescaling(model.network),
-        logits_loss="from_logits\": true" in json.dumps(model.compiled).lower() and "binary" in _loss(model.compiled),
+        logits_loss='from_logits": true' in json.dumps(model.compiled).lower() and "binary" in _loss(model.compiled),
         runtime="torch",
         versions={"keras (file)": model.version},
     )
@@ -115,7 +116,9 @@ def settled(source: Source, size: tuple[int, int]) -> tuple[Source, int]:
         raise InputError("The model does not give one row of numbers for each image.")
     units = int(answers.flatten(1).shape[1])
     if not torch.isfinite(answers).all():
-        raise InputError("The model's answer for a blank image is no finite number: it is damaged, or its training failed.")
+        raise InputError(
+            "The model's answer for a blank image is no finite number: it is damaged, or its training failed."
+        )
     return source, units
 
 

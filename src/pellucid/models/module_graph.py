@@ -98,7 +98,9 @@ def in_order(needs: Mapping[str, Sequence[str]], given: Sequence[str]) -> Iterat
             if open_needs[user] == 0:
                 line.append(user)
     if done < len(waiting):
-        raise InputError("The model's description is broken: its layers wait for each other in a circle. Save it again.")
+        raise InputError(
+            "The model's description is broken: its layers wait for each other in a circle. Save it again."
+        )
 
 
 def check_sizes(model: nn.Module, channels: int, size: tuple[int, int]) -> None:

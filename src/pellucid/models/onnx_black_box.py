@@ -1,4 +1,4 @@
-"""An ONNX graph that stays as it is: run by ONNX Runtime, and written into a bundle between our input and our logits."""
+"""An ONNX graph that stays as it is: run by ONNX Runtime, and written into a bundle between image and logits."""
 
 from __future__ import annotations
 

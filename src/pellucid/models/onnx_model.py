@@ -1,4 +1,4 @@
-"""An ONNX file as a torch module where its operators are known, so that it can be differentiated; else as a black box."""
+"""An ONNX file as a torch module where its operators are known, so that it has gradients; else as a black box."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ def onnx_source(model: onnx.ModelProto, path: Path) -> Source:
         raise InputError(f"{path} takes {len(inputs)} inputs; one, the image, is needed.")
     axes = [d.dim_value or None for d in inputs[0].type.tensor_type.shape.dim]
     if len(axes) != 4 or inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
-        raise InputError(f"{path} takes an input of {len(axes)} axes; float images (N, C, H, W) or (N, H, W, C) are needed.")
+        raise InputError(
+            f"{path} takes an input of {len(axes)} axes; float images (N, C, H, W) or (N, H, W, C) are needed."
+        )
     last = axes[1] not in (1, 3) and axes[3] in (1, 3)
     if not last and axes[1] not in (1, 3, None):
         raise InputError(f"{path} takes images of {axes[1]} channels; 1 or 3 are needed.")
-    batch, (channels, size) = axes[0], (
-        (axes[3], (axes[1], axes[2])) if last else (axes[1] or 3, (axes[2], axes[3]))
-    )
+    batch, (channels, size) = axes[0], ((axes[3], (axes[1], axes[2])) if last else (axes[1] or 3, (axes[2], axes[3])))
     activation = _ending(graph)
     model, fixed = _freed(model, batch, [3 if d is None else d for d in axes])
     box = _black_box(path, model, last, fixed, activation)
@@ -114,9 +114,7 @@ def _load(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _black_box(
-    path: Path, model: onnx.ModelProto, last: bool, fixed: int | None, activation: str
-) -> OnnxModule:
+def _black_box(path: Path, model: onnx.ModelProto, last: bool, fixed: int | None, activation: str) -> OnnxModule:
     try:
         return OnnxModule(model, last=last, fixed=fixed, activation=activation)
     except Exception as error:  # onnxruntime's exceptions share no public base
@@ -155,12 +153,14 @@ def _ending(graph: onnx.GraphProto) -> str:
 
 
 def convert(model: onnx.ModelProto, *, last: bool, one_image: bool, strip: str) -> ModuleGraph:
-    """The graph in torch, without the activation that it ends in. Raises NotConvertible, naming what stands in the way."""
+    """The graph in torch, without the activation that it ends in. NotConvertible names what stands in the way."""
     graph = model.graph
     constants = {i.name: _constant(i) for i in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant":
-            constants[node.output[0]] = _constant(node.attribute[0].t if node.attribute[0].HasField("t") else _made(node))
+            constants[node.output[0]] = _constant(
+                node.attribute[0].t if node.attribute[0].HasField("t") else _made(node)
+            )
     source = next(i.name for i in graph.input if i.name not in constants)
     kept = [n for n in graph.node if n.op_type != "Constant"]
     final = _final(graph, strip)

@@ -53,7 +53,8 @@ def read_exported_program(path: Path, *, trust: bool) -> Source:
 def _must_trust(path: Path, trust: bool) -> None:
     if not trust:
         raise InputError(
-            f"{path} would be opened by torch's own loader, which can run code from the file. If you trust where it comes "
+            f"{path} would be opened by torch's own loader, which can run code from the file. If you trust where it "
+            f"comes "
             "from, add --trust; otherwise ask for an ONNX file."
         )
 

@@ -253,7 +253,8 @@ def limits(run: RunContents) -> list[str]:
         said.append("The images are synthetic. The figures show that the program works, not that the model is of use.")
     if run.record.imported is not None:
         said.append(
-            "Which images the model was trained on is not known here. If test images were among them, the figures are too good."
+            "Which images the model was trained on is not known here. If test images were among them, the figures are "
+            "too good."
         )
     else:
         said.append(

@@ -26,7 +26,7 @@ def tracker(name: str | None, folder: Path, run: str, settings: Mapping[str, str
     """A function that takes the row of each epoch.
 
     `tensorboard` writes events to `folder/tensorboard`. `mlflow` makes a run named `run` with the `settings` as its
-    parameters on the server that MLFLOW_TRACKING_URI names, without one in a file mlflow.db beside `folder`.
+    parameters on the server that MLFLOW_TRACKING_URI names, without one in a folder mlruns beside `folder`.
     """
     if name is None:
         yield lambda row: None
@@ -58,7 +58,9 @@ def _tensorboard(folder: Path) -> Iterator[Track]:
 def _mlflow(beside: Path, run: str, settings: Mapping[str, str]) -> Iterator[Track]:
     mlflow = require("mlflow", extra="track")
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        mlflow.set_tracking_uri(f"sqlite:///{beside.resolve() / 'mlflow.db'}")
+        # MLflow's databases need more than its client; its folders need this word that they are wanted.
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        mlflow.set_tracking_uri((beside.resolve() / "mlruns").as_uri())
     mlflow.set_experiment("pellucid")
     with mlflow.start_run(run_name=run):
         mlflow.log_params(dict(settings))

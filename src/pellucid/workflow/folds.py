@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -111,6 +112,8 @@ def train_folds(
 
     if folds < 0 or folds == 1 or seeds < 1:
         raise InputError(f"--folds takes 2 or more and --seeds 1 or more, not {folds} and {seeds}.")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("--folds, --seeds and --learning-curve run in one process: start pellucid without a launcher.")
     shown: Progress = progress or Silent()
     with new_folder(Path(out)) as draft:
         dataset = read_labelled(Path(data), recipe)

@@ -39,11 +39,11 @@ def from_torch(
 ) -> Bundle:
     """A bundle of a torch module that takes (N, 3, height, width) and gives (N, K), or (N, 1) for two classes.
 
-    `classes` are in the order of the outputs, for one output (negative, positive). `layer` names the layer to explain, as
-    `named_modules` does; by default the last that gives a feature map and that everything passes. `gives` says whether
-    the outputs are logits or probabilities; it is found out where that can be told. `task` may be "regression" for one
-    output. The export is proven on `images` (paths, arrays, PIL images), or on made-up pictures. The bundle is written to
-    the new folder `out`, or kept until the program ends. The module itself is left as it was.
+    `classes` are in the order of the outputs, for one output (negative, positive). `layer` names the layer to
+    explain, as `named_modules` does; by default the last that gives a feature map and that everything passes. `gives`
+    says whether the outputs are logits or probabilities; it is found out where that can be told. `task` may be "regression" for one
+    output. The export is proven on `images` (paths, arrays, PIL images), or on made-up pictures. The bundle is
+    written to the new folder `out`, or kept until the program ends. The module itself is left as it was.
 
     Needs the extra `train`. Raises InputError when outputs and classes do not fit, or a layer gives no evidence;
     ParityError when the bundle would differ from the module.
@@ -64,7 +64,9 @@ def from_torch(
         inner = _as_logits(inner, pictures, units, gives, task)
     names = tuple(str(c) for c in classes)
     if len(names) != max(units, 2) or len(set(names)) != len(names):
-        raise InputError(f"The module gives {units} outputs, so {max(units, 2)} different classes are needed, not {names}.")
+        raise InputError(
+            f"The module gives {units} outputs, so {max(units, 2)} different classes are needed, not {names}."
+        )
     answer = answer_of(activation, units, task=task)
     network = ImportedNetwork(entry_of(3, "rgb"), inner, answer.module).eval()
     explained = choose_layer(network, size, answer.logits, layer)
@@ -111,7 +113,8 @@ def _as_logits(inner: nn.Module, pictures: Any, units: int, gives: Gives | None,
     if gives is None and task != "regression" and shares and (units == 1 or sums):
         if units == 1:
             raise InputError(
-                "The module's output lies between 0 and 1 for every picture tried: say gives='probabilities' if it ends in "
+                "The module's output lies between 0 and 1 for every picture tried: say gives='probabilities' if it "
+                "ends in "
                 "a sigmoid, gives='logits' if not."
             )
         gives = "probabilities"

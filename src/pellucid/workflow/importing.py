@@ -50,7 +50,7 @@ class Undecided(InputError):
 
 @dataclass(frozen=True)
 class Imported:
-    """The run, the manifest of its bundle, how well each rescaling fitted (without data: empty), and what was decided."""
+    """The run, the manifest of its bundle, how well each rescaling fitted (empty without data), what was decided."""
 
     run: Path
     manifest: Manifest
@@ -89,10 +89,10 @@ def import_model(
 ) -> Imported:
     """Make a run folder of a model file: Keras `.h5` or `.keras`, ONNX, TorchScript or an exported program.
 
-    `classes` are in the order of the model's outputs; with `data` they are by default the folders' names in alphabetical
-    order, which is Keras' and torchvision's. With `data` the usual rescalings are compared, and the run is evaluated and
-    explained on its test images (on all where it has no splits). `rescale` and `channels` say how pixel values come to
-    the model; see `rescaling.RESCALINGS`. Needs the extra `train`, for Keras files also `keras`.
+    `classes` are in the order of the model's outputs; with `data` they are by default the folders' names in
+    alphabetical order, which is Keras' and torchvision's. With `data` the usual rescalings are compared, and the run
+    is evaluated and explained on its test images (on all where it has no splits). `rescale` and `channels` say how
+    pixel values come to the model; see `rescaling.RESCALINGS`. Needs the extra `train`, for Keras files also `keras`.
 
     Raises Undecided when `rescale` is not given and the file does not say it, InputError and its kinds for a file that
     cannot be read or does not fit, ParityError when the bundle would not agree with the model.
@@ -150,11 +150,14 @@ def _plan(
         names = tuple(f"class {i}" for i in range(expected))
     if len(names) != expected or len(set(names)) != len(names):
         raise InputError(
-            f"The model has {units} outputs, which is {expected} classes, but {len(names)} are given ({', '.join(names[:8])}). "
+            f"The model has {units} outputs, which is {expected} classes, but {len(names)} are given "
+            f"({', '.join(names[:8])}). "
             "Name them by --classes in the order of the outputs."
         )
     if positive is not None and (positive not in names or len(names) > 2):
-        raise InputError(f"--positive {positive}: it must be one of two classes, and the classes are {', '.join(names)}.")
+        raise InputError(
+            f"--positive {positive}: it must be one of two classes, and the classes are {', '.join(names)}."
+        )
     if positive is None and dataset is not None and set(dataset.classes) == set(names) and units <= 2 and not classes:
         positive = dataset.positive if task != "regression" else None
     turned = positive is not None and positive == names[0]
@@ -180,7 +183,8 @@ def _fitting(data: Path, plan: _Plan, found: Dataset) -> Dataset:
     """The data with the model's classes in its order; InputError when they are not the same."""
     if set(found.classes) != set(plan.classes):
         raise InputError(
-            f"{data} has the classes {', '.join(found.classes)}, the model {', '.join(plan.classes)}. Name the folders so, "
+            f"{data} has the classes {', '.join(found.classes)}, the model {', '.join(plan.classes)}. Name the "
+            f"folders so, "
             "or give the names by --classes in the order of the model's outputs."
         )
     return read_dataset(data, classes=plan.classes)
@@ -212,7 +216,8 @@ def _choose(
     names = ", ".join(r.name for r in candidates(plan.origin.channels)[:5])
     if not trials:
         raise Undecided(
-            f"How are pixel values brought to this model? Say it by --rescale ({names}), or give labelled images by --data, "
+            f"How are pixel values brought to this model? Say it by --rescale ({names}), or give labelled images by "
+            f"--data, "
             "and the usual ways are compared. A wrong choice gives wrong answers without any error.",
             trials,
         )
@@ -285,7 +290,9 @@ def _export(
     shown.say("Exporting to ONNX and comparing with the model ...")
     made = export_imported(network, plan.origin, manifest, run.bundle, images=images, source=source)
     if made.parity is not None:
-        maps = "" if made.parity.heat_map is None else f", heat map within {made.parity.heat_map:.1e} of its largest value"
+        maps = (
+            "" if made.parity.heat_map is None else f", heat map within {made.parity.heat_map:.1e} of its largest value"
+        )
         shown.say(
             f"Parity with {made.parity.runtime} on {made.parity.images} images ({source}): probability within "
             f"{made.parity.probability:.1e}{maps} (limit {made.parity.tolerance:g})."
@@ -304,7 +311,7 @@ def _parity_images(dataset: Dataset | None, preprocessing: Preprocessing) -> tup
 
 
 def made_up_pictures(images: int, size: tuple[int, int], seed: int = 0) -> Uint8Array:
-    """Smooth coloured patterns with some noise, (images, height, width, 3) uint8: closer to photographs than noise is."""
+    """Smooth coloured patterns with some noise, (images, height, width, 3) uint8: nearer to photographs than noise."""
     rng = np.random.default_rng(seed)
     rows, columns = (np.linspace(0, 1, length, dtype=np.float32) for length in size)
     waves = np.zeros((images, *size, 3), np.float32)

@@ -16,7 +16,7 @@ LIBRARIES = ("numpy", "pillow", "onnxruntime", "torch", "torchvision", "timm", "
 
 
 def now() -> str:
-    """This moment in UTC, ISO 8601 to the second."""
+    """The present moment in UTC, ISO 8601 to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 

@@ -43,7 +43,9 @@ RESCALINGS: tuple[Rescaling, ...] = (
     Rescaling("1/255", "values 0..1", 1 / 255),
     Rescaling("-1..1", "values -1..1, as MobileNet, Inception and Xception", 1 / 255, (0.5,) * 3, (0.5,) * 3),
     Rescaling("imagenet", "ImageNet's mean and deviation, as torchvision", 1 / 255, IMAGENET_MEAN, IMAGENET_DEVIATION),
-    Rescaling("caffe", "BGR less ImageNet's mean, as VGG and ResNet in Keras", 1.0, (123.68, 116.779, 103.939), ONES, "bgr"),
+    Rescaling(
+        "caffe", "BGR less ImageNet's mean, as VGG and ResNet in Keras", 1.0, (123.68, 116.779, 103.939), ONES, "bgr"
+    ),
     Rescaling("none", "values 0..255", 1.0),
 )
 
@@ -75,9 +77,9 @@ def candidates(channels: int, *, grey: bool = False) -> list[Rescaling]:
 class Trial:
     """How well the labels are answered with one rescaling.
 
-    `loss` is the mean cross-entropy in nats (for a regression the mean distance), `accuracy` the share answered rightly,
-    `reversed_accuracy` the same with two classes the other way round, else None. `behind` is by how much the loss is
-    higher than the best one's, with its 95 % interval; None for the best.
+    `loss` is the mean cross-entropy in nats (for a regression the mean distance), `accuracy` the share answered
+    rightly, `reversed_accuracy` the same with two classes the other way round, else None. `behind` is by how much the
+    loss is higher than the best one's, with its 95 % interval; None for the best.
     """
 
     rescaling: Rescaling
@@ -128,11 +130,21 @@ def _difference(differences: npt.NDArray[np.float64]) -> tuple[float, float, flo
 def verdict(trials: Sequence[Trial], images: int) -> str:
     """Which rescaling fits best and by how much, in one or two sentences."""
     best, *others = trials
-    said = f"On {images} images {spelt(best.rescaling)} fits the labels best: accuracy {best.accuracy:.3f}, loss {best.loss:.3f}."
+    said = (
+        f"On {images} images {spelt(best.rescaling)} fits the labels best: accuracy {best.accuracy:.3f}, loss "
+        f"{best.loss:.3f}."
+    )
     if others and others[0].behind:
         mean, low, high = others[0].behind
-        said += f" Next is {spelt(others[0].rescaling)}, with a loss {mean:.3f} higher (95 % interval {low:.3f} to {high:.3f})"
+        said += (
+            f" Next is {spelt(others[0].rescaling)}, with a loss {mean:.3f} higher (95 % interval {low:.3f} to "
+            f"{high:.3f})"
+        )
         said += "." if low > 0 else "; too few images tell the two apart."
+    rivals = [spelt(t.rescaling) for t in others if t.accuracy >= best.accuracy]
+    if rivals:
+        verb = "is" if len(rivals) == 1 else "are"
+        said += f" But {' and '.join(rivals)} {verb} as accurate, so the labels alone do not decide."
     backwards = max((t.reversed_accuracy for t in trials if t.reversed_accuracy is not None), default=0.0)
     if backwards > max(t.accuracy for t in trials):
         said += f" With the two classes the other way round accuracy would reach {backwards:.3f}: is the order right?"

@@ -148,10 +148,10 @@ def check_same(job: Job, bundle: Bundle, sources: tuple[str, ...], question: Que
         ("--target", job.target, question.target),
         ("--batch-size", job.batch, question.batch),
     )
-    for what, before, now in pairs:
-        if before != now:
+    for what, before, after in pairs:
+        if before != after:
             raise InputError(
-                f"The batch in {out} was begun with {what} {_said(before)}, and now it is {_said(now)}: "
+                f"The batch in {out} was begun with {what} {_said(before)}, and now it is {_said(after)}: "
                 "--resume goes on with the same settings only. Choose another --out."
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import astuple, fields
 from itertools import islice
 from pathlib import Path
@@ -52,12 +53,14 @@ class Plan:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        try:
-            self._file = path.open("rb")
-            self._table: Any = pq.ParquetFile(self._file)
-        except (OSError, pa.ArrowException) as error:
-            message = f"{path} cannot be read, so that this batch cannot go on: begin it anew in another --out."
-            raise InputError(message) from error
+        with ExitStack() as opened:
+            try:
+                file = opened.enter_context(path.open("rb"))
+                self._table: Any = opened.enter_context(pq.ParquetFile(file))
+            except (OSError, pa.ArrowException) as error:
+                message = f"{path} cannot be read, so that this batch cannot go on: begin it anew in another --out."
+                raise InputError(message) from error
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Plan:
         return self
@@ -65,8 +68,7 @@ class Plan:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._table.close()
-        self._file.close()
+        self._opened.close()
 
     @property
     def parts(self) -> int:

@@ -37,7 +37,7 @@ function facts(card) {
 
 function limitations(card) {
   if (!card.limitations.length) return null;
-  return [el("h4", {}, t("card.limitations")), el("ul", { lang: "en" }, card.limitations.map((text) => el("li", {}, text)))];
+  return [el("h3", {}, t("card.limitations")), el("ul", { lang: "en" }, card.limitations.map((text) => el("li", {}, text)))];
 }
 
 /** The card: open while there is no answer, folded beneath one. */
