@@ -184,6 +184,27 @@ def test_many_images_make_a_queue(visit: Any, films: Films) -> None:
     assert page.locator(".stage-message h2").inner_text().startswith("Give it an image")
 
 
+@pytest.mark.parametrize("how", ["drop", "paste"])
+def test_images_are_dropped_and_pasted(visit: Any, films: Films, how: str) -> None:
+    page = visit()
+    page.evaluate(
+        """([how, text]) => {
+          const data = new DataTransfer();
+          const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+          data.items.add(new File([bytes], "given.png", { type: "image/png" }));
+          const about = { bubbles: true, cancelable: true };
+          if (how === "paste") document.dispatchEvent(new ClipboardEvent("paste", { ...about, clipboardData: data }));
+          else for (const kind of ["dragenter", "dragover", "drop"])
+            document.body.dispatchEvent(new DragEvent(kind, { ...about, dataTransfer: data }));
+        }""",
+        [how, base64.b64encode(films.film().read_bytes()).decode()],
+    )
+    page.locator(".answer .label").wait_for()
+    settled(page)
+    assert page.locator(".queue-name").inner_text() == "given.png"
+    assert not page.locator("#dropping").is_visible()
+
+
 def test_an_archive_becomes_a_batch(visit: Any, films: Films) -> None:
     archive = films.folder / "films.zip"
     with zipfile.ZipFile(archive, "w") as packed:

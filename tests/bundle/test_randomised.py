@@ -9,8 +9,8 @@ from onnx import numpy_helper
 from tests.small_networks import manifest_of, network_of, noise, recipe_of
 
 from pellucid.bundle.bundle import load
-from pellucid.bundle.manifest import MODEL
-from pellucid.bundle.randomised import randomised_classifiers, read_weights, shuffle, with_origins
+from pellucid.bundle.manifest import MODEL, WEIGHTS
+from pellucid.bundle.randomised import Weight, randomised_classifiers, read_weights, shuffle, with_origins
 from pellucid.models.export import export_bundle
 
 SIZE = (24, 32)
@@ -27,8 +27,12 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def weights_of(folder: Path) -> list[Weight]:
+    return read_weights(*(bytearray((folder / name).read_bytes()) for name in (MODEL, WEIGHTS)))
+
+
 def test_weights_are_those_that_the_onnx_package_reads(deep: Path) -> None:
-    graph = onnx.load(deep / MODEL).graph
+    graph = onnx.load(deep / MODEL).graph  # with what it refers to
     used = {n: node.op_type for node in graph.node for n in node.input[1:]}
     kinds = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
     expected = [
@@ -36,24 +40,24 @@ def test_weights_are_those_that_the_onnx_package_reads(deep: Path) -> None:
         for t in graph.initializer
         if used.get(t.name) in kinds and len(t.dims) > 1 and t.data_type == 1 and np.prod(t.dims) >= 8
     ]
-    found = [w.values for w in read_weights(bytearray((deep / MODEL).read_bytes()))]
+    found = [w.values for w in weights_of(deep)]
     assert len(found) == len(expected) >= 4
     for values in expected:
         assert any(v.shape == values.shape and np.array_equal(v, values) for v in found)
 
 
 def test_what_is_written_to_a_weight_changes_the_graph(deep: Path) -> None:
-    graph = bytearray((deep / MODEL).read_bytes())
-    before = bytes(graph)
-    weight = read_weights(graph)[0]
-    weight.values[...] = 0
-    assert len(graph) == len(before)
-    assert bytes(graph) != before
-    assert not read_weights(graph)[0].values.any()
+    graph, beside = (bytearray((deep / name).read_bytes()) for name in (MODEL, WEIGHTS))
+    before = bytes(graph) + bytes(beside)
+    for weight in read_weights(graph, beside):
+        weight.values[...] = 0
+    assert len(graph) + len(beside) == len(before)
+    assert bytes(graph) + bytes(beside) != before
+    assert not any(w.values.any() for w in read_weights(graph, beside))
 
 
 def test_shuffling_keeps_the_values_of_each_filter_and_copies_stay_copies(deep: Path) -> None:
-    weights = with_origins(read_weights(bytearray((deep / MODEL).read_bytes())))
+    weights = with_origins(weights_of(deep))
     copies = [w for w in weights if w.origin is not None]
     assert copies
     shuffled = shuffle(weights, seed=0)
@@ -72,10 +76,11 @@ def test_shuffling_keeps_the_values_of_each_filter_and_copies_stay_copies(deep: 
 def test_layers_are_randomised_from_the_answer_backwards(deep: Path) -> None:
     bundle, batch = load(deep, threads=1), noise(4, SIZE, seed=3)
     own = bundle.evidence(batch, target="ant")
-    stages = list(randomised_classifiers(deep, bundle.manifest, (0, 0.5, 1), threads=1))
-    assert [count for count, _, _ in stages] == [1, 2, 4]
-    assert {total for _, total, _ in stages} == {4}
-    last, half, whole = (c.evidence(batch, target="ant") for _, _, c in stages)
+    stages = randomised_classifiers(deep, bundle.manifest, (0, 0.5, 1), threads=1)
+    found = [(count, total, classifier.evidence(batch, target="ant")) for count, total, classifier in stages]
+    assert [count for count, _, _ in found] == [1, 2, 4]
+    assert {total for _, total, _ in found} == {4}
+    last, half, whole = (evidence for _, _, evidence in found)
     assert np.array_equal(last.activations, own.activations)
     assert not np.allclose(last.logits, own.logits)
     assert np.array_equal(half.activations, own.activations)

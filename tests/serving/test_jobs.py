@@ -26,7 +26,7 @@ def packed(files: list[bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
             archive.writestr(f"folder/../{n}.png", file)
         archive.writestr("__MACOSX/._0.png", b"x")
         archive.writestr(".DS_Store", b"x")
-        archive.mkdir("folder")
+        archive.writestr("folder/", b"")
     return data.getvalue()
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -11,9 +12,12 @@ from torch import nn
 
 import pellucid
 from pellucid.bundle.run import RunFolder
+from pellucid.data.folder import read_dataset
 from pellucid.errors import DataError, InputError, UnknownNameError
 from pellucid.preprocessing import Preprocessing
-from pellucid.workflow.evaluation import evaluate_run
+from pellucid.progress import Silent
+from pellucid.workflow.audit import AuditSettings, audit_bundle
+from pellucid.workflow.evaluation import evaluate_dataset, evaluate_run
 from pellucid.workflow.importing import Undecided, import_model, made_up_pictures
 
 
@@ -218,3 +222,18 @@ def test_a_module_without_feature_maps_is_a_black_box() -> None:
     assert bundle.explain(image, method="occlusion").values.shape == (16, 16)
     with pytest.raises(InputError, match="black box"):
         bundle.explain(image)
+
+
+def test_a_function_is_evaluated_and_audited(colours: Path) -> None:
+    """The same rule as the file's, as a function of pixels: the same accuracy, and no torch in between."""
+
+    def red(images: Any) -> Any:
+        return 1 / (1 + np.exp(-20 * (images[..., 0].mean((1, 2), dtype=np.float64) / 255 - 0.5)))
+
+    classifier = pellucid.from_function(red, ["blue", "red"], size=16)
+    dataset = read_dataset(colours, classes=classifier.classes)
+    result = evaluate_dataset(classifier, dataset, "all").result
+    assert result.metrics["accuracy"].value == pytest.approx(share_right(colours))
+    settings = AuditSettings(split="test")
+    document = audit_bundle(classifier, dataset, source=colours, settings=settings, progress=Silent())
+    assert document.images == 60

@@ -134,11 +134,8 @@ def checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def model_session(model: Path | bytes, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session for a graph, from its file or its bytes.
-
-    `threads` limits the cores of one pass; all are used by default.
-    """
+def model_session(path: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session for a graph. `threads` limits the cores of one pass; all are used by default."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -148,8 +145,6 @@ def model_session(model: Path | bytes, threads: int | None = None) -> onnxruntim
     available = onnxruntime.get_available_providers()
     providers = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in available]
     try:
-        given = model if isinstance(model, bytes) else str(model)
-        return onnxruntime.InferenceSession(given, options, providers=providers)
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions share no public base
-        name = MODEL if isinstance(model, bytes) else model
-        raise BundleError(f"{name} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {error}") from error
+        raise BundleError(f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {error}") from error

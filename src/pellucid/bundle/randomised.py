@@ -1,9 +1,10 @@
 """A bundle with its weights shuffled, layer by layer from the answer backwards: what a sanity check compares with.
 
-The weights lie in `model.onnx` as raw bytes, which are overwritten in a copy in memory, so that neither torch nor the
-onnx package is needed. Few protobuf fields lead to them: ModelProto.graph is field 7, GraphProto.node 1 and
-.initializer 5, NodeProto.input 1 and .op_type 4, TensorProto.dims 1, .data_type 2, .name 8 and .raw_data 9 (onnx.proto,
-where numbers are never given anew).
+The weights lie as raw bytes in a bundle's graphs, or in `weights.safetensors` where a graph refers to it. They are
+overwritten in a copy, so that neither torch nor the onnx package is needed. Few protobuf fields lead to them:
+ModelProto.graph is field 7, GraphProto.node 1 and .initializer 5, NodeProto.input 1 and .op_type 4, TensorProto.dims 1,
+.data_type 2, .name 8, .raw_data 9 and .external_data 13, a list of keys (1) and values (2) (onnx.proto, where numbers
+are never given anew).
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from ..preprocessing import FloatArray
 from .io import model_session
-from .manifest import MODEL, Manifest
+from .manifest import MODEL, WEIGHTS, Manifest
 from .onnx_classifier import OnnxClassifier
 
 GRAPH = ".onnx"
@@ -30,7 +32,7 @@ _LEAST = 8
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """One array of weights, a view into the graph's bytes; `node` is the place of the first node that uses it.
+    """One array of weights, a view into a file's bytes; `node` is the place of the first node that uses it.
 
     Where it repeats an earlier array with its axes in another order, `origin` is the number of that one and `axes` the
     order: matrices lie in a graph twice, for the forward and for the backward part, and most in other graphs again.
@@ -48,21 +50,23 @@ def randomised_classifiers(
     """The bundle with the last layers' weights shuffled, for each share of its layers: (layers, of all, classifier).
 
     A share of 0 shuffles the last layer only, 1 all of them. The values of each filter change places (of a matrix, all
-    values), so that activations stay of a usual size. Cascading randomisation: Adebayo et al. 2018, arXiv:1810.03292,
-    section 3.
+    values), so that activations stay of a usual size. Each classifier is to be used before the next is asked for.
+    Cascading randomisation: Adebayo et al. 2018, arXiv:1810.03292, section 3.
     """
     names = (MODEL, *sorted(n for n in manifest.files if n.endswith(GRAPH) and n != MODEL))
-    graphs = {name: bytearray((folder / name).read_bytes()) for name in names}
-    weights = with_origins([w for graph in graphs.values() for w in read_weights(graph)])
+    files = {name: bytearray((folder / name).read_bytes()) for name in (*names, WEIGHTS)}
+    weights = with_origins([w for name in names for w in read_weights(files[name], files[WEIGHTS])])
     layers = sorted({w.node for w in weights if w.origin is None})
     shuffled = shuffle(weights, seed)
     for count in sorted({min(max(1, round(share * len(layers))), len(layers)) for share in shares}):
         for weight, values in zip(weights, shuffled, strict=True):
             if weight.node >= layers[-count]:
                 weight.values[...] = values
-        changed = {name: bytes(graph) for name, graph in graphs.items()}
-        open_graph = cache(lambda name, changed=changed: model_session(changed[name], threads))
-        yield count, len(layers), OnnxClassifier(manifest, open_graph(MODEL), open_graph)
+        with TemporaryDirectory(prefix="pellucid-", ignore_cleanup_errors=True) as name:
+            for file, content in files.items():
+                (Path(name) / file).write_bytes(content)
+            open_graph = cache(lambda file, place=Path(name): model_session(place / file, threads))
+            yield count, len(layers), OnnxClassifier(manifest, open_graph(MODEL), open_graph)
 
 
 def shuffle(weights: Sequence[Weight], seed: int) -> list[FloatArray]:
@@ -87,16 +91,17 @@ def _transposition(one: FloatArray, other: FloatArray) -> tuple[int, ...] | None
     return next((o for o in orders if np.array_equal(one.transpose(o), other)), None)
 
 
-def read_weights(model: bytearray) -> list[Weight]:
+def read_weights(model: bytearray, external: bytearray) -> list[Weight]:
     """The float32 arrays that convolutions and matrix products of an ONNX graph use as weights, by their first use.
 
-    They are views: what is written to them changes the graph. In an evidence graph the forward pass comes first.
+    `external` is the file that the graph refers to, `weights.safetensors`. The arrays are views: what is written to
+    them changes the bytes. In an evidence graph the forward pass comes first.
     """
     (graph,) = (value for number, value in _fields(memoryview(model)) if number == 7)
     arrays: dict[str, FloatArray] = {}
     nodes: list[tuple[bytes, list[str]]] = []
     for number, value in _fields(graph):
-        if number == 5 and (tensor := _tensor(value)) is not None:
+        if number == 5 and (tensor := _tensor(value, external)) is not None:
             arrays[tensor[0]] = tensor[1]
         elif number == 1:
             fields = list(_fields(value))
@@ -121,10 +126,11 @@ def with_origins(weights: Sequence[Weight]) -> list[Weight]:
     return found
 
 
-def _tensor(message: memoryview) -> tuple[str, FloatArray] | None:
-    """Name and values of a TensorProto that holds enough float32 values as raw bytes."""
+def _tensor(message: memoryview, external: bytearray) -> tuple[str, FloatArray] | None:
+    """Name and values of a TensorProto that has enough float32 values, within itself or in `external`."""
     dims: list[int] = []
     kind, name, raw = 0, "", memoryview(b"")
+    outside: dict[str, str] = {}
     for number, value in _fields(message):
         if number == 1:
             dims += _varints(value)
@@ -134,6 +140,12 @@ def _tensor(message: memoryview) -> tuple[str, FloatArray] | None:
             name = bytes(value).decode()
         elif number == 9:
             raw = value
+        elif number == 13:
+            pair = {n: bytes(v).decode() for n, v in _fields(value)}
+            outside[pair.get(1, "")] = pair.get(2, "")
+    if outside.get("location") == WEIGHTS:
+        start = int(outside.get("offset", 0))
+        raw = memoryview(external)[start : start + int(outside.get("length", 0))]
     if kind != _FLOAT or len(raw) < 4 * _LEAST:
         return None
     return name, np.frombuffer(raw, "<f4").reshape(dims)

@@ -223,7 +223,7 @@ def choose_layer(network: nn.Module, size: tuple[int, int], logits: int, wanted:
     containers = (nn.Sequential, ModuleGraph, ImportedNetwork)
     seen = spatial_layers(network, size)
     modules = dict(network.named_modules())
-    plain = [
+    plain: list[str] = [
         s.name
         for s in seen
         if not isinstance(modules[s.name], (*POOLINGS, *containers)) and getattr(modules[s.name], "explainable", True)

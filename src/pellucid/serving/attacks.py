@@ -1,6 +1,6 @@
 """The hostile list as data: what is sent, and what must come of it. The tests and `doctor --attack` share it.
 
-Rows have the numbers of docs/reference/hostile-input.md. An attack that cannot be judged from outside, or not on the
+Rows have the numbers of docs/reference/http.md. An attack that cannot be judged from outside, or not on the
 server at hand, says so by raising Skipped.
 """
 

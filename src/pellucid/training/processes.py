@@ -104,3 +104,15 @@ class Processes:
         for buffer in module.buffers():
             if buffer.is_floating_point():
                 buffer.copy_(self.accelerator.reduce(buffer.clone(), reduction="mean"))
+
+
+def plain_batch_norm(module: nn.Module) -> None:
+    """Make the normalisations that processes had in common plain again, in place: the parts of an export know those."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.SyncBatchNorm):
+            plain = nn.BatchNorm2d(child.num_features, child.eps, child.momentum, child.affine)
+            for own in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked", "training"):
+                setattr(plain, own, getattr(child, own))
+            setattr(module, name, plain)
+        else:
+            plain_batch_norm(child)

@@ -26,7 +26,7 @@ from .hardware import pick_device
 from .history import History
 from .loop import Fitted, Job, evaluate_module, fit
 from .objective import class_weights, loss_function
-from .processes import Processes
+from .processes import Processes, plain_batch_norm
 
 Source = tuple[Uint8Array, Rows, Labels]
 
@@ -90,6 +90,7 @@ def train_network(network: Network, training: Training) -> Fitted:
     best = _best_of(found, training.recipe)
     if best < len(found) - 1:
         _finished(network, folder / f"stage-{best + 1}.safetensors", training.recipe.train)
+    plain_batch_norm(network)
     network.to("cpu").eval()
     processes.wait()
     if processes.first:

@@ -39,10 +39,10 @@ def from_torch(
 ) -> Bundle:
     """A bundle of a torch module that takes (N, 3, height, width) and gives (N, K), or (N, 1) for two classes.
 
-    `classes` are in the order of the outputs, for one output (negative, positive). `layer` names the layer to
-    explain, as `named_modules` does; by default the last that gives a feature map and that everything passes. `gives`
-    says whether the outputs are logits or probabilities; it is found out where that can be told. `task` may be "regression" for one
-    output. The export is proven on `images` (paths, arrays, PIL images), or on made-up pictures. The bundle is
+    `classes` are in the order of the outputs, for one output (negative, positive). `layer` names the layer to explain,
+    as `named_modules` does; by default the last that gives a feature map and that everything passes. `gives` says
+    whether the outputs are logits or probabilities; it is found out where that can be told. `task` may be "regression"
+    for one output. The export is proven on `images` (paths, arrays, PIL images), or on made-up pictures. The bundle is
     written to the new folder `out`, or kept until the program ends. The module itself is left as it was.
 
     Needs the extra `train`. Raises InputError when outputs and classes do not fit, or a layer gives no evidence;

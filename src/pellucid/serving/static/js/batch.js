@@ -61,8 +61,9 @@ export class Batches {
 
   #finish(now, path, { state, bar, words }) {
     bar.remove();
-    const skipped = now.skipped.length ? ` · ${tn("batch.skipped", now.skipped.length)}` : "";
-    state.replaceChildren(mark(now.skipped.length ? "caution" : "good", tn("batch.done", now.total) + skipped));
+    const skipped = now.skipped.length;
+    state.replaceChildren(mark("good", tn("batch.done", now.total - skipped)));
+    if (skipped) state.append(el("br"), mark("caution", tn("batch.skipped", skipped)));
     const fetchAs = (kind) => async () => {
       const answer = await ask(`${path}/results`, { query: { format: kind } });
       save(await answer.blob(), `pellucid-batch.${kind}`);

@@ -7,12 +7,16 @@ import { problemWords } from "./words.js";
 
 /** The small picture with the first heat map that came, in the colours of the stage. */
 function miniature(item, session) {
+  const explanation = item.answer ? session.anyExplanation(item) : null;
+  const from = [item.thumb, explanation, session.settings.map];
+  // Drawn once: a long queue is redrawn whenever one of its images is answered.
+  if (item.mini?.from.every((part, i) => part === from[i])) return item.mini.canvas;
   const canvas = el("canvas", { class: "mini", "aria-hidden": "true" });
   canvas.width = canvas.height = 96;
+  item.mini = { from, canvas };
   if (!item.thumb) return canvas;
   const context = canvas.getContext("2d");
   context.drawImage(item.thumb, 0, 0);
-  const explanation = item.answer && session.anyExplanation(item);
   if (explanation) context.drawImage(heatLayer(explanation, session.settings), ...item.thumb.place);
   return canvas;
 }

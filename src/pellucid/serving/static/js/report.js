@@ -48,8 +48,12 @@ function modelFacts({ card }) {
       row(t("card.version"), el("code", {}, card.checksum.slice(0, 16)), ` · pellucid ${card.version}`),
       row(t("card.calibration"), card.calibration ? el("span", { lang: "en" }, card.calibration.sentence) : t("card.uncalibrated")),
     ),
-    card.limitations.length ? el("ul", { lang: "en" }, card.limitations.map((text) => el("li", {}, text))) : null,
   ];
+}
+
+function limitations({ card }) {
+  if (!card.limitations.length) return null;
+  return [el("h2", {}, t("card.limitations")), el("ul", { lang: "en" }, card.limitations.map((text) => el("li", {}, text)))];
 }
 
 /** Show the report instead of the page; its own buttons print it or go back. */
@@ -79,7 +83,7 @@ export async function openReport(session, item) {
     el("div", { class: `trust ${level}` }, mark(level, t(`${key}.short`)), el("p", {}, t(key))),
     await pictures(session, item),
     explanation ? el("p", { class: "verdict" }, verdictWords(explanation, item.answer)) : null,
-    el("div", { class: "report-columns" }, el("section", {}, el("h2", {}, t("report.answer")), answerFacts(session, item)), el("section", {}, el("h2", {}, t("card.title")), modelFacts(session))),
+    el("div", { class: "report-columns" }, el("section", {}, el("h2", {}, t("report.answer")), answerFacts(session, item), limitations(session)), el("section", {}, el("h2", {}, t("card.title")), modelFacts(session))),
   );
   place.hidden = false;
   document.body.classList.add("has-report");

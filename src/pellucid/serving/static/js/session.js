@@ -24,6 +24,7 @@ class Item {
     this.wanted = new Map();
     this.running = new Set();
     this.thumb = null;
+    this.mini = null;
     this.preview = null;
     this.unshowable = Boolean(url);
     this.feedback = null;
