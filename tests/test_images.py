@@ -233,7 +233,15 @@ def test_the_first_bytes_count_and_not_the_name(tmp_path: Path, name: str, expec
 def test_tiny_and_thin_pictures_are_read_with_a_warning(size: tuple[int, int], sentences: int) -> None:
     image = read_image(png(np.zeros(size, np.uint8), 0))
     assert image.pixels.shape == (*size, 3)
-    assert len(image.warnings) == sentences
+    # One more: it is black all over.
+    assert len(image.warnings) == sentences + 1
+
+
+def test_a_picture_of_one_tone_carries_a_warning() -> None:
+    flat = np.full((40, 40, 3), (200, 30, 90), np.uint8)
+    assert any("one flat tone" in warning for warning in from_array(flat).warnings)
+    flat[20, 20, 1] += 3
+    assert not from_array(flat).warnings
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -34,6 +34,10 @@ from .errors import ImageError
 __all__ = ["DEFAULT_LIMITS", "Image", "Limits", "as_image", "from_array", "from_pil", "read_file", "read_image"]
 
 
+# A picture whose channels span no more grey values than this shows nothing.
+FLAT = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Image(Geometry):
     """An image as pellucid sees it.
@@ -141,7 +145,14 @@ def _image(picture: Picture) -> Image:
         picture.format,
         picture.mode,
         picture.stored_size,
-        picture.warnings,
+        (*picture.warnings, *_flatness(picture.upright)),
         picture.orientation,
         picture.reduction,
     )
+
+
+def _flatness(upright: PIL.Image.Image) -> tuple[str, ...]:
+    """A warning for a picture of one tone: of such a one a model's features may tell nothing unusual."""
+    extrema = np.array(upright.getextrema(), np.int64).reshape(-1, 2)
+    flat = int((extrema[:, 1] - extrema[:, 0]).max()) <= FLAT
+    return ("The picture is one flat tone, unlike anything that a model learns from: its answer means nothing.",) * flat

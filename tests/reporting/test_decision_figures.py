@@ -99,7 +99,7 @@ def test_regions_carry_their_areas() -> None:
 
 def test_what_cannot_be_drawn_is_left_out(two: EvaluationResult) -> None:
     assert set(decision_figures(two)) == {"reliability", "thresholds", "coverage"}
-    assert set(decision_figures(regression(), train=regression())) == {"thresholds", "scatter"}
+    assert set(decision_figures(regression(), train=regression())) == {"thresholds", "coverage", "scatter"}
     three = evaluation(("a", "b", "c"), 200)
     drawn = decision_figures(three, published=[("x", {"accuracy": 0.9})])
     assert set(drawn) == {"reliability", "coverage", "published"}

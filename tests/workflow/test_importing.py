@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from pellucid.data.folder import read_dataset
 from pellucid.errors import DataError, InputError, UnknownNameError
 from pellucid.preprocessing import Preprocessing
 from pellucid.progress import Silent
+from pellucid.workflow import importing
 from pellucid.workflow.audit import AuditSettings, audit_bundle
 from pellucid.workflow.evaluation import evaluate_dataset, evaluate_run
-from pellucid.workflow.importing import Undecided, import_model, made_up_pictures
+from pellucid.workflow.importing import Undecided, made_up_pictures
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +31,10 @@ def _no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return coloured(tmp_path_factory.mktemp("colours"))
+
+
+import_model = partial(importing.import_model, every_method=False)
+from_torch = partial(pellucid.from_torch, every_method=False)
 
 
 def score(picture: Path) -> float:
@@ -47,7 +53,7 @@ def share_right(colours: Path, positive: str = "red") -> float:
 
 def test_a_keras_file_becomes_a_run_in_one_step(tmp_path: Path, colours: Path) -> None:
     model = red_model(tmp_path / "red.h5")
-    made = import_model(model, tmp_path / "run", data=colours, rescale="1/255")
+    made = pellucid.import_model(model, tmp_path / "run", data=colours, rescale="1/255")
     assert made.manifest.classes == ("blue", "red")
     assert made.manifest.layer is not None
     assert made.manifest.layer.name == "model.conv"
@@ -58,7 +64,8 @@ def test_a_keras_file_becomes_a_run_in_one_step(tmp_path: Path, colours: Path) -
     picture = a_picture(colours)
     bundle = pellucid.load(made.run)
     assert bundle.predict(picture).probabilities["red"] == pytest.approx(score(picture), abs=1e-5)
-    assert np.abs(bundle.explain(picture).values).max() > 0
+    for method in ("grad-cam", "integrated-gradients", "ablation-cam"):
+        assert np.abs(bundle.explain(picture, method=method, target="red").values).max() > 0
     assert evaluate_run(made.run).result.metrics["accuracy"].value == pytest.approx(share_right(colours))
     record = RunFolder(made.run).read_record()
     assert record.training is None
@@ -182,7 +189,7 @@ def test_from_torch_takes_any_module(tmp_path: Path) -> None:
     module = Branches(3).train()
     preprocessing = Preprocessing(height=16, width=18)
     picture = made_up_pictures(1, (40, 44))[0]
-    bundle = pellucid.from_torch(module, ["a", "b", "c"], preprocessing, images=[picture])
+    bundle = from_torch(module, ["a", "b", "c"], preprocessing, images=[picture])
     assert module.training
     assert bundle.manifest.layer is not None
     assert bundle.manifest.layer.name == "model.join"
@@ -191,11 +198,11 @@ def test_from_torch_takes_any_module(tmp_path: Path) -> None:
         wanted = torch.softmax(module.eval()(torch.from_numpy(batch)), 1).numpy()
     np.testing.assert_allclose(bundle.probabilities(batch), wanted, atol=1e-5)
     with pytest.raises(InputError, match="one branch of several"):
-        pellucid.from_torch(module, ["a", "b", "c"], preprocessing, layer="left")
+        from_torch(module, ["a", "b", "c"], preprocessing, layer="left")
     with pytest.raises(UnknownNameError):
-        pellucid.from_torch(module, ["a", "b", "c"], preprocessing, layer="middle")
+        from_torch(module, ["a", "b", "c"], preprocessing, layer="middle")
     with pytest.raises(InputError, match="3 different classes"):
-        pellucid.from_torch(module, ["a", "b"], preprocessing)
+        from_torch(module, ["a", "b"], preprocessing)
 
 
 def test_from_torch_asks_what_an_output_between_0_and_1_is(tmp_path: Path) -> None:
@@ -205,8 +212,8 @@ def test_from_torch_asks_what_an_output_between_0_and_1_is(tmp_path: Path) -> No
 
     module, preprocessing = Ends(1).eval(), Preprocessing(height=16, width=16)
     with pytest.raises(InputError, match="say gives='probabilities'"):
-        pellucid.from_torch(module, ["no", "yes"], preprocessing)
-    bundle = pellucid.from_torch(module, ["no", "yes"], preprocessing, gives="probabilities", out=tmp_path / "b")
+        from_torch(module, ["no", "yes"], preprocessing)
+    bundle = from_torch(module, ["no", "yes"], preprocessing, gives="probabilities", out=tmp_path / "b")
     batch = preprocessing.normalise(made_up_pictures(2, (16, 16)))
     with torch.no_grad():
         wanted = module(torch.from_numpy(batch)).numpy()
@@ -216,7 +223,7 @@ def test_from_torch_asks_what_an_output_between_0_and_1_is(tmp_path: Path) -> No
 
 def test_a_module_without_feature_maps_is_a_black_box() -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
-    bundle = pellucid.from_torch(module, ["no", "yes"], Preprocessing(height=8, width=8))
+    bundle = from_torch(module, ["no", "yes"], Preprocessing(height=8, width=8))
     assert bundle.manifest.layer is None
     image = made_up_pictures(1, (16, 16))[0]
     assert bundle.explain(image, method="occlusion").values.shape == (16, 16)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,14 +34,21 @@ _LEAST = 8
 class Weight:
     """One array of weights, a view into a file's bytes; `node` is the place of the first node that uses it.
 
-    Where it repeats an earlier array with its axes in another order, `origin` is the number of that one and `axes` the
-    order: matrices lie in a graph twice, for the forward and for the backward part, and most in other graphs again.
+    Its layer is the `last` from the end (1 for the last one) of the `of` layers of its graph. Where it repeats an
+    earlier array with its axes in another order, `origin` is the number of that one and `axes` the order: matrices lie
+    in a graph twice, for the forward and for the backward part, and many in other graphs again.
     """
 
     values: FloatArray
     node: int
+    last: int = 1
+    of: int = 1
     origin: int | None = None
     axes: tuple[int, ...] = ()
+
+    def shuffled_at(self, share: float) -> bool:
+        """Whether the layer is one of the last ones that make up a share of all, of which the last always is."""
+        return self.last <= max(1, round(share * self.of))
 
 
 def randomised_classifiers(
@@ -55,18 +62,18 @@ def randomised_classifiers(
     """
     names = (MODEL, *sorted(n for n in manifest.files if n.endswith(GRAPH) and n != MODEL))
     files = {name: bytearray((folder / name).read_bytes()) for name in (*names, WEIGHTS)}
-    weights = with_origins([w for name in names for w in read_weights(files[name], files[WEIGHTS])])
-    layers = sorted({w.node for w in weights if w.origin is None})
+    weights = with_origins([w for name in names for w in numbered(read_weights(files[name], files[WEIGHTS]))])
+    layers = weights[0].of if weights else 0
     shuffled = shuffle(weights, seed)
-    for count in sorted({min(max(1, round(share * len(layers))), len(layers)) for share in shares}):
+    for count, share in sorted({min(max(1, round(share * layers)), layers): share for share in shares}.items()):
         for weight, values in zip(weights, shuffled, strict=True):
-            if weight.node >= layers[-count]:
+            if weight.shuffled_at(share):
                 weight.values[...] = values
         with TemporaryDirectory(prefix="pellucid-", ignore_cleanup_errors=True) as name:
             for file, content in files.items():
                 (Path(name) / file).write_bytes(content)
             open_graph = cache(lambda file, place=Path(name): model_session(place / file, threads))
-            yield count, len(layers), OnnxClassifier(manifest, open_graph(MODEL), open_graph)
+            yield count, layers, OnnxClassifier(manifest, open_graph(MODEL), open_graph)
 
 
 def shuffle(weights: Sequence[Weight], seed: int) -> list[FloatArray]:
@@ -116,13 +123,25 @@ def read_weights(model: bytearray, external: bytearray) -> list[Weight]:
     return [Weight(arrays[name], place) for name, place in used.items()]
 
 
+def numbered(weights: Sequence[Weight]) -> list[Weight]:
+    """The weights of one graph with their layers counted from the end; a copy belongs to the layer of its original."""
+    nodes = [w.node for w in with_origins(weights)]
+    layers = sorted(set(nodes))
+    return [
+        replace(w, last=len(layers) - layers.index(node), of=len(layers)) for w, node in zip(weights, nodes, strict=True)
+    ]
+
+
 def with_origins(weights: Sequence[Weight]) -> list[Weight]:
     """The same weights, those that repeat an earlier one marked as such and belonging to its layer."""
     found: list[Weight] = []
     for weight in weights:
         copies = ((i, w, _transposition(w.values, weight.values)) for i, w in enumerate(found) if w.origin is None)
-        same = next(((i, w.node, axes) for i, w, axes in copies if axes), None)
-        found.append(weight if same is None else Weight(weight.values, same[1], same[0], same[2]))
+        same = next(((i, w, axes) for i, w, axes in copies if axes), None)
+        if same is not None:
+            i, original, axes = same
+            weight = replace(original, values=weight.values, origin=i, axes=axes)
+        found.append(weight)
     return found
 
 

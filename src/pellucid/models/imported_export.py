@@ -40,7 +40,14 @@ class _WithoutEvidence(nn.Module):
 
 
 def export_imported(
-    network: ImportedNetwork, origin: Source, manifest: Manifest, folder: Path, *, images: FloatArray, source: str
+    network: ImportedNetwork,
+    origin: Source,
+    manifest: Manifest,
+    folder: Path,
+    *,
+    images: FloatArray,
+    source: str,
+    every_method: bool = False,
 ) -> Manifest:
     """Write an imported network as a bundle into the new folder `folder`; see `export_bundle`.
 
@@ -50,7 +57,7 @@ def export_imported(
     if manifest.layer is None:
         found = _export_black_box(network, manifest, folder, images, source)
     else:
-        found = export_bundle(network, manifest, folder, images=images, source=source)
+        found = export_bundle(network, manifest, folder, images=images, source=source, every_method=every_method)
     try:
         return _certify(network, origin, found, folder, images)
     except BaseException:

@@ -66,6 +66,8 @@ def headlines(comparison: Comparison) -> list[tuple[str, str, str]]:
     a, b = comparison.outside_a, comparison.outside_b
     if a is not None and b is not None:
         rows.append(("Unlike the training images", f"{100 * b.value:.1f} %", f"{100 * a.value:.1f} % in the first"))
+    elif agreement is None and len(comparison.drifts) > 1:
+        rows.append(("Scores apart", number(comparison.drifts[1].distance), "0 the same, 1 nothing in common"))
     else:
         rows.append(("Answered differently", f"{comparison.flipped:,}", "images"))
     return rows

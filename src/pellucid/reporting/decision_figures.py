@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InputError
 from ..evaluation.audit import AuditDocument, RegionEntry
 from ..evaluation.calibration import Reliability, reliability
-from ..evaluation.coverage import risk_coverage
+from ..evaluation.curves import risk_coverage
 from ..evaluation.intervals import wilson
 from ..evaluation.regions import BORDER, CENTRE, CORNER, FRAME
 from ..evaluation.result import EvaluationResult, Metric
@@ -155,32 +155,26 @@ def threshold_figure(result: EvaluationResult) -> Figure:
 def coverage_figure(result: EvaluationResult) -> Figure:
     """Share of wrong answers over the share of images kept, leaving out the least sure, or the least alike, first.
 
-    Raises InputError where nothing says how sure an answer is, or none is wrong.
+    Raises InputError where no answer is wrong.
     """
-    wrong = result.predicted != result.labels
-    doubts = {}
-    if result.task != "regression":
-        doubts["least sure left out"] = (1 - result.probabilities.max(axis=1), style.ACCENT)
+    wrong = float((result.predicted != result.labels).mean())
+    if not wrong:
+        raise InputError("Without a mistake there is no risk to draw.")
+    curves = [("least sure left out first", style.ACCENT, risk_coverage(result))]
     if result.outside is not None:
-        doubts["least alike left out"] = (result.outside, style.CLASS_COLOURS[4])
-    if not doubts or not wrong.any():
-        raise InputError("A risk-coverage curve needs doubt and mistakes.")
+        curves.append(("least alike left out first", style.CLASS_COLOURS[4], risk_coverage(result, "outside")))
     with style.drawing():
         figure = style.new_figure()
         axes = figure.add_subplot()
-        for place, (name, (doubt, colour)) in enumerate(doubts.items()):
-            curve = risk_coverage(wrong, doubt)
-            axes.fill_between(curve.coverage, curve.low, curve.high, color=colour, alpha=_BAND / 2, linewidth=0)
-            axes.plot(curve.coverage, curve.risk, color=colour, drawstyle="steps-pre")
+        for place, (name, colour, curve) in enumerate(curves):
+            axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=_BAND / 2, linewidth=0)
+            axes.plot(curve.x, curve.y, color=colour)
             axes.text(0.03, 0.95 - 0.09 * place, name, color=colour, va="top", transform=axes.transAxes)
-        every = float(wrong.mean())
-        axes.axhline(every, color=style.SOFT, linewidth=0.8, linestyle=_DOTTED)
-        axes.set(xlim=(0, 1), ylim=(0, min(1, 2.5 * every)), xlabel="share of images kept", ylabel="wrong answers")
+        axes.axhline(wrong, color=style.SOFT, linewidth=0.8, linestyle=_DOTTED)
+        axes.set(xlim=(0, 1), ylim=(0, min(1, 2.5 * wrong)), xlabel="share of images answered", ylabel="wrong answers")
         style.hairlines(axes)
-        doubt, _ = next(iter(doubts.values()))
-        curve = risk_coverage(wrong, doubt)
-        half = float(curve.risk[np.searchsorted(curve.coverage, 0.8, side="right") - 1])
-        finding = f"On the surer four fifths {percent(half)} of the answers are wrong, on all {percent(every)}"
+        surer = float(np.interp(0.8, curves[0][2].x, curves[0][2].y))
+        finding = f"Of the surer four fifths of the answers {percent(surer)} are wrong, of all {percent(wrong)}"
         style.state_finding(figure, finding)
     return figure
 

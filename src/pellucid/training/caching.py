@@ -75,11 +75,10 @@ def plan_caching(
         return Caching(0, f"The frozen layers run in every epoch: {lacking}.")
     seconds = _seconds(cut.frozen, example, section.precision, train.batch_size) if timed else 0.0
     of_each = f"for each of {views} views of " if views > 1 else "for "
-    words = (
-        f"The layers up to {cut.layer} are frozen: they run once {of_each}{images:,} training images "
-        f"({where}), which saves about {_duration((passes - once) * seconds)} over {section.epochs} epochs."
-    )
-    return Caching(views, words, size, (passes - once) * seconds)
+    words = f"The layers up to {cut.layer} are frozen: they run once {of_each}{images:,} training images ({where})"
+    saved = (passes - once) * seconds
+    words += f", which saves about {_duration(saved)} over {section.epochs} epochs." if saved > 0 else "."
+    return Caching(views, words, size, saved)
 
 
 @torch.inference_mode()

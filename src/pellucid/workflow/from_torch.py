@@ -36,6 +36,7 @@ def from_torch(
     task: Task | None = None,
     images: Sequence[Any] = (),
     name: str = "torch module",
+    every_method: bool = True,
 ) -> Bundle:
     """A bundle of a torch module that takes (N, 3, height, width) and gives (N, K), or (N, 1) for two classes.
 
@@ -44,6 +45,7 @@ def from_torch(
     whether the outputs are logits or probabilities; it is found out where that can be told. `task` may be "regression"
     for one output. The export is proven on `images` (paths, arrays, PIL images), or on made-up pictures. The bundle is
     written to the new folder `out`, or kept until the program ends. The module itself is left as it was.
+    Without `every_method` the export is faster, and integrated gradients and ablation-cam are not offered.
 
     Needs the extra `train`. Raises InputError when outputs and classes do not fit, or a layer gives no evidence;
     ParityError when the bundle would differ from the module.
@@ -82,7 +84,7 @@ def from_torch(
         provenance={"created": now()},
     )
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="pellucid-")) / "bundle"
-    export_imported(network, origin, manifest, folder, images=pictures, source=source)
+    export_imported(network, origin, manifest, folder, images=pictures, source=source, every_method=every_method)
     bundle = load(folder)
     if out is None:
         weakref.finalize(bundle, shutil.rmtree, folder.parent, ignore_errors=True)

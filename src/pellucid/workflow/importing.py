@@ -84,15 +84,18 @@ def import_model(
     task: Task | None = None,
     name: str | None = None,
     trust: bool = False,
+    every_method: bool = True,
     command: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Imported:
     """Make a run folder of a model file: Keras `.h5` or `.keras`, ONNX, TorchScript or an exported program.
 
     `classes` are in the order of the model's outputs; with `data` they are by default the folders' names in
-    alphabetical order, which is Keras' and torchvision's. With `data` the usual rescalings are compared, and the run
-    is evaluated and explained on its test images (on all where it has no splits). `rescale` and `channels` say how
-    pixel values come to the model; see `rescaling.RESCALINGS`. Needs the extra `train`, for Keras files also `keras`.
+    alphabetical order, which is Keras' and torchvision's. With `data` the usual rescalings are compared, and the run is
+    evaluated and explained on its test images (on all where it has no splits). `rescale` and `channels` say how pixel
+    values come to the model; see `rescaling.RESCALINGS`. `trust` opens files whose loader could run code from them.
+    Without `every_method` the export is faster, and integrated gradients and ablation-cam are not offered. Needs the
+    extra `train`, for Keras files also `keras`.
 
     Raises Undecided when `rescale` is not given and the file does not say it, InputError and its kinds for a file that
     cannot be read or does not fit, ParityError when the bundle would not agree with the model.
@@ -110,7 +113,9 @@ def import_model(
     network = _network(plan, chosen.order)
     with new_folder(out) as draft:
         run = RunFolder(draft)
-        manifest = _export(network, plan, chosen, fit, layer, dataset, run, name or path.stem, path, shown)
+        manifest = _export(
+            network, plan, chosen, fit, layer, dataset, run, name or path.stem, path, every_method, shown
+        )
         record = _record(path, run, name or path.stem, plan, chosen, trials, dataset, command)
         if dataset is not None:
             record = _evaluated(load(draft), dataset, run, record, shown)
@@ -264,6 +269,7 @@ def _export(
     run: RunFolder,
     name: str,
     path: Path,
+    every_method: bool,
     shown: Progress,
 ) -> Manifest:
     from ..models.imported import choose_layer
@@ -288,7 +294,9 @@ def _export(
     )
     images, source = _parity_images(dataset, preprocessing)
     shown.say("Exporting to ONNX and comparing with the model ...")
-    made = export_imported(network, plan.origin, manifest, run.bundle, images=images, source=source)
+    made = export_imported(
+        network, plan.origin, manifest, run.bundle, images=images, source=source, every_method=every_method
+    )
     if made.parity is not None:
         maps = (
             "" if made.parity.heat_map is None else f", heat map within {made.parity.heat_map:.1e} of its largest value"
