@@ -46,7 +46,7 @@ def test_12_bits_in_a_16_bit_file_get_a_warning_and_in_a_12_bit_file_their_range
         (np.array([[True, False]]), [[255, 0]]),
         (np.array([[3, 255]], np.int64), [[3, 255]]),
         (np.array([[256, 65535]], np.int32), [[1, 255]]),
-        (np.array([[0, 0]], np.uint32), [[0, 0]]),
+        (np.array([[0, 9]], np.uint32), [[0, 9]]),
     ],
 )
 def test_values_without_a_depth_are_read_by_their_range(values: np.ndarray, expected: list[list[int]]) -> None:

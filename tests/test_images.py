@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tests.image_files import COLOUR, GREY, OPACITY, encoded, exif, grey, on_black, png, smooth, stored, tiff
 
 from pellucid.errors import ImageError
-from pellucid.images import Image, Limits, as_image, from_pil, read_image
+from pellucid.images import Image, Limits, as_image, from_array, from_pil, read_image
 
 ORIENTATION = 274
 

@@ -78,7 +78,7 @@ def test_an_image_of_another_kind_is_flagged_in_every_way(bundle_folder, tmp_pat
         (explained,) = knowing.explain_images([knowing.read(flat)], method=method)
         answer = knowing.answer(explained)
         assert answer.outside_score == pytest.approx(odd.outside_score, rel=1e-4)
-        assert answer.warnings == odd.warnings
+        assert answer.warnings == odd.warnings[:1]
     path = tmp_path / "flat.png"
     PIL.Image.fromarray(flat).save(path)
     assert knowing.predict(path).outside_score == pytest.approx(odd.outside_score, rel=1e-4)

@@ -127,9 +127,8 @@ def numbered(weights: Sequence[Weight]) -> list[Weight]:
     """The weights of one graph with their layers counted from the end; a copy belongs to the layer of its original."""
     nodes = [w.node for w in with_origins(weights)]
     layers = sorted(set(nodes))
-    return [
-        replace(w, last=len(layers) - layers.index(node), of=len(layers)) for w, node in zip(weights, nodes, strict=True)
-    ]
+    places = (layers.index(node) for node in nodes)
+    return [replace(w, last=len(layers) - i, of=len(layers)) for w, i in zip(weights, places, strict=True)]
 
 
 def with_origins(weights: Sequence[Weight]) -> list[Weight]:

@@ -214,7 +214,7 @@ def choose_layer(network: nn.Module, size: tuple[int, int], logits: int, wanted:
     `wanted` is checked instead, by its full name or its end; InputError when no evidence can be taken there.
     """
     if wanted is not None:
-        names = [name for name, _ in network.named_modules() if name]
+        names: list[str] = [name for name, _ in network.named_modules() if name]
         name = next((n for n in names if n == wanted or n.endswith("." + wanted)), None)
         if name is None:
             raise UnknownNameError("layer", wanted, [n.rpartition(".")[2] for n in names])

@@ -15,7 +15,7 @@ import torch
 from ..errors import InputError
 from .imported import Source, strip_activation
 from .keras_model import KerasModel, first_rescaling, read_keras_model
-from .module_graph import check_sizes
+from .module_graph import ModuleGraph, check_sizes
 
 HDF5, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 AGREEMENT = 1e-3
@@ -104,7 +104,7 @@ def settled(source: Source, size: tuple[int, int]) -> tuple[Source, int]:
     if source.black_box is not None and not _agrees(source, size):
         note = "The graph could not be differentiated faithfully, so it is a black box: probabilities explain it."
         source = replace(source, network=source.black_box, black_box=None, notes=(*source.notes, note))
-    elif source.original is None:
+    elif isinstance(source.network, ModuleGraph):
         check_sizes(source.network, source.channels, size)
     try:
         with torch.no_grad():

@@ -106,7 +106,10 @@ export function cells(rows, top) {
 function figures(days, columns) {
   const head = [t("chart.day"), ...columns.map(({ name }) => name)].map((name) => el("th", { scope: "col" }, name));
   const rows = days.map((date, i) => el("tr", {}, el("th", { scope: "row" }, day(date)), columns.map(({ show }) => el("td", {}, show(i)))));
-  return el("details", { class: "figures" }, el("summary", {}, t("chart.figures")), el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": t("chart.figures") }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows))));
+  const table = el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows));
+  const words = t("chart.figures");
+  const scroll = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": words }, table);
+  return el("details", { class: "figures" }, el("summary", {}, words), scroll);
 }
 
 function startPointer(picture, tip, place, days, columns) {

@@ -56,12 +56,19 @@ function limitations({ card }) {
   return [el("h2", {}, t("card.limitations")), el("ul", { lang: "en" }, card.limitations.map((text) => el("li", {}, text)))];
 }
 
+function sureness({ card }, { answer }) {
+  if (answer.confidence === null) return [el("b", {}, number(answer.output)), el("span", {}, t("result.score"))];
+  const words = t(card.calibration ? "result.calibrated" : "result.uncalibrated");
+  return [el("b", {}, percent(answer.confidence)), el("span", {}, words)];
+}
+
 /** Show the report instead of the page; its own buttons print it or go back. */
 export async function openReport(session, item) {
   const { card } = session;
+  const { answer } = item;
   const place = find("#report");
   const explanation = session.explanation(item);
-  const { level, key } = trust(item.answer, card);
+  const { level, key } = trust(answer, card);
   const written = new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "short" }).format(new Date());
   const close = () => {
     place.hidden = true;
@@ -77,12 +84,12 @@ export async function openReport(session, item) {
     el(
       "div",
       { class: "report-head" },
-      el("p", { class: "label" }, item.answer.label),
-      el("p", { class: "sure" }, el("b", {}, item.answer.confidence === null ? number(item.answer.output) : percent(item.answer.confidence)), el("span", {}, t(card.calibration ? "result.calibrated" : "result.uncalibrated"))),
+      el("p", { class: "label" }, answer.label),
+      el("p", { class: "sure" }, sureness(session, item)),
     ),
     el("div", { class: `trust ${level}` }, mark(level, t(`${key}.short`)), el("p", {}, t(key))),
     await pictures(session, item),
-    explanation ? el("p", { class: "verdict" }, verdictWords(explanation, item.answer)) : null,
+    explanation ? el("p", { class: "verdict" }, verdictWords(explanation, answer)) : null,
     el("div", { class: "report-columns" }, el("section", {}, el("h2", {}, t("report.answer")), answerFacts(session, item), limitations(session)), el("section", {}, el("h2", {}, t("card.title")), modelFacts(session))),
   );
   place.hidden = false;
