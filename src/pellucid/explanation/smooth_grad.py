@@ -35,17 +35,17 @@ def explain_one(subject: Sloped, settings: SmoothGradSettings) -> Answer:
     """
     random = np.random.default_rng(settings.seed)
     deviation = np.float32(settings.noise * float(np.ptp(subject.image)))
-    total = np.zeros((len(subject.targets), *subject.image.shape), np.float32)
+    total: FloatArray = np.zeros((len(subject.targets), *subject.image.shape), np.float32)
     squares = np.zeros(len(subject.targets))
     step = subject.at_a_time(len(subject.targets))
     for start in range(0, settings.samples, step):
         count = min(step, settings.samples - start)
         # The same draws whatever the size of a chunk: single numbers follow each other.
-        noise = deviation * random.standard_normal((count, *subject.image.shape), np.float32)
+        noise: FloatArray = deviation * random.standard_normal((count, *subject.image.shape), np.float32)
         gradients = subject.ask(subject.image + noise, subject.targets).gradients
         total += gradients.sum(axis=0)
         squares += np.square(gradients).sum(axis=(0, 2, 3, 4), dtype=np.float64)
-    mean: FloatArray = total / np.float32(settings.samples)
+    mean: FloatArray = np.asarray(total / settings.samples, np.float32)
     size = np.square(mean).sum(axis=(1, 2, 3), dtype=np.float64)
     scatter = np.maximum(squares / settings.samples - size, 0) / (settings.samples - 1)
     error = np.sqrt(np.divide(scatter, size, out=np.zeros_like(size), where=size > 0))

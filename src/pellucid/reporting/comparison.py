@@ -12,10 +12,11 @@ from .._version import __version__
 from ..errors import ImageError
 from ..evaluation.comparison import Comparison, Flip, Share
 from ..images import read_image
-from .html import TEMPLATES, css_gradient, page_environment
+from .html import css_gradient, page_environment
 from .inspection import breakable, coded
 from .overlay import DIVERGING
 from .pictures import smaller
+from .style import TEMPLATES
 from .words import bounds, number
 
 SIDE, QUALITY = 288, 80
