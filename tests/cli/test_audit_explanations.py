@@ -31,7 +31,7 @@ def test_bad_options_are_refused_before_anything_is_measured(cli: Cli, run: Path
     for options, words in (
         (("--budget", "soon"), "for example 20000, 90s or 5min"),
         (("--methods", "gradcam"), "Did you mean grad-cam"),
-        (("--replacement", "black"), "replacement"),
+        (("--replacement", "fog"), "replacement"),
     ):
         ended = cli("audit", run, "--explanations", *options, "--out", tmp_path / "card")
         assert ended.code == 2

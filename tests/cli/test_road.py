@@ -65,7 +65,10 @@ def test_predictions_equal_those_of_the_torch_network(cli: Cli, run: Path, films
     network.load_state_dict(load_file(run / "model" / "weights.safetensors"))
     batch = recipe.preprocessing().tensors([read_image(film) for film in films])
     with torch.no_grad():
-        expected = torch.sigmoid(network(torch.from_numpy(batch)))[:, 0].numpy()
+        logits = network(torch.from_numpy(batch)).numpy()
+    calibration = pellucid.load(run).manifest.calibration
+    assert calibration is not None
+    expected = 1 / (1 + np.exp(-(logits[:, 0] * calibration.scale + calibration.shift)))
     assert ended.code == 0
     assert [row["path"] for row in rows] == [str(film) for film in films]
     np.testing.assert_allclose([row["probabilities"]["opacity"] for row in rows], expected, atol=1e-5)

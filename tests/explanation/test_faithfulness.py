@@ -150,6 +150,6 @@ def test_bad_input_is_refused():
     with pytest.raises(InputError, match="as many maps"):
         deletion_insertion(classifier, batch, np.zeros((2, *SIZE), np.float32), ["bee"])
     with pytest.raises(UnknownNameError, match="replacement"):
-        CurveSettings(replacement="blak")
+        CurveSettings(replacement="fog")
     with pytest.raises(InputError, match="steps"):
         CurveSettings(steps=1)

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,40 @@ def test_several_models_and_examples(served_bundle: Path, tmp_path: Path) -> Non
         assert target.request("GET", "/v1/examples/1?model=second").status == 404
         assert target.request("GET", "/v1/examples/-1?model=second").status == 404
         assert target.upload(plain_png(), path="/v1/predict?model=second").document["model"] == "second"
+
+
+def test_a_client_that_hangs_up_is_logged_as_such(served_bundle: Path) -> None:
+    body = form(encoded(film(480, 640), "PNG"))
+    with running({"small": served_bundle}) as server:
+        target = server.target()
+        headers = {
+            "Content-Type": "multipart/form-data; boundary=----pellucid-doctor",
+            "Content-Length": str(len(body)),
+        }
+        with target.connect() as connection:
+            connection.sendall(target.head("POST", "/v1/explain?method=rise", headers) + body)
+            while server.service.slow.taken == 0:
+                time.sleep(0.01)
+        while server.service.slow.taken:
+            time.sleep(0.01)
+    (entry,) = [json.loads(line) for line in server.log.getvalue().splitlines() if "/v1/explain" in line]
+    assert entry["status"] == 499
+
+
+def test_an_error_of_our_own_quotes_nothing(served_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("CANARY")
+
+    monkeypatch.setattr("pellucid.serving.answers.predict", broken)
+    with running({"small": served_bundle}) as server:
+        reply = server.target().upload(plain_png())
+        assert (reply.status, reply.code) == (500, "internal")
+        assert reply.headers["content-type"] == "application/problem+json"
+        assert reply.headers["x-frame-options"] == "DENY"
+        assert server.target().request("GET", "/health").status == 200
+    assert b"CANARY" not in reply.body
+    assert "CANARY" not in server.log.getvalue()
+    assert '"error": "KeyError"' in server.log.getvalue()
 
 
 def test_bodies_with_a_length_that_lies_are_survived(server: Running) -> None:

@@ -43,7 +43,9 @@ def test_every_row_is_documented() -> None:
 
 def test_every_option_exists() -> None:
     shown = CliRunner().invoke(app, ["serve", "--help"], env={"COLUMNS": "200"}).output
-    named = {o for line in DEPLOY.splitlines() if "docker" not in line for o in re.findall(r"(?<![-\w])--[a-z][a-z-]+", line)}
+    named = {
+        o for line in DEPLOY.splitlines() if "docker" not in line for o in re.findall(r"(?<![-\w])--[a-z][a-z-]+", line)
+    }
     dockers = {"--read-only", "--tmpfs", "--cap-drop", "--security-opt", "--rm", "--attack"}
     assert len(named) > 12
     for option in named - dockers:

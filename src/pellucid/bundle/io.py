@@ -138,6 +138,8 @@ def model_session(path: Path, threads: int | None = None) -> onnxruntime.Inferen
     """An ONNX Runtime session for a graph. `threads` limits the cores of one pass; all are used by default."""
     import onnxruntime
 
+    # Some builds report what they run to their makers.
+    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:

@@ -46,8 +46,8 @@ def explain(
         int | None,
         typer.Option(
             min=1,
-            help="Of all images, explain those with the highest probability of --target, or else of the positive class, "
-            "or (several classes) of the class answered.",
+            help="Of all images, explain those with the highest probability of --target, or else of the positive "
+            "class, or (several classes) of the class answered.",
         ),
     ] = None,
     trust: Annotated[

@@ -25,6 +25,10 @@ from .metrics import CALIBRATION_BINS
 Method = Literal["temperature", "platt"]
 
 
+STEEPEST = 20
+"""No model is calibrated by more: one without skill would be sent to answers of one half exactly."""
+
+
 class Calibration(BaseModel):
     """What was fitted, how, and to how many validation images (and groups, where there are any).
 
@@ -114,10 +118,10 @@ def _cross_entropy(logits: Values, targets: Values) -> float:
 
 
 def _scale(logits: Values, targets: Values) -> float:
-    """The best scale, between a thousandth and a thousand; the loss is convex in it."""
+    """The best scale, between a twentieth and twenty; the loss is convex in it."""
     from scipy.optimize import minimize_scalar
 
-    edge = math.log(1000)
+    edge = math.log(STEEPEST)
     found = minimize_scalar(
         lambda log: _cross_entropy(math.exp(log) * logits, targets), bounds=(-edge, edge), method="bounded",
         options={"xatol": 1e-6},
@@ -137,7 +141,7 @@ def _platt(logits: Values, targets: Values) -> tuple[float, float]:
         value = float((np.logaddexp(0, z) - targets * z).mean())
         return value, np.array([float((error * logits).mean()) * scale, float(error.mean())])
 
-    edge = math.log(1000)
+    edge = math.log(STEEPEST)
     found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-edge, edge), (-50, 50)])
     return math.exp(float(found.x[0])), float(found.x[1])
 

@@ -17,8 +17,8 @@ class ExplanationRecord(_Document):
     """One map of one image. `files` maps attention, heatmap, overlay and others to paths relative to the manifest.
 
     `sha256` is that of the image file. `largest` and `smallest` are the extreme raw values of the map and `limit` the
-    value drawn at the top of the colour scale, all in `unit`. `verdict` is the one-line reading, `trust` the short check
-    that `--trust` makes.
+    value drawn at the top of the colour scale, all in `unit`. `verdict` is the one-line reading, `trust` the short
+    check that `--trust` makes.
     """
 
     path: str

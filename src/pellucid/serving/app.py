@@ -18,7 +18,7 @@ from . import logs
 from .bodies import Bodies
 from .guard import Guard
 from .observed import Observed
-from .problems import Problem, problem_of, response
+from .problems import ClientGone, Problem, problem_of, response
 from .routes import batch, classic, insight, kserve, operations, pages, v1
 from .routes.documents import ProblemDocument
 from .service import Service
@@ -44,8 +44,9 @@ def create_app(service: Service) -> ASGIApp:
         app.include_router(module.router)
     app.add_exception_handler(RequestValidationError, _wrong_parameter)
     app.add_exception_handler(HTTPException, _of_starlette)
-    for kind in (Problem, PellucidError, MemoryError):
+    for kind in (Problem, PellucidError, MemoryError, Exception):
         app.add_exception_handler(kind, _refuse)
+    app.add_exception_handler(ClientGone, _gone)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     guarded = Guard(app, service.settings, service.refused)
     return Observed(Bodies(guarded, service.settings, service.refused), service.metrics)
@@ -63,6 +64,11 @@ async def _refuse(request: Request, error: Exception) -> Response:
     service.refused(problem)
     request.scope["noted"] = {**request.scope.get("noted", {}), "code": problem.code}
     return response(problem, request.url.path)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """What the log counts a client that hung up as; nobody reads it."""
+    return Response(status_code=499)
 
 
 async def _wrong_parameter(request: Request, error: Exception) -> Response:
