@@ -95,7 +95,10 @@ class Connection:
         self.socket.sendall(request)
         received = b""
         while b"\r\n\r\n" not in received:
-            received += self.socket.recv(65536)
+            part = self.socket.recv(65536)
+            if not part:
+                raise ConnectionError("the server hung up")
+            received += part
         head, _, body = received.partition(b"\r\n\r\n")
         length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
         left = length - len(body)
@@ -154,6 +157,7 @@ def flask_app(port: int) -> None:
     import flask
     import torch
     from matplotlib import colormaps
+    from werkzeug.serving import WSGIRequestHandler
 
     from pellucid.models.network import build_network
     from pellucid.recipe import load_recipe
@@ -183,6 +187,7 @@ def flask_app(port: int) -> None:
         raw = float(torch.sigmoid(logit))
         return {"diagnosis": "dog", "raw_score": raw, "gradcam": base64.b64encode(file.getvalue()).decode()}
 
+    WSGIRequestHandler.protocol_version = "HTTP/1.1"  # connections are kept, as ours are
     app.run(port=port, threaded=True)
 
 

@@ -23,7 +23,7 @@ from ..errors import InputError, ParityError, PellucidError
 from ..explanation.cam import grad_cam
 from ..preprocessing import FloatArray
 from .further_graphs import QUESTION, FurtherGraphs, root_sentence
-from .onnx_file import onnx_program
+from .onnx_file import onnx_program, quiet
 from .torch_classifier import TorchClassifier
 from .traced_layer import frozen_copy, trace_layer
 
@@ -58,7 +58,7 @@ def export_bundle(
         raise InputError("An export is proven on real images: give at least one.")
     frozen = frozen_copy(network)
     size = (manifest.preprocessing.height, manifest.preprocessing.width)
-    with _one_sentence(manifest, manifest.explained_layer.name):
+    with _one_sentence(manifest, manifest.explained_layer.name), quiet():
         traced = trace_layer(frozen, manifest.explained_layer.name, size, manifest.logits)
         program = onnx_program(traced.graph, traced.example, QUESTION, ("logits", "activations", "gradients"))
     weights = save({k: v.clone().contiguous() for k, v in frozen.state_dict().items()})
@@ -67,7 +67,7 @@ def export_bundle(
         (draft.folder / WEIGHTS).write_bytes(weights)
         manifest = manifest.model_copy(update={"layer": traced.layer})
         graphs = FurtherGraphs(frozen, manifest, draft.folder, weights, images)
-        with _one_sentence(manifest, " and ".join(layers)):
+        with _one_sentence(manifest, " and ".join(layers)), quiet():
             graphs.write_layers(layers)
         further = [layer.name for layer in graphs.manifest.layers]
         reference = TorchClassifier(frozen, graphs.manifest)

@@ -23,7 +23,7 @@ from ..bundle.onnx_classifier import OnnxClassifier
 from ..errors import ParityError
 from ..preprocessing import FloatArray
 from .evidence_graph import trace_input_gradients, trace_tail
-from .onnx_file import onnx_program, save_beside
+from .onnx_file import onnx_program, quiet, save_beside
 from .torch_classifier import TorchClassifier
 from .traced_layer import trace_layer
 
@@ -134,7 +134,8 @@ class FurtherGraphs:
         """While open, an error means that the graph `what` is left out; the reason is noted, and in the list given."""
         failed: list[str] = []
         try:
-            yield failed
+            with quiet():
+                yield failed
         except MemoryError:
             raise
         except Exception as error:  # torch's tracer, its exporter and onnxscript share no base

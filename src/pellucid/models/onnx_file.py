@@ -31,7 +31,7 @@ def onnx_program(
     """A traced graph as torch's ONNXProgram, for any number of images and targets."""
     sizes = {name: torch.export.Dim(name, min=1, max=65536) for name in ("images", "targets")}
     free = tuple({i: sizes[axis] for i, axis in enumerate(FREE_IMAGES[name])} or None for name in inputs)
-    with _quiet():
+    with quiet():
         return torch.onnx.export(
             graph,
             example,
@@ -79,8 +79,8 @@ def _refer(tensor: onnx.TensorProto, raw: bytes, weights: bytes) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks about itself from the user."""
+def quiet() -> Iterator[None]:
+    """Keep the remarks that tracer and exporter make about themselves from the user."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
