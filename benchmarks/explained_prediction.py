@@ -37,9 +37,9 @@ WARM, COUNTED, PAUSE = 5, 10, 0.1
 """A turn: runs to warm up, runs that count, and seconds of rest before, since idle threads wait busily for a while."""
 
 
-def exported(folder: Path) -> tuple[Network, pellucid.Bundle, Path]:
+def exported(folder: Path, backbone: str = "mobilenet_v2") -> tuple[Network, pellucid.Bundle, Path]:
     """A network, its bundle, and a plain graph of the same weights that gives logits only."""
-    recipe = load_recipe("cats-dogs", ["model.weights=none", "model.dropout=0"])
+    recipe = load_recipe("cats-dogs", ["model.weights=none", "model.dropout=0", f"model.backbone={backbone}"])
     torch.manual_seed(0)
     network = build_network(recipe, 2).eval()
     manifest = Manifest(
@@ -83,6 +83,18 @@ def rivals(network: Network, batch: np.ndarray) -> dict[str, Callable[[], object
         found["pytorch-grad-cam (torch)"] = lambda: cam(input_tensor=tensor, targets=targets)
     except ImportError:
         sys.stdout.write("pytorch-grad-cam is not installed and left out\n")
+    try:
+        from torchcam.methods import GradCAM as TorchCam
+
+        torchcam = TorchCam(network, target_layer=layer)
+
+        def with_torchcam() -> object:
+            scores = network(tensor.clone().requires_grad_())
+            return torchcam([0] * len(tensor), scores)
+
+        found["torch-cam (torch)"] = with_torchcam
+    except ImportError:
+        sys.stdout.write("torch-cam is not installed and left out\n")
     try:
         from captum.attr import LayerGradCam
 

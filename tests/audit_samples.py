@@ -13,8 +13,8 @@ import PIL.Image
 from pellucid.data.audit import audit
 from pellucid.data.companions import check_companions
 from pellucid.data.disjointness import kinship_of
-from pellucid.data.folder import read_dataset
 from pellucid.data.finding import Finding
+from pellucid.data.folder import read_dataset
 from pellucid.data.inspection import Inspection
 from pellucid.data.metadata import metadata_test
 from pellucid.data.statistics import Measurements, measure_images

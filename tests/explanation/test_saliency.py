@@ -12,7 +12,9 @@ from pellucid.explanation.saliency import explainer, gradient_x_input, saliency
 from pellucid.recipe import DataSection
 
 # ImageNet's deviations differ between colours, so that a gradient left in the tensor's units would be found out.
-RECIPE = recipe_of(pool="max", head=[{"dense": 16}]).model_copy(update={"data": DataSection(size=24, values="imagenet")})
+RECIPE = recipe_of(pool="max", head=[{"dense": 16}]).model_copy(
+    update={"data": DataSection(size=24, values="imagenet")}
+)
 SALIENCY, PRODUCT = explainer(saliency, "saliency"), explainer(gradient_x_input, "gradient-x-input")
 
 
@@ -61,7 +63,13 @@ def test_gradient_x_input_is_captum_s():
     batch = noise(2, 24)
     maps = PRODUCT(classifier, batch, ("bee", "cat"), None, GradientSettings())
     for t, c in enumerate((1, 2)):
-        expected = InputXGradient(log_odds(network, c)).attribute(torch.from_numpy(batch).requires_grad_()).sum(1).detach().numpy()
+        expected = (
+            InputXGradient(log_odds(network, c))
+            .attribute(torch.from_numpy(batch).requires_grad_())
+            .sum(1)
+            .detach()
+            .numpy()
+        )
         assert np.abs(expected).max() > 0
         assert np.abs(maps.values[:, t] - expected).max() < 1e-5 * np.abs(expected).max()
 

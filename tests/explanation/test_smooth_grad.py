@@ -11,7 +11,9 @@ from pellucid.errors import InputError
 from pellucid.explanation.smooth_grad import SmoothGradSettings, smooth_grad
 from pellucid.recipe import DataSection
 
-RECIPE = recipe_of(pool="max", head=[{"dense": 16}]).model_copy(update={"data": DataSection(size=24, values="imagenet")})
+RECIPE = recipe_of(pool="max", head=[{"dense": 16}]).model_copy(
+    update={"data": DataSection(size=24, values="imagenet")}
+)
 
 
 def test_map_is_the_mean_of_captum_s_gradients_over_noisy_copies():
@@ -26,7 +28,9 @@ def test_map_is_the_mean_of_captum_s_gradients_over_noisy_copies():
         draws = np.random.default_rng(3).standard_normal((10, 3, 24, 24), np.float32)
         copies = torch.from_numpy(image + 0.2 * np.ptp(image) * draws)
         for c, name in enumerate(classifier.classes):
-            each = Saliency(log_odds(network, c)).attribute(copies.requires_grad_(), abs=False).numpy().astype(np.float64)
+            each = (
+                Saliency(log_odds(network, c)).attribute(copies.requires_grad_(), abs=False).numpy().astype(np.float64)
+            )
             expected = np.abs(each.mean(0) * factor[:, None, None]).max(0)
             assert np.abs(maps.values[i, c] - expected).max() < 1e-5 * expected.max()
             error = np.sqrt((each.var(0, ddof=1) / 10).sum() / np.square(each.mean(0)).sum())

@@ -33,9 +33,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     folder = tmp_path_factory.mktemp("whole") / "bundle"
     manifest = manifest_of(network, RECIPE.preprocessing(), 3, network.explained_layer)
     layers = ("backbone.pool1", "pool1", network.explained_layer)
-    export_bundle(
-        network, manifest, folder, images=noise(3, SIZE, 9), source="noise", layers=layers, every_method=True
-    )
+    export_bundle(network, manifest, folder, images=noise(3, SIZE, 9), source="noise", layers=layers, every_method=True)
     return Pair(network, load(folder, threads=1))
 
 

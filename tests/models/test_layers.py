@@ -54,7 +54,9 @@ def test_a_layer_is_found_by_any_of_its_names(vgg16, wanted):
     assert find_layer(vgg16, wanted) == "backbone.features.7"
 
 
-@pytest.mark.parametrize(("wanted", "near"), [("block5_conv4", "block5_conv3"), ("features.99", "features.9"), ("", "")])
+@pytest.mark.parametrize(
+    ("wanted", "near"), [("block5_conv4", "block5_conv3"), ("features.99", "features.9"), ("", "")]
+)
 def test_an_unknown_layer_is_refused_with_the_nearest(vgg16, wanted, near):
     with pytest.raises(UnknownNameError) as caught:
         find_layer(vgg16, wanted)

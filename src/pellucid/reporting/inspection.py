@@ -20,9 +20,10 @@ from ..data.metadata import FAMILIES
 from ..data.statistics import MEASURES, Measurements
 from ..errors import ResourceError
 from ..files import write_whole
-from .html import TEMPLATES, css_gradient, page_environment
+from .html import css_gradient, page_environment
 from .inspection_pictures import averages, difference, ends_of, leading, picture_of, spread_figures, strength
 from .overlay import DIVERGING
+from .style import TEMPLATES
 from .words import bounds, count, number, percent
 
 PAGE, DOCUMENT = "inspection.html", "inspection.json"
