@@ -1,8 +1,8 @@
 """What every row of the catalogue of explanation methods keeps, whoever adds it.
 
-Each trap of spec/explanations.md, and the test that falls into it no more (paths under tests/):
+Each trap of the explanation specification, and the test that falls into it no more (paths under tests/):
 
-a single output's softmax is constant           models/test_evidence_graph: the_first_of_two_classes_is_exactly_the_neg...
+a single output's softmax is constant           models/test_evidence_graph: the_first_of_two_classes_is_exactly...
 a saturated probability has no gradient         models/test_evidence_graph: huge_logits_stay_finite
 log-odds cancel for a class that is certain     explanation/test_maps: a_class_that_is_all_but_certain_keeps_its_odds
 maps normalised per image                       explanation/test_cam: closed forms in the score's own unit

@@ -16,7 +16,7 @@ def vgg16() -> nn.Module:
     return build_network(recipe_of("vgg16", 32, layer="block5_conv3"), 2).eval()
 
 
-# Keras's convolutions of VGG16 in order, with torchvision's places; each activation is a layer of its own in torchvision.
+# Keras's layers of VGG16 in order, with torchvision's places, where each activation is a layer of its own.
 VGG16 = {
     "block1_conv1": 0, "block1_conv2": 2, "block1_pool": 4,
     "block2_conv1": 5, "block2_conv2": 7, "block2_pool": 9,

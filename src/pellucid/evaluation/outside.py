@@ -36,7 +36,9 @@ class Reference(BaseModel):
     """What is known of the training images' features; the arrays are in the bundle's reference.npz.
 
     `threshold` is the distance beyond which an image is flagged: that below which a share `quantile` of images like the
-    `images` of the validation set (in `groups`, where there are any) lies. `trained` images are described.
+    `images` of the validation set (in `groups`, where there are any) lies. `trained` images are described. `quantiles`
+    are those of the validation images' scores (distance over threshold) at equal steps from 0 to 1, against which a
+    server sees its images drift.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +51,7 @@ class Reference(BaseModel):
     groups: int | None = None
     threshold: float = Field(gt=0)
     quantile: float = Field(default=QUANTILE, gt=0.5, lt=1)
+    quantiles: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

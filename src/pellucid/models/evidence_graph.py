@@ -225,8 +225,8 @@ def _traced(
         for tensor, dynamic in zip(example, sizes, strict=True)
     ]
     tracer = make_fx(function, decomposition_table=decompositions(), _allow_non_fake_inputs=True)
-    # The Python dispatcher keeps sizes symbolic where a C++ kernel (padding, in Swin) would ask for numbers. Attention is
-    # written out: the gradients of its fused kernels are nothing that an exporter knows.
+    # The Python dispatcher keeps sizes symbolic where a C++ kernel (padding, in Swin) would ask for numbers. Attention
+    # is written out: the gradients of its fused kernels are nothing that an exporter knows.
     with mode, enable_python_dispatcher(), sdpa_kernel(SDPBackend.MATH):
         graph: GraphModule = tracer(*fakes)
     for node in graph.graph.nodes:  # detach means nothing to an exporter, and stops one

@@ -182,7 +182,8 @@ def verdict_of(answer: Answer) -> str:
 
 def reference_distances(served: Served) -> Sequence[float] | None:
     """The validation images' outside scores at equally spaced quantiles; None where the bundle does not know them."""
-    return getattr(served.bundle.manifest.reference, "quantiles", None) or None
+    reference = served.bundle.manifest.reference
+    return reference.quantiles or None if reference is not None else None
 
 
 def is_slow(method: str) -> bool:
@@ -271,7 +272,7 @@ def explanation_document(answer: Answer, identity: str) -> dict[str, Any]:
                 "signed": a.signed,
                 "verdict": verdict(a, answer.prediction),
                 "grid": {"width": width, "height": height, "values": base64_of(values)},
-                "quantiles": {"model": None},
+                "quantiles": {"model": _own_scale(answer.served.bundle, a)},
                 "settings": _plain(a.settings),
                 "png": answer.pictures["overlay"][i] if "overlay" in answer.pictures else None,
                 "png_map": answer.pictures["map"][i] if "map" in answer.pictures else None,
@@ -282,6 +283,14 @@ def explanation_document(answer: Answer, identity: str) -> dict[str, Any]:
         "explanations": listed,
         **{p: answer.pictures.get(p) for p in ("seen", "preview")},
     }
+
+
+def _own_scale(bundle: Bundle, attribution: Attribution) -> list[float] | None:
+    """The ends of the model's own colour scale for a method, as `explain --scale model` takes it; None without one."""
+    kept, layer = bundle.manifest.scales.get(attribution.method), bundle.manifest.layer
+    if not kept or kept["q95"] <= 0 or layer is None or attribution.layer != layer.name:
+        return None
+    return [0.0, kept["q95"]]
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

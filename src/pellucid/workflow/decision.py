@@ -33,6 +33,8 @@ FEWEST = 20
 """Fewer validation images than this calibrate nothing, and say nothing of what is outside."""
 DESCRIBED = 1000
 """At most so many training images are described: more change the description no more."""
+STEPS = 21
+"""So many quantiles of the validation images' outside scores are kept."""
 
 
 def check_decision(wanted: DecisionSection, task: str) -> None:
@@ -95,6 +97,7 @@ def decide(
                 images=len(validation),
                 groups=_groups(answers.groups),
                 threshold=surroundings.threshold,
+                quantiles=tuple(np.quantile(surroundings.scores(features), np.linspace(0, 1, STEPS)).round(4).tolist()),
             )
     amend_bundle(bundle.folder, changes, files)
     return load(run.bundle)
