@@ -107,3 +107,12 @@ def test_when_memory_runs_out_the_setting_to_lower_is_named(classifier):
     broken = OnnxClassifier(classifier.manifest, Failing("something else"))
     with pytest.raises(RuntimeError, match="something else"):
         broken.logits(noise(1, (24, 32)))
+
+
+def test_several_targets_of_one_logit_are_those_of_each_alone(classifier):
+    batch = noise(4, (24, 32))
+    together = classifier.evidence(batch, ("ant", "(predicted)", "bee"))
+    for column, name in enumerate(together.targets):
+        alone = classifier.evidence(batch, name)
+        assert np.array_equal(together.gradients[:, column], alone.gradients[:, 0]), name
+    assert np.array_equal(together.gradients[:, 0], -together.gradients[:, 2])

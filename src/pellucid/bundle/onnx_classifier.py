@@ -53,7 +53,7 @@ class OnnxClassifier(ManifestClassifier):
         """Logits, activations and gradients of a batch for the targets wanted; see EvidenceClassifier."""
         layer = self.manifest.explained_layer
         selector, contrast, names = selected_targets(self.classes, self.task, len(batch), target, score)
-        logits, activations, gradients = self._ask(self._session, None, batch, selector, contrast)
+        logits, activations, gradients = self._ask_about(self._session, batch, selector, contrast)
         if self.task == "binary":
             gradients = about_answers(self.manifest, logits, gradients, names)
         return Evidence(logits, activations, gradients, layer.geometry, layer.name, names)
@@ -64,7 +64,7 @@ class OnnxClassifier(ManifestClassifier):
         if name is None:
             raise InputError(self._without("input gradients", "occlusion or rise"))
         selector, contrast, names = selected_targets(self.classes, self.task, len(batch), target, score)
-        logits, gradients = self._ask(self._other(name), None, batch, selector, contrast)
+        logits, gradients = self._ask_about(self._other(name), batch, selector, contrast)
         if self.task == "binary":
             gradients = about_answers(self.manifest, logits, gradients, names)
         return InputGradients(logits, gradients, names)
@@ -88,6 +88,21 @@ class OnnxClassifier(ManifestClassifier):
 
     def _unset(self, batch: FloatArray) -> FloatArray:
         return np.zeros((len(batch), 1, self.manifest.logits), np.float32)
+
+    def _ask_about(
+        self, session: onnxruntime.InferenceSession, batch: FloatArray, selector: FloatArray, contrast: float
+    ) -> list[FloatArray]:
+        """All outputs for target rows (N, T, L); the last one are the gradients (N, T, ...).
+
+        Of a single logit every target is a multiple of one gradient, so that the graph is asked once for all of them.
+        """
+        if self.manifest.logits > 1 or selector.shape[1] == 1:
+            return self._ask(session, None, batch, selector, contrast)
+        logits, *between, gradients = self._ask(session, None, batch, np.ones_like(selector[:, :1]), contrast)
+        own = np.where(logits >= 0, np.float32(1), np.float32(-1))
+        factors = np.where(selector[:, :, 0] == 0, own, selector[:, :, 0])
+        spread = factors.reshape(*factors.shape, *(1,) * (gradients.ndim - 2))
+        return [logits, *between, gradients * spread]
 
     def _ask(
         self,
