@@ -121,7 +121,7 @@ def test_explain_takes_a_layer_and_says_which(whole):
     assert (default.layer, other.layer) == ("backbone.relu2", "backbone.pool1")
     assert default.grid.shape == other.grid.shape == (12, 16)
     assert np.abs(default.values - other.values).max() > 0.1 * np.abs(default.values).max()
-    with pytest.raises(UnknownNameError, match="has backbone.relu2, backbone.pool1"):
+    with pytest.raises(UnknownNameError, match=r"has backbone.relu2, backbone.pool1"):
         whole.bundle.explain(image, layer="pool3")
     with pytest.raises(InputError, match="lime looks at no layer"):
         whole.bundle.explain(image, method="lime", layer="pool1")

@@ -171,6 +171,9 @@ def convert(model: onnx.ModelProto, *, last: bool, one_image: bool, strip: str) 
         _check(node)
         attributes = {a.name: _attribute(a) for a in node.attribute} | ({"one_image": True} if one_image else {})
         fixed = {i: constants[n] if n else None for i, n in enumerate(node.input) if not n or n in constants}
+        if node.op_type == "Clip":
+            # Limits as numbers: those in a buffer have no value while shapes are worked out without memory.
+            fixed = {i: float(c) if isinstance(c, torch.Tensor) else c for i, c in fixed.items()}
         values = tuple(n for n in node.input if n and n not in constants)
         spatial = node.op_type in SPATIAL or (node.op_type in KEEPING and any(v in maps for v in values))
         if spatial:
