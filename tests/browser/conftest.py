@@ -17,8 +17,9 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 Visit = Callable[..., Any]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """A browser for each file: Playwright keeps an event loop running, in which other files' loops cannot start."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: install Debian's package chromium")
