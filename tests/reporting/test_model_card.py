@@ -12,6 +12,7 @@ from tests.evaluation.test_audit_verdicts import document, region
 from pellucid.evaluation.audit import AUDIT_FILE
 from pellucid.reporting.checklists import CLAIM_TOPICS, TRIPOD_TOPICS, answers, claim, tripod
 from pellucid.reporting.contents import RunContents, read_run
+from pellucid.reporting.findings import findings
 from pellucid.reporting.html import build_report
 from pellucid.reporting.model_card import BLANK, render_card
 from pellucid.reporting.words import number
@@ -61,6 +62,8 @@ def test_an_audit_is_told(make_run: Callable[..., Path]) -> None:
     for text in (page, card):
         assert "From the bottom left corner alone" in text
     assert "0.930" in page
+    (first, *_) = findings(read_run(folder))
+    assert (first.level, first.topic, first.text) == ("problem", "Audit", found.verdict)
     assert (folder / "evaluation" / "figures" / "thresholds.png").is_file()
     assert (folder / "evaluation" / "figures" / "mistakes.png").is_file()
 

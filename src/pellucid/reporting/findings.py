@@ -32,6 +32,7 @@ def findings(run: RunContents) -> list[Finding]:
         _separation,
         _other_evaluations,
         _skill,
+        _audit,
         _sizes,
         _localisation,
         _parity,
@@ -82,6 +83,14 @@ def _other_evaluations(run: RunContents) -> Iterator[Finding]:
     for name, leaks in leaking:
         text = f"Evaluation {name}: {leaks[0]} Its figures mean nothing."
         yield Finding("problem", "Trained on", text)
+
+
+def _audit(run: RunContents) -> Iterator[Finding]:
+    """What the audit for shortcuts came to; its findings stand in their own section."""
+    if run.audit is not None:
+        worst = min((LEVELS.index(f.level) for f in run.audit.findings), default=LEVELS.index("good"))
+        level: Level = LEVELS[worst] if LEVELS[worst] in ("problem", "caution") else "good"
+        yield Finding(level, "Audit", run.audit.verdict)
 
 
 def _no_image(proof: SplitProof) -> str:
