@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pellucid.data.dataset import Dataset, Sample
 from pellucid.data.phantom import Shortcut, generate_phantoms
 from pellucid.errors import DataError, InputError
 from pellucid.evaluation.audit import AuditDocument
-from pellucid.workflow.audit import AuditSettings, audit_run
+from pellucid.workflow.audit import AuditSettings, _subgroups, audit_run
 
 GROUP_BY = r"^(patient\d+)"
 
@@ -81,6 +82,16 @@ def test_subgroups_by_pattern(cheat: Path, tmp_path: Path) -> None:
     found, _ = audit_run(cheat, settings=AuditSettings(subgroup=r"_0(1|2)"), out=tmp_path)
     assert {s.name for s in found.subgroups} == {"1", "2"}
     assert any(f.topic == "Subgroups" for f in found.findings)
+
+
+def test_subgroups_by_a_column_of_the_csv(tmp_path: Path) -> None:
+    rows = ["a.png,x,north", "b.png,y,south", "c.png,x,"]
+    (tmp_path / "list.csv").write_text("path,label,hospital\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    for name in "abc":
+        (tmp_path / f"{name}.png").touch()
+    dataset = Dataset(tmp_path, ("x", "y"), tuple(Sample(f"{n}.png", i) for n, i in (("c", 0), ("a", 0), ("b", 1))))
+    assert _subgroups(dataset, tmp_path / "list.csv", "hospital") == ["", "north", "south"]
+    assert _subgroups(dataset, tmp_path / "list.csv", "(a|b)") == ["", "a", "b"]
 
 
 def test_wrong_input_is_one_sentence(cheat: Path, tmp_path: Path) -> None:
