@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -159,7 +160,8 @@ def read_file(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
         if not Path(path).is_file():
             raise ImageError("missing", f"There is no file at {str(path)[-200:]!r}.")
         with Path(path).open("rb") as file:
-            data = file.read(limits.file_bytes + 1)
+            # A buffer of the most that is allowed would cost more than reading the file.
+            data = file.read(min(limits.file_bytes, os.fstat(file.fileno()).st_size) + 1)
     except ValueError:
         raise ImageError("missing", "There is no such file: its name holds a NUL character.") from None
     except OSError as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +20,7 @@ import pytest
 
 from pellucid.serving.attack_client import Reply, Target
 from pellucid.serving.attack_files import encoded, film, plain_png
+from pellucid.serving.server import listening_socket
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -98,3 +101,24 @@ def test_it_starts_without_torch(served_bundle: Path) -> None:
         [sys.executable, "-c", code, str(served_bundle)], capture_output=True, text=True, timeout=120
     )
     assert ended.returncode == 0, ended.stderr
+
+
+def test_small_replies_are_sent_at_once() -> None:
+    """Without TCP_NODELAY a reply of two packets waits 40 ms for the first to be acknowledged."""
+
+    async def option_of_a_connection() -> int:
+        found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            found.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with listening_socket("127.0.0.1", 0) as bound:
+            async with await asyncio.start_server(accepted, sock=bound):
+                _, writer = await asyncio.open_connection(*bound.getsockname())
+                option = await found
+                writer.close()
+                await writer.wait_closed()
+        return option
+
+    assert asyncio.run(option_of_a_connection()) == 1

@@ -140,10 +140,11 @@ class Bundle(ManifestClassifier):
         if features is not None and (scores := self.outside_scores(features[None])) is not None:
             score = float(scores[0])
             warnings = (outside_warning(self.classes), *warnings) if score > 1 else warnings
-        index = int(self.predicted(logits[None])[0])
         if self.task == "regression":
+            index = int(self.predicted(logits[None])[0])
             return Prediction(self.classes[index], None, {}, float(logits[0]), path, warnings, score)
-        row = self.probabilities_of(logits[None])[0]
+        probabilities = self.probabilities_of(logits[None])
+        index, row = int(self.manifest.predicted(logits[None], probabilities)[0]), probabilities[0]
         by_class = {c: float(p) for c, p in zip(self.classes, row, strict=True)}
         return Prediction(self.classes[index], float(row[index]), by_class, None, path, warnings, score)
 

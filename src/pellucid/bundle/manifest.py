@@ -146,10 +146,16 @@ class Manifest(_Document):
         """Calibrated class probabilities (N, K) of the graph's logits (N, L), rows summing to 1."""
         return probabilities_from_logits(logits if self.calibration is None else self.calibration.logits(logits))
 
-    def predicted(self, logits: FloatArray) -> npt.NDArray[np.int64]:
-        """The class that each image is answered to be, (N,), from its logits (N, L): that of the threshold."""
+    def predicted(self, logits: FloatArray, probabilities: FloatArray | None = None) -> npt.NDArray[np.int64]:
+        """The class that each image is answered to be, (N,), from its logits (N, L): that of the threshold.
+
+        `probabilities` (N, K) are those of the same logits, where they are known already.
+        """
         if self.task == "multiclass":
             most: npt.NDArray[np.int64] = logits.argmax(axis=1)
             return most
-        scores = logits[:, 0] if self.task == "regression" else self.probabilities(logits)[:, 1]
+        if self.task == "regression":
+            scores = logits[:, 0]
+        else:
+            scores = (self.probabilities(logits) if probabilities is None else probabilities)[:, 1]
         return (scores >= self.threshold).astype(np.int64)

@@ -114,7 +114,9 @@ def listening_socket(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (OSError, UnicodeError):
         raise InputError(f"--host {host} is no address of this machine. Use 127.0.0.1, or 0.0.0.0 for all.") from None
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # With its protocol named: only then does asyncio send small replies at once instead of waiting 40 ms for an
+    # acknowledgement (TCP_NODELAY).
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind(address)

@@ -31,9 +31,12 @@ TUNING = "tuning.json"
 PICTURES = 12
 SIZE = (480, 640)
 BATCHES = (1, 4, 16)
-TURNS = 2
-"""Candidates take turns, and the better turn of each counts, so that a neighbour's work spoils none of them."""
+TURNS = 3
+"""Candidates take turns, and the best turn of each counts, so that a neighbour's work spoils none of them."""
 
+WORTH = 0.95
+"""One image a pass keeps every core busy to the end and takes the least memory: another batch is to be clearly quicker
+than that, or the machine's moods decide."""
 
 PROCESSES_WORTH = 0.9
 """Processes take seconds to start and a copy of the model each: they are chosen where they are clearly quicker."""
@@ -92,9 +95,15 @@ def tune(
             rates[i] = max(rates[i], _rate(bundle, chosen[i], items, seconds / TURNS))
             advance(turn + 1, TURNS * len(chosen))
     found = [c.model_copy(update={"rate": r, "measured": True}) for c, r in zip(chosen, rates, strict=True)]
-    found.sort(key=lambda t: -(t.rate or 0) * (PROCESSES_WORTH if t.force.kind == "processes" else 1))
+    found.sort(key=_worth, reverse=True)
     _keep(bundle, found[0])
     return found
+
+
+def _worth(tuning: Tuning) -> float:
+    """A setting's rate, less what speaks against it."""
+    handicap = PROCESSES_WORTH if tuning.force.kind == "processes" else WORTH if tuning.batch > 1 else 1.0
+    return (tuning.rate or 0.0) * handicap
 
 
 def _candidates(number: int) -> Iterator[Tuning]:
