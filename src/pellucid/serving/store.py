@@ -295,7 +295,8 @@ def _engine(url: str) -> sql.Engine:
             "--store is neither a file nor a database URL such as postgresql+psycopg://user@host/name."
         ) from None
     except ModuleNotFoundError as error:
-        raise InputError(f"--store needs the Python package {error.name}, which is not installed.") from None
+        remedy = " Install it: pip install 'pellucid[postgresql]'." if error.name == "psycopg" else ""
+        raise InputError(f"--store needs the Python package {error.name}, which is not installed.{remedy}") from None
     if parsed.get_backend_name() == "sqlite":
         sql.event.listen(engine, "connect", _tune_sqlite)
     try:

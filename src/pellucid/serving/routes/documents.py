@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class ProblemDocument(BaseModel):
@@ -127,6 +127,12 @@ class FeedbackRequest(BaseModel):
     correct: bool
     label: str | None = Field(default=None, max_length=255)
     comment: str | None = Field(default=None, max_length=500)
+
+    @field_validator("comment")
+    @classmethod
+    def _without_nul(cls, comment: str | None) -> str | None:
+        """PostgreSQL has no NUL in texts."""
+        return None if comment is None else comment.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 IMAGE_BODY: dict[str, Any] = {
