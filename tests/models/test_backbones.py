@@ -153,9 +153,7 @@ def test_own_cnn_is_what_its_description_says():
     image = torch.from_numpy(noise(2, (16, 20)))
     expected = image
     for index in (1, 2):
-        convolved = nn.functional.conv2d(
-            expected, state[f"conv{index}.weight"], state[f"conv{index}.bias"], padding="same"
-        )
+        convolved = nn.functional.conv2d(expected, state[f"conv{index}.weight"], padding="same")
         mean, variance = (state[f"norm{index}.running_{s}"].view(1, -1, 1, 1) for s in ("mean", "var"))
         positive = ((convolved - mean) / (variance + 1e-5).sqrt()).clamp(min=0)
         n, c, h, w = positive.shape

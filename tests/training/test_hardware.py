@@ -34,11 +34,14 @@ def test_the_precision_of_a_product(monkeypatch, precision, fast, wanted):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == wanted
 
 
-def test_bf16_is_fast_on_a_cpu_only_with_tiles(monkeypatch):
-    for there in (True, False):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda there=there: there, raising=False)
-        assert fast_bf16(CPU) == there
-    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")
+def test_bf16_is_fast_on_a_cpu_that_multiplies_it(monkeypatch):
+    kinds = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    for tiles, vectors in ((False, False), (True, False), (False, True)):
+        for kind, there in zip(kinds, (tiles, vectors), strict=True):
+            monkeypatch.setattr(torch.cpu, kind, lambda there=there: there, raising=False)
+        assert fast_bf16(CPU) == (tiles or vectors)
+    for kind in kinds:
+        monkeypatch.delattr(torch.cpu, kind)
     assert not fast_bf16(CPU)
     assert not fast_bf16(torch.device("mps"))
 

@@ -56,7 +56,9 @@ def own_cnn(section: ModelSection) -> nn.Sequential:
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     channels = 3
     for i, filters in enumerate(section.filters, 1):
-        layers[f"conv{i}"] = nn.Conv2d(channels, filters, section.kernel, padding=section.kernel // 2)
+        # What follows takes off the mean: a bias would only drift, on gradients that are nothing but rounding.
+        bias = not section.batch_norm
+        layers[f"conv{i}"] = nn.Conv2d(channels, filters, section.kernel, padding=section.kernel // 2, bias=bias)
         if section.batch_norm:
             layers[f"norm{i}"] = nn.BatchNorm2d(filters)
         layers[f"relu{i}"] = nn.ReLU()

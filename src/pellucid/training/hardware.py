@@ -21,11 +21,15 @@ def pick_device() -> torch.device:
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware (AMX on a CPU, Ampere or later on a GPU)."""
+    """Whether the device multiplies bfloat16 matrices in hardware.
+
+    On a CPU that is AMX or AVX512-BF16 (Intel from Cooper Lake, AMD from Zen 4 on), on a GPU Ampere or later.
+    """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+        known = (getattr(torch.cpu, f"_is_{kind}_supported", None) for kind in ("amx_tile", "avx512_bf16"))
+        return any(bool(supported()) for supported in known if supported is not None)
     return False
 
 
