@@ -151,7 +151,7 @@ def selected_targets(
             row[index] = 1.0
         else:
             row[0] = 1.0 if index == 1 else -1.0
-    return np.broadcast_to(rows, (images, *rows.shape)).copy(), 0.0 if score == "logit" else 1.0, names
+    return np.repeat(rows[None], images, axis=0), 0.0 if score == "logit" else 1.0, names
 
 
 def space_means(maps: FloatArray) -> FloatArray:

@@ -97,7 +97,8 @@ def test_gradients_of_a_randomised_model_are_those_of_its_own_answers(deep: Path
     stages = randomised_classifiers(deep, bundle.manifest, (0, 1), seed=1, threads=1)
     for count, _, classifier in stages:
         evidence = classifier.evidence(batch, target="bee", score="logit")
-        gradient, step = evidence.gradients[:, 0], 1e-2
+        # Of cells that are 0 a pooling takes one at random: the score has a kink there.
+        gradient, step = evidence.gradients[:, 0] * (evidence.activations > 0), 1e-2
         change = classifier.tail(evidence.activations + step * gradient)[:, 1] - evidence.logits[:, 1]
         np.testing.assert_allclose(change, step * np.square(gradient).sum(axis=(1, 2, 3)), rtol=0.05, atol=1e-6)
         if count == 1:

@@ -138,8 +138,10 @@ def about_answers(
     evidence for a class is minus that for the other, so that turning it round is exact.
     """
     columns = [t for t, name in enumerate(targets) if name == PREDICTED]
+    if not columns:
+        return gradients
     turned = np.flatnonzero(manifest.predicted(logits) != (logits[:, 0] >= 0))
-    if not (columns and len(turned)):
+    if not len(turned):
         return gradients
     gradients = gradients.copy()
     for column in columns:
