@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from tests.browser.pages import Films, downloaded, drawn, give, picture, pixels, settled, slide
-from tests.serving.running import running
+from tests.serving.running import Running, running
 from tests.small_networks import manifest_of, network_of, noise, recipe_of
 
 from pellucid.bundle.bundle import load
@@ -37,6 +37,24 @@ def test_an_image_is_answered_as_by_the_bundle(visit: Any, films: Films, served_
     shares = page.locator(".class-share").all_inner_texts()
     assert dict(zip(names, shares, strict=True)) == {c: f"{p:.0%}" for c, p in prediction.probabilities.items()}
     assert page.locator(".seen img").evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [64, 48]
+
+
+def test_files_given_before_the_model_is_known_are_kept(browser: Any, site: Running, films: Films) -> None:
+    """The model's card is held back until the files have been given."""
+    held: list[Any] = []
+    page = browser.new_page()
+    page.route("**/v1/model?*", lambda route: held.append(route))
+    page.goto(site.url)
+    while not held:
+        page.wait_for_timeout(20)
+    page.set_input_files("#file", [str(films.film("early.png")), str(films.film("bird.png", roll=5))])
+    assert page.locator(".queue-row").count() == 0
+    held[0].continue_()
+    page.wait_for_selector(".queue-row", state="attached")
+    settled(page)
+    assert page.locator(".queue-name").all_inner_texts() == ["early.png", "bird.png"]
+    assert page.locator(".answer .label").inner_text()
+    page.close()
 
 
 @pytest.mark.parametrize("target", [0, 1])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +10,10 @@ from .._version import __version__
 from ..errors import ImageError
 from ..evaluation.comparison import Comparison, Flip, Share
 from ..images import read_image
-from .html import css_gradient, page_environment
+from .html import page_environment, page_frame
 from .inspection import breakable, coded
 from .overlay import DIVERGING
 from .pictures import smaller
-from .style import TEMPLATES
 from .words import bounds, number
 
 SIDE, QUALITY = 288, 80
@@ -33,23 +30,18 @@ class ShownFlip:
 
 def render_comparison(comparison: Comparison, pictures: Mapping[str, bytes]) -> str:
     """A comparison as one HTML page; `pictures` are image files by checksum."""
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    css = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "inspection.css"))
     environment = page_environment()
     environment.filters |= {"breakable": breakable, "coded": coded, "share": share}
     shown = [ShownFlip(f, thumbnail(pictures[f.sha256])) for f in comparison.flips if f.sha256 in pictures]
     page: str = environment.get_template("comparison.html").render(
         found=comparison,
         version=__version__,
-        css=css,
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        heat_colours=css_gradient(DIVERGING),
         headlines=headlines(comparison),
         shown=[s for s in shown if s.picture],
         most_rows=MOST_ROWS,
+        **page_frame("inspection.css", colormap=DIVERGING),
     )
-    return page.lstrip()
+    return page
 
 
 def headlines(comparison: Comparison) -> list[tuple[str, str, str]]:

@@ -5,8 +5,6 @@ The page names the pictures beside it and nothing else; it reads without its scr
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +13,8 @@ from urllib.parse import quote
 from ..errors import ResourceError
 from ..explanation.record import ExplanationManifest, ExplanationRecord
 from ..files import write_whole
-from .html import css_gradient, page_environment
+from .html import page_environment, page_frame
 from .overlay import is_diverging
-from .style import TEMPLATES
 from .words import number, percent, printable
 
 PAGE = "index.html"
@@ -58,8 +55,6 @@ def write_gallery(manifest: ExplanationManifest, folder: Path, *, name: str, med
 
 def render_gallery(manifest: ExplanationManifest, *, name: str, medical: bool = False) -> str:
     """A manifest's explanations as one HTML page with relative addresses."""
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    css = "".join((TEMPLATES / file).read_text(encoding="utf-8") for file in ("report.css", "gallery.css"))
     entries = entries_of(manifest)
     environment = page_environment()
     environment.filters["address"] = quote
@@ -67,17 +62,14 @@ def render_gallery(manifest: ExplanationManifest, *, name: str, medical: bool = 
         manifest=manifest,
         name=printable(name),
         medical=medical,
-        css=css,
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        heat_colours=css_gradient(manifest.colormap),
         groups=_groups(entries),
         entries=entries,
         how=how_drawn(manifest),
         marks=MARKS,
         words=WORDS,
+        **page_frame("gallery.css", colormap=manifest.colormap),
     )
-    return page.lstrip()
+    return page
 
 
 def entries_of(manifest: ExplanationManifest) -> list[Entry]:

@@ -62,7 +62,6 @@ def build_report(run: str | Path) -> Path:
 
 def render(run: RunContents) -> str:
     """The report of a run as one HTML page."""
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     result, shown = run.evaluation, run.explanations
     cases = read_cases(shown, run.folder.explanations) if shown else None
     page: str = (
@@ -73,10 +72,6 @@ def render(run: RunContents) -> str:
             record=run.record,
             result=result,
             created=views.day(run.record.created),
-            css=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
-            heat_colours=css_gradient(shown.colormap if shown else SEQUENTIAL),
-            script=script,
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             notices=views.notices(run),
             lead=views.lead(run),
             totals=views.totals(run),
@@ -95,9 +90,10 @@ def render(run: RunContents) -> str:
             audit=run.audit,
             decisions=views.decisions(run),
             checklists=[("CLAIM 2024", claim(run)), ("TRIPOD+AI", tripod(run))] if run.medical else [],
+            **page_frame(colormap=shown.colormap if shown else SEQUENTIAL),
         )
     )
-    return page.lstrip()
+    return page
 
 
 def page_environment() -> Environment:
@@ -117,6 +113,17 @@ def page_environment() -> Environment:
     return environment
 
 
+def page_frame(*styles: str, colormap: str | None = None) -> dict[str, str]:
+    """What `_page.html` wants to know: its style, which is `report.css` and `styles`, its script, the colours of maps."""
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    return {
+        "css": "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", *styles)),
+        "script": script,
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "heat_colours": _gradient(colormap) if colormap else "",
+    }
+
+
 def _figures(run: RunContents) -> dict[str, InlineFigure]:
     """Every figure of the run, ready to stand in the page."""
     figures = {**evaluation_figures(run.evaluation), **run_figures(run)} if run.evaluation else {}
@@ -128,7 +135,7 @@ def _figures(run: RunContents) -> dict[str, InlineFigure]:
     return {name: inline_svg(figure, name) for name, figure in figures.items() if name != _NOT_IN_PAGE}
 
 
-def css_gradient(colormap: str) -> str:
+def _gradient(colormap: str) -> str:
     """A colour map as a CSS gradient of 17 stops, low end first."""
     stops = ", ".join(f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in colour_table(colormap)[::16])
     return f"linear-gradient(90deg, {stops})"

@@ -5,8 +5,6 @@ Like the report of a run it asks for nothing from outside and reads without its 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,10 +18,9 @@ from ..data.metadata import FAMILIES
 from ..data.statistics import MEASURES, Measurements
 from ..errors import ResourceError
 from ..files import write_whole
-from .html import css_gradient, page_environment
+from .html import page_environment, page_frame
 from .inspection_pictures import averages, difference, ends_of, leading, picture_of, spread_figures, strength
 from .overlay import DIVERGING
-from .style import TEMPLATES
 from .words import bounds, count, number, percent
 
 PAGE, DOCUMENT = "inspection.html", "inspection.json"
@@ -98,18 +95,12 @@ def write_inspection(folder: Path, inspection: Inspection, found: Measurements) 
 
 def render_inspection(inspection: Inspection, found: Measurements) -> str:
     """An inspection as one HTML page. Pictures are read from the dataset's files."""
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    css = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "inspection.css"))
     environment = page_environment()
     environment.filters |= {"breakable": breakable, "coded": coded}
     page: str = environment.get_template("inspection.html").render(
         found=inspection,
         name=Path(inspection.source).resolve().name,
         version=__version__,
-        css=css,
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        heat_colours=css_gradient(DIVERGING),
         headlines=headlines(inspection),
         examples=_examples(inspection, found),
         averages=averages(found),
@@ -126,8 +117,9 @@ def render_inspection(inspection: Inspection, found: Measurements) -> str:
         suspects=_suspects(inspection, found),
         orphans=[FileNote(path=p, reason="no image of this name") for p in inspection.companions.orphans],
         most_files=MOST_FILES,
+        **page_frame("inspection.css", colormap=DIVERGING),
     )
-    return page.lstrip()
+    return page
 
 
 def breakable(path: str) -> Markup:

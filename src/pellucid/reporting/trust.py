@@ -5,8 +5,6 @@ Like the report of a run it asks for nothing from outside and reads without its 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,7 @@ from ..explanation.catalogue import METHODS
 from ..explanation.trust import BASELINE_NAMES, CurveEntry, Figure, MethodEntry, TrustCard
 from ..files import write_whole
 from . import style
-from .html import page_environment
-from .style import TEMPLATES
+from .html import page_environment, page_frame
 from .words import bounds, number
 
 if TYPE_CHECKING:
@@ -61,17 +58,12 @@ def write_trust_page(card: TrustCard, folder: Path) -> Path:
 
 def render_trust(card: TrustCard) -> str:
     """A trust card as one HTML page."""
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    css = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", "trust.css"))
     gaps, zero = gap_rows(card)
     page: str = (
         page_environment()
         .get_template("trust.html")
         .render(
             card=card,
-            css=css,
-            script=script,
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             headlines=headlines(card),
             words=LEVEL_WORDS,
             marks=LEVEL_MARKS,
@@ -82,9 +74,10 @@ def render_trust(card: TrustCard) -> str:
             measures=measures_of(card),
             stages=stages_of(card),
             references={m.name: m.reference for m in METHODS},
+            **page_frame("trust.css"),
         )
     )
-    return page.lstrip()
+    return page
 
 
 def headlines(card: TrustCard) -> list[tuple[str, str, str]]:

@@ -8,9 +8,10 @@ const isArchive = (file) => /zip/.test(file.type) || /\.zip$/i.test(file.name);
 const named = (file, n) => file.name || `${t("intake.unnamed")} ${n}`;
 let unnamed = 0;
 
-/** Files from a drop, a paste or a choice: archives become batches, everything else an image each. */
-function take(files, { session, batches }) {
+/** Files from a drop, a paste or a choice: archives become batches, everything else an image each. Early ones wait. */
+async function take(files, { session, batches, ready }) {
   const given = [...files];
+  await ready;
   for (const archive of given.filter(isArchive)) batches.start(archive);
   const images = given.filter((file) => !isArchive(file));
   session.add(images.map((file) => ({ file, name: named(file, (unnamed += 1)) })));
@@ -114,6 +115,7 @@ export function showIntake(session) {
   fill(find("#example-list"), exampleButtons(session));
 }
 
+/** Open every way in. What comes before the promise `ready` is kept, which is the model's card. */
 export function startIntake(where) {
   const input = find("#file");
   find("#choose").addEventListener("click", () => input.click());

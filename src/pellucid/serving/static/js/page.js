@@ -73,8 +73,10 @@ async function firstAnswer() {
 }
 
 async function start() {
-  await startChrome();
   const session = new Session(settings);
+  let open;
+  startIntake({ session, batches: new Batches(session), ready: new Promise((resolve) => (open = resolve)) });
+  await startChrome();
   const stage = new Stage(find("#stage"), settings);
   const narrow = matchMedia("(max-width: 760px)");
   find("#adjust").open = !narrow.matches;
@@ -95,7 +97,7 @@ async function start() {
       await useModel(session, name);
       session.restart();
     });
-    startIntake({ session, batches: new Batches(session) });
+    open();
   } catch (error) {
     find("#server").hidden = false;
     fill(find("#server"), mark("problem", problemWords(error, null)));
