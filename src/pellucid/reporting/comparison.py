@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ def render_comparison(comparison: Comparison, pictures: Mapping[str, bytes]) -> 
     environment = page_environment()
     environment.filters |= {"breakable": breakable, "coded": coded, "share": share}
     shown = [ShownFlip(f, thumbnail(pictures[f.sha256])) for f in comparison.flips if f.sha256 in pictures]
-    page: str = environment.get_template("comparison.html").render(
+    return environment.get_template("comparison.html").render(
         found=comparison,
         version=__version__,
         headlines=headlines(comparison),
@@ -41,7 +42,6 @@ def render_comparison(comparison: Comparison, pictures: Mapping[str, bytes]) -> 
         most_rows=MOST_ROWS,
         **page_frame("inspection.css", colormap=DIVERGING),
     )
-    return page
 
 
 def headlines(comparison: Comparison) -> list[tuple[str, str, str]]:

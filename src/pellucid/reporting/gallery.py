@@ -58,7 +58,7 @@ def render_gallery(manifest: ExplanationManifest, *, name: str, medical: bool = 
     entries = entries_of(manifest)
     environment = page_environment()
     environment.filters["address"] = quote
-    page: str = environment.get_template("gallery.html").render(
+    return environment.get_template("gallery.html").render(
         manifest=manifest,
         name=printable(name),
         medical=medical,
@@ -69,7 +69,6 @@ def render_gallery(manifest: ExplanationManifest, *, name: str, medical: bool = 
         words=WORDS,
         **page_frame("gallery.css", colormap=manifest.colormap),
     )
-    return page
 
 
 def entries_of(manifest: ExplanationManifest) -> list[Entry]:

@@ -64,7 +64,7 @@ def render(run: RunContents) -> str:
     """The report of a run as one HTML page."""
     result, shown = run.evaluation, run.explanations
     cases = read_cases(shown, run.folder.explanations) if shown else None
-    page: str = (
+    return (
         page_environment()
         .get_template("report.html")
         .render(
@@ -93,7 +93,6 @@ def render(run: RunContents) -> str:
             **page_frame(colormap=shown.colormap if shown else SEQUENTIAL),
         )
     )
-    return page
 
 
 def page_environment() -> Environment:
@@ -114,7 +113,7 @@ def page_environment() -> Environment:
 
 
 def page_frame(*styles: str, colormap: str | None = None) -> dict[str, str]:
-    """What `_page.html` wants to know: its style, which is `report.css` and `styles`, its script, the colours of maps."""
+    """What `_page.html` needs: the styles `report.css` and `styles`, the script and its hash, the colours of maps."""
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     return {
         "css": "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("report.css", *styles)),

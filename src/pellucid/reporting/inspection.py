@@ -97,7 +97,7 @@ def render_inspection(inspection: Inspection, found: Measurements) -> str:
     """An inspection as one HTML page. Pictures are read from the dataset's files."""
     environment = page_environment()
     environment.filters |= {"breakable": breakable, "coded": coded}
-    page: str = environment.get_template("inspection.html").render(
+    return environment.get_template("inspection.html").render(
         found=inspection,
         name=Path(inspection.source).resolve().name,
         version=__version__,
@@ -119,7 +119,6 @@ def render_inspection(inspection: Inspection, found: Measurements) -> str:
         most_files=MOST_FILES,
         **page_frame("inspection.css", colormap=DIVERGING),
     )
-    return page
 
 
 def breakable(path: str) -> Markup:

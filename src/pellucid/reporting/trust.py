@@ -59,7 +59,7 @@ def write_trust_page(card: TrustCard, folder: Path) -> Path:
 def render_trust(card: TrustCard) -> str:
     """A trust card as one HTML page."""
     gaps, zero = gap_rows(card)
-    page: str = (
+    return (
         page_environment()
         .get_template("trust.html")
         .render(
@@ -77,7 +77,6 @@ def render_trust(card: TrustCard) -> str:
             **page_frame("trust.css"),
         )
     )
-    return page
 
 
 def headlines(card: TrustCard) -> list[tuple[str, str, str]]:
