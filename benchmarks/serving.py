@@ -1,6 +1,6 @@
 """What serving costs: explained predictions over HTTP against the bare work, and against a plain Flask app.
 
-    python benchmarks/serving.py [--rounds 6] [--requests 60] [--memory 10000] [--image FILE]
+    python benchmarks/serving.py [--rounds 6] [--requests 160] [--memory 10000] [--image FILE]
 
 The image is a JPEG of 1400 x 1000, the model a MobileNetV2 (two classes, random weights: speed does not depend on
 them). The floor is what no server can do without: a scaled decode and one ONNX Runtime pass that gives logits only, in
@@ -243,7 +243,7 @@ def memory(process: subprocess.Popen[bytes], port: int, image: Path, requests: i
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--requests", type=int, default=64)
+    parser.add_argument("--requests", type=int, default=160, help="of each rival and round; a sixth of Flask")
     parser.add_argument("--memory", type=int, default=10_000, help="requests to watch the memory over; 0 for none")
     parser.add_argument("--image", type=Path)
     parser.add_argument("--flask", type=int, help=argparse.SUPPRESS)
@@ -298,7 +298,7 @@ def report(
         "floor: scaled decode, one pass": lambda: measure_floor(work, options.requests),
         "pellucid /v1/explain": lambda: loaded(ports[0], "/v1/explain", image, options.requests, health=True),
         "pellucid /predict (with PNG)": lambda: loaded(ports[0], "/predict", image, options.requests),
-        "Flask /predict (with PNG)": lambda: loaded(ports[1], "/predict", image, options.requests),
+        "Flask /predict (with PNG)": lambda: loaded(ports[1], "/predict", image, max(8, options.requests // 6)),
     }
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in rivals}
     for number in range(options.rounds + 1):

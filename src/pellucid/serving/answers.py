@@ -31,8 +31,10 @@ from .settings import ServerSettings
 
 PICTURES = frozenset({"overlay", "map", "seen", "preview"})
 PREVIEW_SIDE = 1024
-GRID_SIDE, FINE_GRID_SIDE = 128, 256
-"""The longer side of the maps in replies: CAM maps are smooth, the others have details of the model's input."""
+COARSE_SIDE, GRID_SIDE, FINE_GRID_SIDE = 64, 128, 256
+CELLS_PER_CELL = 8
+"""The longer side of the maps in replies. A CAM map is linear between the cells of its layer, so that eight values for
+each of them tell all of it; the others have details of the model's input."""
 
 
 class Watched(ManifestClassifier):
@@ -123,7 +125,7 @@ def explain(
     decoded = time.perf_counter()
     ticket.check()
     batch = tensor_of(bundle, image)
-    size = fitted(image.size, GRID_SIDE if row.family == "cam" else FINE_GRID_SIDE)
+    size = fitted(image.size, _map_side(bundle.manifest, row, layer))
     explained = explain_tensors(_watched(bundle, layer, ticket), batch, [size], method=method, target=target)[0]
     logits, features = explained.logits, explained.features
     if logits is None or features is None or layer is not None:
@@ -134,6 +136,14 @@ def explain(
     drawn = _drawn(served, image, explained.attributions, pictures, settings)
     seconds = {"decode": decoded - began, "model": modelled - decoded, "pictures": time.perf_counter() - modelled}
     return Answer(served, prediction, image, features, seconds, explained.attributions, drawn, row)
+
+
+def _map_side(manifest: Manifest, row: Method, layer: str | None) -> int:
+    """The longer side of a method's map in a reply."""
+    if row.family != "cam":
+        return FINE_GRID_SIDE
+    explained = manifest.explained_layer if layer is None else manifest.find_layer(layer)
+    return min(GRID_SIDE, max(COARSE_SIDE, CELLS_PER_CELL * max(explained.height, explained.width)))
 
 
 def _watched(bundle: Bundle, layer: str | None, ticket: Ticket) -> Watched:

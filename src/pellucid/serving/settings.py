@@ -37,7 +37,7 @@ class ServerSettings:
     store: str | None = None
     store_days: int = 365
     examples: bool | None = None
-    workers: int = field(default_factory=lambda: min(16, os.cpu_count() or 1))
+    workers: int = field(default_factory=lambda: min(16, (os.cpu_count() or 1) + 1))
     threads: int | None = None
     queue: int = 32
     slow_queue: int = 4
