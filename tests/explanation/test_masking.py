@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from tests.black_boxes import BlackBox, ProbabilitiesOnly, bent, preprocessing_of, scene, subject_of
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from pellucid.classifier import PREDICTED
 from pellucid.errors import InputError, UnknownNameError
@@ -88,3 +89,23 @@ def test_unsuitable_settings_are_refused() -> None:
         Hiding(batch_size=0)
     with pytest.raises(InputError, match="seed"):
         Hiding(seed=-1)
+
+
+def test_matrix_products_stay_in_one_thread_while_a_method_runs_and_not_after() -> None:
+    """Helper threads of NumPy's BLAS that wait busily would hold up the passes."""
+
+    def threads() -> set[int]:
+        return {found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"}
+
+    seen: list[set[int]] = []
+
+    def one(subject: Subject, settings: Hiding) -> tuple[FloatArray, dict[str, object]]:
+        seen.append(threads())
+        return np.zeros((1, *SIZE), np.float32), {}
+
+    black_box = BlackBox(bent(SIZE), preprocessing_of(*SIZE))
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = threads()
+        explain_each(one)(black_box, scene(*SIZE), None, None, Hiding())
+        assert threads() == before
+    assert seen == [{1}]

@@ -38,7 +38,7 @@ def serve(
         typer.Option("--examples/--no-examples", help="Offer test images of the run. Default: not for medical models."),
     ] = None,
     workers: Annotated[
-        Optional[int], typer.Option(min=1, max=64, help="Requests worked on side by side. Default: one more than cores.")
+        Optional[int], typer.Option(min=1, max=64, help="Requests worked on side by side. Default: cores + 1.")
     ] = None,
     threads: Annotated[
         Optional[int], typer.Option(min=1, help="Cores of one pass. Default: all for a request alone, else a share.")

@@ -119,7 +119,7 @@ def _judge(columns: dict[str, tuple[Measure, Values]], labels: IntArray, units: 
     """The area under the curve of predictions for the held-out folds."""
     # Before the limit: that holds for what is loaded already, and this brings its OpenMP.
     from sklearn.ensemble import HistGradientBoostingClassifier
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     classes = int(labels.max()) + 1
     if not columns:
