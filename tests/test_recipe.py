@@ -1,5 +1,6 @@
 """Recipes: reading, overriding, refusing with the right words, and writing back."""
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -413,3 +414,8 @@ def test_an_augment_section_is_active_when_anything_is_changed():
 def test_a_recipe_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         load_recipe("phantom").train.epochs = 3
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "benchmarks/recipes").glob("*.toml")), ids=lambda path: path.stem)
+def test_recipes_of_the_documented_figures_are_read(path):
+    assert load_recipe(path).name == path.stem
