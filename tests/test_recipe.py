@@ -416,6 +416,8 @@ def test_a_recipe_cannot_be_changed():
         load_recipe("phantom").train.epochs = 3
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "benchmarks/recipes").glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "benchmarks/recipes").glob("*.toml")), ids=lambda path: path.stem
+)
 def test_recipes_of_the_documented_figures_are_read(path):
     assert load_recipe(path).name == path.stem
