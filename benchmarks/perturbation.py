@@ -1,6 +1,6 @@
 """What LIME, KernelSHAP and RISE cost from a bundle, over as many batched passes, and LIME beside the `lime` package.
 
-    python benchmarks/perturbation.py [--samples 1000] [--rounds 3] [--batch-size 32] [--threads N]
+    python benchmarks/perturbation.py [--samples 1000] [--rounds 3] [--batch-size 8] [--threads N]
 
 All run the same MobileNetV2 (two classes, random weights: speed does not depend on them) on the same image. Each of a
 method's batches is followed at once by a plain pass of the same batch, so that a busy machine slows both alike; the
@@ -103,7 +103,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

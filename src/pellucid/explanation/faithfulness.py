@@ -40,7 +40,7 @@ class CurveSettings:
 
     steps: int = 16
     replacement: str = "blur"
-    batch_size: int = 32
+    batch_size: int = 8
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ from .masking import check_at_least
 class GradientSettings:
     """`batch_size` images go through the classifier at a time; with several targets, so many fewer."""
 
-    batch_size: int = 16
+    batch_size: int = 8
 
     def __post_init__(self) -> None:
         check_at_least("batch_size", self.batch_size, 1)

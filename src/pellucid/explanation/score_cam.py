@@ -18,7 +18,7 @@ class ScoreCamSettings:
     """At most `channels` channels per image, those that vary most over the grid; `batch_size` images in a pass."""
 
     channels: int = 128
-    batch_size: int = 32
+    batch_size: int = 8
 
     def __post_init__(self) -> None:
         if self.channels < 1 or self.batch_size < 1:
