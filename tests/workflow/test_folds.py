@@ -16,7 +16,7 @@ from pellucid.errors import InputError
 from pellucid.progress import Silent
 from pellucid.recipe import Recipe, validate_recipe
 from pellucid.workflow.folds import FoldsRecord, fewer, train_folds
-from pellucid.workflow.training import read_labelled
+from pellucid.workflow.preparing import read_labelled
 
 GROUP_BY = r"^(patient\d+)"
 

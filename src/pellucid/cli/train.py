@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,54 +72,43 @@ def train(
     """Train a classifier, export and evaluate it, explain examples, write a report."""
     from ..bundle.run import RunFolder
     from ..workflow.folds import train_folds
-    from ..workflow.training import choose_recipe, follows
+    from ..workflow.preparing import choose_recipe
+    from ..workflow.training import follows
     from ..workflow.training import train as train_run
 
-    name = Path(recipe).stem
-    target = folder or free_folder(Path("runs") / f"{data.resolve().name}-{name}", resume=resume)
-    if folds or seeds != 1 or learning_curve:
-        chosen = choose_recipe(
-            recipe,
-            overrides=settings or [],
-            backbone=backbone,
-            weights=weights,
-            group_by=group_by,
-            positive=positive,
-            merge=parse_merge(merge or []),
-        )
-        show_folds(
-            train_folds(
-                data,
-                chosen,
-                out=target,
-                folds=folds,
-                seeds=seeds,
-                seed=seed,
-                learning_curve=learning_curve,
-                progress=TerminalProgress(quiet=quiet),
-            ),
-            target,
-        )
-        return
-    run = train_run(
-        data,
-        recipe=recipe,
-        out=target,
-        backbone=backbone,
-        weights=weights,
-        seed=seed,
+    chosen = choose_recipe(
+        recipe,
         overrides=[
             *(settings or []),
             *([f"model.layers={layers!r}"] if layers else []),
             *([f"decision.operating_point={operating_point!r}"] if operating_point is not None else []),
         ],
+        backbone=backbone,
+        weights=weights,
         group_by=group_by,
         positive=positive,
         merge=parse_merge(merge or []),
-        resume=resume,
-        track=track,
-        command=["pellucid", *sys.argv[1:]],
-        progress=TerminalProgress(quiet=quiet),
+    )
+    target = folder or free_folder(Path("runs") / f"{data.resolve().name}-{Path(recipe).stem}", resume=resume)
+    progress = TerminalProgress(quiet=quiet)
+    if folds or seeds != 1 or learning_curve:
+        of_a_run = {"--resume": resume, "--track": track, "--layer": layers, "--operating-point": operating_point}
+        _refuse(of_a_run)
+        several = train_folds(
+            data,
+            chosen,
+            out=target,
+            folds=folds,
+            seeds=seeds,
+            seed=seed,
+            learning_curve=learning_curve,
+            progress=progress,
+        )
+        show_folds(several, target)
+        return
+    command = ["pellucid", *sys.argv[1:]]
+    run = train_run(
+        data, recipe=chosen, out=target, seed=seed, resume=resume, track=track, command=command, progress=progress
     )
     if follows():
         return
@@ -128,6 +118,18 @@ def train(
     quoted = shlex.quote(str(run))
     out.print(f"Next: open {run / 'report.html'}, or: pellucid explain {quoted} IMAGE... --out maps")
     raise typer.Exit(code)
+
+
+def _refuse(of_a_run: Mapping[str, object]) -> None:
+    """InputError for options that many trainings, which leave no run, have no use for."""
+    from ..errors import InputError
+
+    given = [option for option, value in of_a_run.items() if value]
+    if given:
+        raise InputError(
+            f"{' and '.join(given)} {'goes' if len(given) == 1 else 'go'} with a run, and --folds, --seeds and "
+            "--learning-curve leave none: leave one or the other out."
+        )
 
 
 def show_folds(record: FoldsRecord, folder: Path) -> None:

@@ -108,7 +108,7 @@ def train_folds(
     split of a run and its test set. `seeds` are counted on from `seed`. With `learning_curve` each is repeated on a
     tenth, a fifth and a half of its training images. Raises what `train` raises.
     """
-    from .training import read_labelled
+    from .preparing import read_labelled
 
     if folds < 0 or folds == 1 or seeds < 1:
         raise InputError(f"--folds takes 2 or more and --seeds 1 or more, not {folds} and {seeds}.")
@@ -259,7 +259,7 @@ class _Runner:
         return record, rows
 
     def _network(self, seed: int) -> Network:
-        from .training import build
+        from .preparing import build
 
         return build(self.recipe, len(self.classes), seed)[0]
 

@@ -1,4 +1,8 @@
-"""Recipe and data to a run folder: read, split, train, export, evaluate, explain, report."""
+"""Recipe and data to a run folder: read, split, train, export, evaluate, explain, report.
+
+`train` does it; its first steps are in `preparing.py`. What is to be done and for whom is a `_Job`, which every step is
+given.
+"""
 
 from __future__ import annotations
 
@@ -11,31 +15,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from .._optional import require
 from .._version import __version__
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import Layer, Manifest
 from ..bundle.run import DataRecord, LocalisationRecord, RunFolder, RunRecord, SkippedFile, TrainingRecord
-from ..data.cache import cached_pixels
-from ..data.dataset import Dataset
-from ..data.disjointness import Disjointness
-from ..data.folder import read_dataset
 from ..data.manifest import write_split
-from ..data.split import split_dataset
-from ..errors import DataError, InputError
+from ..errors import InputError
 from ..evaluation.schema import write_evaluation
-from ..preprocessing import Uint8Array
 from ..progress import Progress, Silent
-from ..recipe import Recipe, load_recipe, validate_recipe
-from .decision import check_decision, decide
+from ..recipe import Recipe
+from .decision import decide
 from .evaluation import Evaluated, evaluate_dataset
 from .examples import explain_examples
 from .localisation import localise
+from .preparing import Prepared, build, choose_recipe, prepare, read_labelled
 from .provenance import data_checksum, hardware, now, versions
 from .scales import keep_scales
-from .storage import cache_folder, draft_of, resumable_folder
+from .storage import draft_of, resumable_folder
 
 if TYPE_CHECKING:
     from ..models.network import Network
@@ -45,35 +43,27 @@ if TYPE_CHECKING:
 PARITY_IMAGES = 32
 
 
-@dataclass
-class _Clock:
+@dataclass(frozen=True)
+class _Job:
+    """One training as it was asked for, where it is written, by which processes, and what each step took."""
+
+    data: Path
+    name: str
+    recipe: Recipe
+    seed: int
+    command: Sequence[str]
+    track: str | None
+    run: RunFolder
+    processes: Processes
+    progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def measure(self, name: str) -> Iterator[None]:
+    def timed(self, step: str) -> Iterator[None]:
+        """Keep what a step took."""
         began = time.perf_counter()
         yield
-        self.seconds[name] = round(time.perf_counter() - began, 2)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The data as the model sees them: sample i of `dataset` is `pixels[rows[i]]`, (height, width, 3) uint8."""
-
-    dataset: Dataset
-    pixels: Uint8Array
-    rows: npt.NDArray[np.intp]
-    proof: Disjointness
-    reasons: tuple[str, ...]
-
-    def positions(self, split: str) -> npt.NDArray[np.intp]:
-        """Which samples are in a split."""
-        return np.flatnonzero([s.split == split for s in self.dataset.samples])
-
-    def source(self, split: str) -> tuple[Uint8Array, npt.NDArray[np.intp], npt.NDArray[np.int64]]:
-        """A split as training takes it: pixels, rows of them, labels."""
-        chosen = self.positions(split)
-        return self.pixels, self.rows[chosen], self.dataset.labels[chosen]
+        self.seconds[step] = round(time.perf_counter() - began, 2)
 
 
 def train(
@@ -105,7 +95,6 @@ def train(
     give out.
     """
     require("torch", extra="train")
-    shown: Progress = progress or Silent()
     chosen = choose_recipe(
         recipe,
         overrides=overrides,
@@ -120,43 +109,11 @@ def train(
 
         check_tracker(track)
     processes = _processes()
-    if not processes.first:
-        shown = Silent()
+    shown = progress if progress is not None and processes.first else Silent()
     out = Path(out)
-    clock = _Clock()
-    with resumable_folder(out, resume=resume) if processes.first else _followed(out, processes) as draft:
+    with resumable_folder(out, resume=resume) if processes.first else _followed(out) as draft:
         run = RunFolder(draft)
-        # The network first: a weights file that does not fit is found before thousands of images are read.
-        dataset = read_labelled(Path(data), chosen)
-        network, source = build(chosen, len(dataset.classes), seed)
-        with clock.measure("data"), processes.first_before_others():
-            prepared = prepare(dataset, chosen, seed, shown)
-            if processes.first:
-                _write_or_compare(run, prepared, chosen)
-        with clock.measure("train"):
-            tracked = track if processes.first else None
-            fitted = _fit(network, prepared, chosen, seed, run, shown, processes, tracked, name or out.name)
-        if not processes.first:
-            return out
-        with clock.measure("export"):
-            shown.say("Exporting to ONNX and comparing with the trained network ...")
-            manifest = _export(network, prepared, chosen, source, run, name or out.name)
-        _say_parity(manifest, shown)
-        with clock.measure("decide"):
-            bundle = _decide(run, prepared, chosen, shown)
-        with clock.measure("scales"), shown.bar("Scales of the heat maps") as advance:
-            bundle = keep_scales(bundle, prepared.pixels, prepared.rows[prepared.positions("val")], advance)
-        with clock.measure("evaluate"):
-            evaluated = _evaluate(bundle, prepared.dataset, run, shown)
-        with clock.measure("explain"):
-            explain_examples(bundle, prepared.dataset, evaluated.result, run.explanations, shown)
-            found = localise(bundle, prepared.dataset.split("test"), shown)
-        record = _record(
-            Path(data), name or out.name, run, chosen, seed, command, prepared, network, fitted, found, clock
-        )
-        run.record.write_text(record.model_dump_json(indent=2), encoding="utf-8")
-        _draw(run, fitted, evaluated)
-        _forget(run)
+        _run(_Job(Path(data), name or out.name, chosen, seed, command, track, run, processes, shown))
     return out
 
 
@@ -173,127 +130,66 @@ def _processes() -> Processes:
 
 
 @contextmanager
-def _followed(out: Path, processes: Processes) -> Iterator[Path]:
+def _followed(out: Path) -> Iterator[Path]:
     """The draft that the first process makes."""
     yield draft_of(out)
 
 
-def _write_or_compare(run: RunFolder, prepared: Prepared, recipe: Recipe) -> None:
+def _run(job: _Job) -> None:
+    """Every step, of which the processes that follow take part in those up to the last epoch."""
+    # The network first: a weights file that does not fit is found before thousands of images are read.
+    dataset = read_labelled(job.data, job.recipe)
+    network, source = build(job.recipe, len(dataset.classes), job.seed)
+    with job.timed("data"), job.processes.first_before_others():
+        prepared = prepare(dataset, job.recipe, job.seed, job.progress)
+        if job.processes.first:
+            _write_or_compare(job, prepared)
+    with job.timed("train"):
+        fitted = _fit(job, network, prepared)
+    if not job.processes.first:
+        return
+    with job.timed("export"):
+        _export(job, network, prepared, source)
+    with job.timed("decide"):
+        bundle = _decide(job, prepared)
+    with job.timed("scales"), job.progress.bar("Scales of the heat maps") as advance:
+        bundle = keep_scales(bundle, prepared.pixels, prepared.rows[prepared.positions("val")], advance)
+    with job.timed("evaluate"):
+        evaluated = _evaluate(job, bundle, prepared)
+    with job.timed("explain"):
+        explain_examples(bundle, prepared.dataset, evaluated.result, job.run.explanations, job.progress)
+        found = localise(bundle, prepared.dataset.split("test"), job.progress)
+    record = _record(job, prepared, _training_record(job, network, fitted), found)
+    job.run.record.write_text(record.model_dump_json(indent=2), encoding="utf-8")
+    _draw(job, fitted, evaluated)
+    _forget(job)
+
+
+def _write_or_compare(job: _Job, prepared: Prepared) -> None:
     """Write recipe and split; where a run goes on, they must be what they were."""
-    before = {path: path.read_bytes() for path in (run.root / "recipe.toml", run.split) if path.is_file()}
-    (run.root / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
-    write_split(run.split, prepared.dataset)
+    root, split = job.run.root, job.run.split
+    before = {path: path.read_bytes() for path in (root / "recipe.toml", split) if path.is_file()}
+    (root / "recipe.toml").write_text(job.recipe.to_toml(), encoding="utf-8")
+    write_split(split, prepared.dataset)
     for path, content in before.items():
         if path.read_bytes() != content:
             what = "recipe" if path.suffix == ".toml" else "data or their split"
             path.write_bytes(content)
             raise InputError(
-                f"The {what} of the unfinished run in {run.root} differ from those given now: "
+                f"The {what} of the unfinished run in {root} differ from those given now: "
                 "repeat the command as it was and add --resume, or remove that folder."
             )
 
 
-def _forget(run: RunFolder) -> None:
-    from ..training.session import forget
-
-    forget(run.checkpoints)
-
-
-def choose_recipe(
-    recipe: str | Path | Recipe,
-    *,
-    overrides: Sequence[str] = (),
-    backbone: str | None = None,
-    weights: str | None = None,
-    group_by: str | None = None,
-    positive: str | None = None,
-    merge: Mapping[str, Sequence[str]] | None = None,
-) -> Recipe:
-    """The recipe that the arguments of `train` describe; an unknown backbone or missing weights are found here."""
-    if isinstance(recipe, Recipe):
-        if overrides:
-            raise InputError(
-                "Overrides go with a recipe's name or file; a Recipe is changed by model_copy(update=...)."
-            )
-        values = recipe.model_dump()
-    else:
-        values = load_recipe(recipe, overrides).model_dump()
-    model = {"backbone": backbone, "weights": "none" if backbone == "cnn" and weights is None else weights}
-    data = {"group_by": group_by, "positive": positive, "merge": merge}
-    for section, given in (("model", model), ("data", data)):
-        values[section] |= {key: value for key, value in given.items() if value}
-    chosen = validate_recipe(values, str(values["name"]))
-    _check_names(chosen)
-    return chosen
-
-
-def _check_names(recipe: Recipe) -> None:
-    """Fail on an unknown backbone or a missing weights file before any data are read."""
-    from ..models.catalogue import find_backbone
-    from ..models.weights import check_weights
-
-    find_backbone(recipe.model.backbone)
-    check_weights(recipe.model.backbone, recipe.model.weights)
-
-
-def read_labelled(data: Path, recipe: Recipe) -> Dataset:
-    """The dataset that a recipe's data section makes of a folder or CSV."""
-    wanted = recipe.data
-    return read_dataset(data, positive=wanted.positive, grouping=wanted.merge, group_by=wanted.group_by)
-
-
-def prepare(dataset: Dataset, recipe: Recipe, seed: int, progress: Progress) -> Prepared:
-    """Decode and split a dataset as a recipe says, telling what was decided."""
-    with progress.bar("Reading images") as advance:
-        cached = cached_pixels(dataset, recipe.preprocessing(), cache_folder(), progress=advance)
-    progress.say("Splitting, and comparing images across splits ...")
-    wanted = recipe.data
-    plan = split_dataset(
-        cached.dataset, seed=seed, validation=wanted.validation, test=wanted.test, leave_out_twins=True
-    )
-    place = {s.path: i for i, s in enumerate(cached.dataset.samples)}
-    rows = np.array([place[s.path] for s in plan.dataset.samples], np.intp)
-    prepared = Prepared(plan.dataset, cached.pixels, rows, plan.proof, plan.reasons)
-    for line in (*plan.dataset.notes, *plan.reasons, *plan.proof.sentences()):
-        progress.say(line)
-    for split, share in (("train", "data.test"), ("val", "data.validation"), ("test", "data.test")):
-        if not len(prepared.positions(split)):
-            raise DataError(f"There are no {split} images: give a folder for them, or change {share}.")
-    return prepared
-
-
-def build(recipe: Recipe, classes: int, seed: int) -> tuple[Network, dict[str, str]]:
-    """The network of a recipe with its initial weights, and where those come from."""
-    from ..models.network import build_network, task_of
-    from ..models.weights import load_initial_weights
-    from ..training.hardware import seed_torch
-    from ..training.session import freeze, stages
-
-    check_decision(recipe.decision, task_of(recipe, classes))
-    seed_torch(seed)
-    network = build_network(recipe, classes)
-    for frozen, _ in stages(recipe):
-        freeze(network, frozen)  # a layer that is not there is found before any image is read
-    return network, load_initial_weights(network.backbone, recipe.model.backbone, recipe.model.weights)
-
-
-def _fit(
-    network: Network,
-    prepared: Prepared,
-    recipe: Recipe,
-    seed: int,
-    run: RunFolder,
-    progress: Progress,
-    processes: Processes,
-    tracked: str | None,
-    name: str,
-) -> Fitted:
+def _fit(job: _Job, network: Network, prepared: Prepared) -> Fitted:
     from ..training.hardware import denormals_as_zero
     from ..training.session import Training, train_network
     from ..training.tracking import tracker
 
-    settings = {"recipe": recipe.name, "backbone": recipe.model.backbone, "seed": str(seed)}
-    with denormals_as_zero(), tracker(tracked, run.root, name, settings) as track:
+    recipe, run = job.recipe, job.run
+    settings = {"recipe": recipe.name, "backbone": recipe.model.backbone, "seed": str(job.seed)}
+    tracked = job.track if job.processes.first else None
+    with denormals_as_zero(), tracker(tracked, run.root, job.name, settings) as track:
         fitted = train_network(
             network,
             Training(
@@ -301,50 +197,54 @@ def _fit(
                 train=prepared.source("train"),
                 validation=prepared.source("val"),
                 classes=len(prepared.dataset.classes),
-                seed=seed,
+                seed=job.seed,
                 checkpoints=run.checkpoints,
-                progress=progress,
-                processes=processes,
+                progress=job.progress,
+                processes=job.processes,
                 track=track,
             ),
         )
-    if processes.first:
+    if job.processes.first:
         fitted.history.write(run.history)
     return fitted
 
 
-def _export(
-    network: Network, prepared: Prepared, recipe: Recipe, source: dict[str, str], run: RunFolder, name: str
-) -> Manifest:
+def _export(job: _Job, network: Network, prepared: Prepared, source: dict[str, str]) -> None:
     from ..models.export import export_bundle
-    from ..models.network import number_of_logits, task_of
 
-    preprocessing = recipe.preprocessing()
-    task = task_of(recipe, len(prepared.dataset.classes))
+    job.progress.say("Exporting to ONNX and comparing with the trained network ...")
     validation = prepared.positions("val")
     few = validation[np.linspace(0, len(validation) - 1, min(PARITY_IMAGES, len(validation))).round().astype(int)]
-    images = preprocessing.normalise(prepared.pixels[np.sort(prepared.rows[few])])
-    manifest = Manifest(
+    manifest = export_bundle(
+        network,
+        _manifest(job, network, prepared, source),
+        job.run.bundle,
+        images=job.recipe.preprocessing().normalise(prepared.pixels[np.sort(prepared.rows[few])]),
+        source="the validation set",
+        layers=job.recipe.model.layers,
+        every_method=job.recipe.model.every_method,
+    )
+    _say_parity(manifest, job.progress)
+
+
+def _manifest(job: _Job, network: Network, prepared: Prepared, source: dict[str, str]) -> Manifest:
+    """What is known of the bundle before its export."""
+    from ..models.network import number_of_logits, task_of
+
+    recipe, classes = job.recipe, prepared.dataset.classes
+    task = task_of(recipe, len(classes))
+    return Manifest(
         pellucid_version=__version__,
-        name=name,
+        name=job.name,
         task=task,
-        classes=prepared.dataset.classes,
-        preprocessing=preprocessing,
+        classes=classes,
+        preprocessing=recipe.preprocessing(),
         layer=Layer(name=network.explained_layer, channels=0, height=0, width=0, stride=(1, 1), offset=(0.5, 0.5)),
-        logits=number_of_logits(task, len(prepared.dataset.classes)),
+        logits=number_of_logits(task, len(classes)),
         medical=recipe.medical,
         architecture=recipe.model.model_dump(mode="json", exclude_none=True),
         initial_weights=source,
-        provenance={"recipe": recipe.name, "data": data_checksum(prepared.dataset, run), "created": now()},
-    )
-    return export_bundle(
-        network,
-        manifest,
-        run.bundle,
-        images=images,
-        source="the validation set",
-        layers=recipe.model.layers,
-        every_method=recipe.model.every_method,
+        provenance={"recipe": recipe.name, "data": data_checksum(prepared.dataset, job.run), "created": now()},
     )
 
 
@@ -359,30 +259,30 @@ def _say_parity(manifest: Manifest, progress: Progress) -> None:
         progress.say(f"The bundle has no graph for the {what}: {reason}.")
 
 
-def _decide(run: RunFolder, prepared: Prepared, recipe: Recipe, progress: Progress) -> Bundle:
+def _decide(job: _Job, prepared: Prepared) -> Bundle:
     train, validation = (prepared.positions(split) for split in ("train", "val"))
     return decide(
-        run,
+        job.run,
         pixels=prepared.pixels,
         train=prepared.rows[train],
         validation=prepared.rows[validation],
         samples=[prepared.dataset.samples[i] for i in validation],
-        wanted=recipe.decision,
-        progress=progress,
+        wanted=job.recipe.decision,
+        progress=job.progress,
     )
 
 
-def _evaluate(bundle: Bundle, dataset: Dataset, run: RunFolder, progress: Progress) -> Evaluated:
-    evaluated = evaluate_dataset(bundle, dataset.split("test"), "test", progress=progress)
-    write_evaluation(evaluated.result, run.evaluation)
+def _evaluate(job: _Job, bundle: Bundle, prepared: Prepared) -> Evaluated:
+    evaluated = evaluate_dataset(bundle, prepared.dataset.split("test"), "test", progress=job.progress)
+    write_evaluation(evaluated.result, job.run.evaluation)
     if bundle.task == "regression":
         # A scatter of scores says little without that of the images that were learned from.
-        learned = evaluate_dataset(bundle, dataset.split("train"), "train", progress=progress)
-        write_evaluation(learned.result, run.root / "evaluation-train")
+        learned = evaluate_dataset(bundle, prepared.dataset.split("train"), "train", progress=job.progress)
+        write_evaluation(learned.result, job.run.root / "evaluation-train")
     return evaluated
 
 
-def _draw(run: RunFolder, fitted: Fitted, evaluated: Evaluated) -> None:
+def _draw(job: _Job, fitted: Fitted, evaluated: Evaluated) -> None:
     from ..reporting.figures import save_figures
     from ..reporting.html import build_report
 
@@ -390,60 +290,58 @@ def _draw(run: RunFolder, fitted: Fitted, evaluated: Evaluated) -> None:
     save_figures(
         evaluated.result,
         fitted.history.rows,
-        run.figures,
+        job.run.figures,
         best_epoch=best,
         monitor=fitted.history.monitor,
         pixels=evaluated.pixels,
     )
-    build_report(run.root)
+    build_report(job.run.root)
 
 
-def _record(
-    data: Path,
-    name: str,
-    run: RunFolder,
-    recipe: Recipe,
-    seed: int,
-    command: Sequence[str],
-    prepared: Prepared,
-    network: Network,
-    fitted: Fitted,
-    found: LocalisationRecord | None,
-    clock: _Clock,
-) -> RunRecord:
-    dataset, best = prepared.dataset, fitted.history.best_row
-    checksum = data_checksum(dataset, run)
-    groups = {s.group for s in dataset.samples if s.group}
-    parameters = list(network.parameters())
+def _forget(job: _Job) -> None:
+    from ..training.session import forget
+
+    forget(job.run.checkpoints)
+
+
+def _record(job: _Job, prepared: Prepared, training: TrainingRecord, found: LocalisationRecord | None) -> RunRecord:
+    dataset, recipe = prepared.dataset, job.recipe.name
+    usual = ("pellucid", "train", str(job.data), "--recipe", recipe, "--seed", str(job.seed))
     return RunRecord(
-        name=name,
+        name=job.name,
         created=now(),
-        command=tuple(command) or ("pellucid", "train", str(data), "--recipe", recipe.name, "--seed", str(seed)),
-        seed=seed,
-        recipe=recipe.name,
+        command=tuple(job.command) or usual,
+        seed=job.seed,
+        recipe=recipe,
         versions=versions(),
         hardware=hardware(),
         data=DataRecord(
-            source=str(data.resolve()),
+            source=str(job.data.resolve()),
             images=len(dataset),
-            checksum=checksum,
+            checksum=data_checksum(dataset, job.run),
             counts=dataset.counts(),
-            groups=len(groups),
+            groups=len({s.group for s in dataset.samples if s.group}),
             skipped=tuple(SkippedFile(path=s.path, reason=s.reason) for s in dataset.skipped),
             notes=(*dataset.notes, *prepared.reasons),
             overlaps=tuple(str(o) for o in prepared.proof.leaks),
-            synthetic=(data / "phantom.json").is_file(),
+            synthetic=(job.data / "phantom.json").is_file(),
         ),
-        training=TrainingRecord(
-            epochs=len(fitted.history.rows),
-            best_epoch=int(best["epoch"]),
-            monitor=fitted.history.monitor,
-            best_value=best[fitted.history.monitor],
-            seconds=clock.seconds["train"],
-            ended=fitted.ended,
-            parameters=sum(p.numel() for p in parameters),
-            trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
-        ),
+        training=training,
         localisation=found,
-        seconds=clock.seconds,
+        seconds=job.seconds,
+    )
+
+
+def _training_record(job: _Job, network: Network, fitted: Fitted) -> TrainingRecord:
+    best, monitor = fitted.history.best_row, fitted.history.monitor
+    parameters = list(network.parameters())
+    return TrainingRecord(
+        epochs=len(fitted.history.rows),
+        best_epoch=int(best["epoch"]),
+        monitor=monitor,
+        best_value=best[monitor],
+        seconds=job.seconds["train"],
+        ended=fitted.ended,
+        parameters=sum(p.numel() for p in parameters),
+        trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
     )

@@ -1,0 +1,124 @@
+"""From the arguments of a training to what is trained: the recipe, the data read and split, the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ..data.cache import cached_pixels
+from ..data.dataset import Dataset
+from ..data.disjointness import Disjointness
+from ..data.folder import read_dataset
+from ..data.split import split_dataset
+from ..errors import DataError, InputError
+from ..preprocessing import Uint8Array
+from ..progress import Progress
+from ..recipe import Recipe, load_recipe, validate_recipe
+from .decision import check_decision
+from .storage import cache_folder
+
+if TYPE_CHECKING:
+    from ..models.network import Network
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The data as the model sees them: sample i of `dataset` is `pixels[rows[i]]`, (height, width, 3) uint8."""
+
+    dataset: Dataset
+    pixels: Uint8Array
+    rows: npt.NDArray[np.intp]
+    proof: Disjointness
+    reasons: tuple[str, ...]
+
+    def positions(self, split: str) -> npt.NDArray[np.intp]:
+        """Which samples are in a split."""
+        return np.flatnonzero([s.split == split for s in self.dataset.samples])
+
+    def source(self, split: str) -> tuple[Uint8Array, npt.NDArray[np.intp], npt.NDArray[np.int64]]:
+        """A split as training takes it: pixels, rows of them, labels."""
+        chosen = self.positions(split)
+        return self.pixels, self.rows[chosen], self.dataset.labels[chosen]
+
+
+def choose_recipe(
+    recipe: str | Path | Recipe,
+    *,
+    overrides: Sequence[str] = (),
+    backbone: str | None = None,
+    weights: str | None = None,
+    group_by: str | None = None,
+    positive: str | None = None,
+    merge: Mapping[str, Sequence[str]] | None = None,
+) -> Recipe:
+    """The recipe that the arguments of `train` describe; an unknown backbone or missing weights are found here."""
+    if isinstance(recipe, Recipe):
+        if overrides:
+            raise InputError(
+                "Overrides go with a recipe's name or file; a Recipe is changed by model_copy(update=...)."
+            )
+        values = recipe.model_dump()
+    else:
+        values = load_recipe(recipe, overrides).model_dump()
+    model = {"backbone": backbone, "weights": "none" if backbone == "cnn" and weights is None else weights}
+    data = {"group_by": group_by, "positive": positive, "merge": merge}
+    for section, given in (("model", model), ("data", data)):
+        values[section] |= {key: value for key, value in given.items() if value}
+    chosen = validate_recipe(values, str(values["name"]))
+    _check_names(chosen)
+    return chosen
+
+
+def _check_names(recipe: Recipe) -> None:
+    """Fail on an unknown backbone or a missing weights file before any data are read."""
+    from ..models.catalogue import find_backbone
+    from ..models.weights import check_weights
+
+    find_backbone(recipe.model.backbone)
+    check_weights(recipe.model.backbone, recipe.model.weights)
+
+
+def read_labelled(data: Path, recipe: Recipe) -> Dataset:
+    """The dataset that a recipe's data section makes of a folder or CSV."""
+    wanted = recipe.data
+    return read_dataset(data, positive=wanted.positive, grouping=wanted.merge, group_by=wanted.group_by)
+
+
+def prepare(dataset: Dataset, recipe: Recipe, seed: int, progress: Progress) -> Prepared:
+    """Decode and split a dataset as a recipe says, telling what was decided."""
+    with progress.bar("Reading images") as advance:
+        cached = cached_pixels(dataset, recipe.preprocessing(), cache_folder(), progress=advance)
+    progress.say("Splitting, and comparing images across splits ...")
+    wanted = recipe.data
+    plan = split_dataset(
+        cached.dataset, seed=seed, validation=wanted.validation, test=wanted.test, leave_out_twins=True
+    )
+    place = {s.path: i for i, s in enumerate(cached.dataset.samples)}
+    rows = np.array([place[s.path] for s in plan.dataset.samples], np.intp)
+    prepared = Prepared(plan.dataset, cached.pixels, rows, plan.proof, plan.reasons)
+    for line in (*plan.dataset.notes, *plan.reasons, *plan.proof.sentences()):
+        progress.say(line)
+    for split, share in (("train", "data.test"), ("val", "data.validation"), ("test", "data.test")):
+        if not len(prepared.positions(split)):
+            raise DataError(f"There are no {split} images: give a folder for them, or change {share}.")
+    return prepared
+
+
+def build(recipe: Recipe, classes: int, seed: int) -> tuple[Network, dict[str, str]]:
+    """The network of a recipe with its initial weights, and where those come from."""
+    from ..models.network import build_network, task_of
+    from ..models.weights import load_initial_weights
+    from ..training.hardware import seed_torch
+    from ..training.session import freeze, stages
+
+    check_decision(recipe.decision, task_of(recipe, classes))
+    seed_torch(seed)
+    network = build_network(recipe, classes)
+    for frozen, _ in stages(recipe):
+        freeze(network, frozen)  # a layer that is not there is found before any image is read
+    return network, load_initial_weights(network.backbone, recipe.model.backbone, recipe.model.weights)
