@@ -53,8 +53,11 @@ def test_data_that_cannot_be_trained_on(cli: Cli, tmp_path: Path, one_class: Pat
         (["--group", "sick"], ["NAME="]),
         (["--set", "model.layer='backbone.conv9'"], ["backbone.conv4"]),
         (["--set", "data.size=8"], ["data.size", "16"]),
-        (["--folds", "3", "--resume"], ["--resume goes with a run", "--folds"]),
-        (["--seeds", "2", "--operating-point", "youden", "--layer", "backbone.conv1"], ["--layer and --operating-point"]),
+        (["--folds", "3", "--track", "mlflow"], ["--track goes with a run", "--folds"]),
+        (
+            ["--seeds", "2", "--operating-point", "youden", "--layer", "backbone.conv1"],
+            ["--layer and --operating-point"],
+        ),
     ],
 )
 def test_options_that_do_not_fit(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from pellucid.data.phantom import generate_phantoms
 from pellucid.errors import InputError
-from pellucid.progress import Silent
+from pellucid.progress import Advance, Silent
 from pellucid.recipe import Recipe, validate_recipe
 from pellucid.workflow.folds import FoldsRecord, fewer, train_folds
 from pellucid.workflow.preparing import read_labelled
@@ -96,6 +97,56 @@ def test_seeds_share_the_split_of_a_run_and_its_test_set(films: Path, tmp_path: 
     assert [t.seed for t in record.trials] == [5, 6]
     tested = {seed: {r["path"] for r in rows_of(tmp_path / "out") if r["seed"] == seed} for seed in ("5", "6")}
     assert tested["5"] == tested["6"] == {s.path for s in read_labelled(films, recipe()).samples if s.split == "test"}
+
+
+class Broken(Lines):
+    """Breaks off at an epoch, counted from the first of all trainings, and counts them."""
+
+    def __init__(self, at: int = 0) -> None:
+        super().__init__()
+        self.at, self.epochs = at, 0
+
+    def bar(self, description: str) -> AbstractContextManager[Advance]:
+        self.epochs += description.startswith("Epoch")
+        if self.epochs == self.at and description.startswith("Epoch"):
+            raise KeyboardInterrupt
+        return super().bar(description)
+
+
+@pytest.mark.parametrize("freeze", ["all", "none"])
+def test_broken_off_they_go_on_from_the_last_epoch_to_the_same_end(films: Path, tmp_path: Path, freeze: str) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    expected = train_folds(films, recipe(freeze), out=whole, folds=3)
+    with pytest.raises(KeyboardInterrupt, match="the same command with --resume goes on"):
+        train_folds(films, recipe(freeze), out=broken, folds=3, progress=Broken(at=6))
+    assert not broken.exists()
+    with pytest.raises(InputError, match="add --resume"):
+        train_folds(films, recipe(freeze), out=broken, folds=3)
+    with pytest.raises(InputError, match="folds, seeds or shares of the unfinished run"):
+        train_folds(films, recipe(freeze), out=broken, folds=4, resume=True)
+    with pytest.raises(InputError, match="recipe of the unfinished run"):
+        train_folds(films, recipe(freeze, epochs=4), out=broken, folds=3, resume=True)
+    lines = Broken()
+    found = train_folds(films, recipe(freeze), out=broken, folds=3, resume=True, progress=lines)
+    assert lines.epochs == 1 + 3
+    assert [t.metrics for t in found.trials] == [t.metrics for t in expected.trials]
+    assert found.spread == expected.spread
+    assert (broken / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+    assert sorted(f.name for f in broken.iterdir()) == ["folds.json", "predictions.csv", "recipe.toml"]
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["broken", "whole"]
+
+
+def test_answers_of_a_stage_that_was_done_are_kept(films: Path, tmp_path: Path) -> None:
+    later = {"epochs": 3, "freeze": "none", "learning_rate": 1.0}
+    worse = validate_recipe({**recipe().model_dump(exclude_none=True), "fine_tune": later}, "test")
+    expected = train_folds(films, worse, out=tmp_path / "whole", seeds=2)
+    assert expected.trials[0].best_epoch <= 3
+    with pytest.raises(KeyboardInterrupt):
+        train_folds(films, worse, out=tmp_path / "broken", seeds=2, progress=Broken(at=6))
+    train_folds(films, worse, out=tmp_path / "broken", seeds=2, resume=True)
+    assert (tmp_path / "broken" / "predictions.csv").read_bytes() == (
+        tmp_path / "whole" / "predictions.csv"
+    ).read_bytes()
 
 
 def test_a_learning_curve_takes_fewer_patients(films: Path, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def train(
     target = folder or free_folder(Path("runs") / f"{data.resolve().name}-{Path(recipe).stem}", resume=resume)
     progress = TerminalProgress(quiet=quiet)
     if folds or seeds != 1 or learning_curve:
-        of_a_run = {"--resume": resume, "--track": track, "--layer": layers, "--operating-point": operating_point}
+        of_a_run = {"--track": track, "--layer": layers, "--operating-point": operating_point}
         _refuse(of_a_run)
         several = train_folds(
             data,
@@ -102,6 +102,7 @@ def train(
             seeds=seeds,
             seed=seed,
             learning_curve=learning_curve,
+            resume=resume,
             progress=progress,
         )
         show_folds(several, target)

@@ -244,7 +244,10 @@ class _Stage:
 
 def _write_finished(network: Network, path: Path, fitted: Fitted) -> None:
     facts = {"rows": fitted.history.rows, "ended": fitted.ended, "seconds": fitted.seconds}
-    write_state(path, State(facts, {"network": dict(network.state_dict())}))
+    tensors = {"network": dict(network.state_dict())}
+    if fitted.answers is not None:
+        tensors["answers"] = {"test": torch.from_numpy(fitted.answers)}
+    write_state(path, State(facts, tensors))
 
 
 def _finished(network: Network, path: Path, section: TrainSection) -> Fitted | None:
@@ -253,8 +256,9 @@ def _finished(network: Network, path: Path, section: TrainSection) -> Fitted | N
     if found is None:
         return None
     network.load_state_dict(found.tensors["network"])
-    facts = found.facts
-    return Fitted(History(section.monitor, facts["rows"]), facts["ended"], facts["seconds"])
+    facts, answers = found.facts, found.tensors.get("answers")
+    kept = None if answers is None else answers["test"].numpy()
+    return Fitted(History(section.monitor, facts["rows"]), facts["ended"], facts["seconds"], kept)
 
 
 def _best_of(found: list[Fitted], recipe: Recipe) -> int:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +24,18 @@ from pydantic import BaseModel, ConfigDict
 from ..classifier import Task, probabilities_from_logits
 from ..data.cache import CachedPixels, cached_pixels
 from ..data.dataset import Dataset
+from ..data.manifest import write_split
 from ..data.split import fold_dataset, split_dataset
 from ..errors import DataError, InputError
 from ..evaluation.evaluate import evaluate_predictions
+from ..files import write_whole
 from ..progress import Advance, Progress, Silent
 from ..recipe import Recipe
-from .storage import cache_folder, new_folder
+from .storage import cache_folder, resumable_folder, the_same_as_before
 
 if TYPE_CHECKING:
     from ..models.network import Network
+    from ..training.loop import Fitted
     from ..training.session import Shelf
 
 CURVE = (0.1, 0.2, 0.5, 1.0)
@@ -89,6 +93,26 @@ class _Trial:
     share: float
     dataset: Dataset
 
+    @property
+    def name(self) -> str:
+        return f"trial-{self.share:g}-{self.fold}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A training that has ended, as it is kept until all have: its record, and its rows of `predictions.csv`."""
+
+    record: TrialRecord
+    rows: list[list[Any]]
+
+    def write(self, path: Path) -> None:
+        write_whole(path, json.dumps({"record": self.record.model_dump(), "rows": self.rows}))
+
+    @classmethod
+    def read(cls, path: Path) -> _Done:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return cls(TrialRecord.model_validate(kept["record"]), kept["rows"])
+
 
 def train_folds(
     data: str | Path,
@@ -99,6 +123,7 @@ def train_folds(
     seeds: int = 1,
     seed: int = 0,
     learning_curve: bool = False,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> FoldsRecord:
     """Train once for each fold, seed and share of the training images; write `folds.json` and `predictions.csv`.
@@ -106,7 +131,8 @@ def train_folds(
     With `folds` the images outside the test set are divided into so many, by patient and with copies kept together, and
     each is tested on by a training on the others, of which a part chooses the epoch. Without, the trainings share the
     split of a run and its test set. `seeds` are counted on from `seed`. With `learning_curve` each is repeated on a
-    tenth, a fifth and a half of its training images. Raises what `train` raises.
+    tenth, a fifth and a half of its training images. What was broken off stays beside `out`, and the same call with
+    `resume` goes on from its last epoch. Raises what `train` raises.
     """
     from .preparing import read_labelled
 
@@ -115,20 +141,22 @@ def train_folds(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("--folds, --seeds and --learning-curve run in one process: start pellucid without a launcher.")
     shown: Progress = progress or Silent()
-    with new_folder(Path(out)) as draft:
+    with resumable_folder(Path(out), resume=resume) as draft:
         dataset = read_labelled(Path(data), recipe)
         with shown.bar("Reading images") as advance:
             cached = cached_pixels(dataset, recipe.preprocessing(), cache_folder(), progress=advance)
+        with the_same_as_before(draft):
+            (draft / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+            write_split(draft / "split.csv", cached.dataset)
+            (draft / "plan.json").write_text(json.dumps([folds, seeds, seed, learning_curve]), encoding="utf-8")
         trials = list(_trials(cached.dataset, recipe, folds, range(seed, seed + seeds), learning_curve))
         shown.say(f"{len(trials)} trainings of {recipe.name}.")
-        records, rows = [], list[list[Any]]()
-        with tempfile.TemporaryDirectory(dir=draft) as scratch:
-            runner = _Runner(cached, recipe, trials, seed, Path(scratch), shown)
-            for number, trial in enumerate(trials, 1):
-                done, own = runner.run(trial)
-                records.append(done)
-                rows += own
-                shown.say(f"training {number} of {len(trials)}: {_line(done)}")
+        runner = _Runner(cached, recipe, trials, seed, draft / "checkpoints", shown)
+        done = []
+        for number, trial in enumerate(trials, 1):
+            done.append(runner.run(trial))
+            shown.say(f"training {number} of {len(trials)}: {_line(done[-1].record)}")
+        records = [d.record for d in done]
         record = FoldsRecord(
             recipe=recipe.name,
             classes=dataset.classes,
@@ -138,9 +166,16 @@ def train_folds(
             spread={f"{share:g}": spread_of(records, share) for share in sorted({r.share for r in records})},
         )
         (draft / "folds.json").write_text(record.model_dump_json(indent=2), encoding="utf-8")
-        (draft / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
-        _write_predictions(draft / "predictions.csv", rows, dataset.classes, runner.task)
+        _write_predictions(draft / "predictions.csv", [r for d in done for r in d.rows], dataset.classes, runner.task)
+        _leave_only_results(draft)
     return record
+
+
+def _leave_only_results(draft: Path) -> None:
+    """Take away what only trainings that go on need."""
+    shutil.rmtree(draft / "checkpoints")
+    for name in ("split.csv", "plan.json"):
+        (draft / name).unlink()
 
 
 def spread_of(trials: Sequence[TrialRecord], share: float) -> dict[str, Spread]:
@@ -197,24 +232,38 @@ class _Runner:
         recipe: Recipe,
         trials: Sequence[_Trial],
         seed: int,
-        scratch: Path,
+        folder: Path,
         progress: Progress,
     ) -> None:
         from ..models.network import task_of
         from ..training.session import Shelf
 
-        self.cached, self.recipe, self.scratch, self.progress = cached, recipe, scratch, _Terse(progress)
+        self.cached, self.recipe, self.folder, self.progress = cached, recipe, folder, _Terse(progress)
         self.place = {s.path: i for i, s in enumerate(cached.dataset.samples)}
         self.classes = cached.dataset.classes
         self.task: Task = task_of(recipe, len(self.classes))
         used = sorted({self.place[s.path] for t in trials for s in t.dataset.samples})
-        self.shelf: Shelf | None = Shelf(scratch, cached.pixels, np.array(used, np.intp), seed, len(trials))
+        shared = folder / "shared"
+        shared.mkdir(parents=True, exist_ok=True)
+        self.shelf: Shelf | None = Shelf(shared, cached.pixels, np.array(used, np.intp), seed, len(trials))
         self.base = self._network(seed)
         if not _frozen_alike(recipe):
             self.shelf = None
 
-    def run(self, trial: _Trial) -> tuple[TrialRecord, list[list[Any]]]:
-        """One training, its figures and its answers."""
+    def run(self, trial: _Trial) -> _Done:
+        """One training, its figures and its answers; those kept where it was done before."""
+        kept = self.folder / f"{trial.name}.json"
+        if kept.is_file():
+            return _Done.read(kept)
+        parts = {name: self._source(trial.dataset, name) for name in ("train", "val", "test")}
+        checkpoints = self.folder / trial.name
+        fitted = self._train(trial, parts, checkpoints)
+        done = self._answered(trial, {name: len(source[2]) for name, source in parts.items()}, fitted)
+        done.write(kept)
+        shutil.rmtree(checkpoints)
+        return done
+
+    def _train(self, trial: _Trial, parts: Mapping[str, Any], checkpoints: Path) -> Fitted:
         from ..training.hardware import denormals_as_zero
         from ..training.session import Training, train_network
 
@@ -222,9 +271,8 @@ class _Runner:
         if self.shelf is not None:
             # Seeds differ in the head and the order; what is kept of frozen layers must be of the same layers.
             network.backbone.load_state_dict(self.base.backbone.state_dict())
-        parts = {name: self._source(trial.dataset, name) for name in ("train", "val", "test")}
-        with tempfile.TemporaryDirectory(dir=self.scratch) as folder, denormals_as_zero():
-            fitted = train_network(
+        with denormals_as_zero():
+            return train_network(
                 network,
                 Training(
                     self.recipe,
@@ -232,12 +280,14 @@ class _Runner:
                     parts["val"],
                     len(self.classes),
                     trial.seed,
-                    Path(folder),
+                    checkpoints,
                     self.progress,
                     test=parts["test"],
                     shelf=self.shelf,
                 ),
             )
+
+    def _answered(self, trial: _Trial, images: dict[str, int], fitted: Fitted) -> _Done:
         assert fitted.answers is not None
         test = trial.dataset.split("test")
         metrics, scores = self._score(test, fitted.answers)
@@ -245,7 +295,7 @@ class _Runner:
             fold=trial.fold,
             seed=trial.seed,
             share=trial.share,
-            images={name: len(source[2]) for name, source in parts.items()},
+            images=images,
             epochs=len(fitted.history.rows),
             best_epoch=int(fitted.history.best_row["epoch"]),
             seconds=round(fitted.seconds, 2),
@@ -256,7 +306,7 @@ class _Runner:
             [s.path, self.classes[s.label], *head, *(f"{v:.9g}" for v in row)]
             for s, row in zip(test.samples, scores.tolist(), strict=True)
         ]
-        return record, rows
+        return _Done(record, rows)
 
     def _network(self, seed: int) -> Network:
         from .preparing import build
@@ -314,7 +364,7 @@ def _line(record: TrialRecord) -> str:
     return f"{', '.join(what)}: {figures}  {record.seconds:.1f} s"
 
 
-def _write_predictions(path: Path, rows: list[list[Any]], classes: Sequence[str], task: Task) -> None:
+def _write_predictions(path: Path, rows: Sequence[Sequence[Any]], classes: Sequence[str], task: Task) -> None:
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     scores = ["output"] if task == "regression" else [f"probability_{name}" for name in classes]

@@ -29,8 +29,8 @@ def cache_folder() -> Path | None:
 
 LOCK = "lock"
 KEPT_TO_RESUME = {LOCK, "checkpoints", "tensorboard"}
-# What a run that goes on must have in common with what was broken off.
-COMPARED = {"recipe.toml", "split.csv"}
+# What a run that goes on must have in common with what was broken off, and what each holds.
+COMPARED = {"recipe.toml": "recipe", "split.csv": "data or their split", "plan.json": "folds, seeds or shares"}
 
 
 @contextmanager
@@ -126,8 +126,23 @@ def draft_of(out: Path) -> Path:
 
 
 def _epochs_kept(draft: Path) -> bool:
-    """Whether a training has left an epoch to go on from."""
-    return any((draft / "checkpoints").glob("*stage-*.safetensors"))
+    """Whether a training has left an epoch to go on from, or several trainings one that is done."""
+    kept = draft / "checkpoints"
+    return any(kept.rglob("*stage-*.safetensors")) or any(kept.glob("trial-*.json"))
+
+
+@contextmanager
+def the_same_as_before(draft: Path) -> Iterator[None]:
+    """Let the body write the files of COMPARED; InputError where a run goes on and one is not what it was."""
+    before = {path: path.read_bytes() for name in COMPARED if (path := draft / name).is_file()}
+    yield
+    for path, content in before.items():
+        if path.read_bytes() != content:
+            path.write_bytes(content)
+            raise InputError(
+                f"The {COMPARED[path.name]} of the unfinished run in {draft} differ from those given now: "
+                "repeat the command as it was and add --resume, or remove that folder."
+            )
 
 
 def _lock(lock: IO[str], out: Path) -> None:

@@ -22,7 +22,6 @@ from ..bundle.bundle import Bundle
 from ..bundle.manifest import Layer, Manifest
 from ..bundle.run import DataRecord, LocalisationRecord, RunFolder, RunRecord, SkippedFile, TrainingRecord
 from ..data.manifest import write_split
-from ..errors import InputError
 from ..evaluation.schema import write_evaluation
 from ..progress import Progress, Silent
 from ..recipe import Recipe
@@ -33,7 +32,7 @@ from .localisation import localise
 from .preparing import Prepared, build, choose_recipe, prepare, read_labelled
 from .provenance import data_checksum, hardware, now, versions
 from .scales import keep_scales
-from .storage import draft_of, resumable_folder
+from .storage import draft_of, resumable_folder, the_same_as_before
 
 if TYPE_CHECKING:
     from ..models.network import Network
@@ -143,7 +142,9 @@ def _run(job: _Job) -> None:
     with job.timed("data"), job.processes.first_before_others():
         prepared = prepare(dataset, job.recipe, job.seed, job.progress)
         if job.processes.first:
-            _write_or_compare(job, prepared)
+            with the_same_as_before(job.run.root):
+                (job.run.root / "recipe.toml").write_text(job.recipe.to_toml(), encoding="utf-8")
+                write_split(job.run.split, prepared.dataset)
     with job.timed("train"):
         fitted = _fit(job, network, prepared)
     if not job.processes.first:
@@ -163,22 +164,6 @@ def _run(job: _Job) -> None:
     job.run.record.write_text(record.model_dump_json(indent=2), encoding="utf-8")
     _draw(job, fitted, evaluated)
     _forget(job)
-
-
-def _write_or_compare(job: _Job, prepared: Prepared) -> None:
-    """Write recipe and split; where a run goes on, they must be what they were."""
-    root, split = job.run.root, job.run.split
-    before = {path: path.read_bytes() for path in (root / "recipe.toml", split) if path.is_file()}
-    (root / "recipe.toml").write_text(job.recipe.to_toml(), encoding="utf-8")
-    write_split(split, prepared.dataset)
-    for path, content in before.items():
-        if path.read_bytes() != content:
-            what = "recipe" if path.suffix == ".toml" else "data or their split"
-            path.write_bytes(content)
-            raise InputError(
-                f"The {what} of the unfinished run in {root} differ from those given now: "
-                "repeat the command as it was and add --resume, or remove that folder."
-            )
 
 
 def _fit(job: _Job, network: Network, prepared: Prepared) -> Fitted:
