@@ -23,6 +23,7 @@ from pellucid.bundle.run import RunFolder
 from pellucid.data.manifest import read_split
 from pellucid.images import read_image
 from pellucid.models.network import build_network
+from pellucid.recipe import load_recipe
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -192,6 +193,19 @@ def test_help_imports_nothing_heavy() -> None:
     assert ended.returncode == 0, ended.stderr
     for command in ("demo", "data", "train", "evaluate", "predict", "explain", "report", "recipes"):
         assert re.search(rf"^  {command}\b", ended.stdout, re.MULTILINE)
+
+
+def test_a_recipe_of_ones_own_is_shown_with_every_value(cli: Cli, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('name = "own"\n[train]\nepochs = 3\n', encoding="utf-8")
+    shown = tmp_path / "shown.toml"
+    shown.write_text(cli("recipes", "show", own).out, encoding="utf-8")
+    assert load_recipe(shown) == load_recipe(own)
+    assert "batch_size" in shown.read_text(encoding="utf-8")
+    own.write_text('name = "own"\n[train]\nepoch = 3\n', encoding="utf-8")
+    refused = cli("recipes", "show", own)
+    assert refused.code == 2
+    assert "train.epochs" in refused.err
 
 
 def test_same_seed_same_run(run: Path, phantoms: Path, tmp_path: Path, cli: Cli) -> None:

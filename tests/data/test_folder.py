@@ -196,6 +196,10 @@ def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path: Path
         "out": "link to a folder",
         "dog/broken.jpg": "link that leads nowhere",
     }
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "cat").symlink_to(outside, target_is_directory=True)
+    with pytest.raises(DataError, match=r"Links to folders are not followed \(cat\): copy or mount"):
+        read_dataset(tmp_path / "links")
 
 
 def test_a_folder_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,8 +40,11 @@ def recipes(
 
 
 @app.command("show")
-def show(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a shipped recipe.")]) -> None:
-    """Print a shipped recipe as TOML."""
-    from ..recipe import recipe_text
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a shipped recipe, or a .toml file.")],
+) -> None:
+    """Print a shipped recipe as TOML; a file of your own is checked and shown with every value it leaves out."""
+    from ..recipe import load_recipe, recipe_text
 
-    sys.stdout.write(recipe_text(name))
+    own = Path(name).suffix == ".toml"
+    sys.stdout.write(load_recipe(name).to_toml() if own else recipe_text(name))

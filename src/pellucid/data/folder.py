@@ -322,6 +322,9 @@ def _no_images(root: Path, tree: _Tree, notes: Sequence[str]) -> str:
     closed = [s.path for s in tree.skipped if "cannot be opened" in s.reason]
     if closed:
         why += f" Folders that cannot be opened: {shorten(closed)}."
+    links = [s.path for s in tree.skipped if s.reason.startswith("link to a folder")]
+    if links:
+        why += f" Links to folders are not followed ({shorten(links)}): copy or mount the folders instead."
     kinds = " ".join(sorted(s[1:] for s in IMAGE_SUFFIXES))
     return f"{root} holds no images ({kinds}). {why} Give a folder with one folder of images per class."
 
