@@ -48,7 +48,7 @@ def method(name: str, level: str, gap: float, **changes: object) -> MethodEntry:
 
 
 LOCATED = {
-    name: Located(found=spread(0.6, 0.1), chance=0.0321)
+    name: Located(found=spread(0.6, 0.1), chance=0.0321, over=spread(0.5679, 0.1))
     for name in ("pointing", "energy_inside", "average_precision", "iou_best", "iou_half")
 }
 

@@ -74,6 +74,9 @@ def test_the_card_holds_what_a_direct_computation_gives(bundle: Bundle, pictures
     assert found["energy_inside"].found.value == pytest.approx(np.mean(energies), rel=1e-3)
     assert found["average_precision"].found.value == pytest.approx(np.mean(precisions), rel=1e-3)
     assert found["energy_inside"].chance == pytest.approx(share, rel=1e-3)
+    assert found["energy_inside"].over.value == pytest.approx(np.mean(energies) - share, abs=1e-4)
+    assert found["energy_inside"].over.low is None, "four images are too few for an interval"
+    assert "marked objects" not in method.verdict
     assert method.curves.gap.value == pytest.approx(
         method.curves.insertion.value - method.curves.deletion.value, abs=2e-3
     )

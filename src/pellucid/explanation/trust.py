@@ -37,10 +37,11 @@ class Figure(_Document):
 
 
 class Located(_Document):
-    """A measure against masks or boxes with what chance gives on the same images, both means over images."""
+    """A measure against masks or boxes, what chance gives on the same images, and the paired difference `over` it."""
 
     found: Figure
     chance: float
+    over: Figure
 
 
 class CurveEntry(_Document):
@@ -181,8 +182,9 @@ def judged(
 
 
 def _no_better_located(located: dict[str, Located]) -> bool:
+    """Whether the evidence inside is no more than chance would have it; of too few images nothing is said."""
     energy = located.get("energy_inside")
-    return energy is not None and (energy.found.low is None or energy.found.low <= energy.chance)
+    return energy is not None and energy.over.low is not None and energy.over.low <= 0
 
 
 def judged_image(

@@ -116,8 +116,12 @@ def _entry(name: str, measured: Measured, audit: Measurements, resampling: Resam
 
 
 def _located(measured: Measured, name: str, resampling: Resampling) -> Located:
-    chance = float(_nanmean(measured.all(f"{name} by chance")))
-    return Located(found=figure(measured.all(name), resampling), chance=_short(chance))
+    found, chance = measured.all(name), measured.all(f"{name} by chance")
+    return Located(
+        found=figure(found, resampling),
+        chance=_short(float(_nanmean(chance))),
+        over=figure(found - chance, resampling),
+    )
 
 
 def _curve_entry(measured: Measured, resampling: Resampling) -> CurveEntry:
