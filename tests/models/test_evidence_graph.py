@@ -358,3 +358,16 @@ def test_gradients_of_pixels_are_those_of_autograd(backbone):
         assert float((gradients[:, c] - expected).norm()) < 1e-3 * float(expected.norm())
     with torch.no_grad():
         assert torch.allclose(logits, network(image), atol=1e-4)
+
+
+def test_a_gradient_that_is_the_same_in_every_cell_is_spread_by_the_last_operation() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    ).requires_grad_(False)
+    graph, _ = trace_evidence(network, network[1], (17, 17), 3)
+    (output,) = (node for node in graph.graph.nodes if node.op == "output")
+    assert output.args[0][-1].target == torch.ops.aten.mul.Tensor
+    inputs = torch.randn(2, 3, 17, 17), torch.eye(3).expand(2, 3, 3), torch.tensor(1.0)
+    for found, expected in zip(graph(*inputs), evidence_function(network, network[1])(*inputs), strict=True):
+        torch.testing.assert_close(found, expected)
