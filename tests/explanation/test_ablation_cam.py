@@ -80,7 +80,8 @@ def test_the_predicted_class_stays_the_whole_image_s_when_its_channel_goes():
     unset = ablation_cam(classifier, batch, None, None, DEFAULT).values[:, 0]
     named = ablation_cam(classifier, batch, classifier.classes, None, DEFAULT).values
     for n in range(3):
-        assert np.array_equal(unset[n], named[n, n])
+        # Within rounding: one target and three are products of different shapes.
+        np.testing.assert_allclose(unset[n], named[n, n], rtol=1e-5, atol=1e-6)
         assert unset[n].max() > 0
 
 

@@ -124,7 +124,8 @@ def test_the_predicted_class_is_the_whole_image_s_under_every_mask():
     named = score_cam(classifier, batch, classifier.classes, None, EVERY).values
     for n in range(3):
         assert classifier.logits(batch)[n].argmax() == n
-        assert np.array_equal(unset[n], named[n, n])
+        # Within rounding: one target and three are products of different shapes.
+        np.testing.assert_allclose(unset[n], named[n, n], rtol=1e-5, atol=1e-6)
 
 
 def test_batch_size_changes_nothing_and_a_bad_one_is_refused():

@@ -113,7 +113,7 @@ def test_what_pairs_of_superpixels_do_together_adds_no_scatter() -> None:
     table = subsets @ np.arange(6.0) + 3 * (subsets[:, 0] & subsets[:, 4]) - 2 * (subsets[:, 1] & subsets[:, 2])
     weights, errors = sampled_fit(6, table, 0, 40)
     np.testing.assert_allclose(weights, [1.5, 0, 1, 3, 5.5, 5], atol=1e-9)
-    assert errors.max() < 1e-9
+    assert errors.max() < 1e-7, "the root of a variance that is rounding"
 
 
 def test_axioms_of_symmetry_and_of_the_dummy() -> None:
