@@ -195,6 +195,19 @@ def test_help_imports_nothing_heavy() -> None:
         assert re.search(rf"^  {command}\b", ended.stdout, re.MULTILINE)
 
 
+@pytest.mark.parametrize("options", [[], ["--folds", "3"]])
+def test_training_without_torch_says_what_to_install(phantoms: Path, tmp_path: Path, options: list[str]) -> None:
+    code = (
+        "import sys\nsys.modules['torch'] = sys.modules['torchvision'] = None\n"
+        f"sys.argv = ['pellucid', 'train', {str(phantoms)!r}, '--out', {str(tmp_path / 'run')!r}, *{options!r}]\n"
+        "from pellucid.cli.main import main\nmain()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "pip install 'pellucid[train]'" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_recipe_of_ones_own_is_shown_with_every_value(cli: Cli, tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text('name = "own"\n[train]\nepochs = 3\n', encoding="utf-8")

@@ -371,3 +371,24 @@ def test_a_gradient_that_is_the_same_in_every_cell_is_spread_by_the_last_operati
     inputs = torch.randn(2, 3, 17, 17), torch.eye(3).expand(2, 3, 3), torch.tensor(1.0)
     for found, expected in zip(graph(*inputs), evidence_function(network, network[1])(*inputs), strict=True):
         torch.testing.assert_close(found, expected)
+
+
+class Halves(nn.Module):
+    """Ends in two halves of the channels, so that the gradient is put together from two by `cat`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Conv2d(3, 4, 3, 2), nn.Linear(2, 3)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        first, second = self.layer(image).chunk(2, 1)
+        return self.head((first * second.sigmoid()).mean((2, 3)))
+
+
+def test_a_gradient_of_another_origin_is_left_as_it_is() -> None:
+    torch.manual_seed(0)
+    network = Halves().requires_grad_(False)
+    graph, _ = trace_evidence(network, network.layer, (17, 17), 3)
+    inputs = torch.randn(2, 3, 17, 17), torch.eye(3).expand(2, 3, 3), torch.tensor(1.0)
+    for found, expected in zip(graph(*inputs), evidence_function(network, network.layer)(*inputs), strict=True):
+        torch.testing.assert_close(found, expected)

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -246,19 +246,24 @@ def _spread_last(graph: GraphModule) -> None:
     """
     (output,) = (node for node in graph.graph.nodes if node.op == "output")
     gradient = output.args[0][-1]
-    chain = [gradient, gradient.args[0], gradient.args[0].args[0]]
-    if [node.target for node in chain] != [aten.view.default, aten.div.Scalar, aten.expand.default]:
+    divided = _operand(gradient, aten.view.default)
+    expanded = _operand(divided, aten.div.Scalar)
+    small = _operand(expanded, aten.expand.default)
+    if small is None or tuple(small.meta["val"].shape[-2:]) != (1, 1):
         return
-    (sizes, count), small = (chain[0].args[1], chain[1].args[1]), chain[2].args[0]
-    if tuple(small.meta["val"].shape[-2:]) != (1, 1):
-        return
+    sizes, cells = gradient.args[1], divided.args[1]
     with graph.graph.inserting_before(gradient):
         each = graph.graph.call_function(aten.view.default, (small, [*sizes[:-2], 1, 1]))
-        shares = graph.graph.call_function(aten.full.default, (list(sizes[-2:]), 1 / count))
+        shares = graph.graph.call_function(aten.full.default, (list(sizes[-2:]), 1 / cells))
         spread = graph.graph.call_function(aten.mul.Tensor, (each, shares))
     gradient.replace_all_uses_with(spread)
     graph.graph.eliminate_dead_code()
     graph.recompile()
+
+
+def _operand(node: Any, operation: Any) -> Any:
+    """What a node's operation works on, where it is this one; otherwise None."""
+    return node.args[0] if isinstance(node, Node) and node.target == operation else None
 
 
 def _check_counts(graph: GraphModule, other: tuple[torch.Tensor, ...]) -> None:

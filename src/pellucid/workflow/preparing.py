@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from .._optional import require
 from ..data.cache import cached_pixels
 from ..data.dataset import Dataset
 from ..data.disjointness import Disjointness
@@ -56,7 +57,11 @@ def choose_recipe(
     positive: str | None = None,
     merge: Mapping[str, Sequence[str]] | None = None,
 ) -> Recipe:
-    """The recipe that the arguments of `train` describe; an unknown backbone or missing weights are found here."""
+    """The recipe that the arguments of `train` describe; an unknown backbone or missing weights are found here.
+
+    Needs the extra `train`, which knows the backbones.
+    """
+    require("torch", extra="train")
     if isinstance(recipe, Recipe):
         if overrides:
             raise InputError(

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._optional import require
 from .._version import __version__
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import Layer, Manifest
@@ -93,7 +92,6 @@ def train(
     Needs the extra `train`. Raises InputError and its kinds for what cannot be used, ResourceError when memory or disk
     give out.
     """
-    require("torch", extra="train")
     chosen = choose_recipe(
         recipe,
         overrides=overrides,
