@@ -18,6 +18,7 @@ from pellucid.progress import Advance, Silent
 from pellucid.recipe import Recipe, validate_recipe
 from pellucid.workflow.folds import FoldsRecord, fewer, train_folds
 from pellucid.workflow.preparing import read_labelled
+from pellucid.workflow.training import train
 
 GROUP_BY = r"^(patient\d+)"
 
@@ -122,10 +123,12 @@ def test_broken_off_they_go_on_from_the_last_epoch_to_the_same_end(films: Path, 
     assert not broken.exists()
     with pytest.raises(InputError, match="add --resume"):
         train_folds(films, recipe(freeze), out=broken, folds=3)
-    with pytest.raises(InputError, match="folds, seeds or shares of the unfinished run"):
+    with pytest.raises(InputError, match="plan of folds, seeds or shares of the unfinished run"):
         train_folds(films, recipe(freeze), out=broken, folds=4, resume=True)
     with pytest.raises(InputError, match="recipe of the unfinished run"):
         train_folds(films, recipe(freeze, epochs=4), out=broken, folds=3, resume=True)
+    with pytest.raises(InputError, match="kind of the unfinished run"):
+        train(films, recipe=recipe(freeze), out=broken, resume=True)
     lines = Broken()
     found = train_folds(films, recipe(freeze), out=broken, folds=3, resume=True, progress=lines)
     assert lines.epochs == 1 + 3

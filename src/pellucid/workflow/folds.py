@@ -145,7 +145,7 @@ def train_folds(
         dataset = read_labelled(Path(data), recipe)
         with shown.bar("Reading images") as advance:
             cached = cached_pixels(dataset, recipe.preprocessing(), cache_folder(), progress=advance)
-        with the_same_as_before(draft):
+        with the_same_as_before(draft, "recipe.toml", "split.csv", "plan.json"):
             (draft / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
             write_split(draft / "split.csv", cached.dataset)
             (draft / "plan.json").write_text(json.dumps([folds, seeds, seed, learning_curve]), encoding="utf-8")

@@ -30,7 +30,7 @@ def cache_folder() -> Path | None:
 LOCK = "lock"
 KEPT_TO_RESUME = {LOCK, "checkpoints", "tensorboard"}
 # What a run that goes on must have in common with what was broken off, and what each holds.
-COMPARED = {"recipe.toml": "recipe", "split.csv": "data or their split", "plan.json": "folds, seeds or shares"}
+COMPARED = {"recipe.toml": "recipe", "split.csv": "data or its split", "plan.json": "plan of folds, seeds or shares"}
 
 
 @contextmanager
@@ -132,17 +132,23 @@ def _epochs_kept(draft: Path) -> bool:
 
 
 @contextmanager
-def the_same_as_before(draft: Path) -> Iterator[None]:
-    """Let the body write the files of COMPARED; InputError where a run goes on and one is not what it was."""
+def the_same_as_before(draft: Path, *names: str) -> Iterator[None]:
+    """Let the body write these files of COMPARED; InputError where a run goes on and they are not what they were."""
     before = {path: path.read_bytes() for name in COMPARED if (path := draft / name).is_file()}
+    if _epochs_kept(draft) and {path.name for path in before} != set(names):
+        raise _different(draft, "kind")
     yield
     for path, content in before.items():
         if path.read_bytes() != content:
             path.write_bytes(content)
-            raise InputError(
-                f"The {COMPARED[path.name]} of the unfinished run in {draft} differ from those given now: "
-                "repeat the command as it was and add --resume, or remove that folder."
-            )
+            raise _different(draft, COMPARED[path.name])
+
+
+def _different(draft: Path, what: str) -> InputError:
+    return InputError(
+        f"The {what} of the unfinished run in {draft} is not what is given now: "
+        "repeat the command as it was and add --resume, or remove that folder."
+    )
 
 
 def _lock(lock: IO[str], out: Path) -> None:

@@ -140,7 +140,7 @@ def _run(job: _Job) -> None:
     with job.timed("data"), job.processes.first_before_others():
         prepared = prepare(dataset, job.recipe, job.seed, job.progress)
         if job.processes.first:
-            with the_same_as_before(job.run.root):
+            with the_same_as_before(job.run.root, "recipe.toml", "split.csv"):
                 (job.run.root / "recipe.toml").write_text(job.recipe.to_toml(), encoding="utf-8")
                 write_split(job.run.split, prepared.dataset)
     with job.timed("train"):
