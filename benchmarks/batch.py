@@ -32,8 +32,8 @@ from torchvision.transforms import v2
 import pellucid
 from decoding import film
 from explained_prediction import exported
-from pellucid._pictures import open_picture
 from pellucid.bundle.io import model_session
+from pellucid.images.pictures import open_picture
 from pellucid.models.network import Network
 from pellucid.workflow.batch.run import predict_archive
 from pellucid.workflow.batch.tune import cores, tune

@@ -20,9 +20,9 @@ import numpy as np
 import PIL.Image
 import skimage.data
 
-from pellucid._pictures import HEADROOM, open_picture
 from pellucid.data.cache import cached_pixels
 from pellucid.data.dataset import Dataset, Sample
+from pellucid.images.pictures import HEADROOM, open_picture
 from pellucid.preprocessing import Preprocessing
 
 SIZE = (1000, 1300)

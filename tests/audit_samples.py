@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-from pellucid.data.audit import audit
 from pellucid.data.companions import check_companions
 from pellucid.data.disjointness import kinship_of
 from pellucid.data.finding import Finding
@@ -18,6 +17,7 @@ from pellucid.data.folder import read_dataset
 from pellucid.data.inspection import Inspection
 from pellucid.data.metadata import metadata_test
 from pellucid.data.statistics import Measurements, measure_images
+from pellucid.data.summary import audit
 
 Pixels = npt.NDArray[np.uint8]
 SIZES = {"train": 25, "val": 20, "test": 30}

@@ -17,9 +17,9 @@ import numpy.typing as npt
 import PIL.Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from ._conversion import Uint8Array
-from ._pictures import Picture
 from .images import Image
+from .images.conversion import Uint8Array
+from .images.pictures import Picture
 
 __all__ = ["FloatArray", "GridGeometry", "Placement", "Preprocessing", "Uint8Array"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 
 from pellucid.preprocessing import Uint8Array
-from pellucid.serving.attack_files import film
+from pellucid.serving.attacks.files import film
 
 READ_PIXELS = """(pane) => {
   const shown = document.querySelectorAll(".pane > canvas")[pane];

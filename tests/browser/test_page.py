@@ -22,7 +22,7 @@ from pellucid.bundle.bundle import load
 from pellucid.models.export import export_bundle
 from pellucid.reporting.overlay import display_limit, overlay, verdict
 from pellucid.reporting.words import number
-from pellucid.serving.attack_files import dicom, film
+from pellucid.serving.attacks.files import dicom, film
 
 RGB = np.repeat(film()[..., None], 3, axis=2)
 

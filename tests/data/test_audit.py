@@ -18,7 +18,6 @@ from sklearn.metrics import roc_auc_score
 from tests.audit_samples import Pixels, about, look, plain, save, write_folder
 
 from pellucid.data.areas import Area
-from pellucid.data.audit import audit
 from pellucid.data.companions import Companions
 from pellucid.data.dataset import Dataset
 from pellucid.data.disjointness import kinship_of
@@ -27,6 +26,7 @@ from pellucid.data.inspection import Inspection
 from pellucid.data.label_errors import LabelCheck
 from pellucid.data.metadata import metadata_test
 from pellucid.data.statistics import measure_images
+from pellucid.data.summary import audit
 from pellucid.images import read_image
 
 NONE = Companions({}, (), ())

@@ -14,9 +14,9 @@ import pytest
 from tests.models.keras_files import layers, randomise, write_old
 
 from pellucid.errors import InputError, PellucidError
-from pellucid.models.keras_container import read_keras_file
-from pellucid.models.keras_weights import snake_case
-from pellucid.models.model_files import open_model
+from pellucid.foreign.keras.container import read_keras_file
+from pellucid.foreign.keras.weights import snake_case
+from pellucid.foreign.open import open_model
 
 CONFIG = {
     "class_name": "Sequential",

@@ -15,11 +15,11 @@ from tests.models.keras_files import FORMATS, images_for, randomise, write_old
 from pellucid.bundle.bundle import load
 from pellucid.bundle.manifest import Manifest
 from pellucid.errors import InputError, UnknownNameError, WeightsError
-from pellucid.models.imported import ImportedNetwork, answer_of, choose_layer, entry_of
-from pellucid.models.imported_export import export_imported, placeholder
-from pellucid.models.keras_layers import same_padding
-from pellucid.models.keras_model import first_rescaling, read_keras_model
-from pellucid.models.model_files import keras_source, open_model
+from pellucid.foreign.export import export_imported, placeholder
+from pellucid.foreign.imported import ImportedNetwork, answer_of, choose_layer, entry_of
+from pellucid.foreign.keras.model import first_rescaling, read_keras_model
+from pellucid.foreign.modules import same_padding
+from pellucid.foreign.open import keras_source, open_model
 from pellucid.preprocessing import Preprocessing
 
 MODELS: dict[str, Callable[[], Any]] = {
@@ -392,7 +392,7 @@ def test_a_circle_and_a_missing_layer(tmp_path: Path) -> None:
 
 
 def test_absurd_sizes_are_refused_before_they_are_computed(tmp_path: Path) -> None:
-    from pellucid.models.model_files import settled
+    from pellucid.foreign.open import settled
 
     path = edited(tmp_path, lambda d: d["config"]["layers"].insert(0, {
         "class_name": "ZeroPadding2D", "config": {"name": "pad", "padding": [[0, 900000], [0, 900000]],

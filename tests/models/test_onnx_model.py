@@ -15,10 +15,10 @@ from pellucid.bundle.bundle import load
 from pellucid.bundle.manifest import Manifest
 from pellucid.classifier import probabilities_from_logits
 from pellucid.errors import InputError
-from pellucid.models.imported import ImportedNetwork, Source, answer_of, choose_layer, entry_of
-from pellucid.models.imported_export import export_imported, placeholder
-from pellucid.models.model_files import open_model, settled
-from pellucid.models.onnx_black_box import OnnxModule
+from pellucid.foreign.export import export_imported, placeholder
+from pellucid.foreign.imported import ImportedNetwork, Source, answer_of, choose_layer, entry_of
+from pellucid.foreign.onnx_black_box import OnnxModule
+from pellucid.foreign.open import open_model, settled
 from pellucid.preprocessing import Preprocessing
 
 SIZE = (18, 15)

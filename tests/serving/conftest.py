@@ -14,7 +14,7 @@ from pellucid.bundle.io import write_bundle
 from pellucid.evaluation.outside import REFERENCE, Reference, describe_surroundings, with_threshold
 from pellucid.images import from_array
 from pellucid.models.export import export_bundle
-from pellucid.serving.attack_files import film
+from pellucid.serving.attacks.files import film
 
 SIZE = (48, 64)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pellucid.serving.attack_client import Target
+from pellucid.serving.attacks.client import Target
 from pellucid.serving.logs import JsonLines
 from pellucid.serving.registry import Registry
 from pellucid.serving.server import listening_socket, make_server

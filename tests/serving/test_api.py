@@ -18,8 +18,8 @@ from tests.serving.running import Running, running
 
 import pellucid
 from pellucid.bundle.bundle import Bundle
-from pellucid.serving.attack_client import form
-from pellucid.serving.attack_files import encoded, film, plain_jpeg, plain_png
+from pellucid.serving.attacks.client import form
+from pellucid.serving.attacks.files import encoded, film, plain_jpeg, plain_png
 
 PHOTO = encoded(np.stack([film(300, 420), film(300, 420)[::-1], film(300, 420)], -1), "JPEG", quality=95)
 

@@ -11,9 +11,9 @@ import pytest
 from tests.serving.running import Running, running
 
 from pellucid.errors import InputError
-from pellucid.serving.attack_files import CANARY, canary_files, plain_png
-from pellucid.serving.attack_verdicts import Attack
-from pellucid.serving.attacks import ATTACKS, outcome_of, run_attacks
+from pellucid.serving.attacks.files import CANARY, canary_files, plain_png
+from pellucid.serving.attacks.run import ATTACKS, outcome_of, run_attacks
+from pellucid.serving.attacks.verdicts import Attack
 
 ELSEWHERE = {24, 25, 26, 33, 34, 35}  # test_remote_images.py, tests/cli/test_serve.py
 NOT_HERE = {28, 30}  # need another setting: below

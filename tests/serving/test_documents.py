@@ -9,7 +9,7 @@ from tests.serving.running import Running
 from typer.testing import CliRunner
 
 from pellucid.cli.main import app
-from pellucid.serving.attacks import ATTACKS
+from pellucid.serving.attacks.run import ATTACKS
 
 ROOT = Path(__file__).parents[2]
 HTTP = (ROOT / "docs" / "reference" / "http.md").read_text(encoding="utf-8")

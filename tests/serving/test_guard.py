@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tests.serving.running import running
 
-from pellucid.serving.attack_files import plain_png
+from pellucid.serving.attacks.files import plain_png
 from pellucid.serving.guard import Hosts, Meter, client_of, crosses_sites
 from pellucid.serving.settings import ServerSettings
 

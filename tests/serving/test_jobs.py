@@ -13,8 +13,8 @@ import pytest
 from tests.serving.running import Running, running
 
 import pellucid
-from pellucid.serving.attack_client import BOUNDARY, Reply, form
-from pellucid.serving.attack_files import encoded, film, plain_jpeg, plain_png, zip_tail
+from pellucid.serving.attacks.client import BOUNDARY, Reply, form
+from pellucid.serving.attacks.files import encoded, film, plain_jpeg, plain_png, zip_tail
 
 FILES = [plain_png(), b"no image", plain_jpeg(), plain_png()[:-100]]
 

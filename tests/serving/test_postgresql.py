@@ -15,8 +15,8 @@ import pytest
 import sqlalchemy as sql
 from tests.serving.running import running
 
-from pellucid.serving.attack_client import Target
-from pellucid.serving.attack_files import plain_jpeg, plain_png
+from pellucid.serving.attacks.client import Target
+from pellucid.serving.attacks.files import plain_jpeg, plain_png
 from pellucid.serving.store import FEEDBACK, PREDICTIONS, REFUSALS
 
 pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'pellucid[postgresql]'")

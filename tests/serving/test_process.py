@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.serving.attack_client import Reply, Target
-from pellucid.serving.attack_files import encoded, film, plain_png
+from pellucid.serving.attacks.client import Reply, Target
+from pellucid.serving.attacks.files import encoded, film, plain_png
 from pellucid.serving.server import listening_socket
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

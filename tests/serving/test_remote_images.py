@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pellucid.serving.attack_files import plain_png
+from pellucid.serving.attacks.files import plain_png
 from pellucid.serving.problems import Problem
 from pellucid.serving.remote_images import RemoteImages, is_public
 

@@ -16,8 +16,8 @@ from tests.serving.running import Running, running
 import pellucid
 from pellucid.errors import InputError, ResourceError
 from pellucid.serving import stats
-from pellucid.serving.attack_client import Reply
-from pellucid.serving.attack_files import plain_jpeg, plain_png
+from pellucid.serving.attacks.client import Reply
+from pellucid.serving.attacks.files import plain_jpeg, plain_png
 from pellucid.serving.store import FEEDBACK, PREDICTIONS, REFUSALS, Store
 
 

@@ -11,7 +11,7 @@ from pellucid.errors import InputError
 from pellucid.preprocessing import Preprocessing
 from pellucid.recipe import AugmentSection
 from pellucid.training.batches import FeatureBatches, ImageBatches, Order, Share
-from pellucid.training.features import Features
+from pellucid.training.rows import Features
 
 PREPROCESSING = Preprocessing(
     height=8, width=9, mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225), scale=1 / 255

@@ -16,11 +16,11 @@ from pellucid.recipe import AugmentSection, TrainSection
 from pellucid.training import loop
 from pellucid.training.batches import FeatureBatches, ImageBatches
 from pellucid.training.checkpoint import read_state
-from pellucid.training.features import Features
 from pellucid.training.hardware import out_of_memory_named
 from pellucid.training.loop import Job, build_optimizer, evaluate_module, fit
 from pellucid.training.objective import loss_function
 from pellucid.training.processes import Processes
+from pellucid.training.rows import Features
 
 HERE = Processes(torch.device("cpu"))
 

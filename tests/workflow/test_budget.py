@@ -3,7 +3,7 @@
 import pytest
 
 from pellucid.errors import InputError
-from pellucid.workflow.budget import Limit, Spending, parse_limit
+from pellucid.workflow.trust.budget import Limit, Spending, parse_limit
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_the_next_part_is_not_begun_when_it_would_go_beyond():
 
 def test_time(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("pellucid.workflow.budget.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("pellucid.workflow.trust.budget.time.monotonic", lambda: now[0])
     spending = Spending(Limit("10 s", seconds=10), began=100.0)
     now[0] = 104.0
     assert spending.allows(4, 4)

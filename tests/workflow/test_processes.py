@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.data.phantom import generate_phantoms
-from pellucid.workflow.storage import draft_of
+from pellucid.storage import draft_of
 
 SETTINGS = ("train.epochs=4", "data.size=32", "model.filters=[4,6]", "train.batch_size=10", "augment.blur=1")
 SMALL = (*SETTINGS, "model.head=[{dense=8}]", "train.precision=float32")

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from pellucid.data.phantom import generate_phantoms
 from pellucid.errors import InputError, ResourceError
-from pellucid.workflow.storage import draft_of, resumable_folder
+from pellucid.storage import draft_of, resumable_folder
 
 SETTINGS = (
     "train.epochs=12",

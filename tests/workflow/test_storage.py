@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import InputError, ResourceError
-from pellucid.workflow.storage import cache_folder, new_folder
+from pellucid.storage import cache_folder, new_folder
 
 
 def left(folder):

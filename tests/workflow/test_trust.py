@@ -22,11 +22,11 @@ from pellucid.explanation.localisation import average_precision, energy_inside
 from pellucid.explanation.maps import INPUT_PIXELS
 from pellucid.models.export import export_bundle
 from pellucid.preprocessing import Preprocessing
-from pellucid.workflow.budget import Limit
 from pellucid.workflow.scales import DRAWN, cheap_methods, keep_scales, measure_scales, model_limit
-from pellucid.workflow.trust import audit_explanations, choose_samples, chosen_methods, measure_trust
-from pellucid.workflow.trust_card import figure
-from pellucid.workflow.trust_image import ImageChecker, onto_input
+from pellucid.workflow.trust.audit import audit_explanations, choose_samples, chosen_methods, measure_trust
+from pellucid.workflow.trust.budget import Limit
+from pellucid.workflow.trust.card import figure
+from pellucid.workflow.trust.image import ImageChecker, onto_input
 
 SIZE = (32, 32)
 QUICK = CurveSettings(steps=4, replacement="mean")

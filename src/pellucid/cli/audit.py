@@ -80,7 +80,7 @@ def _audit_explanations(
     json: bool,
 ) -> NoReturn:
     """The trust card instead of the probes."""
-    from ..workflow.trust import MOST_IMAGES, audit_explanations
+    from ..workflow.trust.audit import MOST_IMAGES, audit_explanations
     from .audit_explanations import code_of, show_trust
     from .options import parse_split
 

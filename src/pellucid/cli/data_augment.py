@@ -45,8 +45,8 @@ def augment(
     from ..data.split import split_dataset
     from ..errors import InputError
     from ..recipe import load_recipe
+    from ..storage import new_folder
     from ..workflow.splitting import take_fingerprints
-    from ..workflow.storage import new_folder
 
     chosen = load_recipe(recipe, settings or [])
     if data.is_dir() and folder.resolve().is_relative_to(data.resolve()):

@@ -26,7 +26,7 @@ def download(
     in ~/.kaggle/access_token or KAGGLE_API_TOKEN.
     """
     from ..data.download import download_dataset
-    from ..workflow.storage import new_folder
+    from ..storage import new_folder
 
     with new_folder(folder) as draft:
         done = download_dataset(source, draft, limit=round(limit * 1e9), progress=TerminalProgress(quiet=json))

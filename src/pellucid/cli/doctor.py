@@ -35,7 +35,7 @@ def doctor(
 
 def _attack(url: str, api_key: str | None, json: bool) -> int:
     """Run the hostile list against a server; 1 when a row fails."""
-    from ..serving.attacks import run_attacks
+    from ..serving.attacks.run import run_attacks
 
     results = run_attacks(url, api_key)
     if json:

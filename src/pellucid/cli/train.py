@@ -151,7 +151,7 @@ def free_folder(wanted: Path, *, resume: bool = False) -> Path:
 
     A name with an unfinished run is taken, but with `resume` it is the one that is looked for.
     """
-    from ..workflow.storage import draft_of
+    from ..storage import draft_of
 
     folder, number = wanted, 2
     while folder.exists() or (draft_of(folder).exists() and not resume):

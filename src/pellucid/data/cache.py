@@ -27,8 +27,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._pictures import open_picture, read_file
 from ..errors import DataError, ImageError, ResourceError
+from ..images.pictures import open_picture, read_file
 from ..preprocessing import Preprocessing, Uint8Array
 from .dataset import Dataset, Sample, Skipped
 

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from .._pictures import open_picture
 from ..errors import ImageError
+from ..images.pictures import open_picture
 from .dataset import Dataset, Skipped
 from .fingerprint import Progress
 from .folder import BESIDE_CLASSES, CONTAINERS, IMAGE_SUFFIXES

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-from .._containers import EXTENSIONS, jpeg_header
-from .._pictures import Picture, open_picture, read_file
 from ..errors import DataError, ImageError
+from ..images.containers import EXTENSIONS, jpeg_header
+from ..images.pictures import Picture, open_picture, read_file
 from ..preprocessing import FloatArray, Uint8Array
 from .dataset import Dataset, Skipped
 from .fingerprint import SIDE, Fingerprints, HalfArray, Progress, thumbnail

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from .._pictures import Picture, open_picture
 from ..bundle.bundle import Bundle
 from ..bundle.engine import Engine
 from ..bundle.manifest import Manifest
@@ -22,6 +21,7 @@ from ..evaluation.outside import outside_warning
 from ..explanation.attribution import Attribution
 from ..explanation.catalogue import METHODS, Method, find_method
 from ..explanation.explain import explain_tensors
+from ..images.pictures import Picture, open_picture
 from ..preprocessing import FloatArray
 from ..reporting.overlay import display_limit, verdict
 from .lanes import Ticket

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import PIL.Image
 
-from .._pictures import Picture
+from ..images.pictures import Picture
 from ..preprocessing import FloatArray, Uint8Array
 from ..reporting.overlay import SEQUENTIAL, colour_table
 

@@ -14,7 +14,7 @@ from typing import Any
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from .._containers import recognise
+from ..images.containers import recognise
 from .problems import Problem
 
 MOST_PARTS = 16

@@ -16,8 +16,7 @@ from ..errors import InputError
 from ..preprocessing import Preprocessing, Uint8Array
 from ..recipe import AugmentSection
 from .augmentation import change, draw_changes
-from .features import Features
-from .rows import RowReader
+from .rows import Features, RowReader
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 Labels = npt.NDArray[np.int64]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from .hardware import autocast, out_of_memory_named
-from .rows import RowReader
+from .rows import Features
 
 if TYPE_CHECKING:
     from ..models.network import Network
@@ -23,25 +23,6 @@ if TYPE_CHECKING:
 Precision = Literal["auto", "float32", "bf16"]
 # NumPy has no bfloat16: its bits are kept as whole numbers.
 STORED: dict[torch.dtype, type] = {torch.float32: np.float32, torch.bfloat16: np.uint16, torch.float16: np.float16}
-
-
-class Features:
-    """What frozen layers give for V views of N images, (V, N, ...), in memory or in a file."""
-
-    def __init__(self, array: npt.NDArray[Any], dtype: torch.dtype, views: int, images: int) -> None:
-        self.views, self.images, self.dtype = views, images, dtype
-        self._read = RowReader(array)
-        self.array = array  # (V * N, ...)
-
-    @classmethod
-    def of(cls, values: npt.NDArray[np.float32]) -> Features:
-        """Features (V, N, ...) held in memory."""
-        return cls(values.reshape(-1, *values.shape[2:]), torch.float32, values.shape[0], values.shape[1])
-
-    def read(self, views: npt.NDArray[np.int64], images: npt.NDArray[np.intp]) -> torch.Tensor:
-        """One view of each of some images: (len(images), ...) in the type in which the layers gave it."""
-        found = torch.from_numpy(self._read(views * self.images + images))
-        return found.view(self.dtype) if found.dtype != self.dtype else found
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 Indices = npt.NDArray[np.intp] | npt.NDArray[np.int64]
 
@@ -48,3 +49,22 @@ class RowReader:
     def __del__(self) -> None:
         if getattr(self, "_file", None) is not None:
             os.close(self._file)  # type: ignore[arg-type]
+
+
+class Features:
+    """What frozen layers give for V views of N images, (V, N, ...), in memory or in a file."""
+
+    def __init__(self, array: npt.NDArray[Any], dtype: torch.dtype, views: int, images: int) -> None:
+        self.views, self.images, self.dtype = views, images, dtype
+        self._read = RowReader(array)
+        self.array = array  # (V * N, ...)
+
+    @classmethod
+    def of(cls, values: npt.NDArray[np.float32]) -> Features:
+        """Features (V, N, ...) held in memory."""
+        return cls(values.reshape(-1, *values.shape[2:]), torch.float32, values.shape[0], values.shape[1])
+
+    def read(self, views: npt.NDArray[np.int64], images: npt.NDArray[np.intp]) -> torch.Tensor:
+        """One view of each of some images: (len(images), ...) in the type in which the layers gave it."""
+        found = torch.from_numpy(self._read(views * self.images + images))
+        return found.view(self.dtype) if found.dtype != self.dtype else found

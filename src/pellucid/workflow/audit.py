@@ -13,13 +13,13 @@ from ..bundle.bundle import Bundle, load
 from ..bundle.run import RunFolder
 from ..classifier import selected_targets
 from ..data.areas import Area, clustered_area, clustered_mean
-from ..data.audit import describe_difference
 from ..data.cache import cached_pixels
 from ..data.dataset import Dataset, Sample, Split
 from ..data.folder import IMAGE_SUFFIXES
 from ..data.manifest import read_csv
 from ..data.metadata import metadata_test
 from ..data.statistics import measure_images
+from ..data.summary import describe_difference
 from ..errors import DataError, InputError
 from ..evaluation.audit import (
     AUDIT_FILE,
@@ -42,10 +42,10 @@ from ..explanation.maps import scores_of_logits
 from ..files import write_whole
 from ..preprocessing import Preprocessing, Uint8Array
 from ..progress import Progress, Silent
+from ..storage import cache_folder
 from .evaluation import foreign_split, own_split
 from .localisation import true_mask
 from .prediction import answers_on_pixels
-from .storage import cache_folder
 
 BATCH, MOST = 16, 600
 METHOD = "grad-cam"

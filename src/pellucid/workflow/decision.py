@@ -25,9 +25,9 @@ from ..evaluation.validation import ValidationAnswers, read_validation, write_va
 from ..preprocessing import FloatArray, Uint8Array
 from ..progress import Progress, Silent
 from ..recipe import DecisionSection
+from ..storage import cache_folder
 from .evaluation import own_split
 from .prediction import Rows, answers_on_pixels
-from .storage import cache_folder
 
 FEWEST = 20
 """Fewer validation images than this calibrate nothing, and say nothing of what is outside."""

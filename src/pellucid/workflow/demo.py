@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..data.phantom import generate_phantoms
 from ..progress import Progress
-from .storage import new_folder
+from ..storage import new_folder
 from .training import train
 
 GROUP_BY = r"^(patient\d+)"

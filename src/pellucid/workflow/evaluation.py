@@ -20,9 +20,9 @@ from ..evaluation.schema import write_evaluation
 from ..files import write_whole
 from ..preprocessing import Uint8Array
 from ..progress import Progress, Silent
+from ..storage import cache_folder
 from .leaks import overlap_with_training, trained_on
 from .prediction import answers_on_pixels
-from .storage import cache_folder
 
 AGAINST_FILE = "against.json"
 

@@ -21,32 +21,14 @@ from ..files import write_whole
 from ..images import Image, read_image
 from ..progress import Progress, Silent
 from ..reporting.gallery import write_gallery
-from ..reporting.overlay import DIVERGING, SEQUENTIAL, Scale, colour_table
-from .explanation_pictures import Drawn, Maps, draw_maps
+from ..reporting.overlay import colour_table
+from .explanation_pictures import DEFAULT_DRAWING, Drawing, Drawn, Maps, draw_maps
 from .scales import model_limit
-from .trust_image import ImageChecker
+from .trust.image import ImageChecker
 
 MANIFEST = "manifest.json"
 BATCH = 8
 ALL = "all"
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """How maps are drawn: opacity 0..1, a matplotlib colour map, whether evidence against is shown too, and the scale.
-
-    The scale `image` ends at each map's own largest value, `model` at one value for all images, which the bundle keeps.
-    """
-
-    alpha: float = 0.45
-    colormap: str | None = None
-    signed: bool = False
-    scale: Scale = "image"
-
-    @property
-    def named_colormap(self) -> str:
-        """The colour map, the default one written out."""
-        return self.colormap or (DIVERGING if self.signed else SEQUENTIAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +71,7 @@ def explain_files(
     score: Score | None = None,
     layer: str | None = None,
     settings: Any = None,
-    drawing: Drawing = Drawing(),
+    drawing: Drawing = DEFAULT_DRAWING,
     trust: bool = False,
     top: int | None = None,
     considered: int | None = None,

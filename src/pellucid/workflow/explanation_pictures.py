@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,16 +18,34 @@ from ..explanation.explain import Explained
 from ..explanation.superpixels import superpixels
 from ..images import Image
 from ..preprocessing import Uint8Array
-from ..reporting.overlay import display_limit, overlay, verdict
+from ..reporting.overlay import DIVERGING, SEQUENTIAL, Scale, display_limit, overlay, verdict
 from ..reporting.pictures import explanation_pictures, save_explanation, with_colour_bar
 from ..reporting.sheets import Cell, Pieces, comparison_sheet, superpixel_picture
-
-if TYPE_CHECKING:
-    from .explanation import Drawing
 
 ADDITIVE = ("lime", "kernel-shap")
 # Maps with a value per pixel have peaks of single pixels: those that hold this share of the evidence share the top.
 ABOVE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """How maps are drawn: opacity 0..1, a matplotlib colour map, whether evidence against is shown too, and the scale.
+
+    The scale `image` ends at each map's own largest value, `model` at one value for all images, which the bundle keeps.
+    """
+
+    alpha: float = 0.45
+    colormap: str | None = None
+    signed: bool = False
+    scale: Scale = "image"
+
+    @property
+    def named_colormap(self) -> str:
+        """The colour map, the default one written out."""
+        return self.colormap or (DIVERGING if self.signed else SEQUENTIAL)
+
+
+DEFAULT_DRAWING = Drawing()
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from ..evaluation.evaluate import evaluate_predictions
 from ..files import write_whole
 from ..progress import Advance, Progress, Silent
 from ..recipe import Recipe
-from .storage import cache_folder, resumable_folder, the_same_as_before
+from ..storage import cache_folder, resumable_folder, the_same_as_before
 
 if TYPE_CHECKING:
     from ..models.network import Network

@@ -51,10 +51,10 @@ def from_torch(
     ParityError when the bundle would differ from the module.
     """
     require("torch", extra="train")
+    from ..foreign.export import export_imported, placeholder
+    from ..foreign.imported import ImportedNetwork, Source, answer_of, choose_layer, entry_of, strip_torch
+    from ..foreign.open import settled
     from ..models.export import frozen_copy
-    from ..models.imported import ImportedNetwork, Source, answer_of, choose_layer, entry_of, strip_torch
-    from ..models.imported_export import export_imported, placeholder
-    from ..models.model_files import settled
 
     size = (preprocessing.height, preprocessing.width)
     pictures, source = _pictures(images, preprocessing)
@@ -106,7 +106,7 @@ def _as_logits(inner: nn.Module, pictures: Any, units: int, gives: Gives | None,
     import torch
     from torch import nn as modules
 
-    from ..models.imported import LogOfProbabilities
+    from ..foreign.imported import LogOfProbabilities
 
     with torch.no_grad():
         found = inner(torch.from_numpy(pictures)).flatten(1)

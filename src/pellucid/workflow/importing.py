@@ -25,14 +25,14 @@ from ..errors import InputError
 from ..evaluation.schema import write_evaluation
 from ..preprocessing import FloatArray, Preprocessing, Uint8Array
 from ..progress import Progress, Silent
+from ..storage import new_folder
 from .evaluation import evaluate_dataset
 from .examples import explain_examples
 from .provenance import data_checksum, hardware, now, versions
 from .rescaling import Rescaling, Trial, candidates, find_rescaling, spelt, try_rescalings, verdict
-from .storage import new_folder
 
 if TYPE_CHECKING:
-    from ..models.imported import Answer, ImportedNetwork, Source
+    from ..foreign.imported import Answer, ImportedNetwork, Source
 
 TRIED_IMAGES = 200
 PARITY_IMAGES = 32
@@ -136,8 +136,8 @@ def _plan(
     task: Task | None,
     trust: bool,
 ) -> _Plan:
-    from ..models.imported import answer_of
-    from ..models.model_files import open_model, settled
+    from ..foreign.imported import answer_of
+    from ..foreign.open import open_model, settled
 
     wanted = (size, size) if isinstance(size, int) else size
     origin = open_model(path, wanted, trust=trust)
@@ -234,7 +234,7 @@ def _choose(
 
 
 def _network(plan: _Plan, order: Literal["rgb", "bgr"]) -> ImportedNetwork:
-    from ..models.imported import ImportedNetwork, entry_of
+    from ..foreign.imported import ImportedNetwork, entry_of
 
     return ImportedNetwork(entry_of(plan.origin.channels, order), plan.origin.network, plan.answer.module).eval()
 
@@ -272,8 +272,8 @@ def _export(
     every_method: bool,
     shown: Progress,
 ) -> Manifest:
-    from ..models.imported import choose_layer
-    from ..models.imported_export import export_imported, placeholder
+    from ..foreign.export import export_imported, placeholder
+    from ..foreign.imported import choose_layer
 
     black = plan.origin.original is not None and plan.origin.black_box is None
     explained = None if black else choose_layer(network, plan.size, plan.answer.logits, layer)

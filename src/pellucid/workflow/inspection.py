@@ -10,7 +10,6 @@ import numpy as np
 
 from .._optional import require
 from ..bundle.bundle import load
-from ..data.audit import audit
 from ..data.cache import CachedPixels, cached_pixels
 from ..data.companions import check_companions
 from ..data.dataset import Dataset
@@ -21,11 +20,12 @@ from ..data.inspection import Inspection
 from ..data.label_errors import LabelCheck, check_labels
 from ..data.metadata import metadata_test
 from ..data.statistics import Measurements, measure_images
+from ..data.summary import audit
 from ..errors import InputError
 from ..preprocessing import FloatArray, Preprocessing
 from ..progress import Advance, Progress, Silent
 from ..recipe import AugmentSection, DataSection, ModelSection, Recipe
-from .storage import cache_folder
+from ..storage import cache_folder
 
 BATCH = 32
 WITHOUT_FEATURES = (

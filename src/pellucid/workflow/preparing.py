@@ -20,8 +20,8 @@ from ..errors import DataError, InputError
 from ..preprocessing import Uint8Array
 from ..progress import Progress
 from ..recipe import Recipe, load_recipe, validate_recipe
+from ..storage import cache_folder
 from .decision import check_decision
-from .storage import cache_folder
 
 if TYPE_CHECKING:
     from ..models.network import Network

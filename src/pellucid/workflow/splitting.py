@@ -14,7 +14,7 @@ from ..data.manifest import read_boxes, write_split
 from ..data.split import fold_dataset, split_dataset
 from ..errors import InputError, ResourceError
 from ..progress import Progress, Silent
-from .storage import new_folder
+from ..storage import new_folder
 
 BOXES = "boxes.json"
 

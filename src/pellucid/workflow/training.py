@@ -24,6 +24,7 @@ from ..data.manifest import write_split
 from ..evaluation.schema import write_evaluation
 from ..progress import Progress, Silent
 from ..recipe import Recipe
+from ..storage import draft_of, resumable_folder, the_same_as_before
 from .decision import decide
 from .evaluation import Evaluated, evaluate_dataset
 from .examples import explain_examples
@@ -31,7 +32,6 @@ from .localisation import localise
 from .preparing import Prepared, build, choose_recipe, prepare, read_labelled
 from .provenance import data_checksum, hardware, now, versions
 from .scales import keep_scales
-from .storage import draft_of, resumable_folder, the_same_as_before
 
 if TYPE_CHECKING:
     from ..models.network import Network

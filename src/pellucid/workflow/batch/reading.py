@@ -11,8 +11,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any
 
-from ..._pictures import DEFAULT_LIMITS, Limits, read_file
 from ...errors import ImageError, ResourceError
+from ...images.pictures import DEFAULT_LIMITS, Limits, read_file
 from .files import is_url, open_binary
 from .sources import Item
 

@@ -22,7 +22,7 @@ from ...bundle.bundle import Bundle
 from ...errors import ResourceError
 from ...files import write_whole
 from ...progress import Progress, Silent
-from ..storage import cache_folder
+from ...storage import cache_folder
 from .local import Part, Workforce, answer_locally
 from .sources import Item
 from .work import Question

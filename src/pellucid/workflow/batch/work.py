@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..._pictures import open_picture
 from ...bundle.bundle import Bundle
 from ...classifier import PREDICTED, Prediction
 from ...errors import ImageError
 from ...explanation.catalogue import find_method, settings_of
 from ...explanation.maps import predicted_classes
+from ...images.pictures import open_picture
 from ...preprocessing import FloatArray, GridGeometry, Uint8Array
 from .reading import Reader
 from .sources import Item

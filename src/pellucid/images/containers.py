@@ -1,0 +1,350 @@
+"""What an image file says of itself, read before any decoder sees it.
+
+Walking the container in Python, without decoding, gives the size (so that it can be bounded first), the orientation,
+and whether the file is whole. It also leaves out what no decoder needs: text, EXIF and other metadata never reach
+Pillow, which would parse them, keep them, and warn about them.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ..errors import ImageError
+
+READABLE = "JPEG, PNG, WebP, BMP, GIF and DICOM"
+
+EXTENSIONS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "DICOM": (".dcm", ".dicom", ".ima"),
+}
+
+# (offset, magic bytes, what it is); the first that fits counts.
+SIGNATURES = (
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (0, b"GIF87a", "GIF"),
+    (0, b"GIF89a", "GIF"),
+    (0, b"II*\x00", "TIFF"),
+    (0, b"MM\x00*", "TIFF"),
+    (0, b"II+\x00", "TIFF"),
+    (0, b"MM\x00+", "TIFF"),
+    (8, b"WEBP", "WEBP"),
+    (128, b"DICM", "DICOM"),
+    (0, b"BM", "BMP"),
+)
+OTHER_PICTURES = (
+    (0, b"8BPS", "a Photoshop document"),
+    (0, b"%!PS", "a PostScript document"),
+    (0, b"\xc5\xd0\xd3\xc6", "a PostScript document"),
+    (0, b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"),
+    (0, b"\x00\x00\x01\x00", "an icon"),
+    (4, b"ftypavif", "an AVIF image"),
+    (4, b"ftyphe", "a HEIC image"),
+    (4, b"ftypmif1", "a HEIC image"),
+)
+NO_PICTURES = (
+    (0, b"%PDF", "a PDF document"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+)
+
+# Far above what any writer produces; each bounds a loop over a hostile file.
+MOST_SEGMENTS = 4096
+MOST_CHUNKS = 100_000
+MOST_SCANS = 100
+
+_warnings_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One image file, not yet decoded.
+
+    `size` is (height, width) as stored, `orientation` EXIF's 1 to 8, `several` says that more pictures than the first
+    are in the file, and `body` is what a decoder needs of it.
+    """
+
+    size: tuple[int, int]
+    body: bytes
+    orientation: int = 1
+    several: bool = False
+
+
+def recognise(data: bytes, training: bool) -> str:
+    """The format that the first bytes of `data` tell, one of EXTENSIONS.
+
+    Raises ImageError: `empty`, `not-an-image`, or `unsupported-format` (TIFF too unless `training`).
+    """
+    if not data:
+        raise ImageError("empty", "The file is empty.")
+    found = _match(data, SIGNATURES)
+    if found == "BMP" and data[14:18] not in {n.to_bytes(4, "little") for n in (12, 16, 40, 52, 56, 64, 108, 124)}:
+        found = None
+    if found == "TIFF" and not training:
+        reason = "The file is a TIFF image, which is read from training folders only; save it as PNG."
+        raise ImageError("unsupported-format", reason)
+    if found:
+        return found
+    start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n\0").lower()
+    picture = "an SVG drawing" if b"<svg" in start else _match(data, OTHER_PICTURES)
+    if picture:
+        raise ImageError("unsupported-format", f"The file is {picture}; only {READABLE} are read.")
+    other = "a web page or XML" if start.startswith(b"<") else _match(data, NO_PICTURES)
+    if other:
+        raise ImageError("not-an-image", f"The file is {other} and not an image.")
+    raise ImageError("not-an-image", f"The file is not an image: its first bytes are none of {READABLE}.")
+
+
+def _match(data: bytes, table: tuple[tuple[int, bytes, str], ...]) -> str | None:
+    return next((name for at, magic, name in table if data[at : at + len(magic)] == magic), None)
+
+
+def inspect(data: bytes, kind: str) -> Container:
+    """Walk a file of format `kind` (one of WALKS).
+
+    Raises ImageError: `damaged` for a file that breaks off or contradicts itself, `unsupported-format` for a variant
+    that is not read.
+    """
+    try:
+        return WALKS[kind](data)
+    except (struct.error, IndexError):
+        raise truncated() from None
+
+
+def truncated() -> ImageError:
+    """The error for a file that ends too early."""
+    return ImageError("damaged", "The file is truncated: it ends before the picture does.")
+
+
+def check_pixels(size: tuple[int, int], most: int) -> None:
+    """Refuse a (height, width) of no or more than `most` pixels, before anything of that size is allocated."""
+    height, width = size
+    if height <= 0 or width <= 0:
+        raise _contradicts()
+    if height * width > most:
+        reason = f"The picture is {width} x {height} pixels; at most {most / 1e6:g} megapixels are read."
+        raise ImageError("too-large", reason)
+
+
+def _contradicts() -> ImageError:
+    return ImageError("damaged", "The file is damaged: what it says of itself does not fit together.")
+
+
+def orientation_of(exif: bytes) -> int:
+    """Orientation 1 to 8 from the first directory of an EXIF block (from its byte order mark on); 1 when none.
+
+    Reference: Exif 2.32, section 4.6.4, tag 274.
+    """
+    try:
+        order = {b"II": "<", b"MM": ">"}[exif[:2]]
+        (start,) = struct.unpack_from(order + "I", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, start)
+        for at in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(order + "HH", exif, at)
+            if tag == 274:
+                (value,) = struct.unpack_from(order + {3: "H", 4: "I"}[kind], exif, at + 8)
+                return value if 1 <= value <= 8 else 1
+    except (KeyError, struct.error):
+        pass
+    return 1
+
+
+@dataclass(frozen=True, slots=True)
+class JpegHeader:
+    """What a JPEG's segments say up to `end`, where its first scan begins; `kept` are those a decoder needs.
+
+    `one_scan` says that the first scan is the whole picture.
+    """
+
+    size: tuple[int, int]
+    bits: int
+    components: int
+    one_scan: bool
+    orientation: int
+    kept: list[bytes]
+    end: int
+
+
+def jpeg_header(data: bytes) -> JpegHeader:
+    """Walk the segments of a JPEG up to its first scan. Reference: ITU-T T.81, annex B."""
+    frame, one_scan, orientation, kept, at = None, False, 0, [data[:2]], 2
+    for _ in range(MOST_SEGMENTS):
+        # Like libjpeg, step over stray bytes between segments.
+        at = data.find(b"\xff", at)
+        if at < 0:
+            raise truncated()
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        if marker <= 0x01 or 0xD0 <= marker <= 0xD8:
+            at += 2
+            continue
+        (length,) = struct.unpack_from(">H", data, at + 2)
+        segment = data[at : at + 2 + length]
+        if marker == 0xD9 or length < 2 or len(segment) < 2 + length:
+            raise truncated()
+        at += len(segment)
+        if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
+            if frame is not None:
+                raise _contradicts()
+            frame = struct.unpack_from(">BHHB", segment, 4)
+            one_scan = marker in (0xC0, 0xC1)
+        if marker == 0xE1 and segment[4:10] == b"Exif\0\0":
+            orientation = orientation or orientation_of(segment[10:])
+        # JFIF (E0) and Adobe (EE) segments tell the colour space; all other application data and comments go.
+        if marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
+            kept.append(segment)
+        if marker == 0xDA:
+            one_scan = one_scan and frame is not None and segment[4] == frame[3]
+            break
+    if frame is None or 0 in frame[1:3]:
+        raise _contradicts()
+    bits, height, width, components = frame
+    return JpegHeader((height, width), bits, components, one_scan, orientation or 1, kept, at)
+
+
+def _jpeg(data: bytes) -> Container:
+    header = jpeg_header(data)
+    if header.bits != 8 or header.components not in (1, 3, 4):
+        reason = f"JPEGs of {header.bits} bits and {header.components} channels are not read; save it as PNG."
+        raise ImageError("unsupported-format", reason)
+    # Within a scan FF is always followed by 00, so this finds a true end marker. A file without one was cut off, and a
+    # lenient decoder would fill the rest with grey.
+    if data.rfind(b"\xff\xd9", header.end) < 0:
+        raise truncated()
+    # Empty scans cost a decoder a pass over the whole picture each, and next to no bytes.
+    if not header.one_scan and data.count(b"\xff\xda", header.end) > MOST_SCANS:
+        raise ImageError("damaged", f"The file is damaged: a JPEG with more than {MOST_SCANS} scans.")
+    return Container(header.size, b"".join([*header.kept, data[header.end :]]), header.orientation)
+
+
+def _png(data: bytes) -> Container:
+    """Reference: W3C PNG (Third Edition), section 5."""
+    view, at, kept, orientation, several, depth = memoryview(data), 8, [memoryview(data)[:8]], 1, False, 0
+    width = height = 0
+    for number in range(MOST_CHUNKS):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if end > len(data):
+            raise truncated()
+        if (kind == b"IHDR") != (number == 0):
+            raise _contradicts()
+        if kind == b"IHDR":
+            width, height, depth = struct.unpack_from(">IIB", data, at + 8)
+        elif kind == b"eXIf":
+            orientation = orientation_of(data[at + 8 : end - 4])
+        elif kind == b"acTL":
+            several = struct.unpack_from(">I", data, at + 8)[0] > 1
+        # Pillow compares the transparent colour of a 16-bit file with 8-bit pixels.
+        if kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND") or (kind == b"tRNS" and depth < 16):
+            if zlib.crc32(view[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+                raise ImageError("damaged", "The file is damaged: a checksum in it does not fit.")
+            kept.append(view[at:end])
+        at = end
+        if kind == b"IEND":
+            break
+    else:
+        raise _contradicts()
+    return Container((height, width), b"".join(kept), orientation, several)
+
+
+def _webp(data: bytes) -> Container:
+    """Reference: RFC 9649."""
+    (length,) = struct.unpack_from("<I", data, 4)
+    end = 8 + length
+    if data[:4] != b"RIFF" or end > len(data):
+        raise truncated()
+    size, orientation, frames, at = (0, 0), 1, 0, 12
+    for _ in range(MOST_CHUNKS):
+        if at >= end:
+            break
+        kind, length = struct.unpack_from("<4sI", data, at)
+        if at + 8 + length > end:
+            raise truncated()
+        if at == 12:
+            size = _webp_size(kind, data[at + 8 : at + 8 + length])
+        elif kind == b"ANMF":
+            frames += 1
+        elif kind == b"EXIF":
+            block = data[at + 8 : at + 8 + length]
+            orientation = orientation_of(block.removeprefix(b"Exif\0\0"))
+        at += 8 + length + length % 2
+    return Container(size, data[:end], orientation, frames > 1)
+
+
+def _webp_size(kind: bytes, first: bytes) -> tuple[int, int]:
+    """Size from the first chunk, the one that decoders go by."""
+    if kind == b"VP8X":
+        return int.from_bytes(first[7:10], "little") + 1, int.from_bytes(first[4:7], "little") + 1
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", first, 6)
+        return height & 0x3FFF, width & 0x3FFF
+    if kind == b"VP8L":
+        (packed,) = struct.unpack_from("<I", first, 1)
+        return (packed >> 14 & 0x3FFF) + 1, (packed & 0x3FFF) + 1
+    raise _contradicts()
+
+
+def _gif(data: bytes) -> Container:
+    """Cut after the first picture. Reference: CompuServe GIF89a."""
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    at, first_end = 13 + _palette_bytes(flags), 0
+    while at < len(data):
+        if data[at] == 0x21:
+            at = _after_blocks(data, at + 2)
+        elif data[at] == 0x2C and first_end:
+            return Container((height, width), data[:first_end] + b";", several=True)
+        elif data[at] == 0x2C:
+            left, top, w, h, flags = struct.unpack_from("<HHHHB", data, at + 1)
+            width, height = max(width, left + w), max(height, top + h)
+            at = first_end = _after_blocks(data, at + 11 + _palette_bytes(flags))
+        else:
+            break
+    if not first_end:
+        raise truncated()
+    return Container((height, width), data[:first_end] + b";")
+
+
+def _palette_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _after_blocks(data: bytes, at: int) -> int:
+    while data[at]:
+        at += 1 + data[at]
+    return at + 1
+
+
+def _bmp(data: bytes) -> Container:
+    (header,) = struct.unpack_from("<I", data, 14)
+    if header in (12, 16):
+        width, height = struct.unpack_from("<HH" if header == 12 else "<II", data, 18)
+        return Container((height, width), data)
+    width, height, compression = struct.unpack_from("<iixxxxI", data, 18)
+    # Pillow decodes runs in Python, some seconds a megapixel, and fills what is missing with black.
+    if compression in (1, 2):
+        raise ImageError("unsupported-format", "Run-length coded BMP files are not read; save it as PNG.")
+    return Container((abs(height), width), data)
+
+
+WALKS: dict[str, Callable[[bytes], Container]] = {"JPEG": _jpeg, "PNG": _png, "WEBP": _webp, "GIF": _gif, "BMP": _bmp}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep a library's warnings in: they may quote the file. One thread at a time, as the filters are global."""
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

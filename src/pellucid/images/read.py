@@ -1,0 +1,158 @@
+"""Bytes or a path to an 8-bit RGB image, and what the file was.
+
+Every picture becomes upright RGB of 8 bits by one conversion:
+
+- Grey of d bits is scaled by the file's depth, `round(255 * value / (2**d - 1))`; 16-bit colour keeps its upper byte
+  (Pillow reads no more of it). Palettes are looked up; 1 bit is 0 or 255.
+- Values without a stated depth (float, 32-bit integers) are read as 0..1 (float only), else 0..255, else 0..65535,
+  whichever first holds them all; anything else is stretched from its least to its greatest value, with a warning.
+- Transparency is laid on black: the value that padding has, that a transparent canvas has in a browser, and that most
+  programs leave under transparent pixels.
+- CMYK is `(255 - ink) * (255 - black) / 255`; JPEGs of four channels are taken as inverted, as Adobe writes them and
+  every common decoder assumes. Embedded colour profiles are ignored, as they were when the published backbones were
+  trained.
+- EXIF orientation is applied.
+
+Nothing of a file's metadata is kept, or quoted in an error or a warning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from ..errors import ImageError
+from .containers import orientation_of
+from .conversion import SIXTEEN_TO_EIGHT, Uint8Array, through_table, to_eight_bits, without_depth
+from .pictures import DEFAULT_LIMITS, Geometry, Limits, Picture, decoding, open_picture, read_file, turned_upright
+
+__all__ = ["DEFAULT_LIMITS", "Image", "Limits", "as_image", "from_array", "from_pil", "read_file", "read_image"]
+
+
+# A picture whose channels span no more grey values than this shows nothing.
+FLAT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Image(Geometry):
+    """An image as pellucid sees it.
+
+    `pixels` (H, W, 3) uint8 RGB, upright, read-only. `format` is Pillow's name ("JPEG", "PNG", ...), "DICOM", or
+    "array"; `mode` is what the file held ("L", "I;16", "CMYK", ...); `stored_size` is (height, width) in the file
+    before orientation and before any scaled decoding. `warnings` are sentences for people. `orientation` is the EXIF
+    orientation that was applied, and `reduction` how many pixels of the file, along each side, went into one.
+    """
+
+    pixels: Uint8Array
+    format: str
+    mode: str
+    stored_size: tuple[int, int]
+    warnings: tuple[str, ...] = ()
+    orientation: int = 1
+    reduction: int = 1
+
+    @property
+    def decoded_size(self) -> tuple[int, int]:
+        """(height, width) of `pixels`."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @property
+    def upright(self) -> PIL.Image.Image:
+        """The pixels as a Pillow image; of one channel where the file held grey."""
+        return PIL.Image.fromarray(self.pixels[..., 0] if self.mode == "L" else self.pixels)
+
+
+def read_image(
+    source: str | Path | bytes,
+    *,
+    at_least: tuple[int, int] | None = None,
+    training: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Image:
+    """Read a JPEG, PNG, WebP, BMP, GIF or DICOM image (TIFF too when `training`), told by its first bytes.
+
+    `at_least` (height, width) is the smallest size that will do, after orientation. A JPEG of three times that or more
+    is then decoded at a half, quarter or eighth, never to less than 1.5 times `at_least`; resize `Image.box` of it.
+
+    Raises ImageError for a file that is no image, is damaged, is larger than `limits` (checked before anything is
+    decoded), or is of a kind that is not read.
+    """
+    return _image(open_picture(source, at_least=at_least, training=training, limits=limits))
+
+
+def from_pil(picture: PIL.Image.Image) -> Image:
+    """Convert a Pillow image of any mode; an EXIF orientation that it still carries is applied.
+
+    Raises ImageError `damaged` when a lazily opened file fails to decode.
+    """
+    with decoding():
+        picture.load()
+    exif = picture.info.get("exif")
+    orientation = orientation_of(exif.removeprefix(b"Exif\0\0")) if isinstance(exif, bytes) else 1
+    return _image(turned_upright(picture, picture.format or "array", (picture.height, picture.width), orientation))
+
+
+def from_array(array: npt.ArrayLike) -> Image:
+    """Convert an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): grey, RGB or RGBA, channels last.
+
+    uint8 is taken as it is, bool as 0 and 255, uint16 by its depth, and any other type as without a stated depth.
+    Raises ImageError `unsupported-format` for other shapes and types, `too-small` without a pixel.
+    """
+    values = np.asarray(array)
+    shaped = values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (1, 3, 4))
+    if not shaped or values.dtype.kind not in "buif":
+        reason = (
+            f"An array of shape {values.shape} and type {values.dtype} is not an image; "
+            "give numbers of shape (height, width) or (height, width, 3), channels last."
+        )
+        raise ImageError("unsupported-format", reason)
+    if not values.size:
+        raise ImageError("too-small", f"An array of shape {values.shape} holds no pixel.")
+    mode = str(values.dtype)
+    warnings: tuple[str, ...] = ()
+    if values.dtype == np.bool_:
+        values = values.astype(np.uint8) * np.uint8(255)
+    elif values.dtype == np.uint16:
+        values = through_table(SIXTEEN_TO_EIGHT, values)
+    elif values.dtype != np.uint8:
+        values, warnings = without_depth(values)
+    flat = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
+    picture, remarks = to_eight_bits(PIL.Image.fromarray(flat))
+    return _image(Picture(picture, "array", mode, (values.shape[0], values.shape[1]), warnings + remarks))
+
+
+def as_image(anything: Any) -> Image:
+    """An Image from a path, bytes, a Pillow image, an array or an Image (returned as it is)."""
+    if isinstance(anything, Image):
+        return anything
+    if isinstance(anything, PIL.Image.Image):
+        return from_pil(anything)
+    if isinstance(anything, (bytearray, memoryview)):
+        return read_image(bytes(anything))
+    if isinstance(anything, (str, Path, bytes)):
+        return read_image(anything)
+    return from_array(anything)
+
+
+def _image(picture: Picture) -> Image:
+    return Image(
+        picture.pixels,
+        picture.format,
+        picture.mode,
+        picture.stored_size,
+        (*picture.warnings, *_flatness(picture.upright)),
+        picture.orientation,
+        picture.reduction,
+    )
+
+
+def _flatness(upright: PIL.Image.Image) -> tuple[str, ...]:
+    """A warning for a picture of one tone: of such a one a model's features may tell nothing unusual."""
+    extrema = np.array(upright.getextrema(), np.int64).reshape(-1, 2)
+    flat = int((extrema[:, 1] - extrema[:, 0]).max()) <= FLAT
+    return ("The picture is one flat tone, unlike anything that a model learns from: its answer means nothing.",) * flat

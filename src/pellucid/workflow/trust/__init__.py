@@ -1,0 +1,1 @@
+"""How far the heat maps of a model can be relied on: measures, verdicts, the trust card."""

@@ -1,0 +1,134 @@
+"""Measure how far a model's explanations can be relied on, over a set of images: `pellucid audit RUN --explanations`.
+
+A few images at a time go through every method and every check, so that when a budget ends, all that is said rests on
+the same images, only on fewer of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...bundle.bundle import Bundle, load
+from ...bundle.run import RunFolder
+from ...data.dataset import Dataset, Sample, Split
+from ...errors import DataError, InputError
+from ...explanation.catalogue import METHODS, Method, find_method, settings_of
+from ...explanation.faithfulness import CurveSettings
+from ...explanation.trust import TrustCard
+from ...files import write_whole
+from ...progress import Progress, Silent
+from ..evaluation import foreign_split, own_split
+from ..scales import cheap_methods
+from .budget import Limit, Spending, parse_limit
+from .card import card_of
+from .measures import Measurements
+
+DOCUMENT = "trust.json"
+CHUNK = 4
+MOST_IMAGES = 100
+NO_LIMIT, USUAL = Limit(), CurveSettings()
+
+
+def audit_explanations(
+    run: Path,
+    data: Path | None = None,
+    *,
+    split: Split = "test",
+    methods: Sequence[str] = (),
+    images: int = MOST_IMAGES,
+    budget: str | None = None,
+    replacement: str = "blur",
+    seed: int = 0,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[TrustCard, Path]:
+    """The trust card of a run's explanations, written as `trust.json` and `trust.html`; and the folder they are in.
+
+    Measured on up to `images` images, evenly by class, of the run's own `split` or of `data`. `methods` are names, or
+    `all`; by default those that take one pass. `budget` is passes or a time, as in `20000` or `5min`. The folder is
+    `out`, by default `audit/` of the run. Raises InputError and its kinds for names, data or a budget that cannot be.
+    """
+    limit = parse_limit(budget)
+    bundle = load(run)
+    dataset = own_split(RunFolder(run), bundle, split) if data is None else foreign_split(bundle, data, split)
+    chosen = chosen_methods(methods, evidence=bundle.manifest.layer is not None)
+    curves = CurveSettings(replacement=replacement, seed=seed)
+    card = measure_trust(
+        bundle,
+        dataset,
+        {m.name: settings_of(m) for m in chosen},
+        images=images,
+        limit=limit,
+        curves=curves,
+        data=str(data or f"{split} split of the run"),
+        progress=progress,
+    )
+    folder = out or run / "audit"
+    write_card(card, folder)
+    return card, folder
+
+
+def write_card(card: TrustCard, folder: Path) -> None:
+    """Write `trust.json` and the page `trust.html` into a folder, which is made if need be."""
+    from ...reporting.trust import write_trust_page
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / DOCUMENT, card.model_dump_json(indent=2) + "\n")
+    write_trust_page(card, folder)
+
+
+def chosen_methods(names: Sequence[str], *, evidence: bool = True) -> list[Method]:
+    """Catalogue rows by name, `all` meaning all; when none is named, the cheap ones that the model can serve.
+
+    `evidence` says whether it gives activations and gradients.
+    """
+    if not names:
+        return cheap_methods() if evidence else [find_method("occlusion"), find_method("lime")]
+    if "all" in names:
+        return list(METHODS)
+    return [find_method(name) for name in dict.fromkeys(names)]
+
+
+def measure_trust(
+    bundle: Bundle,
+    dataset: Dataset,
+    methods: Mapping[str, Any],
+    *,
+    images: int,
+    limit: Limit = NO_LIMIT,
+    curves: CurveSettings = USUAL,
+    data: str = "",
+    progress: Progress | None = None,
+) -> TrustCard:
+    """Measure methods (name to settings) on up to `images` images of a dataset whose classes are the bundle's."""
+    if images < 1:
+        raise InputError(f"At least one image is needed to measure explanations, not {images}.")
+    chosen = choose_samples(dataset, images, curves.seed)
+    audit = Measurements(bundle, dataset, dict(methods), curves)
+    spending = Spending(limit)
+    reached = False
+    with (progress or Silent()).bar("Measuring explanations") as advance:
+        for start in range(0, len(chosen), CHUNK):
+            some = chosen[start : start + CHUNK]
+            if not spending.allows(start, len(some)):
+                reached = True
+                break
+            audit.measure(some)
+            spending.passes = audit.classifier.passes
+            advance(min(start + CHUNK, len(chosen)), len(chosen))
+    if not audit.samples:
+        raise DataError(f"None of the {len(chosen)} images chosen from {dataset.root} can be read.")
+    return card_of(audit, spending, reached, len(chosen), data)
+
+
+def choose_samples(dataset: Dataset, images: int, seed: int) -> list[Sample]:
+    """Up to `images` samples, in turn from each class, those with masks or boxes first; the rest is up to the seed."""
+    order = np.random.default_rng(seed).permutation(len(dataset.samples))
+    mixed = sorted((dataset.samples[i] for i in order), key=lambda s: s.mask is None and not s.boxes)
+    by_class = [[s for s in mixed if s.label == c] for c in range(len(dataset.classes))]
+    turns = [own[i] for i in range(len(mixed)) for own in by_class if i < len(own)]
+    return turns[:images]

@@ -1,0 +1,239 @@
+"""The measurements behind a trust card: a few images at a time through every method and every check."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...bundle.bundle import Bundle
+from ...bundle.randomised import randomised_classifiers
+from ...classifier import EvidenceClassifier
+from ...data.dataset import Dataset, Sample
+from ...errors import ImageError, InputError
+from ...explanation.agreement import agreement, coarse, rank_correlation
+from ...explanation.attribution import Attribution
+from ...explanation.catalogue import Method, find_method
+from ...explanation.faithfulness import BASELINES, Curves, CurveSettings, baseline_curves, deletion_insertion
+from ...explanation.localisation import average_precision, best_iou, energy_inside, iou_at, mask_share, pointing_game
+from ...explanation.maps import Maps, predicted_classes
+from ...explanation.metered import Metered
+from ...explanation.sanity import STAGES, randomisation
+from ...explanation.stability import noise_stability, reseeded, samples
+from ...images import Image
+from ...preprocessing import FloatArray
+from ..localisation import true_mask
+
+# Maps of randomised models are made for this many images; a method that takes more than so many passes per map is asked
+# on the first chunk only, and of the wholly random model only.
+RANDOMISED_IMAGES, CHEAP_PASSES = 16, 8
+LOCALISATION = ("pointing", "energy_inside", "average_precision", "iou_best", "iou_half")
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A few images on their way through all checks: tensors (N, 3, h, w), the class answered and the true one."""
+
+    samples: tuple[Sample, ...]
+    images: tuple[Image, ...]
+    tensors: FloatArray
+    answered: tuple[str, ...]
+    true: tuple[str, ...]
+    masks: tuple[npt.NDArray[np.bool_] | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Every class that a map is wanted for."""
+        marked = (t for t, mask in zip(self.true, self.masks, strict=True) if mask is not None)
+        return tuple(dict.fromkeys((*self.answered, *marked)))
+
+
+@dataclass
+class Measured:
+    """What has been measured of one method, image by image; `curves` likewise of a baseline."""
+
+    values: dict[str, list[Doubles]] = field(default_factory=dict)
+    deletion: list[Doubles] = field(default_factory=list)
+    insertion: list[Doubles] = field(default_factory=list)
+    randomised: dict[int, list[Doubles]] = field(default_factory=dict)
+    seconds: float = 0.0
+    passes: int = 0
+
+    def add(self, name: str, values: Doubles) -> None:
+        """Values of some more images; NaN where there is none."""
+        self.values.setdefault(name, []).append(values)
+
+    def add_curves(self, curves: Curves) -> None:
+        """Areas and curves of some more images."""
+        for name in ("deletion_area", "insertion_area", "gap"):
+            self.add(name, getattr(curves, name))
+        self.deletion.append(curves.deletion)
+        self.insertion.append(curves.insertion)
+
+    def all(self, name: str) -> Doubles:
+        """Values of all images so far, (N,); empty for what was not measured."""
+        return np.concatenate(self.values.get(name, [np.zeros(0)]))
+
+
+class Measurements:
+    """What has been measured so far of methods (name to settings), of the baselines, and on which images."""
+
+    def __init__(self, bundle: Bundle, dataset: Dataset, methods: dict[str, Any], curves: CurveSettings) -> None:
+        self.bundle, self.dataset, self.curves = bundle, dataset, curves
+        self.classifier = Metered(bundle)
+        self.methods = methods
+        self.measured = {name: Measured() for name in methods}
+        self.baselines = {name: Measured() for name in BASELINES}
+        self.agreements: list[Doubles] = []
+        self.samples: list[Sample] = []
+        self.skipped: list[str] = []
+        self.left_out: dict[str, str] = {}
+        self.layers = 0
+
+    def measure(self, samples: Sequence[Sample]) -> None:
+        """Put a few images through everything."""
+        batch = self._read(samples)
+        if batch is None:
+            return
+        self._measure_baselines(batch)
+        maps: dict[str, FloatArray] = {}
+        for name in list(self.methods):
+            try:
+                maps[name] = self._measure_method(name, batch)
+            except InputError as error:
+                if self.samples:
+                    raise
+                # A method that this model cannot serve: found on the first images, and said.
+                self.left_out[name] = str(error)
+                del self.methods[name], self.measured[name]
+        if not maps:
+            raise InputError(f"No method can be measured: {'; '.join(self.left_out.values())}")
+        self.agreements.append(agreement(maps))
+        if len(self.samples) < RANDOMISED_IMAGES:
+            self._measure_randomised(batch, maps)
+        self.samples += batch.samples
+
+    def _read(self, samples: Sequence[Sample]) -> Batch | None:
+        found: list[tuple[Sample, Image]] = []
+        for sample in samples:
+            try:
+                found.append((sample, self.bundle.read(self.dataset.file(sample))))
+            except ImageError as error:
+                self.skipped.append(f"{sample.path}: {error.reason}")
+        if not found:
+            return None
+        tensors = self.bundle.preprocessing.tensors([image for _, image in found])
+        classes = self.bundle.classes
+        if self.bundle.task == "regression":
+            answered = [classes[1]] * len(found)
+        else:
+            answered = [classes[c] for c in predicted_classes(self.classifier, self.classifier.logits(tensors))]
+        return Batch(
+            tuple(s for s, _ in found),
+            tuple(image for _, image in found),
+            tensors,
+            tuple(answered),
+            tuple(classes[s.label] for s, _ in found),
+            tuple(true_mask(self.dataset, s, image.size) for s, image in found),
+        )
+
+    def _measure_baselines(self, batch: Batch) -> None:
+        settings = replace(self.curves, seed=self.curves.seed + len(self.samples))
+        curves = baseline_curves(self.classifier, batch.tensors, batch.answered, settings=settings)
+        for name, found in curves.items():
+            self.baselines[name].add_curves(found)
+
+    def _curves(self, batch: Batch, maps: FloatArray) -> Curves:
+        return deletion_insertion(self.classifier, batch.tensors, maps, batch.answered, settings=self.curves)
+
+    def _measure_method(self, name: str, batch: Batch) -> FloatArray:
+        """All checks of one method but that of random weights; its maps (N, h, w) for the classes answered."""
+        row, settings, measured = find_method(name), self.methods[name], self.measured[name]
+        before, began = self.classifier.passes, time.perf_counter()
+        found = row.run(self.classifier, batch.tensors, batch.targets, None, settings)
+        seconds, passes = time.perf_counter() - began, self.classifier.passes - before
+        maps = _of_targets(on_input(found, self.bundle), batch.targets, batch.answered)
+        if not np.isfinite(maps).all():
+            raise InputError(f"{name} gives values that are not finite numbers for this model.")
+        measured.seconds += seconds
+        measured.passes += passes
+        measured.add("silent", (maps.max(axis=(1, 2)) <= 0).astype(np.float64))
+        measured.add_curves(self._curves(batch, maps))
+        again = _maker(row, settings, self.classifier, self.bundle, batch.answered)
+        measured.add("noise", noise_stability(again, batch.tensors, maps, self.bundle.preprocessing))
+        if samples(settings):
+            other = _maker(row, reseeded(settings), self.classifier, self.bundle, batch.answered)
+            measured.add("seed", rank_correlation(coarse(maps), coarse(other(batch.tensors))))
+        self._locate(row, found, batch, measured)
+        return maps
+
+    def _locate(self, row: Method, found: Maps, batch: Batch, measured: Measured) -> None:
+        """Score the maps for the true class against the masks of those images that have one."""
+        scores = np.full((2, len(LOCALISATION), len(batch)), np.nan)
+        for i, (image, mask, true) in enumerate(zip(batch.images, batch.masks, batch.true, strict=True)):
+            if mask is not None:
+                grid = found.values[i, batch.targets.index(true)]
+                values = self.bundle.preprocessing.to_original(grid, found.geometry, image.size)
+                scores[:, :, i] = located(Attribution(values, row.name, true, "", row.unit, row.signed), mask)
+        for name, own, chance in zip(LOCALISATION, *scores, strict=True):
+            measured.add(name, own)
+            measured.add(f"{name} by chance", chance)
+
+    def _measure_randomised(self, batch: Batch, maps: dict[str, FloatArray]) -> None:
+        """How alike the maps stay as more and more layers are randomised; one such model is in memory at a time."""
+        stages = randomised_classifiers(self.bundle.folder, self.bundle.manifest, STAGES, seed=self.curves.seed)
+        for count, self.layers, classifier in stages:
+            metered = Metered(classifier)
+            for name, own in maps.items():
+                measured = self.measured[name]
+                cheap = measured.passes <= CHEAP_PASSES * (len(self.samples) + len(batch))
+                if cheap or (not self.samples and count == self.layers):
+                    maker = _maker(find_method(name), self.methods[name], metered, self.bundle, batch.answered)
+                    measured.randomised.setdefault(count, []).append(randomisation(own, [maker], batch.tensors)[0])
+            self.classifier.passes += metered.passes
+
+
+def _maker(
+    row: Method, settings: Any, classifier: EvidenceClassifier, bundle: Bundle, answered: Sequence[str]
+) -> Callable[[FloatArray], FloatArray]:
+    """A function of images (N, 3, h, w) to their maps (N, h, w) on the model's input, each for its class answered."""
+    names = tuple(dict.fromkeys(answered))
+
+    def make(batch: FloatArray) -> FloatArray:
+        return _of_targets(on_input(row.run(classifier, batch, names, None, settings), bundle), names, answered)
+
+    return make
+
+
+def on_input(maps: Maps, bundle: Bundle) -> FloatArray:
+    """Maps laid on the model's input pixel for pixel, (N, T, height, width)."""
+    whole = bundle.preprocessing.model_copy(update={"fit": "stretch"})
+    return whole.to_original(maps.values, maps.geometry, (whole.height, whole.width))
+
+
+def _of_targets(maps: FloatArray, names: Sequence[str], wanted: Sequence[str]) -> FloatArray:
+    """From maps (N, T, h, w) of T names, each image's map of its own wanted name: (N, h, w)."""
+    return maps[np.arange(len(maps)), [list(names).index(w) for w in wanted]]
+
+
+def located(attribution: Attribution, mask: npt.NDArray[np.bool_]) -> tuple[list[float], list[float]]:
+    """The measures of LOCALISATION and their chance levels; a map without evidence misses, and ranks as chance does."""
+    share = mask_share(mask)
+    half = iou_at(attribution, mask)
+    ranking = average_precision(attribution, mask)
+    found = [
+        float(pointing_game(attribution, mask) or False),
+        energy_inside(attribution, mask) or 0.0,
+        share if ranking is None else ranking,
+        best_iou(attribution, mask) or 0.0,
+        half[0] if half else 0.0,
+    ]
+    return found, [share, share, share, share, half[1] if half else 0.0]
