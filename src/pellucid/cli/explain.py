@@ -67,7 +67,8 @@ def explain(
 ) -> None:
     """Show where the evidence lies: attention map, coloured map and overlay of each image. Needs no torch."""
     from ..bundle.bundle import load
-    from ..workflow.explanation import Drawing, ToExplain, check_folder, explain_files
+    from ..workflow.explanation import ToExplain, check_folder, explain_files
+    from ..workflow.explanation_pictures import Drawing
     from ..workflow.prediction import find_images
     from .options import parse_scale, parse_score
 
