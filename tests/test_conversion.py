@@ -32,7 +32,7 @@ def test_12_bits_in_a_16_bit_file_get_a_warning_and_in_a_12_bit_file_their_range
     assert "nearly black" in dark.warnings[0]
     values = RNG.integers(0, 4096, (4, 6), dtype=np.uint16)
     packed = int("".join(f"{v:012b}" for v in values.ravel()), 2).to_bytes(36, "big")
-    image = read_image(tiff((4, 6), 12, packed), training=True)
+    image = read_image(tiff((4, 6), 12, packed))
     np.testing.assert_array_equal(image.pixels, grey(np.rint(values / 4095 * 255)))
 
 

@@ -89,7 +89,7 @@ LOSSLESS = {
 @pytest.mark.parametrize("name", LOSSLESS)
 def test_lossless_files_give_their_pixels(name: str) -> None:
     data, mode, expected = LOSSLESS[name]
-    image = read_image(data, training=name.startswith("tiff"))
+    image = read_image(data)
     np.testing.assert_array_equal(image.pixels, expected)
     assert (image.format.lower(), image.mode) == (name.split()[0], mode)
     assert image.stored_size == image.size == (23, 37)
@@ -130,7 +130,7 @@ def test_all_orientations_give_one_picture(kind: str, orientation: int) -> None:
     tag[ORIENTATION] = orientation
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encoded(stored(COLOUR, orientation), kind, exif=tag, **options)
-    image = read_image(data, training=True)
+    image = read_image(data)
     np.testing.assert_array_equal(image.pixels, COLOUR)
     assert (image.orientation, image.size) == (orientation, (23, 37))
     assert image.stored_size == ((37, 23) if orientation > 4 else (23, 37))
@@ -282,7 +282,7 @@ def test_metadata_is_neither_kept_nor_quoted() -> None:
     for data, cut in itertools.product(files, (None, -40, 60)):
         assert b"Jane Roe" in data or data[1:4] == b"PNG"
         try:
-            said = repr(read_image(data[:cut], training=True))
+            said = repr(read_image(data[:cut]))
         except ImageError as error:
             said = "".join(traceback.format_exception(error, limit=0))
         assert "Jane" not in said
@@ -299,7 +299,7 @@ def test_nothing_of_pillow_is_changed_and_no_warning_escapes(monkeypatch: pytest
         encoded(COLOUR, "BMP"),
         encoded(COLOUR, "TIFF"),
     ):
-        assert read_image(data, training=True).pixels.shape == COLOUR.shape
+        assert read_image(data).pixels.shape == COLOUR.shape
     monkeypatch.undo()
     assert (PIL.Image.MAX_IMAGE_PIXELS, list(warnings.filters), list(PIL.Image.ID)) == before
 

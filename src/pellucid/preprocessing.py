@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .images import Image
 from .images.conversion import Uint8Array
-from .images.pictures import Picture
+from .images.pictures import DecodedImage
 
 __all__ = ["FloatArray", "GridGeometry", "Placement", "Preprocessing", "Uint8Array"]
 
@@ -105,7 +105,7 @@ class Preprocessing(BaseModel):
         share = self.crop_share if self.fit == "crop" else 1.0
         return math.ceil(self.height / share), math.ceil(self.width / share)
 
-    def resize_image(self, image: Image | Picture) -> Uint8Array:
+    def resize_image(self, image: Image | DecodedImage) -> Uint8Array:
         """What a model sees of an image before normalisation, (height, width, 3) uint8.
 
         That is `resize(image.pixels)`, but for an image decoded at a reduced size, of which `image.box` is resized, so

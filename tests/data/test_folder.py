@@ -233,7 +233,7 @@ def test_a_file_name_that_is_no_unicode_is_skipped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        ((), r"holds no images \(bmp dcm gif jpeg .*\)\. It holds no files\. Give a folder with one folder"),
+        ((), r"holds no images \(apng bmp dcm .* jpeg .*\)\. It holds no files\. Give a folder with one folder"),
         (("a/1.txt", "a/2.doc"), "holds no images .* It holds 2 other files"),
         (("cat/1.jpg", "cat/2.jpg"), "holds one class only, cat: a classifier needs at least two"),
         (("images/1.jpg", "images/2.jpg", "masks/1.png"), "holds 2 images but no class folders, .* put each class"),

@@ -22,6 +22,7 @@ def serve(
     max_batch: Annotated[float, typer.Option(min=0.1, help="Largest batch, in megabytes.")] = 256,
     rate_limit: Annotated[int, typer.Option(min=0, help="Requests a minute and client; 0 for no limit.")] = 0,
     allow_url: Annotated[bool, typer.Option("--allow-url", help="Let clients have images fetched by URL.")] = False,
+    allow_tiff: Annotated[bool, typer.Option("--allow-tiff", help="Read TIFF images too.")] = False,
     trusted_host: Annotated[
         Optional[list[str]], typer.Option(help="Host name to answer to; repeat for more. Default: this machine's.")
     ] = None,
@@ -66,6 +67,7 @@ def serve(
         max_pixels=int(max_pixels * 1e6),
         rate_limit=rate_limit,
         allow_url=allow_url,
+        allow_tiff=allow_tiff,
         trusted_hosts=tuple(trusted_host or ()),
         proxies=tuple(proxy or ()),
         keep_images=keep_images,

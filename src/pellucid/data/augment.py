@@ -18,11 +18,12 @@ import PIL.Image
 
 from ..errors import ImageError, InputError
 from ..images import Image, read_file, read_image
+from ..images.formats import IMAGE_SUFFIXES
 from ..preprocessing import Uint8Array
 from ..recipe import AugmentSection
 from .change import CHANGES, change_boxes, change_mask, change_pixels, digest, draw_change
 from .dataset import SPLITS, Box, Dataset, Sample, Skipped
-from .folder import BESIDE_CLASSES, CONTAINERS, IMAGE_SUFFIXES, MASK_FOLDER
+from .folder import BESIDE_CLASSES, CONTAINERS, MASK_FOLDER
 from .groups import COPY
 from .labelling import counted
 from .origins import FILE, Origin, read_origins, write_origins
@@ -151,7 +152,7 @@ class _Job:
             return _Written(skipped=(Skipped(sample.path, "is not an image by its name: rename it"),))
         try:
             data = read_file(self.dataset.file(sample))
-            image = read_image(data, training=True) if self.copies else None
+            image = read_image(data) if self.copies else None
         except ImageError as error:
             return _Written(skipped=(Skipped(sample.path, error.reason),))
         kept = self.place(self.stem, suffix)
@@ -181,7 +182,7 @@ class _Job:
         for folder, path in self.layers:
             try:
                 data = read_file(self.dataset.root / path)
-                mask = read_image(data, training=True) if image else None
+                mask = read_image(data) if image else None
             except ImageError as error:
                 skipped.append(Skipped(path, f"{error.reason} Its image is kept without it."))
                 continue

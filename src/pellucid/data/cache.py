@@ -133,7 +133,7 @@ def _decoded(dataset: Dataset, preprocessing: Preprocessing, workers: int | None
             return _Outcome(_Stamp(size, changed, ""), None, error.reason)
         stamp = _Stamp(size, changed, _content(data))
         try:
-            picture = open_picture(data, at_least=preprocessing.decode_size, training=True)
+            picture = open_picture(data, at_least=preprocessing.decode_size)
         except ImageError as error:
             return _Outcome(stamp, None, error.reason)
         return _Outcome(stamp, preprocessing.resize_image(picture), "")

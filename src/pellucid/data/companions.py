@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ImageError
+from ..images.formats import IMAGE_SUFFIXES
 from ..images.pictures import open_picture
 from .dataset import Dataset, Skipped
 from .fingerprint import Progress
-from .folder import BESIDE_CLASSES, CONTAINERS, IMAGE_SUFFIXES
+from .folder import BESIDE_CLASSES, CONTAINERS
 
 # Where fewer of a tree's files than this share bear an image's name, another way of naming is meant.
 NAMED_ALIKE = 0.5
@@ -109,7 +110,7 @@ def _problems(root: Path, paths: Sequence[str], workers: int | None) -> Iterator
 
     def problem(path: str) -> str:
         try:
-            open_picture(root / path, at_least=(8, 8), training=True)
+            open_picture(root / path, at_least=(8, 8))
         except ImageError as error:
             return error.reason
         return ""

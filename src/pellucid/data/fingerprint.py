@@ -157,7 +157,7 @@ def _look(path: Path) -> tuple[str, HalfArray, str]:
         content = content_hash(path)
         # Four times the side, so that scaled JPEG decoding leaves the averages as they are: at twice the side the 115
         # pairs of the magnetic tiles were 100.
-        pixels = read_image(path, at_least=(4 * SIDE, 4 * SIDE), training=True).pixels
+        pixels = read_image(path, at_least=(4 * SIDE, 4 * SIDE)).pixels
     except ImageError as error:
         return content, blank, error.reason
     except OSError as error:

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import DataError
+from ..images.formats import IMAGE_SUFFIXES
 from .dataset import Dataset, Skipped, Split
 from .labelling import Entry, build_dataset, counted, shorten
 from .manifest import read_boxes, read_csv, split_named
 from .origins import with_origins
 
-IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".dcm"))
 TABLE_SUFFIXES = frozenset((".csv", ".tsv"))
 DOCUMENT_SUFFIXES = TABLE_SUFFIXES | {".md", ".txt", ".rst", ".json", ".toml", ".yaml", ".yml", ".xml", ".html", ".pdf"}
 MASK_FOLDER = "masks"

@@ -18,8 +18,9 @@ import numpy.typing as npt
 import PIL.Image
 
 from ..errors import DataError, ImageError
-from ..images.containers import EXTENSIONS, jpeg_header
-from ..images.pictures import Picture, open_picture, read_file
+from ..images.containers import jpeg_header
+from ..images.formats import misnamed
+from ..images.pictures import DecodedImage, open_picture, read_file
 from ..preprocessing import FloatArray, Uint8Array
 from .dataset import Dataset, Skipped
 from .fingerprint import SIDE, Fingerprints, HalfArray, Progress, thumbnail
@@ -173,13 +174,14 @@ def _look(path: Path) -> _Look | str:
     try:
         data = read_file(path)
         # As fingerprint.py decodes, so that near-duplicates are the same here and when splitting.
-        picture = open_picture(data, at_least=(4 * SIDE, 4 * SIDE), training=True)
+        picture = open_picture(data, at_least=(4 * SIDE, 4 * SIDE))
     except ImageError as error:
         return error.reason
     grey = picture.upright.convert("L")
     small = grey.resize((AVERAGE_SIDE, AVERAGE_SIDE), PIL.Image.Resampling.BOX)
     values = _numbers(picture, np.asarray(grey, np.int16), data)
-    remarks = (*_extension(path, picture.format), *picture.warnings)
+    wrong_name = misnamed(path.suffix.lower(), picture.format)
+    remarks = (*([wrong_name] if wrong_name else []), *picture.warnings)
     if values["contrast"] < FLAT:
         remarks = (*remarks, "The picture is one flat tone.")
     return _Look(
@@ -193,13 +195,7 @@ def _look(path: Path) -> _Look | str:
     )
 
 
-def _extension(path: Path, kind: str) -> tuple[str, ...]:
-    suffix = path.suffix.lower()
-    wrong = suffix not in EXTENSIONS[kind] and any(suffix in known for known in EXTENSIONS.values())
-    return (f"The file is named {suffix} but holds {kind}.",) if wrong else ()
-
-
-def _numbers(picture: Picture, grey: npt.NDArray[np.int16], data: bytes) -> dict[str, float]:
+def _numbers(picture: DecodedImage, grey: npt.NDArray[np.int16], data: bytes) -> dict[str, float]:
     """The measures of one picture, by name."""
     height, width = picture.size
     ring = np.concatenate([grey[0], grey[-1], grey[1:-1, 0], grey[1:-1, -1]])

@@ -3,6 +3,9 @@
 Walking the container in Python, without decoding, gives the size (so that it can be bounded first), the orientation,
 and whether the file is whole. It also leaves out what no decoder needs: text, EXIF and other metadata never reach
 Pillow, which would parse them, keep them, and warn about them.
+
+One function for each format walks a file. It raises ImageError: `damaged` for a file that breaks off or contradicts
+itself, `unsupported-format` for a variant that is not read.
 """
 
 from __future__ import annotations
@@ -16,48 +19,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..errors import ImageError
-
-READABLE = "JPEG, PNG, WebP, BMP, GIF and DICOM"
-
-EXTENSIONS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png", ".apng"),
-    "WEBP": (".webp",),
-    "BMP": (".bmp", ".dib"),
-    "GIF": (".gif",),
-    "TIFF": (".tif", ".tiff"),
-    "DICOM": (".dcm", ".dicom", ".ima"),
-}
-
-# (offset, magic bytes, what it is); the first that fits counts.
-SIGNATURES = (
-    (0, b"\xff\xd8\xff", "JPEG"),
-    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
-    (0, b"GIF87a", "GIF"),
-    (0, b"GIF89a", "GIF"),
-    (0, b"II*\x00", "TIFF"),
-    (0, b"MM\x00*", "TIFF"),
-    (0, b"II+\x00", "TIFF"),
-    (0, b"MM\x00+", "TIFF"),
-    (8, b"WEBP", "WEBP"),
-    (128, b"DICM", "DICOM"),
-    (0, b"BM", "BMP"),
-)
-OTHER_PICTURES = (
-    (0, b"8BPS", "a Photoshop document"),
-    (0, b"%!PS", "a PostScript document"),
-    (0, b"\xc5\xd0\xd3\xc6", "a PostScript document"),
-    (0, b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"),
-    (0, b"\x00\x00\x01\x00", "an icon"),
-    (4, b"ftypavif", "an AVIF image"),
-    (4, b"ftyphe", "a HEIC image"),
-    (4, b"ftypmif1", "a HEIC image"),
-)
-NO_PICTURES = (
-    (0, b"%PDF", "a PDF document"),
-    (0, b"PK\x03\x04", "a ZIP archive"),
-    (0, b"\x1f\x8b", "a gzip archive"),
-)
 
 # Far above what any writer produces; each bounds a loop over a hostile file.
 MOST_SEGMENTS = 4096
@@ -81,43 +42,10 @@ class Container:
     several: bool = False
 
 
-def recognise(data: bytes, training: bool) -> str:
-    """The format that the first bytes of `data` tell, one of EXTENSIONS.
-
-    Raises ImageError: `empty`, `not-an-image`, or `unsupported-format` (TIFF too unless `training`).
-    """
-    if not data:
-        raise ImageError("empty", "The file is empty.")
-    found = _match(data, SIGNATURES)
-    if found == "BMP" and data[14:18] not in {n.to_bytes(4, "little") for n in (12, 16, 40, 52, 56, 64, 108, 124)}:
-        found = None
-    if found == "TIFF" and not training:
-        reason = "The file is a TIFF image, which is read from training folders only; save it as PNG."
-        raise ImageError("unsupported-format", reason)
-    if found:
-        return found
-    start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n\0").lower()
-    picture = "an SVG drawing" if b"<svg" in start else _match(data, OTHER_PICTURES)
-    if picture:
-        raise ImageError("unsupported-format", f"The file is {picture}; only {READABLE} are read.")
-    other = "a web page or XML" if start.startswith(b"<") else _match(data, NO_PICTURES)
-    if other:
-        raise ImageError("not-an-image", f"The file is {other} and not an image.")
-    raise ImageError("not-an-image", f"The file is not an image: its first bytes are none of {READABLE}.")
-
-
-def _match(data: bytes, table: tuple[tuple[int, bytes, str], ...]) -> str | None:
-    return next((name for at, magic, name in table if data[at : at + len(magic)] == magic), None)
-
-
-def inspect(data: bytes, kind: str) -> Container:
-    """Walk a file of format `kind` (one of WALKS).
-
-    Raises ImageError: `damaged` for a file that breaks off or contradicts itself, `unsupported-format` for a variant
-    that is not read.
-    """
+def inspect(data: bytes, walk: Callable[[bytes], Container]) -> Container:
+    """Walk a file with one of the functions below. Raises ImageError, as they do."""
     try:
-        return WALKS[kind](data)
+        return walk(data)
     except (struct.error, IndexError):
         raise truncated() from None
 
@@ -215,7 +143,8 @@ def jpeg_header(data: bytes) -> JpegHeader:
     return JpegHeader((height, width), bits, components, one_scan, orientation or 1, kept, at)
 
 
-def _jpeg(data: bytes) -> Container:
+def jpeg(data: bytes) -> Container:
+    """Reference: ITU-T T.81, annex B."""
     header = jpeg_header(data)
     if header.bits != 8 or header.components not in (1, 3, 4):
         reason = f"JPEGs of {header.bits} bits and {header.components} channels are not read; save it as PNG."
@@ -230,7 +159,7 @@ def _jpeg(data: bytes) -> Container:
     return Container(header.size, b"".join([*header.kept, data[header.end :]]), header.orientation)
 
 
-def _png(data: bytes) -> Container:
+def png(data: bytes) -> Container:
     """Reference: W3C PNG (Third Edition), section 5."""
     view, at, kept, orientation, several, depth = memoryview(data), 8, [memoryview(data)[:8]], 1, False, 0
     width = height = 0
@@ -260,11 +189,11 @@ def _png(data: bytes) -> Container:
     return Container((height, width), b"".join(kept), orientation, several)
 
 
-def _webp(data: bytes) -> Container:
+def webp(data: bytes) -> Container:
     """Reference: RFC 9649."""
     (length,) = struct.unpack_from("<I", data, 4)
     end = 8 + length
-    if data[:4] != b"RIFF" or end > len(data):
+    if end > len(data):
         raise truncated()
     size, orientation, frames, at = (0, 0), 1, 0, 12
     for _ in range(MOST_CHUNKS):
@@ -297,7 +226,7 @@ def _webp_size(kind: bytes, first: bytes) -> tuple[int, int]:
     raise _contradicts()
 
 
-def _gif(data: bytes) -> Container:
+def gif(data: bytes) -> Container:
     """Cut after the first picture. Reference: CompuServe GIF89a."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     at, first_end = 13 + _palette_bytes(flags), 0
@@ -327,7 +256,8 @@ def _after_blocks(data: bytes, at: int) -> int:
     return at + 1
 
 
-def _bmp(data: bytes) -> Container:
+def bmp(data: bytes) -> Container:
+    """Reference: Microsoft, BITMAPINFOHEADER."""
     (header,) = struct.unpack_from("<I", data, 14)
     if header in (12, 16):
         width, height = struct.unpack_from("<HH" if header == 12 else "<II", data, 18)
@@ -337,9 +267,6 @@ def _bmp(data: bytes) -> Container:
     if compression in (1, 2):
         raise ImageError("unsupported-format", "Run-length coded BMP files are not read; save it as PNG.")
     return Container((abs(height), width), data)
-
-
-WALKS: dict[str, Callable[[bytes], Container]] = {"JPEG": _jpeg, "PNG": _png, "WEBP": _webp, "GIF": _gif, "BMP": _bmp}
 
 
 @contextmanager

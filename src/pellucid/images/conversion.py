@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,22 @@ import PIL.Image
 Uint8Array = npt.NDArray[np.uint8]
 
 NEARLY_BLACK = "The picture has 16 bits a pixel but uses 12 or fewer, which makes it nearly black."
+SEVERAL = "The file holds several pictures; only the first was read."
 ON_BLACK = "Transparent parts of the picture were laid on black."
 
 SIXTEEN_TO_EIGHT: Uint8Array = np.rint(np.arange(65536) / 257).astype(np.uint8)
+
+
+class Decoded(NamedTuple):
+    """What a decoder gives: a picture of mode "L" or "RGB" as stored, the file's mode, and sentences about it.
+
+    `orientation` is EXIF's 1 to 8, not yet applied.
+    """
+
+    picture: PIL.Image.Image
+    mode: str
+    warnings: tuple[str, ...]
+    orientation: int = 1
 
 
 def through_table(table: Uint8Array, values: npt.NDArray[Any], first: int = 0) -> Uint8Array:

@@ -14,15 +14,16 @@ import itertools
 import math
 import struct
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 
 from .._optional import require
 from ..errors import ImageError, MissingDependencyError
 from .containers import check_pixels, jpeg_header, truncated
-from .conversion import SIXTEEN_TO_EIGHT, Uint8Array, through_table
+from .conversion import SIXTEEN_TO_EIGHT, Decoded, Uint8Array, through_table
 
 # Only these are parsed: names, dates and comments are stepped over.
 TAGS = [
@@ -40,14 +41,6 @@ COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLO
 GREY = ("MONOCHROME1", "MONOCHROME2")
 
 FloatArray = npt.NDArray[np.float64]
-
-
-class Decoded(NamedTuple):
-    """`pixels` (H, W) or (H, W, 3) uint8; `mode` is the photometric interpretation and the stored bits."""
-
-    pixels: Uint8Array
-    mode: str
-    warnings: tuple[str, ...]
 
 
 def decode(data: bytes, most_pixels: int) -> Decoded:
@@ -76,12 +69,12 @@ def decode(data: bytes, most_pixels: int) -> Decoded:
         _check_compressed(dataset, syntax)
     values = _pixel_array(dataset)
     if photometric in COLOUR:
-        return Decoded(_colour(dataset, values, photometric, bits), f"{photometric};{bits}", ())
+        return Decoded(PIL.Image.fromarray(_colour(dataset, values, photometric, bits)), f"{photometric};{bits}", ())
     first, table, warnings = grey_table(dataset)
     if photometric == "MONOCHROME1":
         table = 1 - table
     shown = np.rint(np.clip(table, 0, 1) * 255).astype(np.uint8)
-    return Decoded(through_table(shown, values, first), f"{photometric};{bits}", warnings)
+    return Decoded(PIL.Image.fromarray(through_table(shown, values, first)), f"{photometric};{bits}", warnings)
 
 
 def _transfer_syntax(data: bytes) -> str:

@@ -14,29 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
 from PIL.Image import Transpose
-from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from ..errors import ImageError
-from .containers import EXTENSIONS, check_pixels, inspect, quiet, recognise
-from .conversion import Uint8Array, to_eight_bits
-
-# The only decoders there are. Calling them, instead of PIL.Image.open, keeps Pillow's registry of dozens out of reach,
-# and its warning about sizes that are bounded here before.
-DECODERS: dict[str, Callable[[io.BytesIO], ImageFile]] = {
-    "JPEG": JpegImageFile,
-    "PNG": PngImageFile,
-    "WEBP": WebPImageFile,
-    "BMP": BmpImageFile,
-    "GIF": GifImageFile,
-}
-
-SEVERAL = "The file holds several pictures; only the first was read."
+from .containers import check_pixels, inspect, quiet
+from .conversion import SEVERAL, Decoded, Uint8Array, to_eight_bits
+from .formats import ALL_FORMATS, Format, misnamed, recognise
 
 # A JPEG is decoded at a half, quarter or eighth as long as it stays this many times larger than is needed. Resized from
 # there, it differs from resizing the full decode by 0.9 of 255 on average, half of what bicubic instead of bilinear
@@ -59,13 +42,15 @@ UPRIGHT: dict[int, tuple[Transpose | None, bool, bool, bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is refused before it is decoded: files of more than `file_bytes`, pictures of more than `pixels`.
+    """What is refused before it is decoded.
 
-    Decoding takes 10 to 21 bytes of memory a pixel, most for animated WebP.
+    Refused are files of more than `file_bytes`, pictures of more than `pixels`, and formats whose name is not in
+    `formats`. Decoding takes 10 to 21 bytes of memory a pixel, most for animated WebP.
     """
 
     pixels: int = 100_000_000
     file_bytes: int = 64 * 2**20
+    formats: frozenset[str] = ALL_FORMATS
 
 
 DEFAULT_LIMITS = Limits()
@@ -106,7 +91,7 @@ class Geometry:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture(Geometry):
+class DecodedImage(Geometry):
     """As `images.Image`, with a Pillow image `upright` of mode "L" or "RGB" instead of pixels."""
 
     upright: PIL.Image.Image
@@ -136,21 +121,15 @@ def open_picture(
     source: str | Path | bytes,
     *,
     at_least: tuple[int, int] | None = None,
-    training: bool = False,
     limits: Limits = DEFAULT_LIMITS,
-) -> Picture:
+) -> DecodedImage:
     """Read an image file; see `images.read_image`."""
     data = source if isinstance(source, bytes) else read_file(source, limits)
     if len(data) > limits.file_bytes:
         raise _too_many_bytes(limits)
-    kind = recognise(data, training)
-    if kind == "DICOM":
-        picture = _dicom(data, limits)
-    elif kind == "TIFF":
-        picture = _tiff(data, limits)
-    else:
-        picture = _plain(data, kind, at_least, limits)
-    remarks = _remarks("" if isinstance(source, bytes) else Path(source).suffix.lower(), kind, picture.size)
+    row = recognise(data, limits.formats)
+    picture = _whole(data, row, row.decode, limits) if row.decode else _plain(data, row, at_least, limits)
+    remarks = _remarks("" if isinstance(source, bytes) else Path(source).suffix.lower(), row.name, picture.size)
     return replace(picture, warnings=remarks + picture.warnings) if remarks else picture
 
 
@@ -174,13 +153,25 @@ def read_file(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
 
 def turned_upright(
     picture: PIL.Image.Image, kind: str, stored: tuple[int, int], orientation: int, reduction: int = 1
-) -> Picture:
+) -> DecodedImage:
     """A decoded Pillow image of any mode to 8 bits and upright."""
     with decoding():
         eight, warnings = to_eight_bits(picture, sixteen=kind == "PNG")
-        method = UPRIGHT[orientation][0]
-        upright = eight if method is None else eight.transpose(method)
-    return Picture(upright, kind, picture.mode, stored, warnings, orientation, reduction)
+        return _upright(eight, kind, picture.mode, stored, warnings, orientation, reduction)
+
+
+def _upright(
+    picture: PIL.Image.Image,
+    kind: str,
+    mode: str,
+    stored: tuple[int, int],
+    warnings: tuple[str, ...],
+    orientation: int,
+    reduction: int = 1,
+) -> DecodedImage:
+    method = UPRIGHT[orientation][0]
+    upright = picture if method is None else picture.transpose(method)
+    return DecodedImage(upright, kind, mode, stored, warnings, orientation, reduction)
 
 
 @contextmanager
@@ -197,19 +188,22 @@ def decoding() -> Iterator[None]:
         raise ImageError("damaged", "The file is damaged: it cannot be decoded to the end.") from None
 
 
-def _plain(data: bytes, kind: str, at_least: tuple[int, int] | None, limits: Limits) -> Picture:
-    container = inspect(data, kind)
+def _plain(data: bytes, row: Format, at_least: tuple[int, int] | None, limits: Limits) -> DecodedImage:
+    """An image of a format that Pillow decodes, once the file was inspected."""
+    assert row.walk is not None
+    assert row.decoder is not None
+    container = inspect(data, row.walk)
     check_pixels(container.size, limits.pixels)
     reduction = 1
     with decoding():
-        decoder = DECODERS[kind](io.BytesIO(container.body))
+        decoder = row.decoder(io.BytesIO(container.body))
         if (decoder.height, decoder.width) != container.size:
             raise ImageError("damaged", "The file is damaged: it states two different sizes.")
-        if kind == "JPEG" and at_least is not None:
+        if row.name == "JPEG" and at_least is not None:
             reduction = _reduction(container.size, at_least[:: -1 if UPRIGHT[container.orientation][1] else 1])
             decoder.draft(None, (decoder.width // reduction, decoder.height // reduction))
         decoder.load()
-    picture = turned_upright(decoder, kind, container.size, container.orientation, reduction)
+    picture = turned_upright(decoder, row.name, container.size, container.orientation, reduction)
     return replace(picture, warnings=(SEVERAL, *picture.warnings)) if container.several else picture
 
 
@@ -218,44 +212,11 @@ def _reduction(size: tuple[int, int], at_least: tuple[int, ...]) -> int:
     return next((n for n in (8, 4, 2) if room >= HEADROOM * n), 1)
 
 
-def _tiff(data: bytes, limits: Limits) -> Picture:
-    from PIL.TiffImagePlugin import TiffImageFile
-
+def _whole(data: bytes, row: Format, decode: Callable[[bytes, int], Decoded], limits: Limits) -> DecodedImage:
+    """An image of a format whose decoder does all the work."""
     with quiet(), decoding():
-        decoder = TiffImageFile(io.BytesIO(data))
-        tags = decoder.tag_v2
-        stored, tile = (int(tags[257]), int(tags[256])), (int(tags.get(323, 1)), int(tags.get(322, 1)))
-        check_pixels(stored, limits.pixels)
-        check_pixels(tile, limits.pixels)
-        orientation, white_is_zero, bits = tags.get(274, 1), tags.get(262) == 0, tags.get(258, (1,))[0]
-        several = decoder.n_frames > 1
-        decoder.seek(0)
-        # This turns it upright too, unlike Pillow's other decoders.
-        decoder.load()
-        decoded = _full_range(decoder, bits, white_is_zero) if decoder.mode.startswith("I;16") else decoder
-        picture = turned_upright(decoded, "TIFF", stored, 1)
-    return replace(
-        picture,
-        orientation=orientation if orientation in UPRIGHT else 1,
-        warnings=((SEVERAL,) if several else ()) + picture.warnings,
-    )
-
-
-def _full_range(picture: PIL.Image.Image, bits: int, white_is_zero: bool) -> PIL.Image.Image:
-    """A TIFF of 9 to 16 bits as 16: Pillow leaves 12 bits as they are, and inverts where white is zero only at 8."""
-    most = np.uint32((1 << bits) - 1)
-    values = np.minimum(np.asarray(picture).astype(np.uint32), most)
-    if white_is_zero:
-        values = most - values
-    return PIL.Image.fromarray(((values * 65535 + most // 2) // most).astype(np.uint16))
-
-
-def _dicom(data: bytes, limits: Limits) -> Picture:
-    from .dicom import decode
-
-    with quiet(), decoding():
-        pixels, mode, warnings = decode(data, limits.pixels)
-        return Picture(PIL.Image.fromarray(pixels), "DICOM", mode, (pixels.shape[0], pixels.shape[1]), warnings)
+        picture, mode, warnings, orientation = decode(data, limits.pixels)
+    return _upright(picture, row.name, mode, (picture.height, picture.width), warnings, orientation)
 
 
 def _too_many_bytes(limits: Limits) -> ImageError:
@@ -263,9 +224,7 @@ def _too_many_bytes(limits: Limits) -> ImageError:
 
 
 def _remarks(suffix: str, kind: str, size: tuple[int, int]) -> tuple[str, ...]:
-    found = []
-    if suffix not in EXTENSIONS[kind] and any(suffix in known for known in EXTENSIONS.values()):
-        found.append(f"The file is named {suffix} but holds {kind}.")
+    found = [sentence] if (sentence := misnamed(suffix, kind)) else []
     height, width = size
     if min(size) < 16:
         found.append(f"The picture is only {width} x {height} pixels, too few to show much.")

@@ -29,7 +29,7 @@ import PIL.Image
 from ..errors import ImageError
 from .containers import orientation_of
 from .conversion import SIXTEEN_TO_EIGHT, Uint8Array, through_table, to_eight_bits, without_depth
-from .pictures import DEFAULT_LIMITS, Geometry, Limits, Picture, decoding, open_picture, read_file, turned_upright
+from .pictures import DEFAULT_LIMITS, DecodedImage, Geometry, Limits, decoding, open_picture, read_file, turned_upright
 
 __all__ = ["DEFAULT_LIMITS", "Image", "Limits", "as_image", "from_array", "from_pil", "read_file", "read_image"]
 
@@ -71,10 +71,9 @@ def read_image(
     source: str | Path | bytes,
     *,
     at_least: tuple[int, int] | None = None,
-    training: bool = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Image:
-    """Read a JPEG, PNG, WebP, BMP, GIF or DICOM image (TIFF too when `training`), told by its first bytes.
+    """Read an image of any format of `images.formats`, recognised by its first bytes.
 
     `at_least` (height, width) is the smallest size that will do, after orientation. A JPEG of three times that or more
     is then decoded at a half, quarter or eighth, never to less than 1.5 times `at_least`; resize `Image.box` of it.
@@ -82,7 +81,7 @@ def read_image(
     Raises ImageError for a file that is no image, is damaged, is larger than `limits` (checked before anything is
     decoded), or is of a kind that is not read.
     """
-    return _image(open_picture(source, at_least=at_least, training=training, limits=limits))
+    return _image(open_picture(source, at_least=at_least, limits=limits))
 
 
 def from_pil(picture: PIL.Image.Image) -> Image:
@@ -123,7 +122,7 @@ def from_array(array: npt.ArrayLike) -> Image:
         values, warnings = without_depth(values)
     flat = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
     picture, remarks = to_eight_bits(PIL.Image.fromarray(flat))
-    return _image(Picture(picture, "array", mode, (values.shape[0], values.shape[1]), warnings + remarks))
+    return _image(DecodedImage(picture, "array", mode, (values.shape[0], values.shape[1]), warnings + remarks))
 
 
 def as_image(anything: Any) -> Image:
@@ -139,7 +138,7 @@ def as_image(anything: Any) -> Image:
     return from_array(anything)
 
 
-def _image(picture: Picture) -> Image:
+def _image(picture: DecodedImage) -> Image:
     return Image(
         picture.pixels,
         picture.format,

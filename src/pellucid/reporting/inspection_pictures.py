@@ -45,7 +45,7 @@ class Average:
 def picture_of(path: Path) -> str:
     """An image file as a JPEG data address, its longer side at most 288 pixels; "" when it cannot be read any more."""
     try:
-        picture = smaller(read_image(path, at_least=(SIDE, SIDE), training=True).upright, SIDE)
+        picture = smaller(read_image(path, at_least=(SIDE, SIDE)).upright, SIDE)
     except ImageError:
         return ""
     return _address(picture, "JPEG", quality=QUALITY)

@@ -21,7 +21,7 @@ from ..evaluation.outside import outside_warning
 from ..explanation.attribution import Attribution
 from ..explanation.catalogue import METHODS, Method, find_method
 from ..explanation.explain import explain_tensors
-from ..images.pictures import Picture, open_picture
+from ..images.pictures import DecodedImage, open_picture
 from ..preprocessing import FloatArray
 from ..reporting.overlay import display_limit, verdict
 from .lanes import Ticket
@@ -67,7 +67,7 @@ class Answer:
 
     served: Served
     prediction: Prediction
-    image: Picture
+    image: DecodedImage
     features: FloatArray | None
     seconds: dict[str, float]
     attributions: tuple[Attribution, ...] = ()
@@ -75,13 +75,13 @@ class Answer:
     method: Method | None = None
 
 
-def read(served: Served, data: bytes, settings: ServerSettings) -> Picture:
+def read(served: Served, data: bytes, settings: ServerSettings) -> DecodedImage:
     """Decode an image no larger than the model and the reply's pictures need. Raises ImageError."""
     wanted = served.bundle.preprocessing.decode_size
     return open_picture(data, at_least=wanted, limits=settings.limits)
 
 
-def tensor_of(bundle: Bundle, image: Picture) -> FloatArray:
+def tensor_of(bundle: Bundle, image: DecodedImage) -> FloatArray:
     """What a model sees of a picture: (1, 3, height, width)."""
     return bundle.preprocessing.normalise(bundle.preprocessing.resize_image(image)[None])
 
@@ -155,7 +155,7 @@ def _watched(bundle: Bundle, layer: str | None, ticket: Ticket) -> Watched:
 
 def _drawn(
     served: Served,
-    image: Picture,
+    image: DecodedImage,
     attributions: tuple[Attribution, ...],
     wanted: frozenset[str],
     settings: ServerSettings,

@@ -7,12 +7,11 @@ from typing import Any
 from .._version import __version__
 from ..bundle.manifest import Manifest
 from ..explanation.catalogue import Method
+from ..images.formats import titles
 from . import answers
 from .answers import NOTICE
 from .registry import Registry, Served
 from .settings import ServerSettings
-
-FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "DICOM")
 
 
 def listed(registry: Registry) -> list[dict[str, Any]]:
@@ -46,7 +45,7 @@ def card(served: Served, settings: ServerSettings) -> dict[str, Any]:
             "max_batch_bytes": settings.max_batch_upload,
             "max_batch_files": settings.max_batch_files,
             "max_pixels": settings.max_pixels,
-            "formats": list(FORMATS),
+            "formats": titles(settings.limits.formats),
             "allow_url": settings.allow_url,
         },
         "limitations": limitations(served),

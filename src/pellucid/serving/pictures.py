@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import PIL.Image
 
-from ..images.pictures import Picture
+from ..images.pictures import DecodedImage
 from ..preprocessing import FloatArray, Uint8Array
 from ..reporting.overlay import SEQUENTIAL, colour_table
 
@@ -24,7 +24,7 @@ def fitted(size: tuple[int, int], longest: int) -> tuple[int, int]:
     return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
 
 
-def shrunk(image: Picture, longest: int) -> PIL.Image.Image:
+def shrunk(image: DecodedImage, longest: int) -> PIL.Image.Image:
     """The upright picture with its longer side at most `longest`, RGB."""
     height, width = fitted(image.size, longest)
     return image.upright.resize((width, height), BILINEAR, box=image.box).convert("RGB")

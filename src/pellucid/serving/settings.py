@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..images import Limits
+from ..images.formats import SERVED_FORMATS
 
 MEGABYTE = 2**20
 
@@ -16,10 +17,10 @@ class ServerSettings:
     """Settings of one server; the defaults are safe for an open port.
 
     `max_upload` and `max_batch_upload` bound request bodies in bytes, `max_pixels` bounds a picture before it is
-    decoded. `workers` passes run side by side and `queue` more requests may wait; `slow_queue` is the same for
-    explanations that take hundreds of passes, which have a worker of their own. `deadline` is the most seconds that a
-    request may wait and run. `rate_limit` is requests a minute and client, 0 for none. `store` is a SQLAlchemy URL, a
-    file, or "none".
+    decoded; `allow_tiff` adds TIFF to the formats that are read. `workers` passes run side by side and `queue` more
+    requests may wait; `slow_queue` is the same for explanations that take hundreds of passes, which have a worker of
+    their own. `deadline` is the most seconds that a request may wait and run. `rate_limit` is requests per minute per
+    client, 0 for none. `store` is a SQLAlchemy URL, a file, or "none".
     """
 
     host: str = "127.0.0.1"
@@ -31,6 +32,7 @@ class ServerSettings:
     max_pixels: int = 64_000_000
     rate_limit: int = 0
     allow_url: bool = False
+    allow_tiff: bool = False
     trusted_hosts: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
     keep_images: Path | None = None
@@ -51,4 +53,5 @@ class ServerSettings:
     @property
     def limits(self) -> Limits:
         """What one picture may be before it is decoded."""
-        return Limits(pixels=self.max_pixels, file_bytes=self.max_upload)
+        formats = SERVED_FORMATS | {"TIFF"} if self.allow_tiff else SERVED_FORMATS
+        return Limits(pixels=self.max_pixels, file_bytes=self.max_upload, formats=formats)

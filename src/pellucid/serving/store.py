@@ -24,6 +24,7 @@ import sqlalchemy as sql
 
 from ..errors import InputError, ResourceError
 from ..files import write_whole
+from ..images.formats import FORMATS
 from . import logs
 from .problems import Problem, busy
 from .settings import ServerSettings
@@ -37,7 +38,6 @@ MOST_WAITING = 10_000
 BATCH = 256
 MOMENT = 0.2
 """Seconds to gather rows for, so that many share one transaction."""
-EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "GIF": "gif", "DICOM": "dcm"}
 
 TABLES = sql.MetaData()
 PREDICTIONS = sql.Table(
@@ -153,7 +153,7 @@ class Store:
             "image": None,
         }
         if self.keep_images is not None:
-            row["image"] = f"{identity}.{EXTENSIONS[answer.image.format]}"
+            row["image"] = identity + FORMATS[answer.image.format].extensions[0]
         kept = data if self.keep_images is not None else b""
 
         def write(connection: sql.Connection) -> None:

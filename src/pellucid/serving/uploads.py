@@ -14,7 +14,7 @@ from typing import Any
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from ..images.containers import recognise
+from ..images.formats import BY_MEDIA_TYPE, recognise
 from .problems import Problem
 
 MOST_PARTS = 16
@@ -22,20 +22,6 @@ MOST_HEADERS, MOST_HEADER_BYTES = 16, 16 * 1024
 MOST_BOUNDARY = 256
 MOST_TEXT, MOST_CHUNKS = 8 * 2**20, 1000
 
-DECLARED = {
-    "image/jpeg": "JPEG",
-    "image/jpg": "JPEG",
-    "image/pjpeg": "JPEG",
-    "image/png": "PNG",
-    "image/x-png": "PNG",
-    "image/apng": "PNG",
-    "image/webp": "WEBP",
-    "image/gif": "GIF",
-    "image/bmp": "BMP",
-    "image/x-bmp": "BMP",
-    "image/x-ms-bmp": "BMP",
-    "application/dicom": "DICOM",
-}
 UNDECLARED = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 
 
@@ -131,7 +117,7 @@ def file_of(body: bytes, content_type: str) -> bytes:
     Raises Problem: 400 without a file, 413, 415 when it is not of the type declared, 422 when it is empty.
     """
     kind = media_type(content_type)
-    if kind in DECLARED:
+    if kind in BY_MEDIA_TYPE:
         return checked(bytes(body), kind)
     if kind != "multipart/form-data":
         if not body:
@@ -151,11 +137,11 @@ def _no_file() -> Problem:
 
 def checked(data: bytes, declared: str) -> bytes:
     """`data`, once its first bytes are known and of the type declared. Raises ImageError, or Problem 415."""
-    found = recognise(data, training=False)
-    if found == "PNG":
+    found = recognise(data)
+    if found.name == "PNG":
         refuse_text_bombs(data)
-    if declared not in UNDECLARED and DECLARED.get(declared) != found:
-        detail = f"The file is declared as another type than its first bytes say: they are those of {found}."
+    if declared not in UNDECLARED and BY_MEDIA_TYPE.get(declared) != found:
+        detail = f"The file is declared as another type than its first bytes say: they are those of {found.title}."
         raise Problem(415, "type-mismatch", detail)
     return data
 

@@ -15,7 +15,6 @@ from ..classifier import selected_targets
 from ..data.areas import Area, clustered_area, clustered_mean
 from ..data.cache import cached_pixels
 from ..data.dataset import Dataset, Sample, Split
-from ..data.folder import IMAGE_SUFFIXES
 from ..data.manifest import read_csv
 from ..data.metadata import metadata_test
 from ..data.statistics import measure_images
@@ -40,6 +39,7 @@ from ..explanation.catalogue import find_method, settings_of
 from ..explanation.localisation import energy_inside, mask_share
 from ..explanation.maps import scores_of_logits
 from ..files import write_whole
+from ..images.formats import IMAGE_SUFFIXES
 from ..preprocessing import Preprocessing, Uint8Array
 from ..progress import Progress, Silent
 from ..storage import cache_folder

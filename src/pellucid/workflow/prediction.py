@@ -11,9 +11,9 @@ import numpy.typing as npt
 from ..bundle.bundle import Bundle
 from ..classifier import Prediction
 from ..data.dataset import Skipped
-from ..data.folder import IMAGE_SUFFIXES
 from ..errors import DataError, ImageError, InputError
 from ..images import Image
+from ..images.formats import IMAGE_SUFFIXES
 from ..preprocessing import FloatArray, Uint8Array
 from ..progress import Advance
 

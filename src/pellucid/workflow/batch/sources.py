@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ...data.folder import IMAGE_SUFFIXES
 from ...errors import InputError
+from ...images.formats import IMAGE_SUFFIXES
 from .files import children, exists, expand, is_folder, join, located, open_binary, parent
 
 Kind = Literal["file", "zip", "tar", "parquet"]
