@@ -163,6 +163,19 @@ def test_signed_evidence_is_drawn_about_zero(visit: Any, films: Films, served_bu
     assert page.locator("#map").input_value() == "inferno"
 
 
+def test_a_method_of_many_passes_is_called_slow_and_not_asked_of_every_image(visit: Any, films: Films) -> None:
+    page = visit()
+    titles = page.locator("#method option").all_inner_texts()
+    assert {"Grad-CAM", "LayerCAM", "Score-CAM (slow)", "LIME (slow)"} <= set(titles)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/explain" in request.url else None)
+    give(page, films.film())
+    page.select_option("#method", "score-cam")
+    settled(page)
+    give(page, films.photograph())
+    assert ["method=score-cam" in url for url in asked[:3]] == [False, True, False]
+
+
 def test_an_image_unlike_the_training_is_called_so(visit: Any, films: Films) -> None:
     page = visit()
     give(page, films.film(), films.photograph())

@@ -135,6 +135,10 @@ def test_the_card_tells_what_the_bundle_knows(server: Running, bundle: Bundle) -
     assert card["outside"]["available"] is True
     assert "grad-cam" in [m["name"] for m in card["methods"]]
     assert "integrated-gradients" not in [m["name"] for m in card["methods"]]
+    facts = {m["name"]: m for m in card["methods"]}
+    assert facts["score-cam"]["cost"] == {"passes": 129, "at_most": True, "tail_per_channel": False, "slow": True}
+    assert not facts["grad-cam"]["cost"]["slow"]
+    assert [facts[name]["looks_at_layer"] for name in ("score-cam", "occlusion")] == [True, False]
     assert card["metrics"] == {}
     assert any("without an evaluation" in s for s in card["limitations"])
     listed = server.target().request("GET", "/v1/models").document["models"]

@@ -150,13 +150,20 @@ def test_samples_are_even_by_class_marked_first_and_decided_by_the_seed() -> Non
     assert sorted(s.path for s in choose_samples(dataset, 99, seed=0)) == sorted(s.path for s in samples)
 
 
-def test_method_names() -> None:
-    assert chosen_methods(()) == cheap_methods()
-    assert {m.needs for m in chosen_methods((), evidence=False)} == {"probabilities"}
-    assert chosen_methods(["all"]) == list(METHODS)
-    assert [m.name for m in chosen_methods(["lime", "grad-cam", "lime"])] == ["lime", "grad-cam"]
+def test_method_names(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    assert chosen_methods((), manifest) == cheap_methods()
+    black_box = manifest.model_copy(update={"layer": None})
+    assert {m.needs for m in chosen_methods((), black_box)} == {"probabilities"}
+    assert chosen_methods(["all"], manifest) == list(METHODS)
+    assert [m.name for m in chosen_methods(["lime", "grad-cam", "lime"], manifest)] == ["lime", "grad-cam"]
     with pytest.raises(UnknownNameError, match="grad-cam"):
-        chosen_methods(["gradcam"])
+        chosen_methods(["gradcam"], manifest)
+
+
+def test_cheap_methods_take_the_usual_pass_alone() -> None:
+    names = [m.name for m in cheap_methods()]
+    assert names == ["grad-cam", "grad-cam++", "hirescam", "xgrad-cam", "layercam", "eigen-cam"]
 
 
 def test_figures_are_means_of_what_is_known_with_bootstrap_intervals() -> None:

@@ -214,8 +214,7 @@ class Bundle(ManifestClassifier):
         return found if features is None else [replace(f, features=row) for f, row in zip(found, features, strict=True)]
 
     def _for_layer(self, method: str, layer: str) -> Engine:
-        if find_method(method).needs not in ("evidence", "tail"):
-            raise InputError(f"{method} looks at no layer, only at the image: leave out the layer {layer!r}.")
+        find_method(method).check_layer(layer)
         return self.at(layer)
 
     def answer(self, explained: Explained, *, path: str | None = None, warnings: tuple[str, ...] = ()) -> Prediction:

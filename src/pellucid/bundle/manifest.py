@@ -120,10 +120,10 @@ class Manifest(_Document):
         if self.layer is None:
             from ..explanation.catalogue import METHODS
 
-            others = ", ".join(row.name for row in METHODS if row.needs == "probabilities")
+            others = ", ".join(row.name for row in METHODS if row.lacking(self) is None)
             raise InputError(
-                f"{self.name} is a black box: it gives no activations and gradients. Choose a method that needs only "
-                f"probabilities: {others}."
+                f"{self.name} is a black box: it gives no activations and gradients. Choose a method that does without "
+                f"them: {others}."
             )
         return self.layer
 

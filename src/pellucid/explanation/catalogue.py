@@ -1,7 +1,7 @@
 """Every explanation method by name, as literal rows. A new method is one function and one row.
 
-A row's `run` takes (classifier, batch, target, score, settings) and gives Maps. `settings` is an instance of the row's
-own frozen dataclass, whose defaults are what is advised.
+A row's `run` takes (classifier, batch, target, score, settings) and returns Maps. `settings` is an instance of the
+row's own frozen dataclass, whose defaults are the recommended values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from ..classifier import Classifier, Score, Target
 from ..errors import InputError, UnknownNameError, nearest
-from ..preprocessing import FloatArray
+from ..preprocessing import FloatArray, Uint8Array
 from ..recipe import toml_value
 from . import (
     ablation_cam,
@@ -27,10 +27,13 @@ from . import (
     shap,
     smooth_grad,
 )
+from .cost import BACKWARD, USUAL_SIZE, Cost
+from .lack import LAYER_NEEDS, Lack, ModelFacts, Needs, lack_of
 from .maps import Maps
+from .superpixels import Labels, cut
 
 Family = Literal["cam", "gradient", "perturbation"]
-Needs = Literal["evidence", "tail", "probabilities", "input gradients"]
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,11 @@ class NoSettings:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One row. `passes` is the cost in words, F being one forward pass; `signed` whether values speak against too."""
+    """One method. `signed` says whether its values can speak against a class, `unit` what a value is.
+
+    `cost_of` gives the cost from the method's settings and the model's input size. `pieces` cuts an image (h, w, 3)
+    into the superpixels that the method weighs, from its settings; None for a method without superpixels.
+    """
 
     name: str
     family: Family
@@ -48,10 +55,34 @@ class Method:
     run: Callable[[Classifier, FloatArray, Target, Score | None, Any], Maps]
     signed: bool
     unit: str
-    passes: str
+    cost_of: Callable[[Any, Size], Cost]
     reference: str
     avoid_when: str
     settings: type[Any] = NoSettings
+    pieces: Callable[[Uint8Array, Any], Labels] | None = None
+
+    @property
+    def looks_at_layer(self) -> bool:
+        """Whether the map comes from the explained layer, so that another layer can be chosen."""
+        return self.needs in LAYER_NEEDS
+
+    @property
+    def per_pixel(self) -> bool:
+        """Whether every pixel has its own value, as for gradients, rather than sharing that of a cell or superpixel."""
+        return self.needs == "input gradients"
+
+    def cost(self, settings: Any = None, size: Size = USUAL_SIZE) -> Cost:
+        """The cost of one map of one image of `size` (height, width), by default with the default settings."""
+        return self.cost_of(self.settings() if settings is None else settings, size)
+
+    def lacking(self, model: ModelFacts) -> Lack | None:
+        """What a model, by its manifest, lacks for this method; None when it can be explained by it."""
+        return lack_of(self.name, self.needs, model)
+
+    def check_layer(self, layer: str | None) -> None:
+        """Raise InputError when a layer is named for a method that looks at none."""
+        if layer is not None and not self.looks_at_layer:
+            raise InputError(f"{self.name} looks at no layer, only at the image: leave out the layer {layer[:200]!r}.")
 
 
 METHODS: tuple[Method, ...] = (
@@ -62,7 +93,7 @@ METHODS: tuple[Method, ...] = (
         run=cam.explainer(cam.grad_cam, "grad-cam"),
         signed=True,
         unit="{score} per cell, linearised",
-        passes="1 F",
+        cost_of=lambda _, size: Cost(1),
         reference="Selvaraju et al. 2017, arXiv:1610.02391",
         avoid_when="the layers behind the explained one care about position (a flattened map)",
     ),
@@ -73,7 +104,7 @@ METHODS: tuple[Method, ...] = (
         run=cam.explainer(cam.grad_cam_plus_plus, "grad-cam++"),
         signed=False,
         unit="{score} per cell, reweighted",
-        passes="1 F",
+        cost_of=lambda _, size: Cost(1),
         reference="Chattopadhay et al. 2018, arXiv:1710.11063",
         avoid_when="evidence against matters, or the explained layer can be negative: its weights suppose a ReLU",
     ),
@@ -84,7 +115,7 @@ METHODS: tuple[Method, ...] = (
         run=cam.explainer(cam.hirescam, "hirescam"),
         signed=True,
         unit="{score} per cell, linearised",
-        passes="1 F",
+        cost_of=lambda _, size: Cost(1),
         reference="Draelos & Carin 2020, arXiv:2011.08891",
         avoid_when="convolutions follow the explained layer: gradients of single cells are then noisy",
     ),
@@ -95,7 +126,7 @@ METHODS: tuple[Method, ...] = (
         run=cam.explainer(cam.xgrad_cam, "xgrad-cam"),
         signed=True,
         unit="{score} per cell, linearised",
-        passes="1 F",
+        cost_of=lambda _, size: Cost(1),
         reference="Fu et al. 2020, arXiv:2008.02312",
         avoid_when="the explained layer can be negative: it divides by the sum of a channel's activations",
     ),
@@ -106,7 +137,7 @@ METHODS: tuple[Method, ...] = (
         run=cam.explainer(cam.layercam, "layercam"),
         signed=False,
         unit="{score} per cell, positive gradients only",
-        passes="1 F",
+        cost_of=lambda _, size: Cost(1),
         reference="Jiang et al. 2021, doi:10.1109/TIP.2021.3089943",
         avoid_when="evidence against matters: what speaks against the class is dropped before it can cancel",
     ),
@@ -117,7 +148,7 @@ METHODS: tuple[Method, ...] = (
         run=cam.explainer(cam.eigen_cam, "eigen-cam"),
         signed=False,
         unit="activation along the first principal component",
-        passes="1 F",
+        cost_of=lambda _, size: Cost(1),
         reference="Muhammad & Yeasin 2020, arXiv:2008.00299",
         avoid_when="a class is to be explained: the map is the same for every class and knows nothing of the decision",
     ),
@@ -128,7 +159,7 @@ METHODS: tuple[Method, ...] = (
         run=score_cam.score_cam,
         signed=False,
         unit="activation, averaged over channels",
-        passes="1 F + 1 F per channel (128)",
+        cost_of=lambda s, size: Cost(1 + s.channels, at_most=True),
         reference="Wang et al. 2020, arXiv:1910.01279",
         avoid_when="time is short, scores are large (one channel takes all the weight), or black itself is evidence",
         settings=score_cam.ScoreCamSettings,
@@ -140,7 +171,7 @@ METHODS: tuple[Method, ...] = (
         run=ablation_cam.ablation_cam,
         signed=True,
         unit="{score} x activation",
-        passes="1 F + 1 pass behind the layer per channel",
+        cost_of=lambda _, size: Cost(1, tail_per_channel=True),
         reference="Desai & Ramaswamy 2020, WACV, doi:10.1109/WACV45572.2020.9093360",
         avoid_when="channels stand in for one another: none of them is then missed alone",
         settings=ablation_cam.AblationCamSettings,
@@ -152,7 +183,7 @@ METHODS: tuple[Method, ...] = (
         run=integrated_gradients.integrated_gradients,
         signed=True,
         unit="{score} per pixel",
-        passes="about 3 F per step, 256 steps at most",
+        cost_of=integrated_gradients.cost_of,
         reference="Sundararajan et al. 2017, arXiv:1703.01365",
         avoid_when="the baseline is itself evidence (try several), or its error of completeness is large",
         settings=integrated_gradients.IntegratedGradientsSettings,
@@ -164,7 +195,7 @@ METHODS: tuple[Method, ...] = (
         run=smooth_grad.smooth_grad,
         signed=False,
         unit="{score} per grey level",
-        passes="about 3 F per noisy copy, 64 copies",
+        cost_of=lambda s, size: Cost(1 + BACKWARD * s.samples),
         reference="Smilkov et al. 2017, arXiv:1706.03825",
         avoid_when="the direction matters: it tells where the score is sensitive, not what speaks for the class",
         settings=smooth_grad.SmoothGradSettings,
@@ -176,7 +207,7 @@ METHODS: tuple[Method, ...] = (
         run=saliency.explainer(saliency.saliency, "saliency"),
         signed=False,
         unit="{score} per grey level",
-        passes="about 3 F",
+        cost_of=lambda _, size: Cost(BACKWARD),
         reference="Simonyan et al. 2013, arXiv:1312.6034",
         avoid_when="a region is to be shown: single gradients are noisy, and small where the score has saturated",
         settings=gradients.GradientSettings,
@@ -188,7 +219,7 @@ METHODS: tuple[Method, ...] = (
         run=saliency.explainer(saliency.gradient_x_input, "gradient-x-input"),
         signed=True,
         unit="{score} per pixel, linearised",
-        passes="about 3 F",
+        cost_of=lambda _, size: Cost(BACKWARD),
         reference="Shrikumar et al. 2016, arXiv:1605.01713",
         avoid_when="pixels near the tensor's 0 (black, or the mean colour) may be evidence: they get next to nothing",
         settings=gradients.GradientSettings,
@@ -200,10 +231,11 @@ METHODS: tuple[Method, ...] = (
         run=lime.lime,
         signed=True,
         unit="{score} per superpixel",
-        passes="1,000 F at most",
+        cost_of=lambda s, size: Cost(1 + s.samples, at_most=True),
         reference="Ribeiro et al. 2016, arXiv:1602.04938",
         avoid_when="its R² is low: superpixels then act together, and no weighted sum is the score",
         settings=lime.LimeSettings,
+        pieces=cut,
     ),
     Method(
         name="kernel-shap",
@@ -212,10 +244,11 @@ METHODS: tuple[Method, ...] = (
         run=shap.kernel_shap,
         signed=True,
         unit="{score} per superpixel",
-        passes="1,024 F at most",
+        cost_of=lambda s, size: Cost(1 + s.samples, at_most=True),
         reference="Lundberg and Lee 2017, arXiv:1705.07874",
         avoid_when="images with most of their parts replaced mean nothing to the model: half of its samples are such",
         settings=shap.ShapSettings,
+        pieces=cut,
     ),
     Method(
         name="rise",
@@ -224,7 +257,7 @@ METHODS: tuple[Method, ...] = (
         run=rise.rise,
         signed=True,
         unit="{score}, mean while visible less overall mean",
-        passes="2,000 F at most",
+        cost_of=lambda s, size: Cost(1 + s.samples, at_most=True),
         reference="Petsiuk et al. 2018, arXiv:1806.07421",
         avoid_when="what matters is much smaller than a mask's cell, a seventh of the side",
         settings=rise.RiseSettings,
@@ -236,7 +269,7 @@ METHODS: tuple[Method, ...] = (
         run=occlusion.occlusion,
         signed=True,
         unit="{score} lost per hidden window",
-        passes="170 F",
+        cost_of=occlusion.cost_of,
         reference="Zeiler and Fergus 2014, arXiv:1311.2901",
         avoid_when="the evidence is in several places, each of which would do",
         settings=occlusion.OcclusionSettings,

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..classifier import selected_targets
 from ..preprocessing import FloatArray
+from .cost import BACKWARD, Cost
 from .gradients import GradientSettings, Sloped, explain_each_gradient
 from .maps import Answer, scores_of_logits
 from .masking import check_at_least
@@ -49,6 +50,11 @@ def ladder(steps: int) -> list[int]:
     while 2 * found[-1] <= steps:
         found.append(2 * found[-1])
     return found
+
+
+def cost_of(settings: IntegratedGradientsSettings, size: tuple[int, int]) -> Cost:
+    """One pass for the answer, and one with gradients for each point of the finest path, both ends included."""
+    return Cost(1 + BACKWARD * (ladder(settings.steps)[-1] + 1), at_most=True)
 
 
 class Path:

@@ -9,7 +9,7 @@ import numpy as np
 from .additive import Coalitions, Doubles, Fit, Samples, described, fit_until_stable, least_squares, painted, r_squared
 from .maps import Answer
 from .masking import Hiding, Subject, check_at_least, explain_each
-from .superpixels import superpixels
+from .superpixels import cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +66,7 @@ def lime_samples(count: int, settings: LimeSettings) -> Samples:
 
 def explain_one(subject: Subject, settings: LimeSettings) -> Answer:
     """Map (T, h, w) of one image: each pixel has its superpixel's weight, the change in score when that is shown."""
-    pixels = subject.classifier.preprocessing.to_pixels(subject.image)
-    labels = superpixels(pixels, settings.superpixels, settings.compactness)
+    labels = cut(subject.classifier.preprocessing.to_pixels(subject.image), settings)
     samples = lime_samples(int(labels.max()) + 1, settings)
     fit, remark = fit_until_stable(subject, labels, samples, top=settings.top, stable=settings.stable)
     return painted(fit.weights, labels), described(subject, fit, remark, settings.top)

@@ -6,13 +6,11 @@ from typing import Any
 
 from ..classifier import Evidence, EvidenceClassifier, InputGradients, Score, Target, Task
 from ..preprocessing import FloatArray, Preprocessing
-
-BACKWARD = 3
-"""Forward passes that a pass down to the pixels and back costs."""
+from .cost import BACKWARD
 
 
 class Metered:
-    """An evidence classifier that counts in `passes` the images that go through it, and is else as it was.
+    """An evidence classifier that counts in `passes` the images that go through it, and is otherwise unchanged.
 
     What runs only behind the explained layer is not counted.
     """

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..preprocessing import FloatArray
+from .cost import Cost
 from .maps import Answer
 from .masking import Hiding, Subject, check_between, explain_each
 
@@ -33,17 +34,32 @@ class OcclusionSettings(Hiding):
             raise InputError(f"stride must be at most the window ({self.window:.4g}), not {self.stride:.4g}.")
 
 
+def in_pixels(side: int, settings: OcclusionSettings) -> tuple[int, int]:
+    """The window and the step in pixels along a side of so many pixels."""
+    window = max(1, round(settings.window * side))
+    return window, min(max(1, round(settings.stride * side)), window)
+
+
+def window_count(length: int, window: int, stride: int) -> int:
+    """How many windows cover `length` pixels."""
+    return math.ceil(max(length - window, 0) / stride) + 1
+
+
+def cost_of(settings: OcclusionSettings, size: tuple[int, int]) -> Cost:
+    """One pass for the answer, one for the whole image and one for each window."""
+    return Cost(2 + math.prod(window_count(side, *in_pixels(side, settings)) for side in size))
+
+
 def windows(length: int, window: int, stride: int) -> npt.NDArray[np.bool_]:
     """Which of `length` pixels lie in each window, (windows, length); the last window is cut off at the border."""
-    starts = np.arange(math.ceil(max(length - window, 0) / stride) + 1) * stride
+    starts = np.arange(window_count(length, window, stride)) * stride
     pixels = np.arange(length)
     return (pixels >= starts[:, None]) & (pixels < starts[:, None] + window)
 
 
 def explain_one(subject: Subject, settings: OcclusionSettings) -> Answer:
     """Map (T, h, w) of one image: the loss in score, averaged over the windows that cover a pixel."""
-    window = [max(1, round(settings.window * side)) for side in subject.size]
-    stride = [min(max(1, round(settings.stride * side)), w) for side, w in zip(subject.size, window, strict=True)]
+    window, stride = zip(*(in_pixels(side, settings) for side in subject.size), strict=True)
     down, across = (windows(*sides) for sides in zip(subject.size, window, stride, strict=True))
     count = len(down) * len(across)
     row, column = np.divmod(np.arange(count), len(across))
@@ -58,7 +74,7 @@ def explain_one(subject: Subject, settings: OcclusionSettings) -> Answer:
     grid = losses.T.reshape(-1, len(down), len(across))
     sums = down.T.astype(np.float32) @ grid @ across.astype(np.float32)
     values = sums / np.outer(down.sum(axis=0), across.sum(axis=0)).astype(np.float32)
-    return values, {"samples": count + 1, "window_pixels": window, "stride_pixels": stride}
+    return values, {"samples": count + 1, "window_pixels": list(window), "stride_pixels": list(stride)}
 
 
 occlusion = explain_each(explain_one)

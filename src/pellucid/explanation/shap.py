@@ -22,7 +22,7 @@ from .additive import (
 )
 from .maps import Answer
 from .masking import Hiding, Subject, check_at_least, explain_each
-from .superpixels import Labels, superpixels
+from .superpixels import Labels, cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +100,7 @@ def exact_shap(subject: Subject, labels: Labels, count: int) -> tuple[Fit, dict[
 
 def explain_one(subject: Subject, settings: ShapSettings) -> Answer:
     """Map (T, h, w) of one image: each pixel has the Shapley value of its superpixel."""
-    pixels = subject.classifier.preprocessing.to_pixels(subject.image)
-    labels = superpixels(pixels, settings.superpixels, settings.compactness)
+    labels = cut(subject.classifier.preprocessing.to_pixels(subject.image), settings)
     count = int(labels.max()) + 1
     if 2**count <= settings.samples:
         fit, remark = exact_shap(subject, labels, count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,20 @@ from ..errors import InputError
 from ..preprocessing import FloatArray, Uint8Array
 
 Labels: TypeAlias = npt.NDArray[np.intp]
+
+
+class Cutting(Protocol):
+    """Settings of a method that weighs superpixels."""
+
+    @property
+    def superpixels(self) -> int: ...
+    @property
+    def compactness(self) -> float: ...
+
+
+def cut(pixels: Uint8Array, settings: Cutting) -> Labels:
+    """The superpixels (h, w) of an image (h, w, 3) uint8 as a method's settings ask for them."""
+    return superpixels(pixels, settings.superpixels, settings.compactness)
 
 
 def superpixels(pixels: Uint8Array, count: int = 60, compactness: float = 10.0) -> Labels:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 from ..evaluation.metrics import METRICS
+from ..explanation.cost import Cost
+from ..explanation.lack import Lack
 
 # Where a metric has two usual names, print gives both.
 _BOTH_NAMES = {
@@ -12,6 +14,11 @@ _BOTH_NAMES = {
     "ppv": "PPV (precision)",
     "npv": "NPV",
     "ece": "Calibration error (ECE)",
+}
+_LACKS = {
+    "layer": "The model has no explained layer: it gives no activations and gradients",
+    "tail": "The bundle has no graph of the tail, the layers behind the explained one",
+    "input gradients": "The bundle has no graph of the gradients with respect to the pixels",
 }
 _RAISED = str.maketrans("-0123456789", "\N{SUPERSCRIPT MINUS}⁰¹²³⁴⁵⁶⁷⁸⁹")
 # The second of two names for one figure: left out of tables that show the first.
@@ -97,3 +104,14 @@ def listed(items: list[str], most: int = 3) -> str:
 def printable(text: str) -> str:
     """Text from a file name or folder, safe to print: what is not valid Unicode becomes a question mark."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def cost_words(cost: Cost) -> str:
+    """A cost in forward passes F: `1 F`, `at most 1,001 F`, `1 F, then the layers behind once per channel`."""
+    whole = f"{'at most ' if cost.at_most else ''}{cost.passes:,} F"
+    return f"{whole}, then the layers behind once per channel" if cost.tail_per_channel else whole
+
+
+def lack_words(lack: Lack) -> str:
+    """What a model lacks for a method, as a sentence."""
+    return f"{_LACKS[lack.what]}{': ' + lack.reason.rstrip('.') if lack.reason else ''}."

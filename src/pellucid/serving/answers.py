@@ -24,6 +24,7 @@ from ..explanation.explain import explain_tensors
 from ..images.pictures import DecodedImage, open_picture
 from ..preprocessing import FloatArray
 from ..reporting.overlay import display_limit, verdict
+from ..reporting.words import lack_words
 from .lanes import Ticket
 from .pictures import fitted, heat_pictures, jpeg, overlaid, png, shrunk
 from .registry import Served
@@ -140,7 +141,7 @@ def explain(
 
 def _map_side(manifest: Manifest, row: Method, layer: str | None) -> int:
     """The longer side of a method's map in a reply."""
-    if row.family != "cam":
+    if not row.looks_at_layer:
         return FINE_GRID_SIDE
     explained = manifest.explained_layer if layer is None else manifest.find_layer(layer)
     return min(GRID_SIDE, max(COARSE_SIDE, CELLS_PER_CELL * max(explained.height, explained.width)))
@@ -198,30 +199,22 @@ def reference_distances(served: Served) -> Sequence[float] | None:
 
 def is_slow(method: str) -> bool:
     """Whether a method takes so many passes that it runs in the slow lane. Raises UnknownNameError."""
-    return find_method(method).passes not in ("1 F", "about 3 F")
+    return find_method(method).cost().slow
 
 
 def usable_methods(bundle: Bundle) -> list[Method]:
-    """The methods that this bundle can be asked for, in the catalogue's order."""
-    manifest = bundle.manifest
-    given = {
-        "probabilities": True,
-        "evidence": manifest.layer is not None,
-        "tail": manifest.layer is not None and manifest.layer.tail is not None,
-        "input gradients": manifest.input_gradients is not None,
-    }
-    return [m for m in METHODS if given[m.needs]]
+    """The methods that can explain this bundle, in the catalogue's order."""
+    return [m for m in METHODS if m.lacking(bundle.manifest) is None]
 
 
 def check_usable(bundle: Bundle, method: str, layer: str | None = None) -> None:
     """Raise UnknownNameError for an unknown method or layer, InputError for what this bundle cannot give."""
     row = find_method(method)
-    if row not in usable_methods(bundle):
+    if lack := row.lacking(bundle.manifest):
         usable = ", ".join(m.name for m in usable_methods(bundle))
-        raise InputError(f"This model cannot be explained by {method}; it can by {usable}.")
+        raise InputError(f"This model cannot be explained by {method}. {lack_words(lack)} Choose one of: {usable}.")
+    row.check_layer(layer)
     if layer is not None:
-        if row.needs not in ("evidence", "tail"):
-            raise InputError(f"{method} looks at no layer, only at the image: leave out the layer.")
         bundle.manifest.find_layer(layer[:200])
 
 

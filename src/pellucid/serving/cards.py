@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from .._version import __version__
 from ..bundle.manifest import Manifest
 from ..explanation.catalogue import Method
 from ..images.formats import titles
+from ..preprocessing import Preprocessing
+from ..reporting.words import cost_words
 from . import answers
 from .answers import NOTICE
 from .registry import Registry, Served
@@ -39,7 +42,7 @@ def card(served: Served, settings: ServerSettings) -> dict[str, Any]:
         "metrics": {n: m.model_dump() for n, m in metrics.metrics.items()} if metrics else {},
         "n": metrics.n if metrics else None,
         "layers": list(served.bundle.layers),
-        "methods": [_method(m) for m in answers.usable_methods(served.bundle)],
+        "methods": [_method(m, served.bundle.preprocessing) for m in answers.usable_methods(served.bundle)],
         "limits": {
             "max_upload_bytes": settings.max_upload,
             "max_batch_bytes": settings.max_batch_upload,
@@ -58,12 +61,15 @@ def card(served: Served, settings: ServerSettings) -> dict[str, Any]:
     }
 
 
-def _method(row: Method) -> dict[str, Any]:
+def _method(row: Method, preprocessing: Preprocessing) -> dict[str, Any]:
+    cost = row.cost(size=(preprocessing.height, preprocessing.width))
     return {
         "name": row.name,
         "family": row.family,
-        "summary": f"{row.passes}. Avoid it when {row.avoid_when}.",
+        "summary": f"{cost_words(cost)}. Avoid it when {row.avoid_when}.",
         "signed": row.signed,
+        "looks_at_layer": row.looks_at_layer,
+        "cost": {**asdict(cost), "slow": cost.slow},
         "seconds_hint": None,
     }
 

@@ -22,6 +22,7 @@ from ..images import Image, read_image
 from ..progress import Progress, Silent
 from ..reporting.gallery import write_gallery
 from ..reporting.overlay import colour_table
+from ..reporting.words import lack_words
 from .explanation_pictures import DEFAULT_DRAWING, Drawing, Drawn, Maps, draw_maps
 from .scales import model_limit
 from .trust.image import ImageChecker
@@ -58,7 +59,7 @@ class Question:
 
     def layer_of(self, method: Method) -> str | None:
         """The layer that a method is asked at; with several methods, those that look at none are asked without."""
-        return self.layer if method.needs in ("evidence", "tail") or len(self.methods) == 1 else None
+        return self.layer if method.looks_at_layer or len(self.methods) == 1 else None
 
 
 def explain_files(
@@ -142,7 +143,7 @@ def ask(
     names = [method] if isinstance(method, str) else list(dict.fromkeys(method))
     left_out: dict[str, str] = {}
     if ALL in names:
-        left_out = {m.name: why for m in METHODS if (why := _lacking(bundle, m))}
+        left_out = {m.name: lack_words(lack) for m in METHODS if (lack := m.lacking(bundle.manifest))}
         names = [m.name for m in METHODS if m.name not in left_out]
     methods = tuple(find_method(name) for name in names)
     given = settings if isinstance(settings, Mapping) else {methods[0].name: settings}
@@ -155,18 +156,6 @@ def ask(
             raise UnknownNameError("class", name, bundle.classes, f"The model knows {', '.join(bundle.classes)}.")
     chosen = {m.name: settings_of(m, given.get(m.name)) for m in methods}
     return Question(methods, chosen, tuple(targets), score, layer, left_out)
-
-
-def _lacking(bundle: Bundle, method: Method) -> str:
-    """Why a bundle cannot be asked by a method; "" when it can."""
-    layer = bundle.manifest.layer
-    if method.needs in ("evidence", "tail") and layer is None:
-        return "The model gives no activations and gradients."
-    if method.needs == "tail" and layer is not None and layer.tail is None:
-        return "The bundle has no graph for what lies behind the explained layer."
-    if method.needs == "input gradients" and bundle.manifest.input_gradients is None:
-        return "The bundle has no graph for gradients of the pixels."
-    return ""
 
 
 def _answers(

@@ -15,14 +15,12 @@ from ..classifier import Prediction
 from ..explanation.attribution import Attribution
 from ..explanation.catalogue import find_method
 from ..explanation.explain import Explained
-from ..explanation.superpixels import superpixels
 from ..images import Image
 from ..preprocessing import Uint8Array
 from ..reporting.overlay import DIVERGING, SEQUENTIAL, Scale, display_limit, overlay, verdict
 from ..reporting.pictures import explanation_pictures, save_explanation, with_colour_bar
 from ..reporting.sheets import Cell, Pieces, comparison_sheet, superpixel_picture
 
-ADDITIVE = ("lime", "kernel-shap")
 # Maps with a value per pixel have peaks of single pixels: those that hold this share of the evidence share the top.
 ABOVE = 0.1
 
@@ -91,9 +89,8 @@ def draw_maps(
     copy: dict[str, str] = {}
     drawn = []
     for attribution in attributions:
-        fine = find_method(attribution.method).family == "gradient"
         own_limit = limits[attribution.method]
-        above = ABOVE if fine else 0.0
+        above = ABOVE if find_method(attribution.method).per_pixel else 0.0
         limit = display_limit(attribution, drawing.scale, own_limit, signed=drawing.signed, above=above)
         pictures = _pictures(bundle, found, prediction, attribution, limit, drawing)
         copy = copy or save_explanation(out, stem, {"image": pictures["image"]})
@@ -119,7 +116,7 @@ def _pictures(
     pictures["sheet"] = with_colour_bar(
         pictures["overlay"], attribution, limit=limit, title=reads, colormap=colormap, signed=signed
     )
-    if attribution.method in ADDITIVE:
+    if find_method(attribution.method).pieces:
         pieces = _pieces(bundle, found, attribution)
         pictures["superpixels"] = superpixel_picture(
             found.image.pixels, pieces, bundle.preprocessing, title=title(prediction, attribution)
@@ -131,7 +128,9 @@ def _pieces(bundle: Bundle, found: Maps, attribution: Attribution) -> Pieces:
     """The superpixels that the method weighed: cut again from what the model saw, which is the same every time."""
     settings, said = found.settings[attribution.method], attribution.settings["targets"][attribution.target]
     tensor = bundle.preprocessing.tensors([found.image])[0]
-    labels = superpixels(bundle.preprocessing.to_pixels(tensor), settings.superpixels, settings.compactness)
+    cut = find_method(attribution.method).pieces
+    assert cut is not None
+    labels = cut(bundle.preprocessing.to_pixels(tensor), settings)
     return Pieces(
         labels,
         np.asarray(said["weights"], np.float32),

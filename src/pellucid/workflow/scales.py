@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..bundle.bundle import Bundle, load
 from ..bundle.manifest import MANIFEST
 from ..errors import InputError
-from ..explanation.catalogue import METHODS, Method, NoSettings
+from ..explanation.catalogue import METHODS, Method
 from ..files import write_whole
 from ..preprocessing import FloatArray, Uint8Array
 from ..progress import Advance
@@ -25,8 +25,8 @@ Rows: TypeAlias = npt.NDArray[np.intp]
 
 
 def cheap_methods() -> list[Method]:
-    """The methods that take one pass and have no settings: all classes and images cost next to nothing."""
-    return [m for m in METHODS if m.family == "cam" and m.settings is NoSettings]
+    """The methods that are quick and need nothing but the evidence of the usual pass."""
+    return [m for m in METHODS if m.looks_at_layer and not m.cost().slow]
 
 
 def keep_scales(bundle: Bundle, pixels: Uint8Array, rows: Rows, advance: Advance) -> Bundle:
@@ -54,7 +54,7 @@ def measure_scales(bundle: Bundle, pixels: Uint8Array, rows: Rows, advance: Adva
     for start in range(0, len(rows), BATCH):
         batch = bundle.preprocessing.normalise(pixels[rows[start : start + BATCH]])
         for method in methods:
-            maps = method.run(bundle, batch, None, None, NoSettings())
+            maps = method.run(bundle, batch, None, None, method.settings())
             largest[method.name].append(np.maximum(maps.values.max(axis=(1, 2, 3)), 0))
         advance(min(start + BATCH, len(rows)), len(rows))
     return {

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...bundle.bundle import Bundle, load
+from ...bundle.manifest import Manifest
 from ...bundle.run import RunFolder
 from ...data.dataset import Dataset, Sample, Split
 from ...errors import DataError, InputError
@@ -55,7 +56,7 @@ def audit_explanations(
     limit = parse_limit(budget)
     bundle = load(run)
     dataset = own_split(RunFolder(run), bundle, split) if data is None else foreign_split(bundle, data, split)
-    chosen = chosen_methods(methods, evidence=bundle.manifest.layer is not None)
+    chosen = chosen_methods(methods, bundle.manifest)
     curves = CurveSettings(replacement=replacement, seed=seed)
     card = measure_trust(
         bundle,
@@ -81,13 +82,14 @@ def write_card(card: TrustCard, folder: Path) -> None:
     write_trust_page(card, folder)
 
 
-def chosen_methods(names: Sequence[str], *, evidence: bool = True) -> list[Method]:
-    """Catalogue rows by name, `all` meaning all; when none is named, the cheap ones that the model can serve.
+def chosen_methods(names: Sequence[str], manifest: Manifest) -> list[Method]:
+    """Catalogue rows by name, `all` meaning all; with no names, the cheap ones that can explain the model.
 
-    `evidence` says whether it gives activations and gradients.
+    A model that gives no evidence is explained by occlusion and LIME instead.
     """
     if not names:
-        return cheap_methods() if evidence else [find_method("occlusion"), find_method("lime")]
+        cheap = [m for m in cheap_methods() if m.lacking(manifest) is None]
+        return cheap or [find_method("occlusion"), find_method("lime")]
     if "all" in names:
         return list(METHODS)
     return [find_method(name) for name in dict.fromkeys(names)]
@@ -108,7 +110,7 @@ def measure_trust(
     if images < 1:
         raise InputError(f"At least one image is needed to measure explanations, not {images}.")
     chosen = choose_samples(dataset, images, curves.seed)
-    audit = Measurements(bundle, dataset, dict(methods), curves)
+    audit = Measurements(bundle, dataset, methods, curves)
     spending = Spending(limit)
     reached = False
     with (progress or Silent()).bar("Measuring explanations") as advance:

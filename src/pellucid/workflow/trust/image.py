@@ -72,7 +72,7 @@ class ImageChecker:
 
     def _again(self, attribution: Attribution, tensor: FloatArray, settings: Any) -> float | None:
         """Rank correlation with the same map made of another tensor or under other settings."""
-        looks = find_method(attribution.method).needs in ("evidence", "tail")
+        looks = find_method(attribution.method).looks_at_layer
         classifier = self._bundle if self._layer is None or not looks else self._bundle.at(self._layer)
         (found,) = explain_tensors(
             classifier,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,11 +26,13 @@ from ...explanation.sanity import STAGES, randomisation
 from ...explanation.stability import noise_stability, reseeded, samples
 from ...images import Image
 from ...preprocessing import FloatArray
+from ...reporting.words import lack_words
 from ..localisation import true_mask
 
-# Maps of randomised models are made for this many images; a method that takes more than so many passes per map is asked
-# on the first chunk only, and of the wholly random model only.
-RANDOMISED_IMAGES, CHEAP_PASSES = 16, 8
+RANDOMISED_IMAGES = 16
+"""Maps of randomised models are made for this many images; slow methods explain only the first few, and only the model
+whose layers are all random."""
+
 LOCALISATION = ("pointing", "energy_inside", "average_precision", "iou_best", "iou_half")
 Doubles = npt.NDArray[np.float64]
 
@@ -86,16 +88,19 @@ class Measured:
 class Measurements:
     """What has been measured so far of methods (name to settings), of the baselines, and on which images."""
 
-    def __init__(self, bundle: Bundle, dataset: Dataset, methods: dict[str, Any], curves: CurveSettings) -> None:
+    def __init__(self, bundle: Bundle, dataset: Dataset, methods: Mapping[str, Any], curves: CurveSettings) -> None:
         self.bundle, self.dataset, self.curves = bundle, dataset, curves
         self.classifier = Metered(bundle)
-        self.methods = methods
+        self.methods = dict(methods)
         self.measured = {name: Measured() for name in methods}
         self.baselines = {name: Measured() for name in BASELINES}
         self.agreements: list[Doubles] = []
         self.samples: list[Sample] = []
         self.skipped: list[str] = []
-        self.left_out: dict[str, str] = {}
+        lacks = {name: find_method(name).lacking(bundle.manifest) for name in methods}
+        self.left_out = {name: lack_words(lack) for name, lack in lacks.items() if lack}
+        for name in self.left_out:
+            del self.methods[name], self.measured[name]
         self.layers = 0
 
     def measure(self, samples: Sequence[Sample]) -> None:
@@ -111,7 +116,7 @@ class Measurements:
             except InputError as error:
                 if self.samples:
                     raise
-                # A method that this model cannot serve: found on the first images, and said.
+                # The first images show what the manifest does not say: values that are not finite, for one.
                 self.left_out[name] = str(error)
                 del self.methods[name], self.measured[name]
         if not maps:
@@ -194,9 +199,10 @@ class Measurements:
             metered = Metered(classifier)
             for name, own in maps.items():
                 measured = self.measured[name]
-                cheap = measured.passes <= CHEAP_PASSES * (len(self.samples) + len(batch))
-                if cheap or (not self.samples and count == self.layers):
-                    maker = _maker(find_method(name), self.methods[name], metered, self.bundle, batch.answered)
+                row, settings = find_method(name), self.methods[name]
+                slow = row.cost(settings, batch.tensors.shape[2:]).slow
+                if not slow or (not self.samples and count == self.layers):
+                    maker = _maker(row, settings, metered, self.bundle, batch.answered)
                     measured.randomised.setdefault(count, []).append(randomisation(own, [maker], batch.tensors)[0])
             self.classifier.passes += metered.passes
 

@@ -13,6 +13,10 @@ const SLIDERS = {
   level: { read: Number, show: Number, words: count },
 };
 
+function optionTitle(name, cost) {
+  return cost.slow ? t("view.slow-method", { method: methodTitle(name) }) : methodTitle(name);
+}
+
 /** The options of a list of methods, in their families. */
 export function methodOptions(methods) {
   const families = [...new Set(methods.map(({ family }) => family))];
@@ -22,13 +26,12 @@ export function methodOptions(methods) {
       { label: t(`family.${family}`) },
       methods
         .filter((method) => method.family === family)
-        .map(({ name, summary }) => el("option", { value: name, title: summary }, methodTitle(name))),
+        .map(({ name, summary, cost }) => el("option", { value: name, title: summary }, optionTitle(name, cost))),
     ),
   );
 }
 
-const isSigned = (session) =>
-  session.card.methods.find(({ name }) => name === session.settings.method)?.signed ?? false;
+const isSigned = (session) => session.methodFacts(session.settings.method)?.signed ?? false;
 
 function drawLists(session) {
   const { card, settings, current } = session;
@@ -38,7 +41,7 @@ function drawLists(session) {
   find("#target").value = settings.target ?? (first ? "" : card.classes[1]);
   fill(find("#method"), methodOptions(card.methods));
   find("#method").value = settings.method;
-  find("#layer-choice").hidden = card.layers.length < 2 || !card.methods.some(({ name, family }) => name === settings.method && family === "cam");
+  find("#layer-choice").hidden = card.layers.length < 2 || !session.methodFacts(settings.method)?.looks_at_layer;
   fill(find("#layer"), card.layers.map((name) => el("option", { value: name }, name)));
   find("#layer").value = settings.layer ?? card.layers[0];
   fill(find("#map"), MAPS.map((map) => el("option", { value: map, disabled: isDiverging(map) && !isSigned(session) }, t(`map.${map}`))));
@@ -113,8 +116,8 @@ export function startComparing(session, compare) {
   const { settings, items, current } = session;
   const changes = { compare };
   if (compare === "methods" && (!settings.otherMethod || settings.otherMethod === settings.method)) {
-    const quick = session.card.methods.filter(({ name, family }) => name !== settings.method && family === "cam");
-    changes.otherMethod = (quick[0] ?? session.card.methods[1] ?? session.card.methods[0]).name;
+    const others = session.card.methods.filter(({ name }) => name !== settings.method);
+    changes.otherMethod = (others.find(({ cost }) => !cost.slow) ?? others[0] ?? session.card.methods[0]).name;
   }
   if (compare === "images" && (!settings.otherItem || settings.otherItem === current)) {
     const answered = items.filter((item) => item !== current && item.status !== "refused");

@@ -161,10 +161,14 @@ export class Session extends EventTarget {
     return target ?? (this.card.task === "regression" ? this.card.classes[1] : item.answer?.label);
   }
 
+  /** What the server says of a method: its cost, whether it looks at a layer, whether it is signed. */
+  methodFacts(method) {
+    return this.card.methods.find(({ name }) => name === method) ?? null;
+  }
+
   /** The layer that a method is to explain: a choice only where the model offers several and the method reads one. */
   layerOf(method) {
-    const family = this.card.methods.find(({ name }) => name === method)?.family;
-    return this.card.layers.length > 1 && family === "cam" ? this.settings.layer : null;
+    return this.card.layers.length > 1 && this.methodFacts(method)?.looks_at_layer ? this.settings.layer : null;
   }
 
   explanation(item, method = this.settings.method) {
@@ -220,9 +224,10 @@ export class Session extends EventTarget {
 
   /** What each image of the queue is explained by at first: the method chosen, unless it is a slow one. */
   #quickMethod() {
-    const { methods } = this.card;
-    const chosen = methods.find(({ name }) => name === this.settings.method);
-    return (chosen?.family === "cam" ? chosen : (methods.find(({ family }) => family === "cam") ?? chosen)).name;
+    const chosen = this.methodFacts(this.settings.method);
+    if (chosen && !chosen.cost.slow) return chosen.name;
+    const quick = this.card.methods.find(({ cost }) => !cost.slow);
+    return (quick ?? chosen ?? this.card.methods[0]).name;
   }
 
   #pump() {

@@ -78,7 +78,7 @@ class Working {
     find("#working").hidden = !busy;
     if (!busy) return;
     const method = [...busy.item.wanted.values()][0] ?? busy.method;
-    this.hint = session.card.methods.find(({ name }) => name === method)?.seconds_hint ?? null;
+    this.hint = session.methodFacts(method)?.seconds_hint ?? null;
     find("#working-words").textContent = t(`view.${busy.item.status === "waiting" ? "waiting" : "working-on"}`, { method: methodTitle(method) });
     this.tick();
   }
