@@ -88,7 +88,7 @@ class AugmentSection(_Section):
         return self != AugmentSection()
 
 
-class Dense(_Section):
+class HiddenLayer(_Section):
     """One hidden layer of the head."""
 
     dense: int = Field(ge=1, le=16384, description="number of units")
@@ -109,7 +109,7 @@ class ModelSection(_Section):
     pool: Literal["average", "max", "flatten"] = Field(
         default="average", description="from the feature map to the head"
     )
-    head: tuple[Dense, ...] = Field(default=(), description="hidden layers before the output layer")
+    head: tuple[HiddenLayer, ...] = Field(default=(), description="hidden layers before the output layer")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="before the output layer")
     freeze: int | str = Field(
         default="none",
@@ -339,7 +339,7 @@ def _complaints(error: ValidationError) -> Iterable[str]:
 def _near_keys(key: str) -> list[str]:
     """The keys that an unknown one may have meant, by its last part: of its section, else of any."""
     section, _, last = key.rpartition(".")
-    items: dict[str, type[_Section]] = {"model.head": Dense, "published": PublishedFigure}
+    items: dict[str, type[_Section]] = {"model.head": HiddenLayer, "published": PublishedFigure}
     kind, inside = items.get(section.rpartition(".")[0]), f"{section}."
     names = kind.model_fields if kind else [k.removeprefix(inside) for k in known_keys() if k.startswith(inside)]
     # Of two keys with one name the earlier is offered: train.epochs, not fine_tune.epochs.

@@ -9,17 +9,17 @@ import pytest
 from pellucid.evaluation.audit import (
     AuditDocument,
     DisturbanceEntry,
-    Figure,
+    Estimate,
     MaskEntry,
-    MetadataEntry,
+    MetadataProbe,
     RegionEntry,
     SubgroupEntry,
 )
 from pellucid.evaluation.audit_verdicts import judge
 
 
-def figure(value: float, half: float = 0.02) -> Figure:
-    return Figure(value=value, low=value - half, high=value + half)
+def figure(value: float, half: float = 0.02) -> Estimate:
+    return Estimate(value=value, low=value - half, high=value + half)
 
 
 def region(name: str = "top left corner", alone: float = 0.5, lost: float = 0.0, **more: Any) -> RegionEntry:
@@ -33,7 +33,7 @@ def document(**changes: Any) -> AuditDocument:
         "groups": 90, "classes": ("a", "b"), "seed": 0, "bundle": "", "area": figure(0.95), "accuracy": figure(0.9),
         "regions": (region(), region("border"), region("centre", alone=0.9, lost=0.4)),
         "masks": MaskEntry(source="the masks", method="grad-cam", images=80, empty=0, inside=figure(0.5), chance=0.1),
-        "metadata": MetadataEntry(area=figure(0.52), strongest=()),
+        "metadata": MetadataProbe(area=figure(0.52), strongest=()),
         "disturbances": (
             DisturbanceEntry(kind="shift", amount="2 % up", strength="mild", changed=figure(0.02), lost=figure(0)),
         ),
@@ -73,7 +73,7 @@ def test_a_corner_is_judged_by_what_it_tells_and_what_it_costs(entry: RegionEntr
 
 def test_the_worst_comes_first_and_gives_the_verdict() -> None:
     regions = (region("bottom right corner", alone=0.9, lost=0.2, changed=0.3), region("border"))
-    found = document(regions=regions, metadata=MetadataEntry(area=figure(0.66), strongest=("b images are larger",)))
+    found = document(regions=regions, metadata=MetadataProbe(area=figure(0.66), strongest=("b images are larger",)))
     assert [f.level for f in found.findings][:2] == ["problem", "caution"]
     assert found.serious
     assert "bottom right corner" in found.verdict

@@ -1,4 +1,5 @@
 import math
+import re
 import time
 
 import numpy as np
@@ -8,7 +9,7 @@ from sklearn import metrics as oracle
 from pellucid.errors import DataError, InputError
 from pellucid.evaluation.evaluate import classification_report, evaluate_predictions
 from pellucid.evaluation.intervals import wilson
-from pellucid.evaluation.metrics import METRICS
+from pellucid.evaluation.metrics import CLASS_METRICS, METRICS
 
 
 def binary(labels, positive, **more):
@@ -147,8 +148,8 @@ def test_a_perfect_model_is_not_certain(groups):
     for name in ("f1", "mcc", "pr_auc", "balanced_accuracy"):
         assert result.metrics[name].value == 1
         assert math.isnan(result.metrics[name].low), name
-    assert any("Wilson" in note and "roc_auc" in note for note in result.notes)
-    assert any("no doubt" in note and "mcc" in note for note in result.notes)
+    assert any("Wilson" in note and "ROC-AUC" in note for note in result.notes)
+    assert any("too few to tell" in note and "Matthews" in note for note in result.notes)
 
 
 def test_one_prediction():
@@ -274,3 +275,37 @@ def test_two_thousand_resamples_of_five_thousand_predictions_are_quick():
 def test_wrong_input(change, error, words):
     with pytest.raises(error, match=words):
         binary(**{"labels": [0, 1, 0, 1], "positive": [0.1, 0.9, 0.2, 0.8], **change})
+
+
+def named_in(result, start):
+    """Which (class or None, title) the note that begins so names."""
+    note = next((n for n in result.notes if n.startswith(start)), "")
+    named = set()
+    for item in re.split(r", (?=[A-Z])", note.partition(": ")[2].rstrip(".")):
+        title, of, classes = item.partition(" of ")
+        named |= {(name, title) for name in re.split(", | and ", classes)} if of else {(None, title)}
+    return named - {(None, "")}
+
+
+@pytest.mark.parametrize("groups", [(), True])
+@pytest.mark.parametrize("classes", [("a", "b"), ("a", "b", "c")])
+@pytest.mark.parametrize("errors", [0, 1, 6])
+def test_footnotes_name_the_rows_that_they_are_about(classes, errors, groups):
+    k = len(classes)
+    labels = np.arange(60) % k
+    said = labels.copy()
+    said[: k * errors : k] = 1  # images of a taken for b: c is told without error
+    result = evaluate_predictions(
+        task="binary" if k == 2 else "multiclass", classes=classes, labels=labels,
+        probabilities=np.where(np.eye(k)[said] > 0, 0.9, 0.1 / (k - 1)), paths=[f"{i}" for i in range(60)],
+        groups=[f"g{i // k}" for i in range(60)] if groups else (), split="test", resamples=300,
+    )  # fmt: skip
+    flat, exact = named_in(result, "Without an interval"), named_in(result, "Exactly 0 or 1")
+    rows = {(None, METRICS[name].title): m for name, m in result.metrics.items() if METRICS[name].twin_of is None}
+    for of, metrics in result.per_class.items():
+        rows |= {(of, CLASS_METRICS[name].title): m for name, m in metrics.items() if name != "support"}
+    if k == 2:  # the positive class's figures are the overall ones, and an area is the same from either side
+        rows = {row: m for row, m in rows.items() if row[0] != "b" and row != ("a", "ROC-AUC")}
+    without = {row for row, m in rows.items() if np.isfinite(m.value) and not np.isfinite(m.low)}
+    assert flat == without
+    assert exact <= {row for row, m in rows.items() if m.value in (0, 1) and np.isfinite(m.low)}

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
-from pellucid.evaluation.metrics import CLASS_METRICS, METRICS, Answers
+from pellucid.evaluation.metrics import CLASS_METRICS, METRICS
+from pellucid.evaluation.tally import Answers
 
 
 def draw(classes, n, tied, seed):

@@ -10,7 +10,7 @@ from scipy import stats
 from pellucid.errors import InputError
 from pellucid.preprocessing import Preprocessing
 from pellucid.recipe import AugmentSection
-from pellucid.training.batches import FeatureBatches, ImageBatches, Order, Share
+from pellucid.training.batches import FeatureBatches, ImageBatches, Order, ProcessShare
 from pellucid.training.rows import Features
 
 PREPROCESSING = Preprocessing(
@@ -143,7 +143,7 @@ class TestShares:
         parts = []
         for rank in range(processes):
             batches = make(batch_size=6)
-            batches.share = Share(rank, processes)
+            batches.share = ProcessShare(rank, processes)
             batches.__post_init__()
             parts.append([labels.tolist() for _, labels in batches.shuffled(2)])
             assert len(parts[-1]) == batches.steps
@@ -155,18 +155,18 @@ class TestShares:
         whole, labels = whole_of(of_images(augmentation=section))
         for rank in range(2):
             batches = of_images(augmentation=section)
-            batches.share = Share(rank, 2)
+            batches.share = ProcessShare(rank, 2)
             batches.__post_init__()
             part, own = whole_of(batches)
             assert part.numpy() == pytest.approx(whole[np.argsort(labels)][own].numpy(), abs=1e-5)
 
     def test_blocks_in_order_are_all_images_once(self):
-        blocks = [Order(np.zeros(11, np.int64), 4, 0, Share(r, 3)).block().tolist() for r in range(3)]
+        blocks = [Order(np.zeros(11, np.int64), 4, 0, ProcessShare(r, 3)).block().tolist() for r in range(3)]
         assert list(chain(*blocks)) == list(range(11))
 
     def test_every_process_needs_an_image(self):
         with pytest.raises(InputError, match="2 images cannot be shared by 3 processes"):
-            Order(np.zeros(2, np.int64), 4, 0, Share(0, 3))
+            Order(np.zeros(2, np.int64), 4, 0, ProcessShare(0, 3))
 
 
 def whole_of(batches):

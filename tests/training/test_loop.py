@@ -17,7 +17,7 @@ from pellucid.training import loop
 from pellucid.training.batches import FeatureBatches, ImageBatches
 from pellucid.training.checkpoint import read_state
 from pellucid.training.hardware import out_of_memory_named
-from pellucid.training.loop import Job, build_optimizer, evaluate_module, fit
+from pellucid.training.loop import FitJob, build_optimizer, evaluate_module, fit
 from pellucid.training.objective import loss_function
 from pellucid.training.processes import Processes
 from pellucid.training.rows import Features
@@ -26,7 +26,7 @@ HERE = Processes(torch.device("cpu"))
 
 
 def trained(module, train, validation, section, task="binary", progress=None, **options):
-    return fit(Job(module, train, validation, section, task, HERE, **options), progress)
+    return fit(FitJob(module, train, validation, section, task, HERE, **options), progress)
 
 
 class Recorder(Silent):

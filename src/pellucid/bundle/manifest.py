@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ..classifier import Task, probabilities_from_logits
+from ..documents import Document
 from ..errors import InputError, UnknownNameError
 from ..evaluation.calibration import Calibration
 from ..evaluation.operating_point import OperatingPoint
@@ -29,11 +30,7 @@ SCHEMA_VERSION = 1
 MANIFEST, MODEL, WEIGHTS = "manifest.json", "model.onnx", "weights.safetensors"
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Layer(_Document):
+class Layer(Document):
     """An explained layer and where its cells lie on the model's input (see GridGeometry).
 
     `also` are other names that it can be asked for by, `graph` is the file that gives its evidence, and `tail` the one
@@ -55,7 +52,7 @@ class Layer(_Document):
         return GridGeometry(self.stride, self.offset)
 
 
-class Parity(_Document):
+class Parity(Document):
     """How far the exported graph lies from the model that it was made from, on real images.
 
     `probability` and `heat_map` are the largest absolute differences; the heat map's is a share of each map's own
@@ -79,7 +76,7 @@ class Parity(_Document):
         return max(self.probability, self.heat_map or 0.0)
 
 
-class Manifest(_Document):
+class Manifest(Document):
     """Everything needed to use a bundle without the program that trained it.
 
     `threshold` decides between two classes, on the calibrated probability of the second or on a regression's output;

@@ -5,24 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from ..documents import Document
 from ..errors import BundleError
 from .manifest import MANIFEST
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SkippedFile(_Document):
+class SkippedFile(Document):
     """A file of the dataset that was left out."""
 
     path: str
     reason: str
 
 
-class DataRecord(_Document):
+class DataRecord(Document):
     """What the run was trained on. `checksum` is over the sorted content hashes of all images used."""
 
     source: str
@@ -36,7 +33,7 @@ class DataRecord(_Document):
     synthetic: bool = False
 
 
-class TrainingRecord(_Document):
+class TrainingRecord(Document):
     """How the training went; the epochs themselves are in `history.csv`."""
 
     epochs: int
@@ -49,7 +46,7 @@ class TrainingRecord(_Document):
     trainable_parameters: int
 
 
-class ImportRecord(_Document):
+class ImportRecord(Document):
     """Where an imported model came from, how pixel values come to it, and what was decided or tried for that."""
 
     file: str
@@ -60,7 +57,7 @@ class ImportRecord(_Document):
     notes: tuple[str, ...] = ()
 
 
-class LocalisationRecord(_Document):
+class LocalisationRecord(Document):
     """Heat maps against true masks. Each value stands beside its chance level (the share of the image in the mask)."""
 
     method: str
@@ -71,7 +68,7 @@ class LocalisationRecord(_Document):
     energy_chance: float
 
 
-class RunRecord(_Document):
+class RunRecord(Document):
     """`run.json`: what made this run, on what, with what, and how long it took.
 
     A run was either trained (`training`) or made from somebody's model (`imported`).

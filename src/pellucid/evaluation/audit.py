@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from ..data.areas import Area
 from ..data.finding import Finding
+from ..documents import FiniteDocument
 
 AUDIT_FILE = "audit.json"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Figure(_Part):
+class Estimate(FiniteDocument):
     """A figure with its 95 % interval."""
 
     value: float
@@ -24,7 +19,7 @@ class Figure(_Part):
     high: float
 
     @classmethod
-    def of(cls, area: Area) -> Figure:
+    def of(cls, area: Area) -> Estimate:
         return cls(value=area.value, low=area.low, high=area.high)
 
     def __str__(self) -> str:
@@ -33,7 +28,7 @@ class Figure(_Part):
         return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
-class RegionEntry(_Part):
+class RegionEntry(FiniteDocument):
     """A region of the picture that covers `share` of it (0 to 1).
 
     `alone` is the area under the ROC curve when the model is shown nothing else, `lost` the area that is lost when the
@@ -43,52 +38,52 @@ class RegionEntry(_Part):
 
     region: str
     share: float
-    alone: Figure
-    lost: Figure
+    alone: Estimate
+    lost: Estimate
     changed: float
     evidence: float | None
 
 
-class MaskEntry(_Part):
+class MaskEntry(FiniteDocument):
     """Heat maps against masks or boxes: the mean share of the positive evidence inside, and the share by chance."""
 
     source: str
     method: str
     images: int
     empty: int
-    inside: Figure
+    inside: Estimate
     chance: float
 
 
-class MetadataEntry(_Part):
+class MetadataProbe(FiniteDocument):
     """How well the class is told without looking, from file and border statistics, and by what most of all."""
 
-    area: Figure
+    area: Estimate
     strongest: tuple[str, ...]
 
 
-class DisturbanceEntry(_Part):
+class DisturbanceEntry(FiniteDocument):
     """What a change of the pictures did: the share of answers changed, and the area under the ROC curve lost."""
 
     kind: str
     amount: str
     strength: Literal["mild", "strong"]
-    changed: Figure
-    lost: Figure
+    changed: Estimate
+    lost: Estimate
 
 
-class SubgroupEntry(_Part):
+class SubgroupEntry(FiniteDocument):
     """A subgroup's figures; gaps are its own figure less that of all other images. None where images are too few."""
 
     name: str
     images: int
-    accuracy: Figure | None
-    accuracy_gap: Figure | None
-    area: Figure | None
-    area_gap: Figure | None
+    accuracy: Estimate | None
+    accuracy_gap: Estimate | None
+    area: Estimate | None
+    area_gap: Estimate | None
 
 
-class AuditDocument(_Part):
+class AuditDocument(FiniteDocument):
     """Everything that `pellucid audit` found of a model on N images of one split.
 
     `area` is the area under the ROC curve on the pictures as they are; for more than two classes every area is the mean
@@ -106,11 +101,11 @@ class AuditDocument(_Part):
     classes: tuple[str, ...]
     seed: int
     bundle: str
-    area: Figure
-    accuracy: Figure
+    area: Estimate
+    accuracy: Estimate
     regions: tuple[RegionEntry, ...]
     masks: MaskEntry | None
-    metadata: MetadataEntry | None
+    metadata: MetadataProbe | None
     disturbances: tuple[DisturbanceEntry, ...]
     subgroup_by: str | None
     subgroups: tuple[SubgroupEntry, ...]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ..data.finding import LEVELS, Finding, Level
 from ..data.labelling import counted
 from ..data.verdicts import SHORTCUT_CAUTION, SHORTCUT_PROBLEM
-from .audit import AuditDocument, DisturbanceEntry, Figure, RegionEntry, SubgroupEntry
+from .audit import AuditDocument, DisturbanceEntry, Estimate, RegionEntry, SubgroupEntry
 from .regions import CENTRE
 
 # Area under the curve that is lost for sure, and share of answers changed for sure, from which on it weighs.
@@ -206,7 +206,7 @@ def _subgroups(found: AuditDocument) -> Iterator[Finding]:
         yield _finding("information", "Subgroups", text)
 
 
-def _behind(entry: SubgroupEntry) -> tuple[str, Figure] | None:
+def _behind(entry: SubgroupEntry) -> tuple[str, Estimate] | None:
     """The figure in which a subgroup is worse than all other images for sure, and the gap."""
     for what, gap in (("the area under the curve", entry.area_gap), ("the accuracy", entry.accuracy_gap)):
         if gap is not None and gap.high < 0:

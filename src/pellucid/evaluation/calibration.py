@@ -15,12 +15,13 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from ..documents import Document
 from ..errors import DataError, InputError
 from ..preprocessing import FloatArray
 from .intervals import Indices, Resampling, Values, wilson
-from .metrics import CALIBRATION_BINS
+from .tally import CALIBRATION_BINS
 
 Method = Literal["temperature", "platt"]
 
@@ -29,14 +30,12 @@ STEEPEST = 20
 """No model is calibrated by more: one without skill would be sent to answers of one half exactly."""
 
 
-class Calibration(BaseModel):
+class Calibration(Document):
     """What was fitted, how, and to how many validation images (and groups, where there are any).
 
     `scale` is one over the temperature; `shift` is 0 but for Platt's method. `loss_before` and `loss_after` are the
     cross-entropies of the validation images, in nats.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Method
     scale: float = Field(gt=0, allow_inf_nan=False)

@@ -11,10 +11,10 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 from scipy import stats
 
 from ..data.finding import Finding
+from ..documents import Document
 from .intervals import wilson
 
 Floats = npt.NDArray[np.float64]
@@ -28,11 +28,7 @@ SMALL, LARGE = 0.05, 0.15
 These are conventions of ours, not laws."""
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Share(_Document):
+class Share(Document):
     """A share 0..1 and its 95 % interval (Wilson)."""
 
     value: float
@@ -40,7 +36,7 @@ class Share(_Document):
     high: float
 
 
-class Side(_Document):
+class Side(Document):
     """One of the two batches; `new` counts its images that are not in the other one."""
 
     out: str
@@ -52,7 +48,7 @@ class Side(_Document):
     new: int
 
 
-class Agreement(_Document):
+class BatchAgreement(Document):
     """How two batches answer the same images.
 
     `table[a][b]` counts images by decision. `kappa` is Cohen's: 1 for full agreement, 0 for as much as chance gives,
@@ -67,7 +63,7 @@ class Agreement(_Document):
     shift: float | None
 
 
-class Flip(_Document):
+class Flip(Document):
     """One image that is answered differently; `change` is that of the score, 0..1, None where it is not known."""
 
     sha256: str
@@ -78,7 +74,7 @@ class Flip(_Document):
     change: float | None
 
 
-class ClassMix(_Document):
+class ClassMix(Document):
     """What share of the answers each class has in either batch."""
 
     name: str
@@ -86,7 +82,7 @@ class ClassMix(_Document):
     b: Share
 
 
-class Drift(_Document):
+class Drift(Document):
     """How far two distributions lie apart: `distance` 0..1, and the probability of as much by chance.
 
     For classes the distance is the total variation and the test chi-square; for numbers both are Kolmogorov and
@@ -113,14 +109,14 @@ class Drift(_Document):
         return "problem" if self.distance > LARGE else "caution"
 
 
-class Comparison(_Document):
+class Comparison(Document):
     """`compare.json`: two batches side by side. `flips` are those of the largest change, of `flipped` in all."""
 
     schema_version: int = 1
     a: Side
     b: Side
     same_model: bool
-    agreement: Agreement | None
+    agreement: BatchAgreement | None
     flipped: int
     flips: tuple[Flip, ...]
     mix: tuple[ClassMix, ...]
@@ -137,7 +133,7 @@ def share_of(part: int, whole: int) -> Share:
     return Share(value=part / whole, low=low, high=high)
 
 
-def agreement_of(a: Sequence[str], b: Sequence[str], classes: Sequence[str], changes: Floats | None) -> Agreement:
+def agreement_of(a: Sequence[str], b: Sequence[str], classes: Sequence[str], changes: Floats | None) -> BatchAgreement:
     """Agreement of two lists of decisions on the same images, at least one. `changes` are those of the score.
 
     Reference for kappa: Cohen, Educ. Psychol. Meas. 20 (1960) 37.
@@ -148,7 +144,7 @@ def agreement_of(a: Sequence[str], b: Sequence[str], classes: Sequence[str], cha
     n = int(counts.sum())
     chance = float(counts.sum(axis=0) @ counts.sum(axis=1)) / n**2
     same = int(np.trace(counts))
-    return Agreement(
+    return BatchAgreement(
         images=n,
         same=share_of(same, n),
         kappa=None if chance == 1 else (same / n - chance) / (1 - chance),
@@ -194,7 +190,7 @@ def number_drift(
 
 
 def findings_of(
-    agreement: Agreement | None, flipped: int, drifts: Sequence[Drift], same_model: bool
+    agreement: BatchAgreement | None, flipped: int, drifts: Sequence[Drift], same_model: bool
 ) -> tuple[tuple[Finding, ...], str]:
     """What is to be said of a comparison, worst first, and the verdict in one sentence."""
     found = []
@@ -212,7 +208,7 @@ def findings_of(
     return tuple(found), "Nothing speaks for a difference that matters."
 
 
-def _about_agreement(agreement: Agreement, flipped: int, same_model: bool) -> Finding:
+def _about_agreement(agreement: BatchAgreement, flipped: int, same_model: bool) -> Finding:
     same = agreement.same
     text = (
         f"{agreement.images - flipped:,} of {agreement.images:,} images are answered alike, {100 * same.value:.1f} % "

@@ -19,8 +19,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from ..documents import Document
 from ..errors import DataError, InputError
 from .intervals import LEVEL, Indices, Resampling, Values
 
@@ -28,7 +29,7 @@ FORMS = "0.5 (any number), youden, sensitivity>=0.95, specificity>=0.9 or cost:f
 Bounded = Literal["sensitivity", "specificity", "youden", "cost"]
 
 
-class OperatingPoint(BaseModel):
+class OperatingPoint(Document):
     """Where the threshold lies, what was asked for, and what holds of it.
 
     `threshold` applies to the calibrated probability of the positive class, or to the output of a regression: at least
@@ -37,8 +38,6 @@ class OperatingPoint(BaseModel):
     least so much; at most, for a cost), and None where nothing was asked. `met` says whether that is as much as was
     asked. `revision` counts later choices on the same validation images, made after a first test.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     asked: str
     threshold: float

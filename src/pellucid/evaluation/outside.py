@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from ..documents import Document
 from ..errors import BundleError, InputError
 from .intervals import Resampling, Values
 
@@ -32,7 +33,7 @@ QUANTILE = 0.975
 _LARGEST = 2**26
 
 
-class Reference(BaseModel):
+class Reference(Document):
     """What is known of the training images' features; the arrays are in the bundle's reference.npz.
 
     `threshold` is the distance beyond which an image is flagged: that below which a share `quantile` of images like the
@@ -40,8 +41,6 @@ class Reference(BaseModel):
     are those of the validation images' scores (distance over threshold) at equal steps from 0 to 1, against which a
     server sees its images drift.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: str = "mahalanobis"
     layer: str

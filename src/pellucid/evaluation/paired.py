@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from ..documents import Document
 from ..errors import DataError, InputError
 from .intervals import LEVEL, Resampling, Values, percentiles
-from .metrics import METRICS, Answers
+from .metrics import METRICS
 from .result import EvaluationResult
+from .tally import Answers
 
 MARGIN = 0.02
 """Two models whose difference surely lies within this count as alike."""
@@ -27,11 +28,7 @@ FLIPS = 9999
 Judgement = Literal["better", "worse", "alike", "too few images to tell"]
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Difference(_Document):
+class MetricDifference(Document):
     """One figure of both models, and the first's less the other's with its 95 % interval; null where not defined.
 
     `judgement` is of the first model: better or worse when the interval leaves out 0, alike when it lies within 0.02 of
@@ -46,7 +43,7 @@ class Difference(_Document):
     judgement: Judgement
 
 
-class PairedComparison(_Document):
+class PairedComparison(Document):
     """Two models on the `images` that both answered (`left_out` others were trained on by the other one).
 
     `only_ours` and `only_theirs` count images that just one of the models answered rightly; `p_value` is that of the
@@ -61,7 +58,7 @@ class PairedComparison(_Document):
     only_ours: int
     only_theirs: int
     p_value: float
-    metrics: dict[str, Difference]
+    metrics: dict[str, MetricDifference]
     verdict: str
     notes: tuple[str, ...] = ()
 
@@ -166,7 +163,7 @@ def _differences(own: Answers, other: Answers, names: list[str], resampling: Res
     return point, np.concatenate(drawn, axis=1)
 
 
-def _difference(name: str, point: Values, low: float, high: float) -> Difference:
+def _difference(name: str, point: Values, low: float, high: float) -> MetricDifference:
     better = METRICS[name].higher_is_better
     judgement: Judgement = "too few images to tell"
     if low >= -MARGIN and high <= MARGIN:
@@ -175,11 +172,11 @@ def _difference(name: str, point: Values, low: float, high: float) -> Difference
         judgement = "better" if (low > 0) == better else "worse"
     values = [float(point[0]), float(point[1]), float(point[0] - point[1]), low, high]
     ours, theirs, difference, lower, upper = (v if math.isfinite(v) else None for v in values)
-    return Difference(ours=ours, theirs=theirs, difference=difference, low=lower, high=upper, judgement=judgement)
+    return MetricDifference(ours=ours, theirs=theirs, difference=difference, low=lower, high=upper, judgement=judgement)
 
 
 def _verdict(
-    ours: str, theirs: str, accuracy: Difference, p: float, only: tuple[int, int], resampling: Resampling
+    ours: str, theirs: str, accuracy: MetricDifference, p: float, only: tuple[int, int], resampling: Resampling
 ) -> str:
     """Which model is right more often, as a sentence or two."""
     n = len(resampling.unit_of)

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..errors import InputError
 from .intervals import Values, percentiles
-from .metrics import Tally, recall, specificity
+from .metrics import recall, specificity
 from .result import Metric, Restated
+from .tally import Tally
 
 
 def predictive_values(sensitivity: Values, specificity: Values, prevalence: float) -> tuple[Values, Values]:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from ..classifier import Task
+from ..documents import FiniteDocument
 from ..errors import BundleError, ResourceError
 from ..files import write_whole
 from ..preprocessing import FloatArray
@@ -25,11 +26,7 @@ METRICS_FILE = "metrics.json"
 PREDICTIONS_FILE = "predictions.csv"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class MetricEntry(_Part):
+class MetricEntry(FiniteDocument):
     """A figure and its 95 % interval; null where it is not defined."""
 
     value: float | None
@@ -47,14 +44,14 @@ class MetricEntry(_Part):
         return Metric(*(math.nan if x is None else x for x in (self.value, self.low, self.high)))
 
 
-class ConfusionEntry(_Part):
+class ConfusionEntry(FiniteDocument):
     """Counts of images, true class (row) against predicted class (column), both in the order of `labels`."""
 
     labels: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
 
 
-class CalibrationEntry(_Part):
+class CalibrationEntry(FiniteDocument):
     """How logits become probabilities (`fitted`), and the scores `before` and `after` on these images."""
 
     fitted: Calibration
@@ -62,13 +59,13 @@ class CalibrationEntry(_Part):
     after: dict[str, MetricEntry]
 
 
-class OutsideEntry(_Part):
+class OutsideEntry(FiniteDocument):
     """The share of the images that is unlike those trained on."""
 
     flagged: MetricEntry
 
 
-class PrevalenceEntry(_Part):
+class PrevalenceEntry(FiniteDocument):
     """Predictive values at `prevalence`; `observed` is that of the images."""
 
     prevalence: float
@@ -77,7 +74,7 @@ class PrevalenceEntry(_Part):
     npv: MetricEntry
 
 
-class MetricsDocument(_Part):
+class MetricsDocument(FiniteDocument):
     """`metrics.json`, version 2; docs/reference/metrics-json.md says more. Version 1 had none of the last four fields.
 
     `positive` is the class that sensitivity, precision and their kin are about; null when they are means over K

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import numpy as np
 
+from ..evaluation.metrics import METRICS
 from ..evaluation.result import EvaluationResult, Metric
 from .cases import Case, Cases
 from .contents import RunContents
@@ -23,24 +24,6 @@ _HEADLINES = {
     "binary": ("roc_auc", "sensitivity", "specificity"),
     "multiclass": ("accuracy", "balanced_accuracy", "roc_auc"),
     "regression": ("mae", "accuracy", "roc_auc"),
-}
-_MEANINGS = {
-    "accuracy": "share of all images answered rightly",
-    "balanced_accuracy": "the same, every class counting equally",
-    "roc_auc": "chance that {positive} scores above {negative}",
-    "sensitivity": "share of {positive} that is found",
-    "specificity": "share of {negative} left alone",
-    "ppv": "share of the answers {positive} that are right, at this mix",
-    "npv": "share of the answers {negative} that are right, at this mix",
-    "f1": "harmonic mean of sensitivity and PPV",
-    "mcc": "correlation of answer and truth, \N{MINUS SIGN}1 to 1",
-    "pr_auc": "precision averaged over every recall",
-    "loss": "surprise at the truth in nats, 0 is best",
-    "brier": "squared error of the probabilities, 0 is best",
-    "ece": "mean gap between confidence and outcome, 0 is best",
-    "mae": "mean distance of score and truth, 0 is best",
-    "rmse": "the same, large errors counting more, 0 is best",
-    "r2": "share of the variance explained, 1 is best",
 }
 
 
@@ -305,10 +288,8 @@ def _stop(sentence: str) -> str:
 
 
 def _meaning(name: str, result: EvaluationResult) -> str:
-    meaning = _MEANINGS.get(name, "")
-    if len(result.classes) == 2:
-        return meaning.format(negative=result.classes[0], positive=result.classes[1])
-    return "mean over the classes, each against the rest" if "{" in meaning or name == "f1" else meaning
+    row = METRICS.get(name)  # a file of another version may hold a metric that is not known here
+    return row.meaning_for(result.classes) if row else ""
 
 
 def _against(value: float, ours: Metric | None) -> str:

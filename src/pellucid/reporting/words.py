@@ -8,13 +8,6 @@ from ..evaluation.metrics import METRICS
 from ..explanation.cost import Cost
 from ..explanation.lack import Lack
 
-# Where a metric has two usual names, print gives both.
-_BOTH_NAMES = {
-    "sensitivity": "Sensitivity (recall)",
-    "ppv": "PPV (precision)",
-    "npv": "NPV",
-    "ece": "Calibration error (ECE)",
-}
 _LACKS = {
     "layer": "The model has no explained layer: it gives no activations and gradients",
     "tail": "The bundle has no graph of the tail, the layers behind the explained one",
@@ -22,13 +15,13 @@ _LACKS = {
 }
 _RAISED = str.maketrans("-0123456789", "\N{SUPERSCRIPT MINUS}⁰¹²³⁴⁵⁶⁷⁸⁹")
 # The second of two names for one figure: left out of tables that show the first.
-TWINS = {"recall": "sensitivity", "precision": "ppv"}
+TWINS = {name: row.twin_of for name, row in METRICS.items() if row.twin_of}
 
 
 def metric_name(name: str) -> str:
     """A metric's name in print: `roc_auc` is "ROC-AUC"."""
     row = METRICS.get(name)
-    return _BOTH_NAMES.get(name) or (row.title if row else name[:1].upper() + name[1:].replace("_", " "))
+    return (row.label or row.title) if row else name[:1].upper() + name[1:].replace("_", " ")
 
 
 def series_name(column: str) -> str:

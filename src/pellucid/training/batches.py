@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, Protocol
 
@@ -22,16 +23,18 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 Labels = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.intp]
 Positions = npt.NDArray[np.int64]
+Load = Callable[[Positions], torch.Tensor]
+Finish = Callable[[torch.Tensor, int], torch.Tensor]
 
 
-class Share(NamedTuple):
+class ProcessShare(NamedTuple):
     """Which part of each batch this process takes: every `processes`-th image from number `rank` on."""
 
     rank: int = 0
     processes: int = 1
 
 
-ALONE = Share()
+ALONE = ProcessShare()
 
 
 class Batches(Protocol):
@@ -63,7 +66,7 @@ class Order:
     labels: Labels
     batch_size: int
     seed: int
-    share: Share = ALONE
+    share: ProcessShare = ALONE
     sampling: Literal["natural", "balanced"] = "natural"
 
     def __post_init__(self) -> None:
@@ -112,8 +115,55 @@ class Order:
         return starts[:-1] if len(starts) > 1 and count - starts[-1] < least else starts
 
 
+class _Epochs(ABC):
+    """What both kinds of batches share: the order of an epoch, the share of this process, and reading ahead."""
+
+    labels: Labels
+    batch_size: int
+    seed: int
+    share: ProcessShare
+    sampling: Literal["natural", "balanced"]
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        self._order = Order(self.labels, self.batch_size, self.seed, self.share, self.sampling)
+
+    @abstractmethod
+    def _steps_of(self, epoch: int | None) -> tuple[Load, Finish]:
+        """How to load the images at some positions, and how to finish what was loaded on the device.
+
+        `finish` takes the loaded tensor and the number of images in the whole batch. Without an epoch every image comes
+        unchanged.
+        """
+
+    @property
+    def steps(self) -> int:
+        """Number of batches in a training epoch."""
+        return self._order.steps
+
+    def order(self, epoch: int) -> Positions:
+        """The order (N,) in which `shuffled` gives the images of an epoch."""
+        return self._order.of(epoch)
+
+    def shuffled(self, epoch: int) -> Iterator[Batch]:
+        """One training epoch in random order."""
+        return self._batches(self._order.chunks(self.order(epoch)), self._order.mine(), epoch)
+
+    def in_order(self) -> Iterator[Batch]:
+        """Every image once, unchanged, in the order given."""
+        block, size = self._order.block(), self.batch_size
+        return self._batches((block[start : start + size] for start in range(0, len(block), size)), slice(None), None)
+
+    def _batches(self, chunks: Iterable[Positions], mine: slice, epoch: int | None) -> Iterator[Batch]:
+        """Inputs and labels of this process's part of each chunk."""
+        load, finish = self._steps_of(epoch)
+        parts = ((load(chunk[mine]), chunk) for chunk in chunks)
+        for loaded, chunk in ahead(parts, self.device):
+            yield finish(loaded, len(chunk)), torch.from_numpy(self.labels[chunk[mine]])
+
+
 @dataclass
-class ImageBatches:
+class ImageBatches(_Epochs):
     """Images (height, width, 3) uint8, normalised and, when shuffled, augmented on the fly, on `device`.
 
     Image i is `pixels[rows[i]]`, so that several splits share one memory-mapped array. The epoch and the seed decide
@@ -127,55 +177,32 @@ class ImageBatches:
     augmentation: AugmentSection
     batch_size: int
     seed: int
-    share: Share = ALONE
+    share: ProcessShare = ALONE
     sampling: Literal["natural", "balanced"] = "natural"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
-        self._order = Order(self.labels, self.batch_size, self.seed, self.share, self.sampling)
+        super().__post_init__()
         self._read = RowReader(self.pixels)
-
-    @property
-    def steps(self) -> int:
-        """Number of batches in a training epoch."""
-        return self._order.steps
-
-    def order(self, epoch: int) -> Positions:
-        """The order (N,) in which `shuffled` gives the images of an epoch."""
-        return self._order.of(epoch)
-
-    def shuffled(self, epoch: int) -> Iterator[Batch]:
-        """One training epoch, augmented, in random order."""
-        generator = torch.Generator().manual_seed(int(np.random.SeedSequence((self.seed, epoch)).generate_state(1)[0]))
-        mine, height, width = self._order.mine(), self.preprocessing.height, self.preprocessing.width
-
-        def raw() -> Iterator[tuple[torch.Tensor, Positions]]:
-            for chunk in self._order.chunks(self.order(epoch)):
-                yield self._raw(chunk[mine]), chunk
-
-        for pixels, chunk in ahead(raw(), self.device):
-            changes = draw_changes(len(chunk), height / width, self.augmentation, generator).of(mine)
-            changed = change(self._unit(pixels), changes)
-            yield self._normalise(changed), torch.from_numpy(self.labels[chunk[mine]])
-
-    def in_order(self) -> Iterator[Batch]:
-        """Every image once, unchanged, in the order given."""
-        block = self._order.block()
-
-        def raw() -> Iterator[tuple[torch.Tensor, Positions]]:
-            for start in range(0, len(block), self.batch_size):
-                chosen = block[start : start + self.batch_size]
-                yield self._raw(chosen), chosen
-
-        for pixels, chosen in ahead(raw(), self.device):
-            yield self._normalise(self._unit(pixels)), torch.from_numpy(self.labels[chosen])
 
     def alone(self) -> ImageBatches:
         """The same images for one process, each once an epoch."""
         return replace(self, share=ALONE, sampling="natural")
 
-    def _raw(self, chosen: Positions) -> torch.Tensor:
-        return _sent(torch.from_numpy(self._read(self.rows[chosen])), self.device)
+    def _steps_of(self, epoch: int | None) -> tuple[Load, Finish]:
+        def load(chosen: Positions) -> torch.Tensor:
+            return _sent(torch.from_numpy(self._read(self.rows[chosen])), self.device)
+
+        if epoch is None:
+            return load, lambda pixels, count: self._normalise(self._unit(pixels))
+        generator = torch.Generator().manual_seed(int(np.random.SeedSequence((self.seed, epoch)).generate_state(1)[0]))
+        mine, ratio = self._order.mine(), self.preprocessing.height / self.preprocessing.width
+
+        def augmented(pixels: torch.Tensor, count: int) -> torch.Tensor:
+            changes = draw_changes(count, ratio, self.augmentation, generator).of(mine)
+            return self._normalise(change(self._unit(pixels), changes))
+
+        return load, augmented
 
     def _unit(self, pixels: torch.Tensor) -> torch.Tensor:
         return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
@@ -188,7 +215,7 @@ class ImageBatches:
 
 
 @dataclass
-class FeatureBatches:
+class FeatureBatches(_Epochs):
     """Features of V augmented views of each image; each epoch draws one view of each at random.
 
     Image i is `features` of row `rows[i]`. View 0 is the image as it is, and the only one used in order.
@@ -199,43 +226,19 @@ class FeatureBatches:
     labels: Labels
     batch_size: int
     seed: int
-    share: Share = ALONE
+    share: ProcessShare = ALONE
     sampling: Literal["natural", "balanced"] = "natural"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
-    def __post_init__(self) -> None:
-        self._order = Order(self.labels, self.batch_size, self.seed, self.share, self.sampling)
+    def _steps_of(self, epoch: int | None) -> tuple[Load, Finish]:
+        views = np.zeros(len(self.labels), np.int64)
+        if epoch is not None:
+            views = np.random.default_rng((self.seed, epoch, 1)).integers(self.features.views, size=len(self.labels))
 
-    @property
-    def steps(self) -> int:
-        """Number of batches in a training epoch."""
-        return self._order.steps
+        def load(chosen: Positions) -> torch.Tensor:
+            return _sent(self.features.read(views[chosen], self.rows[chosen]), self.device)
 
-    def shuffled(self, epoch: int) -> Iterator[Batch]:
-        """One training epoch in random order."""
-        views = np.random.default_rng((self.seed, epoch, 1)).integers(self.features.views, size=len(self.labels))
-        mine = self._order.mine()
-
-        def parts() -> Iterator[tuple[torch.Tensor, Positions]]:
-            for chunk in self._order.chunks(self._order.of(epoch)):
-                chosen = chunk[mine]
-                yield _sent(self.features.read(views[chosen], self.rows[chosen]), self.device), chosen
-
-        for inputs, chosen in ahead(parts(), self.device):
-            yield inputs, torch.from_numpy(self.labels[chosen])
-
-    def in_order(self) -> Iterator[Batch]:
-        """Every image once, view 0, in the order given."""
-        block, size = self._order.block(), self.batch_size
-
-        def parts() -> Iterator[tuple[torch.Tensor, Positions]]:
-            for start in range(0, len(block), size):
-                chosen = block[start : start + size]
-                plain = np.zeros(len(chosen), np.int64)
-                yield _sent(self.features.read(plain, self.rows[chosen]), self.device), chosen
-
-        for inputs, chosen in ahead(parts(), self.device):
-            yield inputs, torch.from_numpy(self.labels[chosen])
+        return load, lambda features, count: features
 
 
 def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

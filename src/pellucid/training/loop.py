@@ -52,7 +52,7 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class Job:
+class FitJob:
     """One training: what is trained, on what, and how.
 
     `weights` (K,) are those of the classes in the loss. Epochs are counted on from `epochs_before`. With `state`, the
@@ -73,7 +73,7 @@ class Job:
     track: Callable[[Mapping[str, float]], None] = lambda row: None
 
 
-def fit(job: Job, progress: Progress | None = None) -> Fitted:
+def fit(job: FitJob, progress: Progress | None = None) -> Fitted:
     """Train `job.module` in place and leave it with the weights of its best epoch, in evaluation mode.
 
     The same job gives the same result on a CPU, broken off or not: whatever is drawn in an epoch depends on the seed
@@ -86,7 +86,7 @@ def fit(job: Job, progress: Progress | None = None) -> Fitted:
 class _Fit:
     """A training under way."""
 
-    def __init__(self, job: Job, progress: Progress) -> None:
+    def __init__(self, job: FitJob, progress: Progress) -> None:
         self.job, self.progress = job, progress
         self.module = job.module.to(job.processes.device).to(memory_format=torch.channels_last)
         self.shared = job.processes.shared(self.module)

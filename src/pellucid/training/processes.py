@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .batches import ALONE, Share
+from .batches import ALONE, ProcessShare
 
 # Features of a large set take longer than the ten minutes after which processes that wait give up by default.
 PATIENCE = timedelta(hours=12)
@@ -43,9 +43,11 @@ class Processes:
         return cls(accelerator.device, accelerator)
 
     @property
-    def share(self) -> Share:
+    def share(self) -> ProcessShare:
         """The rank of this process, and how many there are."""
-        return Share(self.accelerator.process_index, self.accelerator.num_processes) if self.accelerator else ALONE
+        if self.accelerator is None:
+            return ALONE
+        return ProcessShare(self.accelerator.process_index, self.accelerator.num_processes)
 
     @property
     def first(self) -> bool:

@@ -24,7 +24,7 @@ from .cutting import Cut, cut_network
 from .features import store_features
 from .hardware import pick_device
 from .history import History
-from .loop import Fitted, Job, evaluate_module, fit
+from .loop import FitJob, Fitted, evaluate_module, fit
 from .objective import class_weights, loss_function
 from .processes import Processes, plain_batch_norm
 
@@ -145,7 +145,7 @@ class _Stage:
             )
         self._cut_where_it_pays()
         task = task_of(training.recipe, training.classes)
-        job = Job(
+        job = FitJob(
             self.module,
             self._batches(training.train, training.recipe.augment),
             self._batches(training.validation, AugmentSection()),

@@ -24,9 +24,9 @@ from ..evaluation.audit import (
     AUDIT_FILE,
     AuditDocument,
     DisturbanceEntry,
-    Figure,
+    Estimate,
     MaskEntry,
-    MetadataEntry,
+    MetadataProbe,
     RegionEntry,
     SubgroupEntry,
 )
@@ -126,14 +126,14 @@ def audit_bundle(
         classes=bundle.classes,
         seed=settings.seed,
         bundle=bundle.manifest.files.get("model.onnx", ""),
-        area=Figure.of(clustered_area(whole.ranking, labels, units)),
-        accuracy=Figure.of(clustered_mean(right, units)),
+        area=Estimate.of(clustered_area(whole.ranking, labels, units)),
+        accuracy=Estimate.of(clustered_mean(right, units)),
         regions=tuple(
             RegionEntry(
                 region=p.region,
                 share=p.share,
-                alone=Figure.of(p.alone),
-                lost=Figure.of(p.lost),
+                alone=Estimate.of(p.alone),
+                lost=Estimate.of(p.lost),
                 changed=p.changed,
                 evidence=evidence.get(p.region),
             )
@@ -146,8 +146,8 @@ def audit_bundle(
                 kind=d.kind,
                 amount=d.amount,
                 strength=d.strength,
-                changed=Figure.of(d.changed),
-                lost=Figure.of(d.lost),
+                changed=Estimate.of(d.changed),
+                lost=Estimate.of(d.lost),
             )
             for d in disturbed
         ),
@@ -268,12 +268,12 @@ def _mask_entry(
         method=METHOD,
         images=len(inside),
         empty=empty,
-        inside=Figure.of(clustered_mean(np.array(inside), np.array(of))),
+        inside=Estimate.of(clustered_mean(np.array(inside), np.array(of))),
         chance=float(np.mean(chance)),
     )
 
 
-def _metadata(dataset: Dataset, units: Indices, seed: int, progress: Progress) -> MetadataEntry | None:
+def _metadata(dataset: Dataset, units: Indices, seed: int, progress: Progress) -> MetadataProbe | None:
     """The metadata-only test on the images of the audit; None where a class has too few to be judged by."""
     with progress.bar("Files and borders") as advance:
         found = measure_images(dataset, progress=advance)
@@ -283,8 +283,8 @@ def _metadata(dataset: Dataset, units: Indices, seed: int, progress: Progress) -
     if test is None:
         return None
     leading = [s for s in test.separations if s.strength >= LEADING][:STRONGEST]
-    return MetadataEntry(
-        area=Figure.of(test.area), strongest=tuple(describe_difference(s, dataset.classes, found) for s in leading)
+    return MetadataProbe(
+        area=Estimate.of(test.area), strongest=tuple(describe_difference(s, dataset.classes, found) for s in leading)
     )
 
 
@@ -308,8 +308,8 @@ def _subgroups(dataset: Dataset, source: Path, wanted: str | None) -> list[str]:
     return subgroup_names(paths, wanted)
 
 
-def _figure(area: Area | None) -> Figure | None:
-    return None if area is None else Figure.of(area)
+def _figure(area: Area | None) -> Estimate | None:
+    return None if area is None else Estimate.of(area)
 
 
 def _subgroup_entry(found: Subgroup) -> SubgroupEntry:

@@ -1,6 +1,6 @@
 """Recipe and data to a run folder: read, split, train, export, evaluate, explain, report.
 
-`train` does it; its first steps are in `preparing.py`. What is to be done and for whom is a `_Job`, which every step is
+`train` does it; its first steps are in `preparing.py`. What is to be done and for whom is a `_TrainingJob`, which every step is
 given.
 """
 
@@ -42,7 +42,7 @@ PARITY_IMAGES = 32
 
 
 @dataclass(frozen=True)
-class _Job:
+class _TrainingJob:
     """One training as it was asked for, where it is written, by which processes, and what each step took."""
 
     data: Path
@@ -110,7 +110,7 @@ def train(
     out = Path(out)
     with resumable_folder(out, resume=resume) if processes.first else _followed(out) as draft:
         run = RunFolder(draft)
-        _run(_Job(Path(data), name or out.name, chosen, seed, command, track, run, processes, shown))
+        _run(_TrainingJob(Path(data), name or out.name, chosen, seed, command, track, run, processes, shown))
     return out
 
 
@@ -132,7 +132,7 @@ def _followed(out: Path) -> Iterator[Path]:
     yield draft_of(out)
 
 
-def _run(job: _Job) -> None:
+def _run(job: _TrainingJob) -> None:
     """Every step, of which the processes that follow take part in those up to the last epoch."""
     # The network first: a weights file that does not fit is found before thousands of images are read.
     dataset = read_labelled(job.data, job.recipe)
@@ -164,7 +164,7 @@ def _run(job: _Job) -> None:
     _forget(job)
 
 
-def _fit(job: _Job, network: Network, prepared: Prepared) -> Fitted:
+def _fit(job: _TrainingJob, network: Network, prepared: Prepared) -> Fitted:
     from ..training.hardware import denormals_as_zero
     from ..training.session import Training, train_network
     from ..training.tracking import tracker
@@ -192,7 +192,7 @@ def _fit(job: _Job, network: Network, prepared: Prepared) -> Fitted:
     return fitted
 
 
-def _export(job: _Job, network: Network, prepared: Prepared, source: dict[str, str]) -> None:
+def _export(job: _TrainingJob, network: Network, prepared: Prepared, source: dict[str, str]) -> None:
     from ..models.export import export_bundle
 
     job.progress.say("Exporting to ONNX and comparing with the trained network ...")
@@ -210,7 +210,7 @@ def _export(job: _Job, network: Network, prepared: Prepared, source: dict[str, s
     _say_parity(manifest, job.progress)
 
 
-def _manifest(job: _Job, network: Network, prepared: Prepared, source: dict[str, str]) -> Manifest:
+def _manifest(job: _TrainingJob, network: Network, prepared: Prepared, source: dict[str, str]) -> Manifest:
     """What is known of the bundle before its export."""
     from ..models.network import number_of_logits, task_of
 
@@ -242,7 +242,7 @@ def _say_parity(manifest: Manifest, progress: Progress) -> None:
         progress.say(f"The bundle has no graph for the {what}: {reason}.")
 
 
-def _decide(job: _Job, prepared: Prepared) -> Bundle:
+def _decide(job: _TrainingJob, prepared: Prepared) -> Bundle:
     train, validation = (prepared.positions(split) for split in ("train", "val"))
     return decide(
         job.run,
@@ -255,7 +255,7 @@ def _decide(job: _Job, prepared: Prepared) -> Bundle:
     )
 
 
-def _evaluate(job: _Job, bundle: Bundle, prepared: Prepared) -> Evaluated:
+def _evaluate(job: _TrainingJob, bundle: Bundle, prepared: Prepared) -> Evaluated:
     evaluated = evaluate_dataset(bundle, prepared.dataset.split("test"), "test", progress=job.progress)
     write_evaluation(evaluated.result, job.run.evaluation)
     if bundle.task == "regression":
@@ -265,7 +265,7 @@ def _evaluate(job: _Job, bundle: Bundle, prepared: Prepared) -> Evaluated:
     return evaluated
 
 
-def _draw(job: _Job, fitted: Fitted, evaluated: Evaluated) -> None:
+def _draw(job: _TrainingJob, fitted: Fitted, evaluated: Evaluated) -> None:
     from ..reporting.figures import save_figures
     from ..reporting.html import build_report
 
@@ -281,13 +281,15 @@ def _draw(job: _Job, fitted: Fitted, evaluated: Evaluated) -> None:
     build_report(job.run.root)
 
 
-def _forget(job: _Job) -> None:
+def _forget(job: _TrainingJob) -> None:
     from ..training.session import forget
 
     forget(job.run.checkpoints)
 
 
-def _record(job: _Job, prepared: Prepared, training: TrainingRecord, found: LocalisationRecord | None) -> RunRecord:
+def _record(
+    job: _TrainingJob, prepared: Prepared, training: TrainingRecord, found: LocalisationRecord | None
+) -> RunRecord:
     dataset, recipe = prepared.dataset, job.recipe.name
     usual = ("pellucid", "train", str(job.data), "--recipe", recipe, "--seed", str(job.seed))
     return RunRecord(
@@ -315,7 +317,7 @@ def _record(job: _Job, prepared: Prepared, training: TrainingRecord, found: Loca
     )
 
 
-def _training_record(job: _Job, network: Network, fitted: Fitted) -> TrainingRecord:
+def _training_record(job: _TrainingJob, network: Network, fitted: Fitted) -> TrainingRecord:
     best, monitor = fitted.history.best_row, fitted.history.monitor
     parameters = list(network.parameters())
     return TrainingRecord(
