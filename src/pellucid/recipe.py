@@ -116,7 +116,7 @@ class ModelSection(_Section):
         description="`none`, `all` (the backbone), `half` of its layers, a count of them, or the first that trains",
     )
     layer: str | None = Field(default=None, description="explained layer; found by itself when absent")
-    layers: tuple[str, ...] = Field(default=(), description="further layers that can be explained (explain --layer)")
+    layers: tuple[str, ...] = Field(default=(), description="further layers that can be explained")
     every_method: bool = Field(
         default=True, description="export what integrated gradients and ablation-cam need; false is faster and smaller"
     )
@@ -311,7 +311,7 @@ def validate_recipe(values: Mapping[str, Any], source: str) -> Recipe:
 
 
 def known_keys() -> list[str]:
-    """Every key that `--set` accepts, dotted."""
+    """Every key that an override can set, dotted."""
     keys: list[str] = []
     for name, field in Recipe.model_fields.items():
         kind = field.annotation
@@ -351,7 +351,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key:
-        raise RecipeError(f"--set {override!r}: write section.key=value, for example train.epochs=3")
+        raise RecipeError(f"Override {override!r}: write section.key=value, for example train.epochs=3")
     if not any(key == k or (k in {"data.merge"} and key.startswith(k + ".")) for k in known_keys()):
         raise UnknownNameError("recipe key", key, _near_keys(key), "`pellucid recipes show NAME` prints them.")
     *sections, last = key.split(".")
@@ -359,7 +359,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     for section in sections:
         target = target.setdefault(section, {})
         if not isinstance(target, dict):
-            raise RecipeError(f"--set {override!r}: {section} is not a section in this recipe but {target!r}")
+            raise RecipeError(f"Override {override!r}: {section} is not a section in this recipe but {target!r}")
     if text.strip():
         target[last] = toml_value(text)
     else:  # `--set data.positive=` takes a value out of the recipe: its default holds

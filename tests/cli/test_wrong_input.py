@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import save_file
 from tests.cli.conftest import Cli, Ended
 
+from pellucid.recipe import load_recipe
+
 
 def refused(ended: Ended, *words: str) -> None:
     assert ended.code == 2, ended
@@ -160,3 +162,17 @@ def test_training_goes_on_without_a_corrupt_image(cli: Cli, phantoms: Path, tmp_
     assert "broken.jpg" in ended.err
     assert "broken.jpg" in (tmp_path / "run" / "run.json").read_text(encoding="utf-8")
     assert "broken.jpg" not in (tmp_path / "run" / "split.csv").read_text(encoding="utf-8")
+
+
+def test_a_training_reads_its_recipe_once(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def counting(*arguments: object) -> object:
+        read.append(arguments)
+        return load_recipe(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("pellucid.workflow.preparing.load_recipe", counting)
+    ended = cli("train", tmp_path / "nowhere", "--recipe", "scratch-cnn", "--set", "train.epochs=3")
+    assert ended.code == 2
+    assert len(read) == 1
+    assert read[0][1] == ["train.epochs=3"]

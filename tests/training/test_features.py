@@ -111,5 +111,5 @@ def test_out_of_memory_names_the_setting():
         def forward(self, x):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.raises(ResourceError, match=r"batch of 4 images.*--set train\.batch_size=2"):
+    with pytest.raises(ResourceError, match=r"batch of 4 images.*`train.batch_size` to 2"):
         frozen_features(Network(Hungry(), nn.Flatten(), nn.Identity(), "backbone"), batches(), advance=print)

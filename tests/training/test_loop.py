@@ -343,9 +343,7 @@ class TestOutOfMemory:
         ids=["gpu", "python", "cpu"],
     )
     def test_the_setting_to_lower_is_named(self, error, in_training):
-        with pytest.raises(
-            ResourceError, match=r"batch of 8 images.*--set train\.batch_size=4.*--set data\.size"
-        ) as raised:
+        with pytest.raises(ResourceError, match=r"batch of 8 images.*`train.batch_size` to 4.*`data.size`") as raised:
             trained(Failing(error, in_training), ones(), ones(), TrainSection(), "binary")
         assert raised.value.__cause__ is error
 

@@ -56,6 +56,13 @@ class Lines(Silent):
         self.lines.append(line)
 
 
+def test_many_trainings_show_a_line_each_and_none_for_an_epoch(films: Path, tmp_path: Path) -> None:
+    lines = Lines()
+    train_folds(films, recipe(epochs=2), out=tmp_path / "out", folds=2, progress=lines)
+    assert sum("training 1 of 2" in line or "training 2 of 2" in line for line in lines.lines) == 2
+    assert not [line for line in lines.lines if "val loss" in line]
+
+
 def test_every_image_outside_the_test_set_is_tested_once_and_no_patient_is_parted(films: Path, tmp_path: Path) -> None:
     record = train_folds(films, recipe(), out=tmp_path / "out", folds=3)
     rows = rows_of(tmp_path / "out")
@@ -173,5 +180,5 @@ def test_fewer_images_are_whole_groups_and_always_the_same(films: Path) -> None:
 
 def test_numbers_that_make_no_sense(films: Path, tmp_path: Path) -> None:
     for options in ({"folds": 1}, {"seeds": 0}):
-        with pytest.raises(InputError, match="--folds takes 2 or more"):
+        with pytest.raises(InputError, match="`folds=` takes 2 or more"):
             train_folds(films, recipe(), out=tmp_path / "out", **options)

@@ -80,7 +80,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_end(films: Path, tmp_path: 
         command(films, broken, "--resume"), env=environment(tmp_path), capture_output=True, text=True
     )
     assert went_on.returncode == 0, went_on.stderr
-    assert "Going on after epoch" in went_on.stderr
+    assert "Resuming after epoch" in went_on.stderr
     assert "epoch   1/" not in went_on.stderr
     assert rows(broken) == rows(whole)
     first, second = (load_file(run / "checkpoints" / "best.safetensors") for run in (whole, broken))

@@ -44,6 +44,7 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print the metrics document as JSON.")] = False,
 ) -> None:
     """Evaluate a run: metrics with 95 % intervals, confusion matrix, curves."""
+    from ..bundle.run import RunFolder
     from ..evaluation.schema import metrics_document
     from ..reporting.figures import save_figures
     from ..reporting.html import build_report
@@ -65,8 +66,10 @@ def evaluate(
         progress=progress,
     )
     folder = found.folder or run
-    save_figures(found.result, (), folder / "figures", pixels=found.pixels)
-    if (run / "run.json").is_file():
+    reported = (run / "run.json").is_file()
+    own = reported and folder == RunFolder(run).evaluation  # the report saves the figures on decisions itself
+    save_figures(found.result, (), folder / "figures", pixels=found.pixels, decisions=not own)
+    if reported:
         build_report(run)
     if json:
         document = metrics_document(found.result).model_dump(mode="json")

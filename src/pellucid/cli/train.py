@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypedDict
 
 import typer
 
@@ -15,6 +15,17 @@ from .options import parse_merge
 
 if TYPE_CHECKING:
     from ..workflow.folds import FoldsRecord
+
+
+class _Choices(TypedDict):
+    """What replaces values of the recipe, as `choose_recipe` and `train` take it."""
+
+    overrides: list[str]
+    backbone: str | None
+    weights: str | None
+    group_by: str | None
+    positive: str | None
+    merge: dict[str, list[str]] | None
 
 
 def train(
@@ -70,33 +81,30 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Train a classifier, export and evaluate it, explain examples, write a report."""
-    from ..bundle.run import RunFolder
     from ..workflow.folds import train_folds
     from ..workflow.preparing import choose_recipe
     from ..workflow.training import follows
     from ..workflow.training import train as train_run
 
-    chosen = choose_recipe(
-        recipe,
-        overrides=[
+    choices: _Choices = {
+        "overrides": [
             *(settings or []),
             *([f"model.layers={layers!r}"] if layers else []),
             *([f"decision.operating_point={operating_point!r}"] if operating_point is not None else []),
         ],
-        backbone=backbone,
-        weights=weights,
-        group_by=group_by,
-        positive=positive,
-        merge=parse_merge(merge or []),
-    )
+        "backbone": backbone,
+        "weights": weights,
+        "group_by": group_by,
+        "positive": positive,
+        "merge": parse_merge(merge or []),
+    }
     target = folder or free_folder(Path("runs") / f"{data.resolve().name}-{Path(recipe).stem}", resume=resume)
     progress = TerminalProgress(quiet=quiet)
     if folds or seeds != 1 or learning_curve:
-        of_a_run = {"--track": track, "--layer": layers, "--operating-point": operating_point}
-        _refuse(of_a_run)
+        _refuse({"--track": track, "--layer": layers, "--operating-point": operating_point})
         several = train_folds(
             data,
-            chosen,
+            choose_recipe(recipe, **choices),
             out=target,
             folds=folds,
             seeds=seeds,
@@ -107,15 +115,28 @@ def train(
         )
         show_folds(several, target)
         return
-    command = ["pellucid", *sys.argv[1:]]
     run = train_run(
-        data, recipe=chosen, out=target, seed=seed, resume=resume, track=track, command=command, progress=progress
+        data,
+        recipe=recipe,
+        out=target,
+        seed=seed,
+        resume=resume,
+        track=track,
+        command=["pellucid", *sys.argv[1:]],
+        progress=progress,
+        **choices,
     )
     if follows():
         return
+    _finish(run)
+
+
+def _finish(run: Path) -> NoReturn:
+    """Show a new run, and end with the code that says whether files were skipped."""
+    from ..bundle.run import RunFolder
+
     show_run(run)
-    record = RunFolder(run).read_record()
-    code = report_skipped([(s.path, s.reason) for s in record.data.skipped])
+    code = report_skipped([(s.path, s.reason) for s in RunFolder(run).read_record().data.skipped])
     quoted = shlex.quote(str(run))
     out.print(f"Next: open {run / 'report.html'}, or: pellucid explain {quoted} IMAGE... --out maps")
     raise typer.Exit(code)

@@ -115,7 +115,7 @@ def _masks(found: AuditDocument) -> Iterator[Finding]:
     masks, topic = found.masks, "Masks"
     if masks is None:
         text = "The heat maps were not compared with masks or boxes: there are none."
-        yield _finding("information", topic, text, "Give the folder of masks of lungs or objects by --masks.")
+        yield _finding("information", topic, text, "Audit again with a folder of masks of lungs or objects.")
         return
     where = (
         f"{100 * (1 - masks.inside.value):.0f} % of the heat maps' evidence lies outside {masks.source}, by chance it "

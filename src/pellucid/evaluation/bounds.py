@@ -53,7 +53,7 @@ class MetricTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class ResampledTallies:
     """The counts of all images as they are, and of every resample; of no resample where there is one unit only."""
 
     resampling: Resampling
@@ -61,7 +61,7 @@ class Drawn:
     tallies: list[Tally]
 
     @classmethod
-    def of(cls, answers: Answers, resampling: Resampling) -> Drawn:
+    def of(cls, answers: Answers, resampling: Resampling) -> ResampledTallies:
         point = answers.tally(np.ones((len(answers.labels), 1)))
         weights = resampling.weights() if resampling.units > 1 else ()
         return cls(resampling, point, [answers.tally(w) for w in weights])
@@ -90,7 +90,7 @@ class Unusual:
         return notes
 
 
-def with_bounds(table: MetricTable, answers: Answers, drawn: Drawn) -> tuple[list[Metric], Unusual]:
+def with_bounds(table: MetricTable, answers: Answers, drawn: ResampledTallies) -> tuple[list[Metric], Unusual]:
     """Every row of the table with its interval, and which intervals are not the usual ones."""
     resampling, point, tallies = drawn.resampling, drawn.point, drawn.tallies
     values = table.compute(point)[:, 0]

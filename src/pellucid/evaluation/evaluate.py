@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..classifier import Task
 from ..errors import InputError
 from ..preprocessing import FloatArray
-from .bounds import Drawn, MetricTable, with_bounds
+from .bounds import MetricTable, ResampledTallies, with_bounds
 from .calibration import Calibration
 from .checks import check_same_length, checked_labels, checked_scores
 from .intervals import Indices, Resampling, percentiles, wilson
@@ -67,7 +67,7 @@ def evaluate_predictions(
     answers, shares, at = _checked(task, names, labels, probabilities, outputs, paths, groups, split, threshold)
     n = len(answers.labels)
     resampling = Resampling.of(n, groups, resamples, seed)
-    drawn = Drawn.of(answers, resampling)
+    drawn = ResampledTallies.of(answers, resampling)
     table = MetricTable([name for name, row in METRICS.items() if task in row.tasks], len(names))
     bounded, unusual = with_bounds(table, answers, drawn)
     top = len(table.metrics)
@@ -178,7 +178,7 @@ def _scores_of(probabilities: FloatArray, answers: Answers, resampling: Resampli
     """Loss, Brier score and calibration error of other probabilities for the same images."""
     other = Answers(answers.task, answers.classes, answers.labels, answers.predicted, probabilities, ranked=False)
     table = MetricTable(("loss", "brier", "ece"), answers.classes, per_class=False)
-    bounded, _ = with_bounds(table, other, Drawn.of(other, resampling))
+    bounded, _ = with_bounds(table, other, ResampledTallies.of(other, resampling))
     return dict(zip(table.metrics, bounded, strict=True))
 
 
@@ -195,7 +195,7 @@ def _share(marked: npt.NDArray[np.bool_], resampling: Resampling) -> Metric:
     return Metric(value, low, high)
 
 
-def _restated(prevalence: float, drawn: Drawn, metrics: dict[str, Metric], classes: int) -> Restated:
+def _restated(prevalence: float, drawn: ResampledTallies, metrics: dict[str, Metric], classes: int) -> Restated:
     check_prevalence(prevalence, classes)
     return restate(prevalence, drawn.point, drawn.tallies, metrics["sensitivity"], metrics["specificity"])
 

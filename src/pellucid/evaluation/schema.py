@@ -174,10 +174,22 @@ def read_evaluation(folder: Path) -> EvaluationResult:
     Raises BundleError when a file is missing, damaged, from a newer version, or when the two do not belong together.
     """
     document = _read_document(folder / METRICS_FILE)
-    calibrated, known = document.calibration is not None, document.outside is not None
-    columns = _columns(document.task, document.classes, calibrated=calibrated, outside=known)
-    table = _read_table(folder / PREDICTIONS_FILE, columns)
-    regression = document.task == "regression"
+    result = _result_of(document, folder / PREDICTIONS_FILE)
+    k = len(result.classes)
+    counts = np.bincount(result.labels * k + result.predicted, minlength=k * k).reshape(k, k)
+    if not np.array_equal(counts, result.confusion):
+        raise BundleError(
+            f"{METRICS_FILE} and {PREDICTIONS_FILE} in {folder} are not of one evaluation. Evaluate again."
+        )
+    return result
+
+
+def _result_of(document: MetricsDocument, predictions: Path) -> EvaluationResult:
+    """The result that a document and its table of predictions describe."""
+    regression, calibrated, known = (
+        document.task == "regression", document.calibration is not None, document.outside is not None
+    )  # fmt: skip
+    table = _read_table(predictions, _columns(document.task, document.classes, calibrated=calibrated, outside=known))
     try:
         index = {name: k for k, name in enumerate(document.classes)}
         labels = np.array([index[row["label"]] for row in table], np.int64)
@@ -185,8 +197,8 @@ def read_evaluation(folder: Path) -> EvaluationResult:
         raw = _numbers(table, [f"uncalibrated_{name}" for name in document.classes]) if calibrated else None
         outside = _numbers(table, ["outside"])[:, 0] if known else None
     except (KeyError, ValueError) as error:
-        raise BundleError(f"{folder / PREDICTIONS_FILE} is damaged ({error}). Evaluate again.") from error
-    result = EvaluationResult(
+        raise BundleError(f"{predictions} is damaged ({error}). Evaluate again.") from error
+    return EvaluationResult(
         task=document.task,
         classes=document.classes,
         split=document.split,
@@ -210,13 +222,6 @@ def read_evaluation(folder: Path) -> EvaluationResult:
         operating_point=document.operating_point,
         restated=_restated(document.prevalence),
     )
-    k = len(result.classes)
-    counts = np.bincount(labels * k + result.predicted, minlength=k * k).reshape(k, k)
-    if not np.array_equal(counts, result.confusion):
-        raise BundleError(
-            f"{METRICS_FILE} and {PREDICTIONS_FILE} in {folder} are not of one evaluation. Evaluate again."
-        )
-    return result
 
 
 def _restated(entry: PrevalenceEntry | None) -> Restated | None:

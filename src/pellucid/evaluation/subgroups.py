@@ -63,7 +63,7 @@ def subgroup_names(paths: Iterable[str], pattern: str) -> list[str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise InputError(f"--subgroup {pattern!r} is not a regular expression: {error}.") from error
+        raise InputError(f"`subgroup={pattern!r}` is not a regular expression: {error}.") from error
     names = []
     for path in paths:
         match = expression.search(path)
@@ -71,7 +71,7 @@ def subgroup_names(paths: Iterable[str], pattern: str) -> list[str]:
         names.append(groups[0] if groups else match.group() if match else "")
     if len(set(names)) < 2:
         where = "no file name" if set(names) == {""} else "every file name alike"
-        raise InputError(f"--subgroup {pattern!r} matches {where}: it tells no subgroups apart.")
+        raise InputError(f"`subgroup={pattern!r}` matches {where}: it tells no subgroups apart.")
     return names
 
 

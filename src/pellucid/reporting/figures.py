@@ -235,13 +235,15 @@ def save_figures(
     best_epoch: int | None = None,
     monitor: str = "val_loss",
     pixels: Uint8Array | None = None,
+    decisions: bool = True,
 ) -> dict[str, Path]:
     """Write every figure as PNG (200 dpi) into `folder`; the files by name: `metrics`, `confusion`, `roc`, ...
 
     `best_epoch` is found from `monitor` when it is not given: the lowest loss or error, the highest of anything else.
-    With `pixels` (N, height, width, 3) some images are laid on a sheet with their answers, `sheet`.
+    With `pixels` (N, height, width, 3) some images are laid on a sheet with their answers, `sheet`. `decisions=False`
+    leaves out the figures on thresholds and probabilities, which `build_report` writes for a run's own evaluation.
     """
-    figures = {**evaluation_figures(result), **decision_figures(result)}
+    figures = {**evaluation_figures(result), **(decision_figures(result) if decisions else {})}
     if history:
         best = best_epoch if best_epoch is not None else _best_epoch(history, monitor)
         figures["learning"] = learning_figure(history, best_epoch=best, monitor=monitor)

@@ -75,6 +75,6 @@ def out_of_memory_named(batch: int) -> Iterator[None]:
         if not known:
             raise
         raise ResourceError(
-            f"Memory ran out on a batch of {batch} images: lower it with --set train.batch_size="
-            f"{max(1, batch // 2)}, or the image size with --set data.size=..."
+            f"Memory ran out on a batch of {batch} images: set `train.batch_size` to"
+            f" {max(1, batch // 2)}, or lower the image size, `data.size`."
         ) from error

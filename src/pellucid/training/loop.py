@@ -53,11 +53,11 @@ class Fitted:
 
 @dataclass(frozen=True)
 class FitJob:
-    """One training: what is trained, on what, and how.
+    """One training: which module, on which batches, and how.
 
-    `weights` (K,) are those of the classes in the loss. Epochs are counted on from `epochs_before`. With `state`, the
-    path of a file, the training is written there after each epoch, and goes on from what it finds there. `track` is
-    given the row of each epoch.
+    `weights` (K,) are the class weights of the loss. Epochs are numbered from `epochs_before` + 1. With `state`, the
+    path of a file, the training is written there after each epoch and continues from what the file holds. `track` is
+    called with the row of each epoch; without `announce` no line is shown for it.
     """
 
     module: nn.Module
@@ -71,6 +71,7 @@ class FitJob:
     epochs_before: int = 0
     state: Path | None = None
     track: Callable[[Mapping[str, float]], None] = lambda row: None
+    announce: bool = True
 
 
 def fit(job: FitJob, progress: Progress | None = None) -> Fitted:
@@ -136,7 +137,8 @@ class _Fit:
         self.seconds += time.perf_counter() - started
         self._save()
         job.track(row)
-        self.progress.say(_epoch_line(row, job.epochs_before + section.epochs))
+        if job.announce:
+            self.progress.say(_epoch_line(row, job.epochs_before + section.epochs))
 
     def _train(self, number: int, advance: Callable[[int, int], None]) -> float:
         """One epoch of optimisation; the mean loss per image."""
@@ -223,7 +225,9 @@ class _Fit:
             return
         facts, tensors = found.facts, found.tensors
         if facts["seed"] != self.job.seed:
-            raise InputError(f"The training that is to go on had the seed {facts['seed']}, not {self.job.seed}.")
+            raise InputError(
+                f"Cannot resume with seed {self.job.seed}: the checkpoint was made with seed {facts['seed']}."
+            )
         self.module.load_state_dict(tensors["module"])
         self.best = {k: v.to(self.job.processes.device) for k, v in tensors["best"].items()}
         restore_optimizer(self.optimizer, tensors.get("optimizer", {}), facts["optimizer"])
@@ -234,7 +238,7 @@ class _Fit:
         self.history.rows.extend(facts["rows"])
         self.seconds, self.ended = float(facts["seconds"]), str(facts["ended"])
         if self.history.rows and not self.ended:
-            self.progress.say(f"Going on after epoch {int(self.history.rows[-1]['epoch'])}.")
+            self.progress.say(f"Resuming after epoch {int(self.history.rows[-1]['epoch'])}.")
 
 
 def _seed_of(seed: int, epoch: int, rank: int) -> int:

@@ -51,8 +51,8 @@ class Training:
     """What `train_network` is to do: `train` and `validation` are (pixels, rows of them, labels).
 
     `checkpoints` is where the training is written after each epoch, and from where it goes on when it is there already;
-    at the end it holds `best.safetensors`. `track` is given the row of each epoch. The images of `test`, where given,
-    are answered at the end.
+    at the end it holds `best.safetensors`. `track` is called with the row of each epoch, and `progress` shows a line on
+    it unless `announce_epochs` is False. The images of `test`, where given, are answered at the end.
     """
 
     recipe: Recipe
@@ -66,6 +66,7 @@ class Training:
     track: Callable[[Mapping[str, float]], None] = lambda row: None
     test: Source | None = None
     shelf: Shelf | None = None
+    announce_epochs: bool = True
 
 
 def train_network(network: Network, training: Training) -> Fitted:
@@ -157,6 +158,7 @@ class _Stage:
             epochs_before=self.before,
             state=self.state,
             track=training.track,
+            announce=training.announce_epochs,
         )
         fitted = fit(job, training.progress)
         if training.test is not None:

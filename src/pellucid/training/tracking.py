@@ -17,7 +17,7 @@ Track = Callable[[Mapping[str, float]], None]
 def check_tracker(name: str) -> None:
     """Raise UnknownNameError for a tool that is not known, MissingDependencyError for one that is not installed."""
     if name not in TRACKERS:
-        raise UnknownNameError("tracker", name, TRACKERS, f"--track takes {' or '.join(TRACKERS)}.")
+        raise UnknownNameError("tracker", name, TRACKERS, f"`track=` takes {' or '.join(TRACKERS)}.")
     require("tensorboard" if name == "tensorboard" else "mlflow", extra="track")
 
 

@@ -13,7 +13,7 @@ from ..bundle.bundle import Bundle, load
 from ..bundle.run import RunFolder
 from ..classifier import selected_targets
 from ..data.areas import Area, clustered_area, clustered_mean
-from ..data.cache import cached_pixels
+from ..data.cache import CachedPixels, cached_pixels
 from ..data.dataset import Dataset, Sample, Split
 from ..data.manifest import read_csv
 from ..data.metadata import metadata_test
@@ -32,8 +32,8 @@ from ..evaluation.audit import (
 )
 from ..evaluation.audit_verdicts import judge
 from ..evaluation.regions import Region, probed_regions
-from ..evaluation.robustness import probe_disturbances
-from ..evaluation.shortcuts import Indices, Scores, probe_regions
+from ..evaluation.robustness import DisturbanceProbe, probe_disturbances
+from ..evaluation.shortcuts import Indices, RegionProbe, Scores, probe_regions
 from ..evaluation.subgroups import Subgroup, by_subgroup, subgroup_names
 from ..explanation.catalogue import find_method, settings_of
 from ..explanation.localisation import energy_inside, mask_share
@@ -99,22 +99,10 @@ def audit_bundle(
     with progress.bar("Reading images") as advance:
         cached = cached_pixels(chosen, bundle.preprocessing, cache_folder(), progress=advance)
     labels = cached.dataset.labels
-    if np.bincount(labels, minlength=len(bundle.classes)).min() == 0:
-        absent = bundle.classes[int(np.bincount(labels, minlength=len(bundle.classes)).argmin())]
-        raise DataError(
-            f"There is no readable image of {absent} in the {settings.split} split: an audit needs each class."
-        )
-    units = _units(cached.dataset)
-    scorer = _Scorer(bundle)
-    whole = scorer(cached.pixels)
-    regions = probed_regions(bundle.preprocessing.height, bundle.preprocessing.width)
-    with progress.bar("Corners and borders") as advance:
-        probes = probe_regions(scorer, cached.pixels, whole, labels, units, regions, advance)
-    evidence = _evidence_shares(bundle, cached.pixels, regions)
-    with progress.bar("Shifts, tones, blur") as advance:
-        disturbed = probe_disturbances(scorer, cached.pixels, whole, labels, units, advance)
+    _check_classes(bundle, labels, settings.split)
+    probed = _Probed.of(bundle, cached, progress)
+    units = probed.units
     names = _subgroups(cached.dataset, source, settings.subgroup)
-    right = (whole.answers == labels).astype(np.float64)
     document = AuditDocument(
         name=bundle.manifest.name,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -126,36 +114,76 @@ def audit_bundle(
         classes=bundle.classes,
         seed=settings.seed,
         bundle=bundle.manifest.files.get("model.onnx", ""),
-        area=Estimate.of(clustered_area(whole.ranking, labels, units)),
-        accuracy=Estimate.of(clustered_mean(right, units)),
-        regions=tuple(
-            RegionEntry(
-                region=p.region,
-                share=p.share,
-                alone=Estimate.of(p.alone),
-                lost=Estimate.of(p.lost),
-                changed=p.changed,
-                evidence=evidence.get(p.region),
-            )
-            for p in probes
-        ),
+        area=Estimate.of(clustered_area(probed.whole.ranking, labels, units)),
+        accuracy=Estimate.of(clustered_mean((probed.whole.answers == labels).astype(np.float64), units)),
+        regions=probed.regions,
         masks=_mask_entry(bundle, cached.dataset, units, settings.masks, progress),
         metadata=_metadata(cached.dataset, units, settings.seed, progress),
-        disturbances=tuple(
-            DisturbanceEntry(
-                kind=d.kind,
-                amount=d.amount,
-                strength=d.strength,
-                changed=Estimate.of(d.changed),
-                lost=Estimate.of(d.lost),
-            )
-            for d in disturbed
-        ),
+        disturbances=probed.disturbances,
         subgroup_by=settings.subgroup,
-        subgroups=tuple(_subgroup_entry(s) for s in by_subgroup(names, whole, labels, units)) if names else (),
+        subgroups=tuple(_subgroup_entry(s) for s in by_subgroup(names, probed.whole, labels, units)) if names else (),
         outside_share=_outside_share(bundle, cached.pixels),
     )
     return judge(document)
+
+
+def _check_classes(bundle: Bundle, labels: Indices, split: str) -> None:
+    counts = np.bincount(labels, minlength=len(bundle.classes))
+    if counts.min() == 0:
+        absent = bundle.classes[int(counts.argmin())]
+        raise DataError(f"There is no readable image of {absent} in the {split} split: an audit needs each class.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Probed:
+    """What the model says of the pictures (N, height, width, 3) as they are, and when parts or tones are changed.
+
+    `units` (N,) number the group of each image.
+    """
+
+    units: Indices
+    whole: Scores
+    regions: tuple[RegionEntry, ...]
+    disturbances: tuple[DisturbanceEntry, ...]
+
+    @classmethod
+    def of(cls, bundle: Bundle, cached: CachedPixels, progress: Progress) -> _Probed:
+        pixels, labels = cached.pixels, cached.dataset.labels
+        units, scorer = _units(cached.dataset), _Scorer(bundle)
+        whole = scorer(pixels)
+        regions = probed_regions(bundle.preprocessing.height, bundle.preprocessing.width)
+        with progress.bar("Corners and borders") as advance:
+            probes = probe_regions(scorer, pixels, whole, labels, units, regions, advance)
+        evidence = _evidence_shares(bundle, pixels, regions)
+        with progress.bar("Shifts, tones, blur") as advance:
+            disturbed = probe_disturbances(scorer, pixels, whole, labels, units, advance)
+        return cls(
+            units,
+            whole,
+            tuple(_region_entry(p, evidence.get(p.region)) for p in probes),
+            tuple(_disturbance_entry(d) for d in disturbed),
+        )
+
+
+def _region_entry(probe: RegionProbe, evidence: float | None) -> RegionEntry:
+    return RegionEntry(
+        region=probe.region,
+        share=probe.share,
+        alone=Estimate.of(probe.alone),
+        lost=Estimate.of(probe.lost),
+        changed=probe.changed,
+        evidence=evidence,
+    )
+
+
+def _disturbance_entry(found: DisturbanceProbe) -> DisturbanceEntry:
+    return DisturbanceEntry(
+        kind=found.kind,
+        amount=found.amount,
+        strength=found.strength,
+        changed=Estimate.of(found.changed),
+        lost=Estimate.of(found.lost),
+    )
 
 
 class _Scorer:
@@ -199,7 +227,7 @@ def _with_masks(dataset: Dataset, folder: Path | None) -> Dataset:
     if folder is None:
         return dataset
     if not folder.is_dir():
-        raise InputError(f"There is no folder {folder} for --masks.")
+        raise InputError(f"`masks=`: there is no folder {folder}.")
     masked = tuple(replace(s, mask=_mask_of(s, folder), boxes=()) for s in dataset.samples)
     if not any(s.mask for s in masked):
         raise InputError(

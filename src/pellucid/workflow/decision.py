@@ -83,24 +83,35 @@ def decide(
         point = _point(wanted.operating_point, answers, scores, bundle.classes[1], progress)
         changes |= {"operating_point": point, "threshold": point.threshold}
     files: dict[str, bytes] = {}
-    if features is not None and len(validation) >= FEWEST and len(train) >= FEWEST:
-        chosen = train[np.linspace(0, len(train) - 1, min(DESCRIBED, len(train))).round().astype(int)]
-        with progress.bar("Describing the training images") as advance:
-            _, known = answers_on_pixels(bundle, pixels, advance, chosen)
-        if known is not None:
-            surroundings = with_threshold(describe_surroundings(known), features, answers.groups)
-            files[REFERENCE] = surroundings.to_bytes()
-            changes["reference"] = Reference(
-                layer=bundle.manifest.explained_layer.name,
-                channels=known.shape[1],
-                trained=len(chosen),
-                images=len(validation),
-                groups=_groups(answers.groups),
-                threshold=surroundings.threshold,
-                quantiles=tuple(np.quantile(surroundings.scores(features), np.linspace(0, 1, STEPS)).round(4).tolist()),
-            )
+    if features is not None and min(len(validation), len(train)) >= FEWEST:
+        described = _surroundings(bundle, pixels, train, features, answers.groups, progress)
+        if described is not None:
+            changes["reference"], files[REFERENCE] = described
     amend_bundle(bundle.folder, changes, files)
     return load(run.bundle)
+
+
+def _surroundings(
+    bundle: Bundle, pixels: Uint8Array, train: Rows, features: FloatArray, groups: Sequence[str], progress: Progress
+) -> tuple[Reference, bytes] | None:
+    """The description of the training images, with its threshold from the `features` of the validation images."""
+    chosen = train[np.linspace(0, len(train) - 1, min(DESCRIBED, len(train))).round().astype(int)]
+    with progress.bar("Describing the training images") as advance:
+        _, known = answers_on_pixels(bundle, pixels, advance, chosen)
+    if known is None:
+        return None
+    surroundings = with_threshold(describe_surroundings(known), features, groups)
+    quantiles = np.quantile(surroundings.scores(features), np.linspace(0, 1, STEPS)).round(4)
+    reference = Reference(
+        layer=bundle.manifest.explained_layer.name,
+        channels=known.shape[1],
+        trained=len(chosen),
+        images=len(features),
+        groups=_groups(groups),
+        threshold=surroundings.threshold,
+        quantiles=tuple(quantiles.tolist()),
+    )
+    return reference, surroundings.to_bytes()
 
 
 def choose_again(run: Path, asked: str, *, progress: Progress | None = None) -> OperatingPoint:

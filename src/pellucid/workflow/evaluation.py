@@ -66,7 +66,7 @@ def evaluate_run(
     if leaks and not allow_leak:
         raise DataError(
             f"{leaks[0]} Figures on images that were trained on mean nothing; "
-            "--allow-leak gives them all the same, marked."
+            "`allow_leak=True` gives them nevertheless, marked."
         )
     evaluated = evaluate_dataset(bundle, dataset, split or "all", leaks=leaks, prevalence=prevalence, progress=progress)
     target = out or (
@@ -164,6 +164,6 @@ def foreign_split(bundle: Bundle, data: Path, split: Split) -> Dataset:
         return dataset
     if split not in splits:
         raise DataError(
-            f"{data} has no split {split!r}, only {', '.join(sorted(splits - {''}))}. Choose one by --split."
+            f"{data} has no split {split!r}, only {', '.join(sorted(splits - {''}))}. Choose one by `split=`."
         )
     return dataset.split(split)

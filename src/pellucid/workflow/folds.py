@@ -128,18 +128,21 @@ def train_folds(
 ) -> FoldsRecord:
     """Train once for each fold, seed and share of the training images; write `folds.json` and `predictions.csv`.
 
-    With `folds` the images outside the test set are divided into so many, by patient and with copies kept together, and
-    each is tested on by a training on the others, of which a part chooses the epoch. Without, the trainings share the
-    split of a run and its test set. `seeds` are counted on from `seed`. With `learning_curve` each is repeated on a
-    tenth, a fifth and a half of its training images. What was broken off stays beside `out`, and the same call with
-    `resume` goes on from its last epoch. Raises what `train` raises.
+    With `folds=K` the images outside the test set are divided into K folds, by patient and with copies kept together.
+    Each fold is the test set of one training on the others, of which a part chooses the epoch. Without, every training
+    uses the split and the test set of a run. The seeds are `seed`, `seed + 1`, and so on, `seeds` in all. With
+    `learning_curve=True` each training is repeated on a tenth, a fifth and a half of its training images. An
+    interrupted call leaves its work beside `out`; the same call with `resume=True` continues after its last epoch.
+    Raises what `train` raises.
     """
     from .preparing import read_labelled
 
     if folds < 0 or folds == 1 or seeds < 1:
-        raise InputError(f"--folds takes 2 or more and --seeds 1 or more, not {folds} and {seeds}.")
+        raise InputError(f"`folds=` takes 2 or more and `seeds=` 1 or more, not {folds} and {seeds}.")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("--folds, --seeds and --learning-curve run in one process: start pellucid without a launcher.")
+        raise InputError(
+            "`folds=`, `seeds=` and `learning_curve=` run in one process: start pellucid without a launcher."
+        )
     shown: Progress = progress or Silent()
     with resumable_folder(Path(out), resume=resume) as draft:
         dataset = read_labelled(Path(data), recipe)
@@ -149,26 +152,38 @@ def train_folds(
             (draft / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
             write_split(draft / "split.csv", cached.dataset)
             (draft / "plan.json").write_text(json.dumps([folds, seeds, seed, learning_curve]), encoding="utf-8")
-        trials = list(_trials(cached.dataset, recipe, folds, range(seed, seed + seeds), learning_curve))
-        shown.say(f"{len(trials)} trainings of {recipe.name}.")
+        used = tuple(range(seed, seed + seeds))
+        trials = list(_trials(cached.dataset, recipe, folds, used, learning_curve))
         runner = _Runner(cached, recipe, trials, seed, draft / "checkpoints", shown)
-        done = []
-        for number, trial in enumerate(trials, 1):
-            done.append(runner.run(trial))
-            shown.say(f"training {number} of {len(trials)}: {_line(done[-1].record)}")
-        records = [d.record for d in done]
-        record = FoldsRecord(
-            recipe=recipe.name,
-            classes=dataset.classes,
-            folds=folds,
-            seeds=tuple(range(seed, seed + seeds)),
-            trials=tuple(records),
-            spread={f"{share:g}": spread_of(records, share) for share in sorted({r.share for r in records})},
-        )
+        done = _run_all(runner, trials, shown)
+        record = _record(recipe, dataset.classes, folds, used, [d.record for d in done])
         (draft / "folds.json").write_text(record.model_dump_json(indent=2), encoding="utf-8")
         _write_predictions(draft / "predictions.csv", [r for d in done for r in d.rows], dataset.classes, runner.task)
         _leave_only_results(draft)
     return record
+
+
+def _run_all(runner: _Runner, trials: Sequence[_Trial], progress: Progress) -> list[_Done]:
+    """Every training, with a line on each."""
+    progress.say(f"{len(trials)} trainings of {runner.recipe.name}.")
+    done = []
+    for number, trial in enumerate(trials, 1):
+        done.append(runner.run(trial))
+        progress.say(f"training {number} of {len(trials)}: {_line(done[-1].record)}")
+    return done
+
+
+def _record(
+    recipe: Recipe, classes: tuple[str, ...], folds: int, seeds: tuple[int, ...], records: Sequence[TrialRecord]
+) -> FoldsRecord:
+    return FoldsRecord(
+        recipe=recipe.name,
+        classes=classes,
+        folds=folds,
+        seeds=seeds,
+        trials=tuple(records),
+        spread={f"{share:g}": spread_of(records, share) for share in sorted({r.share for r in records})},
+    )
 
 
 def _leave_only_results(draft: Path) -> None:
@@ -284,6 +299,7 @@ class _Runner:
                     self.progress,
                     test=parts["test"],
                     shelf=self.shelf,
+                    announce_epochs=False,
                 ),
             )
 
@@ -335,7 +351,7 @@ class _Runner:
 
 
 class _Terse:
-    """Progress of many trainings: bars, and each line that is not about an epoch once."""
+    """Progress of many trainings: bars, and each line once."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress, self._said = progress, set[str]()
@@ -344,7 +360,7 @@ class _Terse:
         return self._progress.bar(description)
 
     def say(self, line: str) -> None:
-        if not line.startswith("epoch") and line not in self._said:
+        if line not in self._said:
             self._said.add(line)
             self._progress.say(line)
 

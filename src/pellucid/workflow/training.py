@@ -1,7 +1,6 @@
 """Recipe and data to a run folder: read, split, train, export, evaluate, explain, report.
 
-`train` does it; its first steps are in `preparing.py`. What is to be done and for whom is a `_TrainingJob`, which every step is
-given.
+`train` does it; its first steps are in `preparing.py`. Every step takes the `_TrainingJob`, which says what to do.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ PARITY_IMAGES = 32
 
 @dataclass(frozen=True)
 class _TrainingJob:
-    """One training as it was asked for, where it is written, by which processes, and what each step took."""
+    """One training: what was asked for, where it is written, which processes take part, and how long each step took."""
 
     data: Path
     name: str
@@ -58,7 +57,7 @@ class _TrainingJob:
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
-        """Keep what a step took."""
+        """Keep how long a step takes, in seconds."""
         began = time.perf_counter()
         yield
         self.seconds[step] = round(time.perf_counter() - began, 2)
@@ -84,13 +83,13 @@ def train(
 ) -> Path:
     """Train a classifier on labelled images and write a complete run folder to `out`; returns it.
 
-    `data` is a folder or CSV as `read_dataset` takes it. `overrides` are `section.key=value`; `backbone`, `weights`,
-    `group_by`, `positive` and `merge` ({class: folders merged into it}) replace the recipe's where given; `name` is the
-    title of the report, by default the folder's name. The folder appears whole, or not at all when anything fails;
-    finished epochs then stay beside it, and the same call with `resume` goes on from them. `track` is `tensorboard` or
-    `mlflow`. Started by `torchrun` or `accelerate launch`, the processes train together and the first one writes.
-    Needs the extra `train`. Raises InputError and its kinds for what cannot be used, ResourceError when memory or disk
-    give out.
+    `data` is a folder or CSV as `read_dataset` takes it. `overrides` are `section.key=value`. `backbone`, `weights`,
+    `group_by`, `positive` and `merge` ({class: folders merged into it}) replace the recipe's values where given.
+    `name` is the title of the report, by default the folder's name. The folder appears whole, or not at all when
+    anything fails; finished epochs then stay beside it, and the same call with `resume=True` continues after them.
+    `track` is `tensorboard` or `mlflow`. Under `torchrun` or `accelerate launch` the processes train together and the
+    first one writes. Needs the extra `train`. Raises InputError and its kinds for what cannot be used, ResourceError
+    when memory or disk space runs out.
     """
     chosen = choose_recipe(
         recipe,
@@ -157,8 +156,8 @@ def _run(job: _TrainingJob) -> None:
         evaluated = _evaluate(job, bundle, prepared)
     with job.timed("explain"):
         explain_examples(bundle, prepared.dataset, evaluated.result, job.run.explanations, job.progress)
-        found = localise(bundle, prepared.dataset.split("test"), job.progress)
-    record = _record(job, prepared, _training_record(job, network, fitted), found)
+        localisation = localise(bundle, prepared.dataset.split("test"), job.progress)
+    record = _record(job, prepared, _training_record(job, network, fitted), localisation)
     job.run.record.write_text(record.model_dump_json(indent=2), encoding="utf-8")
     _draw(job, fitted, evaluated)
     _forget(job)
@@ -277,6 +276,7 @@ def _draw(job: _TrainingJob, fitted: Fitted, evaluated: Evaluated) -> None:
         best_epoch=best,
         monitor=fitted.history.monitor,
         pixels=evaluated.pixels,
+        decisions=False,  # the report saves these, with the published figures in them
     )
     build_report(job.run.root)
 
@@ -288,7 +288,7 @@ def _forget(job: _TrainingJob) -> None:
 
 
 def _record(
-    job: _TrainingJob, prepared: Prepared, training: TrainingRecord, found: LocalisationRecord | None
+    job: _TrainingJob, prepared: Prepared, training: TrainingRecord, localisation: LocalisationRecord | None
 ) -> RunRecord:
     dataset, recipe = prepared.dataset, job.recipe.name
     usual = ("pellucid", "train", str(job.data), "--recipe", recipe, "--seed", str(job.seed))
@@ -312,7 +312,7 @@ def _record(
             synthetic=(job.data / "phantom.json").is_file(),
         ),
         training=training,
-        localisation=found,
+        localisation=localisation,
         seconds=job.seconds,
     )
 
