@@ -140,7 +140,7 @@ class TestFolder:
 
     def test_the_lock_of_a_killed_program_is_open(self, tmp_path: Path) -> None:
         code = (
-            "import sys, time; from pathlib import Path; from pellucid.workflow.storage import resumable_folder\n"
+            "import sys, time; from pathlib import Path; from pellucid.storage import resumable_folder\n"
             "with resumable_folder(Path(sys.argv[1]), resume=False): print('in', flush=True); time.sleep(60)"
         )
         process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE)
