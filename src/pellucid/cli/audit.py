@@ -1,4 +1,4 @@
-"""`pellucid audit`: is the model right for the right reason?"""
+"""`pellucid audit`: is the model right for the right reasons?"""
 
 from __future__ import annotations
 
@@ -16,41 +16,45 @@ if TYPE_CHECKING:
 def audit(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     data: Annotated[
-        Path | None, typer.Argument(metavar="[DATA]", help="Labelled images; the run's own test split by default.")
+        Path | None, typer.Argument(metavar="[DATA]", help="Labelled images; by default the run's test split.")
     ] = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: Annotated[str, typer.Option(help="Split to audit: train, val or test.")] = "test",
     images: Annotated[
         int | None,
-        typer.Option(min=20, help="At most so many images, drawn by the seed: 600, or 100 with --explanations."),
+        typer.Option(
+            min=20, help="Maximum number of images, sampled with the seed; 600 by default, 100 with --explanations."
+        ),
     ] = None,
     subgroup: Annotated[
         str | None,
-        typer.Option(metavar="REGEX", help="Figures by subgroup: a regular expression on paths, or a CSV column."),
+        typer.Option(metavar="REGEX", help="Regular expression for paths, or CSV column, that defines subgroups."),
     ] = None,
     masks: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Masks of lungs or objects, named as the images are.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Masks of the object or organ, with the file names of the images."),
     ] = None,
-    folder: Annotated[
-        Path | None, typer.Option("--out", help="Folder for what is written; RUN/audit by default.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Decides which images are drawn.")] = 0,
+    folder: Annotated[Path | None, typer.Option("--out", help="Output folder; RUN/audit by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed for sampling images.")] = 0,
     explanations: Annotated[
-        bool, typer.Option("--explanations", help="Measure instead how far the model's heat maps can be relied on.")
+        bool, typer.Option("--explanations", help="Measure how reliable the heat maps are instead.")
     ] = False,
     methods: Annotated[
-        str | None, typer.Option(metavar="A,B", help="With --explanations: methods, or all; cheap ones by default.")
+        str | None, typer.Option(metavar="A,B", help="With --explanations: methods, or all; fast methods by default.")
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="With --explanations: 20000 (forward passes), 90s, 5min.")
+        str | None,
+        typer.Option(
+            metavar="AMOUNT", help="With --explanations: limit on forward passes (20000) or time (90s, 5min)."
+        ),
     ] = None,
     replacement: Annotated[
-        str, typer.Option(help="With --explanations: what hidden pixels become: blur, mean, grey or noise.")
+        str, typer.Option(help="With --explanations: replacement for hidden pixels: blur, mean, grey or noise.")
     ] = "blur",
-    json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON document.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")] = False,
 ) -> None:
-    """Probe a model for shortcuts: corners and borders alone and hidden, masks, metadata, small changes, subgroups.
+    """Test a model for shortcuts: corners, borders, masks, metadata, small changes, subgroups.
 
-    The worst comes first, in words. Ends with exit code 1 when a problem was found.
+    Lists the worst findings first. Exits with code 1 when it finds a problem.
     """
     from ..workflow.audit import MOST, AuditSettings, audit_run
     from .options import parse_split

@@ -1,4 +1,4 @@
-"""`pellucid audit RUN --explanations`: how far the heat maps can be relied on, as tables."""
+"""`pellucid audit RUN --explanations`: how reliable the heat maps are, as tables."""
 
 from __future__ import annotations
 

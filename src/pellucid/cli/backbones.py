@@ -1,4 +1,4 @@
-"""`pellucid backbones`: which networks can be asked for by name."""
+"""`pellucid backbones`: the networks that can be trained."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .console import out, print_json, print_table
 
 
 def backbones(
-    contains: Annotated[str | None, typer.Argument(metavar="TEXT", help="Only names with this text.")] = None,
-    layers: Annotated[
-        bool, typer.Option("--layers", help="The layers of the backbone named TEXT that can be explained.")
-    ] = False,
-    size: Annotated[int, typer.Option(help="With --layers: side of the input in pixels.")] = 224,
+    contains: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help="Show only names that contain this text.")
+    ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="List the explainable layers of the backbone TEXT.")] = False,
+    size: Annotated[int, typer.Option(help="With --layers: input size in pixels.")] = 224,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the backbones, pellucid's own, torchvision's and timm's, or one's layers. Needs the extra `train`."""
+    """List backbones (pellucid, torchvision, timm) or the layers of a backbone. Needs the `train` extra."""
     from .._optional import require
 
     require("torch", extra="train")
@@ -36,7 +36,7 @@ def backbones(
 
 
 def show_layers(backbone: str, size: int, *, json: bool) -> None:
-    """The layers of a backbone that give a feature map, from front to back."""
+    """The layers of a backbone that give a feature map, from input to output."""
     from dataclasses import asdict
 
     from ..models.layers import spatial_layers

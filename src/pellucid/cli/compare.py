@@ -1,4 +1,4 @@
-"""`pellucid compare`: two batches, by two models or of two months."""
+"""`pellucid compare`: two batches, from two models or two months."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="OUT_A", help="Folder that `pellucid predict --out` wrote.")],
-    b: Annotated[Path, typer.Argument(metavar="OUT_B", help="Another one.")],
+    a: Annotated[Path, typer.Argument(metavar="OUT_A", help="Output folder of `pellucid predict --out`.")],
+    b: Annotated[Path, typer.Argument(metavar="OUT_B", help="Second output folder.")],
     folder: Annotated[
-        Optional[Path], typer.Option("--out", help="Folder for compare.html, with pictures, and compare.json.")
+        Optional[Path], typer.Option("--out", help="Output folder for compare.html (with pictures) and compare.json.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
-    """Compare two batches: agreement on the same images, which flip, and whether what came in has changed."""
+    """Compare two batches: agreement on shared images, changed answers, and drift of the input."""
     from ..workflow.batch.compare import compare_batches, write_comparison
 
     comparison, pictures = compare_batches(a, b)

@@ -1,4 +1,4 @@
-"""`pellucid data ...`: make and look after datasets."""
+"""`pellucid data ...`: prepare and check datasets."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ import typer
 from . import data_augment, data_download, data_split, inspect
 from .console import TerminalProgress, out, print_json, print_table
 
-app = typer.Typer(help="Make and look after datasets.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Prepare and check datasets.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
 def _group() -> None:
-    """Make and look after datasets."""
+    """Prepare and check datasets."""
 
 
 @app.command("phantom")
 def phantom(
-    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write, new or empty.")],
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder, new or empty.")],
     images: Annotated[int, typer.Option(help="Number of images, at least 20.")] = 600,
-    size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 224,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
+    size: Annotated[int, typer.Option(help="Width and height of the images in pixels.")] = 224,
+    seed: Annotated[int, typer.Option(help="Random seed; the same seed gives the same files.")] = 0,
     shortcut: Annotated[
         list[str] | None,
-        typer.Option(help="corner-tag, border or blur, and its agreement with the label, for example corner-tag=0.95."),
+        typer.Option(
+            help="Plant a shortcut: corner-tag, border or blur, with its agreement with the label: corner-tag=0.95."
+        ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON summary.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")] = False,
 ) -> None:
-    """Generate chest-film look-alikes with known truth (synthetic; not for diagnosis)."""
+    """Generate synthetic chest X-rays with known ground truth (not for diagnosis)."""
     from ..data.phantom import Shortcut, generate_phantoms
 
     shortcuts = [Shortcut.parse(text) for text in shortcut or []]

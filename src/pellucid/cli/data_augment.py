@@ -1,4 +1,4 @@
-"""`pellucid data augment`: a folder of originals to a folder with changed copies of those to train on."""
+"""`pellucid data augment`: a dataset with augmented copies of its training images."""
 
 from __future__ import annotations
 
@@ -16,29 +16,33 @@ if TYPE_CHECKING:
 
 
 def augment(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of class folders, or a CSV.")],
-    folder: Annotated[Path, typer.Option("--out", help="Folder to write, new or empty.")],
-    copies: Annotated[int, typer.Option(help="Changed copies of each training image.")] = 1,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder with one subfolder per class, or a CSV file.")],
+    folder: Annotated[Path, typer.Option("--out", help="Output folder, new or empty.")],
+    copies: Annotated[int, typer.Option(help="Augmented copies per training image.")] = 1,
     recipe: Annotated[
-        str, typer.Option(help="Recipe that says what is changed and how far (`pellucid recipes`), or a .toml file.")
+        str, typer.Option(help="Recipe (`pellucid recipes` lists them) or .toml file that defines the augmentation.")
     ] = "scratch-cnn",
     settings: Annotated[
         Optional[list[str]],
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe value, for example augment.rotation=15."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override a recipe value, for example augment.rotation=15. Repeatable."
+        ),
     ] = None,
     balance: Annotated[
-        bool, typer.Option("--balance", help="Make more copies in the rarer classes, until all are of one size.")
+        bool, typer.Option("--balance", help="Make more copies of rare classes until all classes have the same size.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Decides the changes, and the split where DATA has none.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Random seed for the augmentation, and for the split if DATA has none.")
+    ] = 0,
     group_by: Annotated[
         Optional[str],
-        typer.Option(help="Regular expression on file names, or CSV column, that names the patient or object."),
+        typer.Option(help="Regular expression for file names, or CSV column, that identifies the patient or object."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")] = False,
 ) -> None:
-    """Write changed copies of training images, beside the originals; validation and test images stay as they are.
+    """Write augmented copies of training images. Validation and test images are copied unchanged.
 
-    Images are split first, as for training, so that a copy is always on its original's side.
+    Images are split first, as for training, so that a copy is always in the same split as its original.
     """
     from ..data.augment import augment_dataset
     from ..data.folder import read_dataset

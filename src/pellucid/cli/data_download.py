@@ -13,14 +13,14 @@ from .console import TerminalProgress, out, print_json, report_skipped
 
 
 def download(
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="kaggle:OWNER/NAME, or the address of a zip archive.")
-    ],
-    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write, new or empty.")],
-    limit: Annotated[float, typer.Option(metavar="GB", help="Most gigabytes to download and to unpack.")] = 50,
-    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="kaggle:OWNER/NAME, or the URL of a zip archive.")],
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Output folder, new or empty.")],
+    limit: Annotated[
+        float, typer.Option(metavar="GB", help="Maximum size of the download and of the unpacked files, in GB.")
+    ] = 50,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")] = False,
 ) -> None:
-    """Download and unpack a dataset; the folder appears whole or not at all.
+    """Download and unpack a dataset. The output folder appears only when complete.
 
     Kaggle needs `pip install 'pellucid[kaggle]'` and, for most datasets, a token from https://www.kaggle.com/settings/api
     in ~/.kaggle/access_token or KAGGLE_API_TOKEN.

@@ -1,4 +1,4 @@
-"""`pellucid data split`: which image goes where, written down, with the proof that nothing is on two sides."""
+"""`pellucid data split`: a split as a CSV, with proof that no image is on two sides."""
 
 from __future__ import annotations
 
@@ -17,33 +17,40 @@ if TYPE_CHECKING:
 
 
 def split(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of class folders, or a CSV.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder with one subfolder per class, or a CSV file.")],
     target: Annotated[
         Optional[Path],
-        typer.Option("--out", help="CSV to write, split.csv by default; with --folds a folder, folds by default."),
+        typer.Option(
+            "--out", help="Output CSV, split.csv by default; with --folds, an output folder, folds by default."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed; the same seed gives the same split.")] = 0,
     group_by: Annotated[
         Optional[str],
-        typer.Option(help="Regular expression on file names, or CSV column, that names the patient or object."),
+        typer.Option(help="Regular expression for file names, or CSV column, that identifies the patient or object."),
     ] = None,
-    validation: Annotated[float, typer.Option(help="Share for validation where it is missing; 0 draws none.")] = 0.15,
-    test: Annotated[float, typer.Option(help="Share for the test where it is missing; 0 draws none.")] = 0.2,
-    folds: Annotated[Optional[int], typer.Option(help="For cross-validation: write that many splits.")] = None,
-    positive: Annotated[Optional[str], typer.Option(help="The positive one of two classes.")] = None,
+    validation: Annotated[
+        float, typer.Option(help="Share of images for a missing validation set; 0 for no validation set.")
+    ] = 0.15,
+    test: Annotated[float, typer.Option(help="Share of images for a missing test set; 0 for no test set.")] = 0.2,
+    folds: Annotated[Optional[int], typer.Option(help="Number of cross-validation folds to write.")] = None,
+    positive: Annotated[Optional[str], typer.Option(help="Positive class (binary tasks only).")] = None,
     merge: Annotated[
         Optional[list[str]],
         typer.Option("--group", metavar="NAME=CLASS,CLASS", help="Merge classes, for example ill=covid,pneumonia."),
     ] = None,
     leave_out_twins: Annotated[
         bool,
-        typer.Option("--leave-out-twins", help="Drop training images with a copy, or of a group, in a split kept."),
+        typer.Option(
+            "--leave-out-twins",
+            help="Drop training images that share a duplicate or a group with an existing validation or test set.",
+        ),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")] = False,
 ) -> None:
-    """Split images into train, validation and test, or into folds, so that nothing leaks; splits that exist are kept.
+    """Split images into training, validation and test sets, or into folds, without leaks. Existing splits are kept.
 
-    The CSV can be given as DATA to every command: its paths are relative to its own folder.
+    Every command accepts the CSV as DATA. Its paths are relative to its folder.
     """
     from ..data.folder import read_dataset
     from ..errors import InputError

@@ -1,4 +1,4 @@
-"""`pellucid demo`: the whole road on generated films."""
+"""`pellucid demo`: the full pipeline on synthetic X-rays."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .console import TerminalProgress, out
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="Folder to write, new or empty.")] = Path("demo"),
-    images: Annotated[int, typer.Option(min=60, help="Number of films to generate.")] = 600,
-    seed: Annotated[int, typer.Option(help="Decides everything that is random.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    folder: Annotated[Path, typer.Option("--out", help="Output folder, new or empty.")] = Path("demo"),
+    images: Annotated[int, typer.Option(min=60, help="Number of synthetic X-rays.")] = 600,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress.")] = False,
 ) -> None:
-    """Generate X-ray phantoms, train, evaluate, explain, score the heat maps against the truth, report."""
+    """Run the full pipeline on synthetic X-rays: generate, train, evaluate, explain, score the heat maps, report."""
     from ..bundle.run import RunFolder
     from ..workflow.demo import run_demo
     from .train import show_run

@@ -1,4 +1,4 @@
-"""`pellucid doctor`: is it as it should be. Each option hands over to a module of its own."""
+"""`pellucid doctor`: checks of a server and of this machine."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from .console import OK, PARTLY, WRONG, TerminalProgress, err, out, print_json, 
 
 def doctor(
     attack: Annotated[
-        Optional[str], typer.Option(metavar="URL", help="Send a running server everything that it must survive.")
+        Optional[str],
+        typer.Option(metavar="URL", help="Send hostile requests to a running server and check its replies."),
     ] = None,
     api_key: Annotated[
         Optional[str],
-        typer.Option(envvar="PELLUCID_API_KEY", show_envvar=True, help="The server's key, if it has one."),
+        typer.Option(envvar="PELLUCID_API_KEY", show_envvar=True, help="API key of the server, if it needs one."),
     ] = None,
     tune: Annotated[
         Optional[Path],
-        typer.Option(metavar="RUN", help="Measure which batch and workers are quickest here, and keep them."),
+        typer.Option(metavar="RUN", help="Find and store the fastest batch settings for this machine."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Check a running server against hostile input, or find the quickest settings for `predict --out` here."""
+    """Check a running server against hostile input, or find the fastest settings for `predict --out`."""
     if (attack is None) == (tune is None):
         err.print("pellucid: Say what to do: doctor --attack URL, or doctor --tune RUN.")
         raise typer.Exit(WRONG)

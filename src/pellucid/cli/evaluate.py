@@ -1,4 +1,4 @@
-"""`pellucid evaluate`: figures with intervals."""
+"""`pellucid evaluate`: metrics with intervals."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     data: Annotated[
-        Path | None, typer.Argument(metavar="DATA", help="Other labelled images; the run's own by default.")
+        Path | None, typer.Argument(metavar="DATA", help="Labelled images; by default those of the run.")
     ] = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: Annotated[str, typer.Option(help="Split to evaluate: train, val or test.")] = "test",
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Where to write metrics.json and predictions.csv.")
+        Path | None, typer.Option("--out", help="Output folder for metrics.json and predictions.csv.")
     ] = None,
     allow_leak: Annotated[
-        bool, typer.Option("--allow-leak", help="Score images that were trained on, and say so.")
+        bool, typer.Option("--allow-leak", help="Score images that the model was trained on; the result says so.")
     ] = False,
     operating_point: Annotated[
         str | None,
         typer.Option(
             metavar="POINT",
-            help="Choose the threshold anew: 0.5, youden, sensitivity>=0.95, cost:fn=5,fp=1 ...",
+            help="Choose a new threshold: 0.5, youden, sensitivity>=0.95, cost:fn=5,fp=1, ...",
         ),
     ] = None,
     prevalence: Annotated[
         float | None,
-        typer.Option(help="Share of the positive class where the model will be used; restates PPV and NPV."),
+        typer.Option(help="Share of the positive class where the model will be used; recomputes PPV and NPV."),
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(metavar="OTHER", help="Another run to compare with on the same images.")
+        Path | None, typer.Option(metavar="OTHER", help="Second run, compared on the same images.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the metrics document as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print metrics.json.")] = False,
 ) -> None:
     """Evaluate a run: metrics with 95 % intervals, confusion matrix, curves."""
     from ..bundle.run import RunFolder

@@ -22,50 +22,59 @@ if TYPE_CHECKING:
 
 def explain(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run or bundle folder.")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files or folders of them.")],
-    folder: Annotated[Path, typer.Option("--out", help="Folder for pictures, manifest.json and index.html.")] = Path(
-        "explanations"
-    ),
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files or folders.")],
+    folder: Annotated[
+        Path, typer.Option("--out", help="Output folder for pictures, manifest.json and index.html.")
+    ] = Path("explanations"),
     method: Annotated[
         list[str] | None,
-        typer.Option(metavar="A,B", help="Methods, or all; grad-cam by default (`pellucid methods` lists them)."),
+        typer.Option(
+            metavar="A,B", help="Explanation methods, or all; grad-cam by default (`pellucid methods` lists them)."
+        ),
     ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option(metavar="CLASS", help="Class to explain, several, or all; the predicted one by default."),
+        typer.Option(metavar="CLASS", help="Class or classes to explain, or all; the predicted class by default."),
     ] = None,
-    score: Annotated[str | None, typer.Option(help="log-odds (default), logit or, for a regression, output.")] = None,
-    layer: Annotated[str | None, typer.Option(help="Explained layer, for methods that look at one.")] = None,
+    score: Annotated[
+        str | None, typer.Option(help="Score to explain: log-odds (default), logit or, for regression, output.")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer to explain, for methods that need one.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="A setting: samples=500, or, of several methods, lime.samples=500."
+            "--set",
+            metavar="KEY=VALUE",
+            help="Method setting: samples=500, or lime.samples=500 when there are several methods.",
         ),
     ] = None,
     top: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Of all images, explain those with the highest probability of --target, or else of the positive "
-            "class, or (several classes) of the class answered.",
+            help="Explain only the N images with the highest probability of --target; by default of the positive "
+            "class or, with more than two classes, of the predicted class.",
         ),
     ] = None,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Check each map: deletion and insertion, noise, seed. Some hundred passes.")
+        bool,
+        typer.Option(
+            "--trust", help="Check each map by deletion and insertion, noise and seed; takes a few hundred passes."
+        ),
     ] = False,
-    alpha: Annotated[float, typer.Option(help="Opacity of the map over the image, 0 to 1.")] = 0.45,
+    alpha: Annotated[float, typer.Option(help="Opacity of the heat map, 0 to 1.")] = 0.45,
     colormap: Annotated[
-        str | None, typer.Option(help="A matplotlib colour map, jet too; inferno, or RdBu_r with --signed.")
+        str | None, typer.Option(help="Matplotlib colour map; inferno by default, RdBu_r with --signed.")
     ] = None,
     scale: Annotated[
-        str, typer.Option(help="image: each map to its own largest value; model: one scale for all images.")
+        str, typer.Option(help="image: scale each map to its maximum; model: one scale for all images.")
     ] = "image",
     signed: Annotated[
-        bool, typer.Option("--signed", help="Show evidence against the class too, on a diverging map.")
+        bool, typer.Option("--signed", help="Also show evidence against the class, on a diverging colour map.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print manifest.json.")] = False,
 ) -> None:
-    """Show where the evidence lies: attention map, coloured map and overlay of each image. Needs no torch."""
+    """Explain decisions: raw map, heat map and overlay for each image. PyTorch is not needed."""
     from ..bundle.bundle import load
     from ..workflow.explanation import ToExplain, check_folder, explain_files
     from ..workflow.explanation_pictures import Drawing

@@ -1,4 +1,4 @@
-"""`pellucid import`: a model that you already have to a run folder."""
+"""`pellucid import`: an existing model as a run folder."""
 
 from __future__ import annotations
 
@@ -21,34 +21,38 @@ def import_(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="Model file: Keras .h5 or .keras, .onnx, TorchScript .pt, or .pt2.")
     ],
-    folder: Annotated[Path, typer.Option("--out", help="Run folder to write.")],
+    folder: Annotated[Path, typer.Option("--out", help="Output folder of the run.")],
     classes: Annotated[
         str | None, typer.Option(help="Class names in the order of the model's outputs, for example no,yes.")
     ] = None,
-    positive: Annotated[str | None, typer.Option(help="The positive one of two classes.")] = None,
+    positive: Annotated[str | None, typer.Option(help="Positive class (binary tasks only).")] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Labelled images: rescalings are compared on them, and the run is evaluated.")
+        Path | None, typer.Option(help="Labelled images for comparing input scalings and evaluating the run.")
     ] = None,
     input_size: Annotated[
-        str | None, typer.Option(help="224 or 224x320 (height x width), where the file does not say it.")
+        str | None, typer.Option(help="Input size if the file does not state it: 224, or 224x320 (height x width).")
     ] = None,
-    fit: Annotated[str, typer.Option(help="How images are fitted to the input: stretch, crop or pad.")] = "stretch",
+    fit: Annotated[str, typer.Option(help="How to fit images to the input: stretch, crop or pad.")] = "stretch",
     rescale: Annotated[
-        str | None, typer.Option(help="Pixel values for the model: 1/255, -1..1, imagenet, caffe or none (0..255).")
+        str | None,
+        typer.Option(help="Input scaling that the model expects: 1/255, -1..1, imagenet, caffe or none (0..255)."),
     ] = None,
-    channels: Annotated[str | None, typer.Option(help="Order of colours for the model: rgb or bgr.")] = None,
-    layer: Annotated[str | None, typer.Option(help="Layer to explain, by its name in the model.")] = None,
+    channels: Annotated[str | None, typer.Option(help="Channel order that the model expects: rgb or bgr.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer to explain, by its name in the model file.")] = None,
     task: Annotated[
-        str | None, typer.Option(help="What one output without sigmoid means: regression or binary.")
+        str | None, typer.Option(help="Meaning of a single output without sigmoid: regression or binary.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Title of the run; the file's name by default.")] = None,
+    name: Annotated[str | None, typer.Option(help="Title of the run; the file name by default.")] = None,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Open a TorchScript or .pt2 file, whose loader could run code from it.")
+        bool,
+        typer.Option(
+            "--trust", help="Open a TorchScript or .pt2 file even though loading it may run code from the file."
+        ),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress.")] = False,
 ) -> None:
-    """Make a run of a model that you already have: evaluated, explained, ready to serve."""
+    """Turn an existing model file into a run: evaluated, explained, ready to serve."""
     from ..workflow.importing import Undecided, import_model
     from .train import show_run
 
@@ -104,7 +108,7 @@ def import_(
 
 
 def show_trials(trials: Sequence[Trial]) -> None:
-    """How well each rescaling fits the labels, best first."""
+    """Accuracy and loss of each input scaling, best first."""
     if not trials:
         return
     columns = [("rescaling", False), ("accuracy", True), ("loss", True), ("worse than the best by", True), ("", False)]
@@ -115,7 +119,7 @@ def show_trials(trials: Sequence[Trial]) -> None:
         rows.append(
             (str(row["rescale"]), f"{trial.accuracy:.3f}", f"{trial.loss:.3f}", behind, trial.rescaling.meaning)
         )
-    print_table(columns, rows, title="How well the labels are answered, by how pixel values come to the model")
+    print_table(columns, rows, title="Accuracy by input scaling")
 
 
 def _row(trial: Trial) -> dict[str, object]:
@@ -145,7 +149,7 @@ def _fit(text: str) -> Literal["stretch", "crop", "pad"]:
     for known in ("stretch", "crop", "pad"):
         if text == known:
             return known
-    raise UnknownNameError("way to fit images", text, ("stretch", "crop", "pad"), "There are stretch, crop, pad.")
+    raise UnknownNameError("way to fit images", text, ("stretch", "crop", "pad"), "Choose stretch, crop or pad.")
 
 
 def _task(text: str | None) -> Literal["binary", "multiclass", "regression"] | None:
@@ -156,4 +160,4 @@ def _task(text: str | None) -> Literal["binary", "multiclass", "regression"] | N
     for known in ("binary", "multiclass", "regression"):
         if text == known:
             return known
-    raise UnknownNameError("task", text, ("binary", "multiclass", "regression"), "There are binary and regression.")
+    raise UnknownNameError("task", text, ("binary", "multiclass", "regression"), "Choose binary or regression.")

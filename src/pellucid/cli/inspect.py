@@ -1,4 +1,4 @@
-"""`pellucid data inspect`: what is wrong with a dataset, before anything is trained on it."""
+"""`pellucid data inspect`: what is wrong with a dataset, before training on it."""
 
 from __future__ import annotations
 
@@ -16,36 +16,38 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of class folders, or a CSV.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder with one subfolder per class, or a CSV file.")],
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Folder for inspection.html and inspection.json.")
+        Path | None, typer.Option("--out", help="Output folder for inspection.html and inspection.json.")
     ] = None,
     group_by: Annotated[
         str | None,
-        typer.Option(help="Regular expression on file names, or CSV column, that names the patient or object."),
+        typer.Option(help="Regular expression for file names, or CSV column, that identifies the patient or object."),
     ] = None,
-    positive: Annotated[str | None, typer.Option(help="The positive one of two classes.")] = None,
+    positive: Annotated[str | None, typer.Option(help="Positive class (binary tasks only).")] = None,
     merge: Annotated[
-        list[str] | None, typer.Option("--group", metavar="NAME=A,B", help="Merge class folders A and B into NAME.")
+        list[str] | None, typer.Option("--group", metavar="NAME=A,B", help="Merge classes A and B into NAME.")
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="With --weights: whose features judge the labels; mobilenet_v2 by default.")
+        str | None,
+        typer.Option(help="With --weights: backbone whose features check the labels; mobilenet_v2 by default."),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Look for wrong labels too, with these weights: a file, or imagenet.")
+        str | None, typer.Option(help="Also look for label errors, with these weights: a file, or imagenet.")
     ] = None,
     bundle: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN", help="Look for wrong labels with this model, not trained on DATA; needs no PyTorch."
+            metavar="RUN",
+            help="Also look for label errors, with this model; it must not be trained on DATA. PyTorch is not needed.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides the folds of cross-validation.")] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON document.")] = False,
+    seed: Annotated[int, typer.Option(help="Random seed for the cross-validation folds.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")] = False,
 ) -> None:
-    """Audit a dataset: unreadable files, copies, leaks, groups, shortcuts, label errors; worst first, with what to do.
+    """Check a dataset: unreadable files, duplicates, leaks, groups, shortcuts, label errors.
 
-    Ends with exit code 1 when something serious was found, or a file cannot be read.
+    Lists the worst findings first, each with advice. Exits with code 1 on a serious finding or an unreadable file.
     """
     from ..errors import InputError
     from ..workflow.inspection import FeatureSource, inspect_data

@@ -1,4 +1,4 @@
-"""The program `pellucid`: its commands, and the one place where errors become a sentence and an exit code.
+"""The program `pellucid`: its commands, and the one place that turns errors into a sentence and an exit code.
 
 Command modules import what they need when they run, so that `--help` answers at once.
 """
@@ -29,13 +29,15 @@ from . import (
     serve,
     train,
 )
+from .command_groups import DATA, EVALUATE, EXPLAIN, START, TRAIN, USE, GroupedCommands
 from .console import WRONG, err
 
-NOTHING_LEFT = "pellucid: Interrupted; nothing half-made was left behind."
+NOTHING_LEFT = "pellucid: Interrupted; no partial output was left behind."
 
 app = typer.Typer(
     name="pellucid",
-    help="From a folder of labelled images to an image classifier that can be questioned.",
+    cls=GroupedCommands,
+    help="Train, evaluate, explain, audit and serve image classifiers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,34 +54,52 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
+    ),
 ) -> None:
-    """From a folder of labelled images to an image classifier that can be questioned."""
+    """Train, evaluate, explain, audit and serve image classifiers."""
 
 
-app.command("demo")(demo.demo)
-app.add_typer(data.app, name="data")
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("predict")(predict.predict)
-app.command("compare")(compare.compare)
-app.command("explain")(explain.explain)
-app.command("audit")(audit.audit)
-app.command("import")(import_.import_)
-app.command("report")(report.report)
-app.command("serve")(serve.serve)
-app.add_typer(recipes.app, name="recipes")
-app.command("methods")(methods.methods)
-app.command("backbones")(backbones.backbones)
-app.command("doctor")(doctor.doctor)
+app.command("demo", rich_help_panel=START, short_help="Run the full pipeline on synthetic X-rays.")(demo.demo)
+app.add_typer(
+    data.app, name="data", rich_help_panel=DATA, short_help="Check, split, augment, download or generate datasets."
+)
+app.command("train", rich_help_panel=TRAIN, short_help="Train on labelled images, export, evaluate and report.")(
+    train.train
+)
+app.command("import", rich_help_panel=TRAIN, short_help="Turn an existing model file into a run.")(import_.import_)
+app.add_typer(recipes.app, name="recipes", rich_help_panel=TRAIN)
+app.command("backbones", rich_help_panel=TRAIN, short_help="List the backbones, or the layers of one.")(
+    backbones.backbones
+)
+app.command("evaluate", rich_help_panel=EVALUATE, short_help="Measure a run: metrics with 95 % intervals, curves.")(
+    evaluate.evaluate
+)
+app.command("audit", rich_help_panel=EVALUATE, short_help="Test a model for shortcuts, or its heat maps.")(audit.audit)
+app.command("report", rich_help_panel=EVALUATE, short_help="Rebuild the report and the model card of a run.")(
+    report.report
+)
+app.command("explain", rich_help_panel=EXPLAIN, short_help="Draw heat maps that explain decisions.")(explain.explain)
+app.command("methods", rich_help_panel=EXPLAIN)(methods.methods)
+app.command("predict", rich_help_panel=USE, short_help="Classify images, from one file to whole archives.")(
+    predict.predict
+)
+app.command("compare", rich_help_panel=USE, short_help="Compare two batches: agreement, changed answers, drift.")(
+    compare.compare
+)
+app.command("serve", rich_help_panel=USE, short_help="Serve a web page and an HTTP API.")(serve.serve)
+app.command("doctor", rich_help_panel=USE, short_help="Attack a running server, or tune batches for this machine.")(
+    doctor.doctor
+)
 
 
 def main() -> None:
     """Run the command line. Errors raised on purpose become one message on stderr and exit code 2."""
     from rich.text import Text
 
-    # Threads that wait asleep: on 2 cores of which another program used one, training took a fifth of the time that it
-    # takes with threads that wait busily; alone on the machine it takes about a quarter more.
+    # Idle threads sleep instead of spinning. With one of 2 cores taken by another program, training took a fifth of the
+    # time that it takes with spinning threads; alone on the machine it takes about a quarter longer.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
@@ -88,12 +108,12 @@ def main() -> None:
         sys.exit(WRONG)
     except MemoryError:
         settings = "--set train.batch_size=..., --batch-size, or --set data.size=..."
-        err.print(f"pellucid: Memory ran out. Lower one of {settings}")
+        err.print(f"pellucid: Out of memory. Lower one of {settings}")
         sys.exit(WRONG)
     except KeyboardInterrupt as error:
         err.print(Text(f"pellucid: Interrupted. {error}" if str(error) else NOTHING_LEFT))
         sys.exit(130)
     except BrokenPipeError:
-        # The reader went away (`| head`): nothing more to say, and no complaint from the interpreter's last flush.
+        # The reader closed the pipe (`| head`): stop, and keep the interpreter's last flush from complaining.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

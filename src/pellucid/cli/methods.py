@@ -1,4 +1,4 @@
-"""`pellucid methods`: how a decision can be explained."""
+"""`pellucid methods`: the explanation methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pellucid predict`: which class, how sure."""
+"""`pellucid predict`: the class of each image, and how confident the model is."""
 
 from __future__ import annotations
 
@@ -21,37 +21,46 @@ def predict(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="Image files or folders of them; with --out also globs, CSV lists, .zip, .tar, .parquet and URLs.",
+            help="Image files or folders; with --out also globs, CSV lists, .zip, .tar, .parquet and URLs.",
         ),
     ],
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON list; with --out the summary.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON list; with --out, the summary.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     batch_size: Annotated[
         Optional[int],
-        typer.Option(min=1, help="Images per pass: 16; with --out 1, or what `doctor --tune` found best here."),
+        typer.Option(
+            min=1, help="Images per forward pass: 16 by default; with --out 1, or the value that `doctor --tune` found."
+        ),
     ] = None,
     folder: Annotated[
-        Optional[Path], typer.Option("--out", help="Folder for any number of answers, as Parquet parts and a summary.")
+        Optional[Path], typer.Option("--out", help="Output folder for large batches: Parquet parts and a summary.")
     ] = None,
     method: Annotated[
-        Optional[str], typer.Option("--explain", metavar="METHOD", help="With --out: keep the small raw heat map too.")
+        Optional[str],
+        typer.Option(
+            "--explain", metavar="METHOD", help="With --out: also store each raw heat map, at the layer's resolution."
+        ),
     ] = None,
     target: Annotated[
-        Optional[str], typer.Option(metavar="CLASS", help="With --explain: this class, not the predicted one.")
+        Optional[str],
+        typer.Option(metavar="CLASS", help="With --explain: class to explain; the predicted class by default."),
     ] = None,
     pictures: Annotated[
         Optional[str],
-        typer.Option(metavar="top:N", help="With --out: overlays of the N most positive, or by uncertain:N."),
+        typer.Option(
+            metavar="top:N",
+            help="With --out: draw overlays of the N most positive images (top:N) or least certain ones (uncertain:N).",
+        ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="With --out: go on where a run stopped.")] = False,
-    workers: Annotated[Optional[int], typer.Option(min=1, help="With --out: images answered at the same time.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="With --out: continue an interrupted batch.")] = False,
+    workers: Annotated[Optional[int], typer.Option(min=1, help="With --out: images processed in parallel.")] = None,
     engine: Annotated[str, typer.Option(help="With --out: local, or ray for a cluster.")] = "local",
     address: Annotated[
-        Optional[str], typer.Option(help="With --engine ray: the cluster, auto or ray://HOST:PORT.")
+        Optional[str], typer.Option(help="With --engine ray: address of the cluster, auto or ray://HOST:PORT.")
     ] = None,
-    part_size: Annotated[int, typer.Option(min=1, help="With --out: images in a part.")] = 1000,
+    part_size: Annotated[int, typer.Option(min=1, help="With --out: images per Parquet part.")] = 1000,
 ) -> None:
-    """Classify images: class, confidence and the probability of each class. Needs no torch."""
+    """Classify images: class, confidence and the probability of each class. PyTorch is not needed."""
     from ..errors import InputError
 
     if folder is not None:

@@ -1,4 +1,4 @@
-"""`pellucid recipes`: what can be trained by name."""
+"""`pellucid recipes`: the training recipes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def recipes(
     context: typer.Context,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the recipes, or show one."""
+    """List recipes, or show one."""
     if context.invoked_subcommand is not None:
         return
     from ..recipe import load_recipe, recipe_names
@@ -41,9 +41,9 @@ def recipes(
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a shipped recipe, or a .toml file.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a recipe, or a .toml file.")],
 ) -> None:
-    """Print a shipped recipe as TOML; a file of your own is checked and shown with every value it leaves out."""
+    """Print a recipe as TOML. A .toml file is checked and printed with its defaults filled in."""
     from ..recipe import load_recipe, recipe_text
 
     own = Path(name).suffix == ".toml"

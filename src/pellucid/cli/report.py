@@ -11,7 +11,7 @@ from .console import out
 
 
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]) -> None:
-    """Rebuild report.html of a run from what is in its folder."""
+    """Rebuild report.html and model_card.md from the files of a run."""
     from ..reporting.html import build_report
 
     out.print(f"Written: {build_report(run)}")

@@ -1,4 +1,4 @@
-"""`pellucid serve`: a page and an API from runs or bundles."""
+"""`pellucid serve`: a web page and an HTTP API for runs or bundles."""
 
 from __future__ import annotations
 
@@ -12,43 +12,58 @@ MEGABYTE = 2**20
 
 def serve(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run or bundle folders, or NAME=FOLDER.")],
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all interfaces.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free port.")] = 8000,
     api_key: Annotated[
-        Optional[str], typer.Option(envvar="PELLUCID_API_KEY", show_envvar=True, help="Key that clients must send.")
+        Optional[str], typer.Option(envvar="PELLUCID_API_KEY", show_envvar=True, help="API key that clients must send.")
     ] = None,
-    max_upload: Annotated[float, typer.Option(min=0.1, help="Largest image, in megabytes.")] = 32,
-    max_pixels: Annotated[float, typer.Option(min=0.01, help="Largest picture, in megapixels.")] = 64,
-    max_batch: Annotated[float, typer.Option(min=0.1, help="Largest batch, in megabytes.")] = 256,
-    rate_limit: Annotated[int, typer.Option(min=0, help="Requests a minute and client; 0 for no limit.")] = 0,
-    allow_url: Annotated[bool, typer.Option("--allow-url", help="Let clients have images fetched by URL.")] = False,
-    allow_tiff: Annotated[bool, typer.Option("--allow-tiff", help="Read TIFF images too.")] = False,
+    max_upload: Annotated[float, typer.Option(min=0.1, help="Maximum size of an image file, in MB.")] = 32,
+    max_pixels: Annotated[float, typer.Option(min=0.01, help="Maximum size of an image, in megapixels.")] = 64,
+    max_batch: Annotated[float, typer.Option(min=0.1, help="Maximum size of a batch upload, in MB.")] = 256,
+    rate_limit: Annotated[int, typer.Option(min=0, help="Requests per minute per client; 0 for no limit.")] = 0,
+    allow_url: Annotated[
+        bool, typer.Option("--allow-url", help="Allow clients to submit image URLs for the server to fetch.")
+    ] = False,
+    allow_tiff: Annotated[bool, typer.Option("--allow-tiff", help="Also read TIFF images.")] = False,
     trusted_host: Annotated[
-        Optional[list[str]], typer.Option(help="Host name to answer to; repeat for more. Default: this machine's.")
+        Optional[list[str]], typer.Option(help="Accepted Host header; this machine's names by default. Repeatable.")
     ] = None,
     proxy: Annotated[
-        Optional[list[str]], typer.Option(help="Address of a proxy whose X-Forwarded-For is believed; repeat for more.")
+        Optional[list[str]],
+        typer.Option(help="Address of a proxy whose X-Forwarded-For header is trusted. Repeatable."),
     ] = None,
     store: Annotated[
         Optional[str], typer.Option(help="File or database URL for results and feedback, or none.")
     ] = None,
-    store_days: Annotated[int, typer.Option(min=1, help="Days for which results are kept.")] = 365,
-    keep_images: Annotated[Optional[Path], typer.Option(help="Folder to keep the images in; not kept without.")] = None,
+    store_days: Annotated[int, typer.Option(min=1, help="Days to keep results.")] = 365,
+    keep_images: Annotated[
+        Optional[Path], typer.Option(help="Folder for submitted images; by default they are not kept.")
+    ] = None,
     examples: Annotated[
         Optional[bool],
-        typer.Option("--examples/--no-examples", help="Offer test images of the run. Default: not for medical models."),
+        typer.Option(
+            "--examples/--no-examples",
+            help="Offer test images of the run as examples; by default not for medical models.",
+        ),
     ] = None,
     workers: Annotated[
-        Optional[int], typer.Option(min=1, max=64, help="Requests worked on side by side. Default: cores + 1.")
+        Optional[int],
+        typer.Option(min=1, max=64, help="Requests processed in parallel; by default the number of cores + 1."),
     ] = None,
     threads: Annotated[
-        Optional[int], typer.Option(min=1, help="Cores of one pass. Default: all for a request alone, else a share.")
+        Optional[int],
+        typer.Option(
+            min=1,
+            help="Threads per forward pass; by default all cores for a single request, a share of them otherwise.",
+        ),
     ] = None,
-    queue: Annotated[int, typer.Option(min=0, help="Requests that may wait; more get 503.")] = 32,
-    deadline: Annotated[float, typer.Option(min=0.1, help="Most seconds for one request.")] = 60,
-    drain: Annotated[float, typer.Option(min=0, help="Most seconds to finish requests when told to stop.")] = 30,
+    queue: Annotated[
+        int, typer.Option(min=0, help="Maximum number of waiting requests; further requests get 503.")
+    ] = 32,
+    deadline: Annotated[float, typer.Option(min=0.1, help="Time limit per request, in seconds.")] = 60,
+    drain: Annotated[float, typer.Option(min=0, help="Time to finish open requests at shutdown, in seconds.")] = 30,
 ) -> None:
-    """Serve a page and an HTTP API from trained models, for people and programs. Needs no torch."""
+    """Serve a web page and an HTTP API for trained models. PyTorch is not needed."""
     from .._optional import require
 
     require("fastapi", "serve")

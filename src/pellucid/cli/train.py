@@ -30,55 +30,72 @@ class _Choices(TypedDict):
 
 def train(
     data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="Folder of class folders (with or without splits), or a CSV.")
+        Path,
+        typer.Argument(
+            metavar="DATA", help="Folder with one subfolder per class (with or without splits), or a CSV file."
+        ),
     ],
-    recipe: Annotated[str, typer.Option(help="Recipe by name (`pellucid recipes`) or a .toml file.")] = "scratch-cnn",
+    recipe: Annotated[
+        str, typer.Option(help="Name of a recipe (`pellucid recipes` lists them), or a .toml file.")
+    ] = "scratch-cnn",
     backbone: Annotated[
-        str | None, typer.Option(help="Backbone instead of the recipe's: cnn, or torchvision's or timm's name.")
+        str | None, typer.Option(help="Replaces the recipe's backbone: cnn, or a torchvision or timm model name.")
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Initial weights: a file, imagenet or none.")] = None,
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Run folder to write; runs/<data>-<recipe> by default.")
+        Path | None, typer.Option("--out", help="Output folder of the run; runs/<data>-<recipe> by default.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides split, initial weights, order and augmentation.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Random seed for the split, initial weights, sample order and augmentation.")
+    ] = 0,
     group_by: Annotated[
         str | None,
-        typer.Option(help="Regular expression on file names, or CSV column, that names the patient or object."),
+        typer.Option(help="Regular expression for file names, or CSV column, that identifies the patient or object."),
     ] = None,
-    positive: Annotated[str | None, typer.Option(help="The positive one of two classes.")] = None,
+    positive: Annotated[str | None, typer.Option(help="Positive class (binary tasks only).")] = None,
     merge: Annotated[
-        list[str] | None, typer.Option("--group", metavar="NAME=A,B", help="Merge class folders A and B into NAME.")
+        list[str] | None, typer.Option("--group", metavar="NAME=A,B", help="Merge classes A and B into NAME.")
     ] = None,
     operating_point: Annotated[
         str | None,
         typer.Option(
-            metavar="POINT", help="Threshold, chosen on validation: 0.5, youden, sensitivity>=0.95, cost:fn=5,fp=1 ..."
+            metavar="POINT",
+            help="How to choose the threshold on validation data: 0.5, youden, sensitivity>=0.95, cost:fn=5,fp=1, ...",
         ),
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe value, for example train.epochs=3."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override a recipe value, for example train.epochs=3. Repeatable."
+        ),
     ] = None,
     layers: Annotated[
         list[str] | None,
         typer.Option(
-            "--layer", metavar="NAME", help="A further layer to explain at (`pellucid backbones NAME --layers`)."
+            "--layer",
+            metavar="NAME",
+            help="Also make this layer explainable (`pellucid backbones NAME --layers` lists them). Repeatable.",
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the unfinished run of the same command, if there is one.")
+        bool, typer.Option("--resume", help="Continue the unfinished run of the same command, if there is one.")
     ] = False,
     folds: Annotated[
-        int, typer.Option(metavar="K", help="Instead of a run: the spread of the figures over K folds, by patient.")
+        int, typer.Option(metavar="K", help="Cross-validate over K folds, split by patient, instead of making a run.")
     ] = 0,
-    seeds: Annotated[int, typer.Option(metavar="N", help="Instead of a run: the spread over N seeds.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(metavar="N", help="Repeat the training with N seeds instead of making a run.")
+    ] = 1,
     learning_curve: Annotated[
-        bool, typer.Option("--learning-curve", help="Instead of a run: the figures by number of training images.")
+        bool,
+        typer.Option(
+            "--learning-curve", help="Measure accuracy against the number of training images instead of making a run."
+        ),
     ] = False,
     track: Annotated[
-        str | None, typer.Option(metavar="TOOL", help="Also write the epochs for tensorboard or mlflow.")
+        str | None, typer.Option(metavar="TOOL", help="Also log each epoch to tensorboard or mlflow.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress.")] = False,
 ) -> None:
     """Train a classifier, export and evaluate it, explain examples, write a report."""
     from ..workflow.folds import train_folds
