@@ -81,7 +81,7 @@ def test_the_language_is_chosen_and_remembered(visit: Any, films: Films) -> None
     give(page, films.film())
     before = pixels(page)
     page.get_by_label("Language").select_option("de")
-    page.get_by_text("Stimmt die Antwort?").wait_for()
+    page.get_by_text("Ist diese Antwort richtig?").wait_for()
     assert "%" in page.locator(".sure b").inner_text()
     assert "\N{NO-BREAK SPACE}%" in page.locator(".sure b").inner_text()
     np.testing.assert_array_equal(pixels(page), before)
@@ -92,7 +92,7 @@ def test_the_language_is_chosen_and_remembered(visit: Any, films: Films) -> None
 def test_the_theme_follows_the_system_and_the_switch(visit: Any) -> None:
     page = visit(color_scheme="dark")
     dark = page.evaluate(PAPER)
-    switch = page.get_by_role("button", name="Colours")
+    switch = page.get_by_role("button", name="Theme")
     switch.click()
     assert page.evaluate(PAPER) == "rgb(255, 255, 255)" != dark
     page.reload()
@@ -146,7 +146,7 @@ def test_everything_by_keyboard(visit: Any, films: Films) -> None:
     method = page.locator("#method").input_value()
     reach(page, ".feedback [type=submit]")
     page.keyboard.press("Enter")
-    page.get_by_text("Noted as correct.").wait_for()
+    page.get_by_text("Marked as correct.").wait_for()
     assert page.locator("#method").input_value() == method
     page.keyboard.press("?")
     assert page.locator("#help").is_visible()
@@ -158,7 +158,7 @@ def test_single_keys_can_be_switched_off(visit: Any, films: Films) -> None:
     page = visit()
     give(page, films.film())
     page.keyboard.press("?")
-    page.get_by_label("Single keys act as listed").uncheck()
+    page.get_by_label("Enable single-key shortcuts").uncheck()
     page.keyboard.press("Escape")
     page.keyboard.press("m")
     assert page.locator("#method").input_value() == "grad-cam"

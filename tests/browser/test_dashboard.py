@@ -15,7 +15,7 @@ from tests.serving.running import running
 def test_it_shows_the_days_of_the_store(visit: Any, films: Films, served_bundle: Path, tmp_path: Path) -> None:
     with running({"small": served_bundle}, store=str(tmp_path / "days.sqlite")) as server:
         empty = visit("/dashboard", url=server.url)
-        assert empty.get_by_text("Nothing was asked in these days").is_visible()
+        assert empty.get_by_text("No requests in this period").is_visible()
         asked = [films.film(f"{n}.png", roll=9 * n) for n in range(4)]
         answers = [
             httpx.post(f"{server.url}/v1/predict", files={"file": ("f.png", path.read_bytes(), "image/png")}).json()
@@ -30,19 +30,19 @@ def test_it_shows_the_days_of_the_store(visit: Any, films: Films, served_bundle:
             for tile in page.locator(".tiles > div").all()
         }
         assert tiles["Requests"] == "5"
-        assert tiles["Unlike training"] == f"{sum(a['outside']['flagged'] for a in answers) / 5:.0%}"
+        assert tiles["Unusual images"] == f"{sum(a['outside']['flagged'] for a in answers) / 5:.0%}"
         assert tiles["Agreement"] == "67%"
         mean = sum(a["confidence"] for a in answers) / 5
         assert tiles["Confidence"] == f"{mean:.0%}"
         titles = page.locator(".chart h3").all_inner_texts()
-        assert titles[0].startswith("5 requests, most on")
+        assert titles[0].startswith("5 requests, with a peak on")
         labels = [a["label"] for a in answers]
         commonest = max(sorted(set(labels)), key=labels.count)
-        assert f"{commonest} is {labels.count(commonest) / 5:.0%} of the answers" in titles
-        assert "67% of 3 answers judged were called correct" in titles
-        days = list(csv.DictReader(io.StringIO(downloaded(page, "Days as CSV").decode())))
+        assert f"{commonest} makes up {labels.count(commonest) / 5:.0%} of the answers" in titles
+        assert "67% of 3 rated answers were marked correct" in titles
+        days = list(csv.DictReader(io.StringIO(downloaded(page, "Export daily statistics (CSV)").decode())))
         assert days[-1]["requests"] == "5"
-        feedback = list(csv.DictReader(io.StringIO(downloaded(page, "Feedback as CSV").decode())))
+        feedback = list(csv.DictReader(io.StringIO(downloaded(page, "Export feedback (CSV)").decode())))
         assert sorted(row["correct"] for row in feedback) == ["false", "true", "true"]
 
 

@@ -179,11 +179,11 @@ def test_a_method_of_many_passes_is_called_slow_and_not_asked_of_every_image(vis
 def test_an_image_unlike_the_training_is_called_so(visit: Any, films: Films) -> None:
     page = visit()
     give(page, films.film(), films.photograph())
-    assert page.locator(".trust").inner_text().startswith(("Nothing speaks against it", "A close call"))
+    assert page.locator(".trust").inner_text().startswith(("No warnings", "Close call"))
     page.keyboard.press("ArrowDown")
     settled(page)
     assert page.locator(".trust").inner_text().startswith("Do not rely on it")
-    assert page.locator(".queue-row").nth(1).inner_text().endswith("unlike training")
+    assert page.locator(".queue-row").nth(1).inner_text().endswith("unusual image")
 
 
 def test_many_images_make_a_queue(visit: Any, films: Films) -> None:
@@ -195,7 +195,7 @@ def test_many_images_make_a_queue(visit: Any, films: Films) -> None:
     rows = page.locator(".queue-row")
     assert rows.count() == 6
     assert rows.locator(".queue-name").all_inner_texts() == [*names, "=notes.png"]
-    assert "refused" in rows.nth(5).inner_text()
+    assert "rejected" in rows.nth(5).inner_text()
     minis = [mini.evaluate("(mini) => mini.toDataURL()") for mini in page.locator(".mini").all()]
     coloured = [np.ptp(picture(base64.b64decode(mini.split(",")[1])).astype(int), axis=2).max() for mini in minis]
     assert min(coloured[:5]) > 20
@@ -205,14 +205,14 @@ def test_many_images_make_a_queue(visit: Any, films: Films) -> None:
     settled(page)
     assert rows.nth(1).locator("button").first.get_attribute("aria-current") == "true"
     assert not np.array_equal(pixels(page), before)
-    table = list(csv.DictReader(io.StringIO(downloaded(page, "Save CSV").decode("utf-8-sig"))))
+    table = list(csv.DictReader(io.StringIO(downloaded(page, "Export CSV").decode("utf-8-sig"))))
     assert [row["image"] for row in table] == [*names, "'=notes.png"]
     assert table[5]["problem"] == "not-an-image"
     assert all(float(row["ant"]) + float(row["bee"]) == pytest.approx(1, abs=1e-5) for row in table[:5])
     page.get_by_role("button", name="Remove film 1.png").click()
     assert rows.count() == 5
     page.get_by_role("button", name="Clear").click()
-    assert page.locator(".stage-message h2").inner_text().startswith("Give it an image")
+    assert page.locator(".stage-message h2").inner_text().startswith("Classify an image")
 
 
 @pytest.mark.parametrize("how", ["drop", "paste"])
@@ -261,7 +261,7 @@ def test_refusals_say_what_to_do(visit: Any, films: Films) -> None:
     message = page.locator(".stage-message")
     assert "The file is empty." in message.inner_text()
     page.keyboard.press("ArrowDown")
-    assert "larger than the 2 MB" in message.inner_text()
+    assert "limit of 2 MB" in message.inner_text()
 
 
 def test_addresses_are_offered_only_where_they_are_fetched(visit: Any, served_bundle: Path, site: Any) -> None:
@@ -273,7 +273,7 @@ def test_addresses_are_offered_only_where_they_are_fetched(visit: Any, served_bu
         page.locator("#url").fill("http://127.0.0.1/a.png")
         page.get_by_role("button", name="Fetch").click()
         settled(page)
-        assert "No image could be fetched from that address." in page.locator(".stage-message").inner_text()
+        assert "No image could be fetched from this URL." in page.locator(".stage-message").inner_text()
 
 
 def test_feedback_reaches_the_store(visit: Any, films: Films, site: Any) -> None:
@@ -282,10 +282,10 @@ def test_feedback_reaches_the_store(visit: Any, films: Films, site: Any) -> None
     label = page.locator(".answer .label").inner_text()
     other = "bee" if label == "ant" else "ant"
     page.get_by_role("button", name="Incorrect").click()
-    assert page.get_by_label("Right class").input_value() == other
+    assert page.get_by_label("Correct class").input_value() == other
     page.get_by_label("Comment").fill("the upper left is a clip")
     page.get_by_role("button", name="Send").click()
-    page.get_by_text("Noted as incorrect.").wait_for()
+    page.get_by_text("Marked as incorrect.").wait_for()
     rows = list(csv.DictReader(io.StringIO(httpx.get(f"{site.url}/v1/feedback.csv").text)))
     assert (rows[-1]["label"], rows[-1]["predicted"], rows[-1]["correct"]) == (other, label, "false")
     assert rows[-1]["comment"] == "the upper left is a clip"
@@ -366,9 +366,9 @@ def test_a_server_that_goes_away_is_waited_for(visit: Any, films: Films, served_
         port = int(server.url.rsplit(":", 1)[1])
         page = visit(url=server.url, expect=("ERR_CONNECTION_REFUSED", "Failed to load"))
     page.set_input_files("#file", str(films.film()))
-    page.get_by_text("The server does not answer.").wait_for()
+    page.get_by_text("The server is not responding.").wait_for()
     with running({"small": served_bundle}, port=port):
-        page.get_by_role("button", name="Try now").click()
+        page.get_by_role("button", name="Retry now").click()
         page.locator(".answer .label").wait_for()
         assert not page.locator("#server").is_visible()
         settled(page)
@@ -392,7 +392,7 @@ def test_a_key_is_asked_for_and_kept(visit: Any, films: Films, served_bundle: Pa
         context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB")
         page = context.new_page()
         page.goto(server.url)
-        page.get_by_label("API key").fill("correct horse")
+        page.get_by_label("API key", exact=True).fill("correct horse")
         page.get_by_role("button", name="Use key").click()
         page.wait_for_selector("body[data-ready]")
         give(page, films.film())

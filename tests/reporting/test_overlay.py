@@ -208,7 +208,7 @@ def test_verdict_states_the_share_that_holds_half() -> None:
 
 def test_verdict_of_an_even_map_names_no_place() -> None:
     assert verdict(attribution(np.ones(SHAPE))) == (
-        "The evidence for opacity is spread out; half of it takes 50 % of the image."
+        "The evidence for opacity is spread out; half of it covers 50 % of the image."
     )
 
 

@@ -146,7 +146,7 @@ def verdict(attribution: Attribution, prediction: Prediction | None = None) -> s
         return f"No positive {subject}."
     half = _half_share(positive)
     if half > _SPREAD_SHARE:
-        return f"The {subject} is spread out; half of it takes {percent(half)} of the image."
+        return f"The {subject} is spread out; half of it covers {percent(half)} of the image."
     return f"E{subject[1:]} is strongest {_place(positive)}; half of it lies in {percent(half)} of the image."
 
 
