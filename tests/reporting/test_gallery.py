@@ -98,7 +98,7 @@ def test_every_picture_named_is_there_and_nothing_else_is_asked_for(shown: Expla
 def test_it_says_what_there_is_to_say(shown: ExplanationManifest) -> None:
     page = render_gallery(shown, name="films", medical=True)
     for words in (
-        "2 images of 50, the highest first",
+        "2 images of 50, highest first",
         "No positive evidence for clear.",
         "not reliable here",
         "No more than random.",

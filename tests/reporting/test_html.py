@@ -155,7 +155,7 @@ def test_what_is_missing_is_said(run_folder: Path, tmp_path: Path) -> None:
     (folder / "history.csv").unlink()
     (folder / "split.csv").unlink()
     page = Page(build_report(folder).read_text(encoding="utf-8"))
-    assert "It has not been tested yet" in page.text
+    assert "Not evaluated yet" in page.text
     assert "No images have been explained yet" in page.text
     assert "The run has no model" in page.text
     assert page.tags.count("svg") == 0

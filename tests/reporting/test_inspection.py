@@ -120,7 +120,7 @@ def test_it_says_what_was_not_looked_for(looked: tuple[Inspection, Measurements]
         update={"labels": None, "labels_absent": "Add `--weights`.", "metadata": None, "metadata_absent": "Too few."}
     )
     page = render_inspection(bare, found)
-    assert "This was not looked for. Add <code>--weights</code>." in page
+    assert "This was not checked. Add <code>--weights</code>." in page
     assert "Too few." in Text(page).text
     assert headlines(bare)[2][1:] == ("n/a", "")
 
