@@ -1,13 +1,13 @@
-# `make demo` and `make test` set up .venv by themselves; again in seconds when it is already there.
+# `make demo` and `make test` set up .venv themselves, in seconds once it exists.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# As the command line sets it: torch's threads wait asleep, so that a busy machine does not slow them many times over.
+# As the command line sets it: idle threads sleep, so that a busy machine does not slow torch down several times.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup demo test test-slow check docs bench clean
+.PHONY: setup demo test test-slow check gates docs bench clean
 
 setup: $(READY)
 
@@ -20,7 +20,7 @@ demo: $(READY)
 	rm -rf demo
 	$(BIN)/pellucid demo --out demo
 
-# In two halves side by side, each on a core of its own: together about as long as one of them.
+# Two halves run in parallel, one per core.
 HALF := tests/bundle tests/cli tests/contracts tests/training tests/workflow
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"
 
@@ -37,6 +37,11 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) gates
+
+# Rules about this code that no general linter knows; tools/gates.py says which.
+gates: $(READY)
+	$(BIN)/python tools/gates.py
 
 docs: $(READY)
 	$(BIN)/python docs/reference/generate.py
