@@ -78,6 +78,12 @@ class AugmentSection(_Section):
     contrast: float = Field(default=0, ge=0, le=0.9, description="share, either way")
     gamma: float = Field(default=0, ge=0, le=0.9, description="values are raised to a power of 1, give or take this")
     blur: float = Field(default=0, ge=0, le=8, description="Gaussian blur of a deviation up to this many pixels")
+    sharpness: float = Field(default=0, ge=0, le=4, description="detail is amplified or weakened by up to this share")
+    equalize: float = Field(
+        default=0, ge=0, le=1, description="share of images whose histogram is equalised, globally or locally (CLAHE)"
+    )
+    grain: float = Field(default=0, ge=0, le=0.5, description="deviation of added noise, up to this share of the range")
+    erase: float = Field(default=0, ge=0, le=1, description="share of images with a rectangle erased")
     compression: float = Field(
         default=0, ge=0, le=0.95, description="JPEG compression at qualities from 100 down by this share"
     )
@@ -164,6 +170,9 @@ class TrainSection(_Section):
     )
     average: float = Field(
         default=0.0, ge=0, lt=1, description="decay of a running average of the weights, 0.99 say; 0: none"
+    )
+    freeze_norm: bool = Field(
+        default=False, description="normalisation layers keep the statistics of the initial weights"
     )
     precision: Literal["auto", "float32", "bf16"] = Field(default="auto", description="auto: bf16 where it is fast")
     cache: Literal["auto", "always", "never"] = Field(

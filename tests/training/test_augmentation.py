@@ -234,13 +234,13 @@ class TestLook:
             assert one.numpy() == pytest.approx(wanted, abs=2e-5)
 
     def test_the_widest_blur_is_the_recipes(self):
-        drawn = draw_changes(3000, 1.0, AugmentSection(blur=2.5), seeded()).blur
+        drawn = draw_changes(3000, (8, 8), AugmentSection(blur=2.5), seeded()).blur
         assert stats.kstest(drawn.numpy(), stats.uniform(0, 2.5).cdf).pvalue > 1e-3
 
     def test_gamma_is_a_power(self):
         images = pictures(300, 6, 8)
         section = AugmentSection(gamma=0.6)
-        powers = 1 + draw_changes(300, 6 / 8, section, seeded()).gamma
+        powers = 1 + draw_changes(300, (6, 8), section, seeded()).gamma
         assert stats.kstest(powers.numpy(), stats.uniform(0.4, 1.2).cdf).pvalue > 1e-3
         wanted = images.double() ** powers.double()[:, None, None, None]
         assert augment(images, section, seeded()).numpy() == pytest.approx(wanted.numpy(), abs=1e-5)
@@ -268,6 +268,6 @@ class TestLook:
             rotation=20, flip=True, brightness=0.2, contrast=0.3, gamma=0.3, blur=1, compression=0.6
         )
         images = pictures(6, 17, 24)
-        changes = draw_changes(6, 17 / 24, section, seeded(2))
+        changes = draw_changes(6, (17, 24), section, seeded(2))
         whole, part = change(images, changes), change(images[1::2], changes.of(slice(1, None, 2)))
         assert part.numpy() == pytest.approx(whole[1::2].numpy(), abs=1e-5)

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from ..recipe import AugmentSection
 from .compression import compressed
+from .equalization import draw_equalization, equalized
 
 Tensor = torch.Tensor
 
@@ -24,7 +25,10 @@ class Changes:
     """What happens to each of N images; None for what the recipe leaves alone.
 
     `matrices` (N, 2, 3) as `random_affine` gives them. All others (N,): `contrast` and `gamma` around 0, `brightness`
-    as a share of the range, `blur` a deviation in pixels, `quality` of a JPEG file, 0..100.
+    as a share of the range, `blur` a deviation in pixels, `sharpen` a share of the detail that is added, `quality` of a
+    JPEG file, 0..100. `equalize` (N, 2): the share of the equalised picture, and whether it is local (1) or global (0).
+    `grain` (N, 1, H, W) is added. `holes` (N, 5): top, left, bottom, right in shares of the sides, and their grey value;
+    without area where nothing is erased.
     """
 
     matrices: Tensor | None = None
@@ -32,6 +36,10 @@ class Changes:
     brightness: Tensor | None = None
     gamma: Tensor | None = None
     blur: Tensor | None = None
+    sharpen: Tensor | None = None
+    equalize: Tensor | None = None
+    grain: Tensor | None = None
+    holes: Tensor | None = None
     quality: Tensor | None = None
 
     def of(self, chosen: Any) -> Changes:
@@ -45,11 +53,12 @@ def augment(images: Tensor, section: AugmentSection, generator: torch.Generator)
 
     Every draw comes from `generator`, so that a seed decides everything.
     """
-    return change(images, draw_changes(len(images), images.shape[-2] / images.shape[-1], section, generator))
+    return change(images, draw_changes(len(images), (images.shape[-2], images.shape[-1]), section, generator))
 
 
-def draw_changes(count: int, aspect: float, section: AugmentSection, generator: torch.Generator) -> Changes:
-    """Draw the changes of `count` images of height / width = `aspect`. What a recipe leaves alone is not drawn."""
+def draw_changes(count: int, size: tuple[int, int], section: AugmentSection, generator: torch.Generator) -> Changes:
+    """Draw the changes of `count` images of `size` (height, width). What a recipe leaves alone is not drawn."""
+    aspect = size[0] / size[1]
 
     def around(reach: float) -> Tensor | None:
         return _uniform(count, reach, generator) if reach else None
@@ -60,8 +69,12 @@ def draw_changes(count: int, aspect: float, section: AugmentSection, generator: 
     moves = section.rotation or section.shift or section.shear or section.zoom or section.flip
     matrices = random_affine(count, aspect, section, generator) if moves else None
     contrast, brightness, gamma = around(section.contrast), around(section.brightness), around(section.gamma)
-    blur, lost = upto(section.blur), upto(section.compression)
-    return Changes(matrices, contrast, brightness, gamma, blur, None if lost is None else 100 * (1 - lost))
+    blur, lost, sharpen = upto(section.blur), upto(section.compression), around(section.sharpness)
+    quality = None if lost is None else 100 * (1 - lost)
+    equalize = draw_equalization(count, section.equalize, generator) if section.equalize else None
+    grain = _grain(count, size, section.grain, generator) if section.grain else None
+    holes = draw_holes(count, section.erase, generator) if section.erase else None
+    return Changes(matrices, contrast, brightness, gamma, blur, sharpen, equalize, grain, holes, quality)
 
 
 def change(images: Tensor, changes: Changes) -> Tensor:
@@ -77,6 +90,10 @@ def change(images: Tensor, changes: Changes) -> Tensor:
         done = functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     if changes.blur is not None:
         done = blurred(done, changes.blur.to(images.device, non_blocking=True))
+    if changes.sharpen is not None:
+        done = (done + each(changes.sharpen) * (done - _smoothed(done))).clamp(0, 1)
+    if changes.equalize is not None:
+        done = equalized(done, changes.equalize.to(images.device, non_blocking=True))
     if changes.gamma is not None:
         done = done.clamp(0, 1) ** (1 + each(changes.gamma))
     if changes.contrast is not None:
@@ -86,7 +103,11 @@ def change(images: Tensor, changes: Changes) -> Tensor:
         done = done + each(changes.brightness)
     if changes.contrast is not None or changes.brightness is not None:
         done = done.clamp(0, 1)
-    return done if changes.quality is None else compressed(done, changes.quality.to(images.device, non_blocking=True))
+    if changes.grain is not None:
+        done = (done + changes.grain.to(images.device, non_blocking=True)).clamp(0, 1)
+    if changes.quality is not None:
+        done = compressed(done, changes.quality.to(images.device, non_blocking=True))
+    return done if changes.holes is None else erased(done, changes.holes.to(images.device, non_blocking=True))
 
 
 def blurred(images: Tensor, deviation: Tensor) -> Tensor:
@@ -100,6 +121,41 @@ def blurred(images: Tensor, deviation: Tensor) -> Tensor:
     planes = functional.conv2d(planes, kernel[:, :, :, None], groups=count * channels)
     planes = functional.conv2d(planes, kernel[:, :, None, :], groups=count * channels)
     return planes.reshape(count, channels, height, width)
+
+
+def _smoothed(images: Tensor) -> Tensor:
+    """A 3 x 3 binomial filter; the border is repeated."""
+    padded = functional.pad(images, [1, 1, 1, 1], mode="replicate")
+    rows = padded[..., :-2, :] + 2 * padded[..., 1:-1, :] + padded[..., 2:, :]
+    return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 16
+
+
+def _grain(count: int, size: tuple[int, int], most: float, generator: torch.Generator) -> Tensor:
+    """Grey noise (N, 1, H, W), of a deviation of its own up to `most` for each image."""
+    deviation = most * torch.rand(count, 1, 1, 1, generator=generator)
+    return deviation * torch.randn(count, 1, *size, generator=generator)
+
+
+def draw_holes(count: int, share: float, generator: torch.Generator) -> Tensor:
+    """Rectangles (N, 5) of 2 to 20 % of the area in that share of the images, of no area in the others.
+
+    Reference: Zhong et al. 2020, "Random Erasing Data Augmentation".
+    """
+    draw = torch.rand(count, 6, generator=generator)
+    area, aspect = 0.02 + 0.18 * draw[:, 0], torch.exp(math.log(3.0) * (2 * draw[:, 1] - 1))
+    height, width = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+    height = torch.where(draw[:, 2] < share, height, torch.zeros(()))
+    top, left = draw[:, 3] * (1 - height), draw[:, 4] * (1 - width)
+    return torch.stack([top, left, top + height, left + width, draw[:, 5]], dim=1)
+
+
+def erased(images: Tensor, holes: Tensor) -> Tensor:
+    """Images (N, C, H, W) with a rectangle (N, 5) of each filled with its grey value."""
+    top, left, bottom, right, value = (holes[:, i, None, None, None] for i in range(5))
+    y = ((torch.arange(images.shape[-2], device=images.device) + 0.5) / images.shape[-2])[None, None, :, None]
+    x = ((torch.arange(images.shape[-1], device=images.device) + 0.5) / images.shape[-1])[None, None, None, :]
+    inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
+    return torch.where(inside, value, images)
 
 
 def _grown(images: Tensor, reach: int) -> tuple[int, int]:

@@ -196,10 +196,10 @@ class ImageBatches(_Epochs):
         if epoch is None:
             return load, lambda pixels, count: self._normalise(self._unit(pixels))
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence((self.seed, epoch)).generate_state(1)[0]))
-        mine, ratio = self._order.mine(), self.preprocessing.height / self.preprocessing.width
+        mine, size = self._order.mine(), (self.preprocessing.height, self.preprocessing.width)
 
         def augmented(pixels: torch.Tensor, count: int) -> torch.Tensor:
-            changes = draw_changes(count, ratio, self.augmentation, generator).of(mine)
+            changes = draw_changes(count, size, self.augmentation, generator).of(mine)
             return self._normalise(change(self._unit(pixels), changes))
 
         return load, augmented

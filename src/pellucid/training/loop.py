@@ -143,7 +143,7 @@ class _Fit:
     def _train(self, number: int, advance: Callable[[int, int], None]) -> float:
         """One epoch of optimisation; the mean loss per image."""
         job = self.job
-        _training_mode(self.module)
+        _training_mode(self.module, job.section.freeze_norm)
         device = job.processes.device
         total, mass = torch.zeros((), device=device), torch.zeros((), device=device)
         step, seen, everyone = (number - 1) * self.schedule.steps, 0, job.processes.share.processes
@@ -258,12 +258,16 @@ def _groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
         yield group
 
 
-def _training_mode(module: nn.Module) -> None:
-    """Training mode, except for what is wholly frozen: its normalisations keep their statistics, it drops nothing."""
+def _training_mode(module: nn.Module, freeze_norm: bool) -> None:
+    """Training mode, except for what is wholly frozen: its normalisations keep their statistics, it drops nothing.
+
+    With `freeze_norm` every batch normalisation keeps its statistics; its scale and shift still train.
+    """
     module.train()
     for part in module.modules():
         own = list(part.parameters())
-        if own and not any(p.requires_grad for p in own):
+        frozen = own and not any(p.requires_grad for p in own)
+        if frozen or (freeze_norm and isinstance(part, nn.modules.batchnorm._BatchNorm)):
             part.eval()
 
 
