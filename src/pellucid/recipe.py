@@ -43,13 +43,17 @@ class DataSection(_Section):
     """How images are read, fitted to the model's input and split."""
 
     size: int | tuple[int, int] = Field(default=224, description="input side in pixels, or [height, width]")
-    fit: Literal["stretch", "crop", "pad"] = Field(default="stretch", description="how an image is fitted to the input")
+    fit: Literal["auto", "stretch", "crop", "pad"] = Field(
+        default="stretch",
+        description="how an image is fitted to the input; auto crops colour photographs of various shapes, else stretches",
+    )
     crop_share: float = Field(default=1.0, gt=0.2, le=1.0, description="with crop: share of the short side kept")
     interpolation: Literal["bilinear", "bicubic"] = Field(
         default="bilinear", description="how images are resized; both are antialiased"
     )
-    values: Literal["unit", "symmetric", "imagenet"] = Field(
-        default="unit", description="pixel values: 0..1, -1..1, or ImageNet's mean and deviation"
+    values: Literal["unit", "symmetric", "imagenet", "backbone"] = Field(
+        default="unit",
+        description="pixel values: 0..1, -1..1, ImageNet's mean and deviation, or what the backbone was trained with",
     )
     positive: str | None = Field(default=None, description="the positive class, where there are two")
     merge: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="class = [folders merged into it]")
@@ -251,7 +255,9 @@ class Recipe(_Section):
         return self
 
     def preprocessing(self) -> Preprocessing:
-        """The preprocessing that this recipe's data section describes."""
+        """The preprocessing that this recipe's data section describes; `fit = "auto"` counts as stretch until decided."""
+        if self.data.values == "backbone":
+            raise RecipeError("`data.values` = backbone is not decided yet: `choose_recipe` does it.")
         size = self.data.size
         height, width = (size, size) if isinstance(size, int) else size
         mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -263,7 +269,7 @@ class Recipe(_Section):
         return Preprocessing(
             height=height,
             width=width,
-            fit=self.data.fit,
+            fit="stretch" if self.data.fit == "auto" else self.data.fit,
             crop_share=self.data.crop_share,
             interpolation=self.data.interpolation,
             mean=mean,

@@ -9,6 +9,9 @@ import typer
 from .console import out, print_json, print_table
 
 
+WEIGHTS_HERE = {"package": "yes: package", "cache": "yes: cache", "hub": "hub", "none": "-"}
+
+
 def backbones(
     contains: Annotated[
         str | None, typer.Argument(metavar="TEXT", help="Show only names that contain this text.")
@@ -25,14 +28,23 @@ def backbones(
         show_layers(contains or "", size, json=json)
         return
     from ..models.catalogue import OWN, timm_names, torchvision_names
+    from ..models.weights import where_weights_are
 
     rows = [(OWN, "pellucid"), *((n, "torchvision") for n in torchvision_names()), *((n, "timm") for n in timm_names())]
     rows = [row for row in rows if contains is None or contains.lower() in row[0].lower()]
+    asked = [f"timm/{name}" if source == "timm" else name for name, source in rows]
+    places = [where_weights_are(name) for name in asked]
     if json:
-        print_json([{"name": name, "source": source} for name, source in rows])
+        print_json(
+            [{"name": name, "source": source, "weights": place} for (name, source), place in zip(rows, places, strict=True)]
+        )
         return
-    print_table([("backbone", False), ("from", False)], rows)
-    out.print(f"\n{len(rows)} backbones. timm/NAME asks timm for a name that torchvision has too.")
+    shown = [(*row, WEIGHTS_HERE[place]) for row, place in zip(rows, places, strict=True)]
+    print_table([("backbone", False), ("from", False), ("weights here", False)], shown)
+    out.print(
+        f"\n{len(rows)} backbones. timm/NAME asks timm for a name that torchvision has too. Weights here: the package or "
+        "the hub's cache on this machine has ImageNet weights; hub: they would be downloaded."
+    )
 
 
 def show_layers(backbone: str, size: int, *, json: bool) -> None:

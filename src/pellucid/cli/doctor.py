@@ -25,13 +25,33 @@ def doctor(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Check a running server against hostile input, or find the fastest settings for `predict --out`."""
-    if (attack is None) == (tune is None):
-        err.print("pellucid: Say what to do: doctor --attack URL, or doctor --tune RUN.")
+    """Say what is installed here; check a running server against hostile input; find the fastest settings for `predict --out`."""
+    if attack is not None and tune is not None:
+        err.print("pellucid: Choose one: doctor --attack URL, or doctor --tune RUN.")
         raise typer.Exit(WRONG)
+    if attack is None and tune is None:
+        raise typer.Exit(_installation(json))
     if tune is not None:
         raise typer.Exit(_tune(tune, json))
     raise typer.Exit(_attack(attack or "", api_key, json))
+
+
+def _installation(json: bool) -> int:
+    """Which ImageNet weights this machine has."""
+    from .._optional import require
+
+    require("torch", extra="train")
+    from ..models.weights import weights_on_this_machine
+
+    rows = weights_on_this_machine()
+    if json:
+        print_json([{"backbone": r.backbone, "weights": r.place, "file": r.file, "remedy": r.remedy} for r in rows])
+        return OK
+    print_table(
+        [("ImageNet weights of", False), ("", False), ("file, or how to get it", False)],
+        [(r.backbone, r.place, r.file or r.remedy) for r in rows],
+    )
+    return OK
 
 
 def _attack(url: str, api_key: str | None, json: bool) -> int:

