@@ -28,8 +28,6 @@ import numpy.typing as npt
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from shifts import ImageSet, Test, Trial, changed, read_set, trials_of
-
 from pellucid.classifier import probabilities_from_logits
 from pellucid.evaluation.calibration import fit_calibration
 from pellucid.evaluation.outside import describe_surroundings, with_threshold
@@ -38,6 +36,7 @@ from pellucid.models.weights import load_initial_weights
 from pellucid.recipe import Recipe, load_recipe
 from pellucid.training.hardware import pick_device, seed_torch
 from pellucid.training.session import Training, train_network
+from shifts import ImageSet, Test, Trial, changed, read_set, trials_of
 
 SETS = ("pneumonia", "tiles", "cats-dogs", "flowers", "raccoon-kangaroo")
 SHOWN = ("auc", "accuracy", "sensitivity", "specificity", "ece", "flagged")
@@ -77,8 +76,14 @@ def figures(labels: npt.NDArray[np.int64], probabilities: Values, scores: Values
     right = predicted == labels
     confidence = probabilities.max(axis=1)
     edges = np.minimum((confidence * 15).astype(int), 14)
-    gaps = [abs(right[edges == b].mean() - confidence[edges == b].mean()) * (edges == b).mean() for b in np.unique(edges)]
-    auc = roc_auc_score(labels, probabilities[:, 1]) if classes == 2 else roc_auc_score(labels, probabilities, multi_class="ovr")
+    gaps = [
+        abs(right[edges == b].mean() - confidence[edges == b].mean()) * (edges == b).mean() for b in np.unique(edges)
+    ]
+    auc = (
+        roc_auc_score(labels, probabilities[:, 1])
+        if classes == 2
+        else roc_auc_score(labels, probabilities, multi_class="ovr")
+    )
     found = {"auc": float(auc), "accuracy": float(right.mean()), "ece": float(np.sum(gaps))}
     if classes == 2:
         found |= {"sensitivity": float(right[labels == 1].mean()), "specificity": float(right[labels == 0].mean())}
@@ -117,7 +122,9 @@ def run(asked: Asked, tests: Sequence[tuple[Test, npt.NDArray[np.uint8]]]) -> di
         network, train, validation = trained(asked, Path(name))
     seconds = time.perf_counter() - started
     images, recipe = asked.images, asked.recipe
-    _, known = answered(network, recipe, images.pixels[train[np.linspace(0, len(train) - 1, min(1000, len(train))).astype(int)]])
+    _, known = answered(
+        network, recipe, images.pixels[train[np.linspace(0, len(train) - 1, min(1000, len(train))).astype(int)]]
+    )
     logits, features = answered(network, recipe, images.pixels[validation])
     calibration = fit_calibration("temperature", logits, images.labels[validation], images.groups[validation].tolist())
     surroundings = with_threshold(describe_surroundings(known), features, images.groups[validation].tolist())
@@ -145,7 +152,10 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     for (recipe, trial, test), found in cells.items():
         means = [np.mean([f[m] for f in found]) if m in found[0] else np.nan for m in SHOWN]
         lines.append(f"{recipe:24s}{trial:30s}{test:12s}" + "".join(f"{m:12.3f}" for m in means))
-    lines += [f"{recipe:24s}mean loss of AUC abroad {np.mean(lost):.4f}, worst {np.max(lost):.4f}" for recipe, lost in losses.items()]
+    lines += [
+        f"{recipe:24s}mean loss of AUC abroad {np.mean(lost):.4f}, worst {np.max(lost):.4f}"
+        for recipe, lost in losses.items()
+    ]
     return "\n".join(lines)
 
 

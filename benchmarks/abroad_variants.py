@@ -30,15 +30,39 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 import abroad
 import shifts
-
 from pellucid.classifier import probabilities_from_logits
 from pellucid.preprocessing import Preprocessing
 from pellucid.recipe import load_recipe
 from pellucid.training import loop
 
-STRONG = ("augment.equalize=0.5", "augment.sharpness=1.5", "augment.grain=0.06", "augment.erase=0.3", "augment.blur=1.5")
+STRONG = (
+    "augment.equalize=0.5",
+    "augment.sharpness=1.5",
+    "augment.grain=0.06",
+    "augment.erase=0.3",
+    "augment.blur=1.5",
+)
+TODAY = (
+    "data.fit=stretch",
+    "data.values=imagenet",
+    "model.backbone=mobilenet_v2",
+    "train.patience=5",
+    "train.epochs=20",
+    "train.label_smoothing=0.05",
+    "train.average=0.98",
+    "train.cached_views=6",
+    "fine_tune.epochs=10",
+    "fine_tune.freeze=half",
+    "fine_tune.learning_rate=2e-4",
+    "fine_tune.warmup=1",
+    "augment.equalize=0",
+    "augment.sharpness=0",
+    "augment.grain=0",
+    "augment.erase=0",
+    "augment.blur=1.0",
+)
 FULL = (
-    "train.epochs=3", "train.patience=0", "train.average=0.99", "train.label_smoothing=0.1", "fine_tune.freeze=none",
+    *TODAY, "train.epochs=3", "train.patience=0", "train.average=0.99", "train.label_smoothing=0.1", "fine_tune.freeze=none",
     "fine_tune.epochs=6", "fine_tune.learning_rate=3e-4", "fine_tune.warmup=0.5",
 )  # fmt: skip
 LITE = ("model.weights=imagenet", "data.values=symmetric")
@@ -64,7 +88,7 @@ def changed(*settings: str, **options: Any) -> Variant:
 
 
 VARIANTS: dict[str, Variant] = {
-    "today": Variant(),
+    "today": Variant(TODAY),
     "strong": BASE,
     "full-mild": Variant(FULL),
     "strong-lite0": changed("model.backbone=tf_efficientnet_lite0", *LITE),
@@ -101,7 +125,9 @@ class SearchFit(loop._Fit):
         mass = self.loss.mass(labels)
         share, order = 1.0, torch.arange(len(labels), device=device)
         if self.variant.mix:
-            share = float(np.random.default_rng(int(torch.randint(2**31, (1,)))).beta(self.variant.mix, self.variant.mix))
+            share = float(
+                np.random.default_rng(int(torch.randint(2**31, (1,)))).beta(self.variant.mix, self.variant.mix)
+            )
             order = torch.randperm(len(labels)).to(device)
             inputs = share * inputs + (1 - share) * inputs[order]
         self.optimizer.zero_grad(set_to_none=True)
@@ -121,7 +147,9 @@ class SearchFit(loop._Fit):
     def _backward(self, inputs: Any, labels: Any, order: Any, share: float, mass: Any) -> torch.Tensor:
         with loop.autocast(self.job.processes.device, self.job.section.precision):
             logits = self.module(inputs)
-        items = share * self.loss.items(logits.float(), labels) + (1 - share) * self.loss.items(logits.float(), labels[order])
+        items = share * self.loss.items(logits.float(), labels) + (1 - share) * self.loss.items(
+            logits.float(), labels[order]
+        )
         (items.sum() / mass).backward()
         return items.sum().detach()
 
@@ -162,7 +190,9 @@ def prepare(data: Path, folder: Path, name: str, size: int, most: int, pool: Pro
     trials = list(shifts.trials_of(images))
     for trial in trials:
         tests = [t for t in trial.tests if t.change is not None]
-        for test, pixels in zip(tests, pool.map(shifts.changed, [images.pixels[t.rows] for t in tests], tests), strict=True):
+        for test, pixels in zip(
+            tests, pool.map(shifts.changed, [images.pixels[t.rows] for t in tests], tests), strict=True
+        ):
             np.save(place / f"{trial.name}-{test.name}.npy", pixels)
     images = replace(images, pixels=images.pixels[:0])
     (place / "trials.pickle").write_bytes(pickle.dumps((images, trials)))
@@ -180,7 +210,9 @@ def train(job: Job) -> dict[str, Any]:
     SearchFit.variant = variant
     loop._Fit = SearchFit
     if variant.worst_source:
-        abroad.validation_rows = lambda images, train: np.isin(train, np.flatnonzero(shifts.farthest_cluster(images, train)))
+        abroad.validation_rows = lambda images, train: np.isin(
+            train, np.flatnonzero(shifts.farthest_cluster(images, train))
+        )
     started = time.perf_counter()
     asked = abroad.Asked(job.variant, recipe, images, trial, job.seed)
     with tempfile.TemporaryDirectory() as name:
@@ -214,7 +246,9 @@ def soup(job: Job) -> dict[str, Any]:
     files = [Path(job.folder) / f"{job.variant}-{job.set}-{job.trial}-{seed}.pt" for seed in job.souped]
     states = [torch.load(f, weights_only=True) for f in files]
     network = abroad.build_network(recipe, len(np.unique(images.labels)))
-    network.load_state_dict({k: (sum(s[k].double() for s in states) / len(states)).to(v.dtype) for k, v in states[0].items()})
+    network.load_state_dict(
+        {k: (sum(s[k].double() for s in states) / len(states)).to(v.dtype) for k, v in states[0].items()}
+    )
     return tested(job, recipe, network, images, trial, None, place) | {"recipe": f"{job.variant} soup", "seconds": 0.0}
 
 

@@ -166,7 +166,9 @@ def farthest_cluster(images: ImageSet, among: Rows | None = None) -> npt.NDArray
         rows = rows if among is None else np.intersect1d(rows, among)
         cluster = KMeans(CLUSTERS, n_init=10, random_state=0).fit_predict(measures[rows])
         distances = {
-            c: float(np.linalg.norm(measures[rows[cluster == c]].mean(axis=0) - measures[rows[cluster != c]].mean(axis=0)))
+            c: float(
+                np.linalg.norm(measures[rows[cluster == c]].mean(axis=0) - measures[rows[cluster != c]].mean(axis=0))
+            )
             for c in range(CLUSTERS)
             if 0.08 <= (cluster == c).mean() <= 0.4
         }

@@ -8,7 +8,6 @@ import typer
 
 from .console import out, print_json, print_table
 
-
 WEIGHTS_HERE = {"package": "yes: package", "cache": "yes: cache", "hub": "hub", "none": "-"}
 
 
@@ -36,7 +35,10 @@ def backbones(
     places = [where_weights_are(name) for name in asked]
     if json:
         print_json(
-            [{"name": name, "source": source, "weights": place} for (name, source), place in zip(rows, places, strict=True)]
+            [
+                {"name": name, "source": source, "weights": place}
+                for (name, source), place in zip(rows, places, strict=True)
+            ]
         )
         return
     shown = [(*row, WEIGHTS_HERE[place]) for row, place in zip(rows, places, strict=True)]

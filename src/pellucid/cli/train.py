@@ -36,8 +36,11 @@ def train(
         ),
     ],
     recipe: Annotated[
-        str, typer.Option(help="Name of a recipe (`pellucid recipes` lists them), or a .toml file.")
-    ] = "scratch-cnn",
+        str | None,
+        typer.Option(
+            help="Name of a recipe (`pellucid recipes` lists them), or a .toml file.", show_default="default; small without weights"
+        ),
+    ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="Replaces the recipe's backbone: cnn, or a torchvision or timm model name.")
     ] = None,
@@ -115,13 +118,15 @@ def train(
         "positive": positive,
         "merge": parse_merge(merge or []),
     }
-    target = folder or free_folder(Path("runs") / f"{data.resolve().name}-{Path(recipe).stem}", resume=resume)
+    target = folder or free_folder(
+        Path("runs") / f"{data.resolve().name}-{Path(recipe or 'default').stem}", resume=resume
+    )
     progress = TerminalProgress(quiet=quiet)
     if folds or seeds != 1 or learning_curve:
         _refuse({"--track": track, "--layer": layers, "--operating-point": operating_point})
         several = train_folds(
             data,
-            choose_recipe(recipe, **choices),
+            choose_recipe(recipe, **choices, progress=progress),
             out=target,
             folds=folds,
             seeds=seeds,

@@ -60,6 +60,15 @@ def _imagenet(backbone: nn.Module, name: str) -> dict[str, str]:
     return {"source": f"package {package.requirement}", "file": path.name, "sha256": package.sha256}
 
 
+def fetched(name: str) -> None:
+    """See to it that a backbone's ImageNet weights are on this machine. WeightsError where they cannot be had."""
+    from ..recipe import ModelSection
+    from .backbones import build_backbone
+
+    if where_weights_are(name) == "hub":
+        _from_hub(build_backbone(ModelSection(backbone=name), (224, 224)), name)
+
+
 def cached_file(name: str) -> Path | None:
     """The file in the hub's cache on this machine that holds a backbone's ImageNet weights; None where it is not."""
     source, bare = find_backbone(name)

@@ -136,6 +136,7 @@ def train_folds(
     Raises what `train` raises.
     """
     from .preparing import read_labelled
+    from .settling import settled_recipe
 
     if folds < 0 or folds == 1 or seeds < 1:
         raise InputError(f"`folds=` takes 2 or more and `seeds=` 1 or more, not {folds} and {seeds}.")
@@ -146,6 +147,7 @@ def train_folds(
     shown: Progress = progress or Silent()
     with resumable_folder(Path(out), resume=resume) as draft:
         dataset = read_labelled(Path(data), recipe)
+        recipe = settled_recipe(recipe, dataset, shown)
         with shown.bar("Reading images") as advance:
             cached = cached_pixels(dataset, recipe.preprocessing(), cache_folder(), progress=advance)
         with the_same_as_before(draft, "recipe.toml", "split.csv", "plan.json"):

@@ -16,7 +16,7 @@ from ..data.dataset import Dataset
 from ..data.disjointness import Disjointness
 from ..data.folder import read_dataset
 from ..data.split import split_dataset
-from ..errors import DataError, InputError
+from ..errors import DataError, InputError, WeightsError
 from ..preprocessing import Uint8Array
 from ..progress import Progress
 from ..recipe import Recipe, load_recipe, validate_recipe
@@ -25,6 +25,9 @@ from .decision import check_decision
 
 if TYPE_CHECKING:
     from ..models.network import Network
+
+
+DEFAULT, SMALL = "default", "small"
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Prepared:
 
 
 def choose_recipe(
-    recipe: str | Path | Recipe,
+    recipe: str | Path | Recipe | None = None,
     *,
     overrides: Sequence[str] = (),
     backbone: str | None = None,
@@ -56,12 +59,17 @@ def choose_recipe(
     group_by: str | None = None,
     positive: str | None = None,
     merge: Mapping[str, Sequence[str]] | None = None,
+    progress: Progress | None = None,
 ) -> Recipe:
     """The recipe that the arguments of `train` describe; an unknown backbone or missing weights are found here.
 
-    Needs the extra `train`, which knows the backbones.
+    Without a `recipe` it is `default`; where nothing else was asked and its weights can be had from nowhere, `small`,
+    which is said to `progress`. Needs the extra `train`, which knows the backbones.
     """
     require("torch", extra="train")
+    if recipe is None:
+        asked = bool(backbone or weights or any(o.startswith(("model.backbone", "model.weights")) for o in overrides))
+        recipe = DEFAULT if asked else _default_or_small(progress)
     if isinstance(recipe, Recipe):
         if overrides:
             raise InputError(
@@ -77,6 +85,23 @@ def choose_recipe(
     chosen = validate_recipe(values, str(values["name"]))
     _check_names(chosen)
     return chosen
+
+
+def _default_or_small(progress: Progress | None) -> str:
+    """`default` where its ImageNet weights are on this machine or can be fetched, else `small`."""
+    from ..models.weights import fetched
+
+    backbone = load_recipe(DEFAULT).model.backbone
+    try:
+        fetched(backbone)
+    except WeightsError as error:
+        if progress is not None:
+            progress.say(
+                f"{error} Training continues without them, with the recipe `{SMALL}`, a small network that starts from "
+                "nothing: expect it to be clearly less accurate."
+            )
+        return SMALL
+    return DEFAULT
 
 
 def _check_names(recipe: Recipe) -> None:

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ from .localisation import localise
 from .preparing import Prepared, build, choose_recipe, prepare, read_labelled
 from .provenance import data_checksum, hardware, now, versions
 from .scales import keep_scales
+from .settling import settled_recipe
 
 if TYPE_CHECKING:
     from ..models.network import Network
@@ -66,7 +67,7 @@ class _TrainingJob:
 def train(
     data: str | Path,
     *,
-    recipe: str | Path | Recipe = "scratch-cnn",
+    recipe: str | Path | Recipe | None = None,
     out: str | Path,
     backbone: str | None = None,
     weights: str | None = None,
@@ -83,7 +84,8 @@ def train(
 ) -> Path:
     """Train a classifier on labelled images and write a complete run folder to `out`; returns it.
 
-    `data` is a folder or CSV as `read_dataset` takes it. `overrides` are `section.key=value`. `backbone`, `weights`,
+    `data` is a folder or CSV as `read_dataset` takes it. Without a `recipe` it is `default`, or `small` where no ImageNet
+    weights can be had. `overrides` are `section.key=value`. `backbone`, `weights`,
     `group_by`, `positive` and `merge` ({class: folders merged into it}) replace the recipe's values where given.
     `name` is the title of the report, by default the folder's name. The folder appears whole, or not at all when
     anything fails; finished epochs then stay beside it, and the same call with `resume=True` continues after them.
@@ -99,6 +101,7 @@ def train(
         group_by=group_by,
         positive=positive,
         merge=merge,
+        progress=progress,
     )
     if track:
         from ..training.tracking import check_tracker
@@ -135,6 +138,7 @@ def _run(job: _TrainingJob) -> None:
     """Every step, of which the processes that follow take part in those up to the last epoch."""
     # The network first: a weights file that does not fit is found before thousands of images are read.
     dataset = read_labelled(job.data, job.recipe)
+    job = replace(job, recipe=settled_recipe(job.recipe, dataset, job.progress))
     network, source = build(job.recipe, len(dataset.classes), job.seed)
     with job.timed("data"), job.processes.first_before_others():
         prepared = prepare(dataset, job.recipe, job.seed, job.progress)

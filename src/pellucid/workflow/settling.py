@@ -1,4 +1,4 @@
-"""Crop or stretch: how images are fitted to the model's input where the recipe leaves it to the data."""
+"""What a recipe leaves to the data and the backbone: crop or stretch, and how pixel values are scaled."""
 
 from __future__ import annotations
 
@@ -16,6 +16,20 @@ GREY = 3.0
 VARIOUS = 0.1
 """Standard deviation of log(width / height) from which shapes count as various: about one picture in three is then a
 tenth wider or narrower than the typical one."""
+
+
+def settled_recipe(recipe: Recipe, dataset: Dataset, progress: Progress) -> Recipe:
+    """The recipe with `data.fit` and `data.values` decided; unchanged where the recipe decides both."""
+    return _decided_values(decided_fit(recipe, dataset, progress))
+
+
+def _decided_values(recipe: Recipe) -> Recipe:
+    if recipe.data.values != "backbone":
+        return recipe
+    from ..models.catalogue import trained_with
+
+    values = trained_with(recipe.model.backbone)
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"values": values})})
 
 
 def decided_fit(recipe: Recipe, dataset: Dataset, progress: Progress) -> Recipe:
