@@ -45,7 +45,7 @@ class DataSection(_Section):
     size: int | tuple[int, int] = Field(default=224, description="input side in pixels, or [height, width]")
     fit: Literal["auto", "stretch", "crop", "pad"] = Field(
         default="stretch",
-        description="how an image is fitted to the input; auto crops colour photographs of various shapes, else stretches",
+        description="how an image is fitted to the input; auto crops colour photographs of various shapes only",
     )
     crop_share: float = Field(default=1.0, gt=0.2, le=1.0, description="with crop: share of the short side kept")
     interpolation: Literal["bilinear", "bicubic"] = Field(
@@ -255,9 +255,9 @@ class Recipe(_Section):
         return self
 
     def preprocessing(self) -> Preprocessing:
-        """The preprocessing that this recipe's data section describes; `fit = "auto"` counts as stretch until decided."""
+        """The preprocessing of this recipe's data section; `fit = "auto"` counts as stretch until decided."""
         if self.data.values == "backbone":
-            raise RecipeError("`data.values` = backbone is not decided yet: `choose_recipe` does it.")
+            raise RecipeError("`data.values` = backbone is not decided yet: `settled_recipe` does it.")
         size = self.data.size
         height, width = (size, size) if isinstance(size, int) else size
         mean: tuple[float, float, float] = (0.0, 0.0, 0.0)

@@ -99,7 +99,7 @@ def where_weights_are(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class WeightsHere:
-    """Whether a backbone's ImageNet weights are on this machine: `cache`, `package` or `missing`; its file or a remedy."""
+    """A backbone's ImageNet weights on this machine: `cache`, `package` or `missing`, and the file or a remedy."""
 
     backbone: str
     place: str

@@ -26,8 +26,8 @@ class Changes:
 
     `matrices` (N, 2, 3) as `random_affine` gives them. All others (N,): `contrast` and `gamma` around 0, `brightness`
     as a share of the range, `blur` a deviation in pixels, `sharpen` a share of the detail that is added, `quality` of a
-    JPEG file, 0..100. `equalize` (N, 2): the share of the equalised picture, and whether it is local (1) or global (0).
-    `grain` (N, 1, H, W) is added. `holes` (N, 5): top, left, bottom, right in shares of the sides, and their grey value;
+    JPEG file, 0..100. `equalize` (N, 2): the share of the equalised picture, and whether locally (1) or globally (0).
+    `grain` (N, 1, H, W) is added. `holes` (N, 5): top, left, bottom, right in shares of the sides, and the grey value;
     without area where nothing is erased.
     """
 

@@ -58,7 +58,7 @@ def _looked_at(dataset: Dataset) -> tuple[np.ndarray, float]:
     shapes, grey = [], []
     for i in chosen:
         try:
-            image = read_image(dataset.root / dataset.samples[i].path, at_least=(64, 64), training=True)
+            image = read_image(dataset.root / dataset.samples[i].path, at_least=(64, 64))
         except (ImageError, OSError):
             continue  # reported where every image is read
         height, width = image.decoded_size
