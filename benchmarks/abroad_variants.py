@@ -254,7 +254,7 @@ def soup(job: Job) -> dict[str, Any]:
 
 
 def table(lines: Sequence[Mapping[str, Any]], suffix: str = "") -> str:
-    """One line a variant: AUC of each test, its mean abroad, least sensitivity and specificity on pneumonia's shifts."""
+    """One line a variant: AUC of each test, its mean abroad, least sensitivity and specificity on pneumonia abroad."""
     auc: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     rates: dict[str, list[tuple[float, float]]] = defaultdict(list)
     seconds: dict[str, float] = defaultdict(float)

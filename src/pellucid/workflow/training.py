@@ -85,8 +85,8 @@ def train(
     """Train a classifier on labelled images and write a complete run folder to `out`; returns it.
 
     `data` is a folder or CSV as `read_dataset` takes it. Without a `recipe` it is `default`, or `small` where no
-    ImageNet weights can be had. `overrides` are `section.key=value`. `backbone`, `weights`, `group_by`, `positive` and `merge` ({class: folders merged into it}) replace the recipe's values where given.
-    `name` is the title of the report, by default the folder's name. The folder appears whole, or not at all when
+    ImageNet weights can be had. `overrides` are `section.key=value`. `backbone`, `weights`, `group_by`, `positive` and
+    `merge` ({class: folders merged into it}) replace the recipe's values where given. `name` is the title of the report, by default the folder's name. The folder appears whole, or not at all when
     anything fails; finished epochs then stay beside it, and the same call with `resume=True` continues after them.
     `track` is `tensorboard` or `mlflow`. Under `torchrun` or `accelerate launch` the processes train together and the
     first one writes. Needs the extra `train`. Raises InputError and its kinds for what cannot be used, ResourceError
