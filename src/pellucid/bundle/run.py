@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -57,6 +58,34 @@ class ImportRecord(Document):
     notes: tuple[str, ...] = ()
 
 
+class SourceLeftOut(Document):
+    """A quick model on a source of images that it was not trained on; `sure` when its loss of AUC is above 0 for sure.
+
+    `kind` says by what the source was found: `name` (pattern `value`, # for digits), `size`, `compression`, or `look`
+    (the images of each class that look most unlike the others). `auc` and `loss` are (value, low, high).
+    """
+
+    kind: Literal["name", "size", "compression", "look"]
+    value: str
+    images: int
+    auc: tuple[float, float, float]
+    loss: tuple[float, float, float]
+    sure: bool
+
+
+class AbroadRecord(Document):
+    """What is known of the model on images from elsewhere: a quick model, at home and with each source left out.
+
+    The quick model is a linear head on features of the initial weights, which no image of the set has shaped. `unknown`
+    says why there is no figure: `regression`, `no-weights`, `few-images`, or `no-sources`.
+    """
+
+    home: tuple[float, float, float] | None = None
+    sources: tuple[SourceLeftOut, ...] = ()
+    images: int = 0
+    unknown: Literal["", "regression", "no-weights", "few-images", "no-sources"] = ""
+
+
 class LocalisationRecord(Document):
     """Heat maps against true masks. Each value stands beside its chance level (the share of the image in the mask)."""
 
@@ -86,6 +115,7 @@ class RunRecord(Document):
     training: TrainingRecord | None = None
     imported: ImportRecord | None = None
     localisation: LocalisationRecord | None = None
+    abroad: AbroadRecord | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
 
 
