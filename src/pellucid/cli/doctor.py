@@ -25,7 +25,7 @@ def doctor(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Say what is installed here; check a running server against hostile input; find the fastest settings for `predict --out`."""
+    """Show what is installed; check a running server against hostile input; tune `predict --out`."""
     if attack is not None and tune is not None:
         err.print("pellucid: Choose one: doctor --attack URL, or doctor --tune RUN.")
         raise typer.Exit(WRONG)

@@ -38,7 +38,8 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="Name of a recipe (`pellucid recipes` lists them), or a .toml file.", show_default="default; small without weights"
+            help="Name of a recipe (`pellucid recipes` lists them), or a .toml file.",
+            show_default="default; small without weights",
         ),
     ] = None,
     backbone: Annotated[
@@ -206,9 +207,13 @@ def show_run(run: Path) -> None:
     """The main figures of a run, and where its parts are."""
     from ..bundle.run import RunFolder
     from ..evaluation.schema import read_evaluation
+    from ..reporting.abroad import on_other_sources
     from .evaluate import show_result
 
     folder = RunFolder(run)
     show_result(read_evaluation(folder.evaluation))
+    abroad = folder.read_record().abroad
+    if abroad is not None:
+        out.print(on_other_sources(abroad)[1])
     out.print()
     out.print(f"Run     {run}", f"Bundle  {folder.bundle}", f"Report  {folder.report}", sep="\n")

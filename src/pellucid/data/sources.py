@@ -29,8 +29,8 @@ FEWEST_IMAGES = 20
 """Fewer images are no source: no figure on them would have a useful interval."""
 SMALLEST, LARGEST = 0.04, 0.7
 """A source holds at least and at most such a share of the images of each class that it occurs in."""
-FEW_VALUES = 12
-"""A part of the file names with letters and digits counts as a category where it takes at most so many values."""
+COMMON = 0.02
+"""A part of the file names with letters and digits counts as a category where such a share of the names has it."""
 CLUSTERS = 5
 APART = 0.2
 """Mean silhouette from which a cluster of looks counts as a source of its own (Rousseeuw 1987)."""
@@ -96,7 +96,9 @@ def _header(dataset: Dataset, path: str) -> tuple[str, str, float]:
 def _look(pixels: Uint8Array) -> tuple[float, ...]:
     grey = pixels.mean(axis=2)
     edge = max(1, min(grey.shape) // 28)
-    border = np.concatenate([grey[:edge].ravel(), grey[-edge:].ravel(), grey[:, :edge].ravel(), grey[:, -edge:].ravel()])
+    border = np.concatenate(
+        [grey[:edge].ravel(), grey[-edge:].ravel(), grey[:, :edge].ravel(), grey[:, -edge:].ravel()]
+    )
     fine = np.abs(4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:])
     detail = float(np.log(fine.mean() + 0.1)) if fine.size else 0.0
     return float(grey.mean()), float(grey.std()), detail, float(border.mean()), float(border.std())
@@ -118,17 +120,14 @@ def find_sources(paths: Sequence[str], labels: Labels, acquisition: Acquisition)
 
 
 def name_patterns(paths: Sequence[str]) -> list[str]:
-    """The pattern of each path's file name and inner folders, in which # stands for digits and rare words for *.
+    """The pattern of each path's file name and inner folders, in which # stands for digits.
 
-    Words of letters and digits that take few values over all paths ("exp3", "siteB") are kept: they are categories.
+    Words of letters and digits that many paths have in common ("exp3", "site2") are kept: they are categories.
     """
     split = [_tokens(path) for path in paths]
-    values: dict[int, Counter[str]] = {}
-    for tokens in split:
-        for place, token in enumerate(tokens):
-            values.setdefault(place, Counter())[token] += 1
-    kept = {place: {t for t in counts if len(counts) <= FEW_VALUES} for place, counts in values.items()}
-    return ["".join(_generalised(t, kept[place]) for place, t in enumerate(tokens)) for tokens in split]
+    counts = Counter(token for tokens in split for token in tokens)
+    common = {token for token, n in counts.items() if n >= max(FEWEST_IMAGES, COMMON * len(paths))}
+    return ["".join(_generalised(token, common) for token in tokens) for tokens in split]
 
 
 def _tokens(path: str) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..data.finding import LEVELS, Level
 from ..evaluation.result import EvaluationResult
+from .abroad import on_other_sources
 from .contents import RunContents, SplitProof
 from .words import count, listed, number, percent, series_name, with_interval
 
@@ -33,6 +34,7 @@ def findings(run: RunContents) -> list[Finding]:
         _other_evaluations,
         _skill,
         _audit,
+        _other_sources,
         _sizes,
         _localisation,
         _parity,
@@ -150,6 +152,13 @@ def _test_size(result: EvaluationResult) -> Finding:
     if total < _FEW_TEST or counts[least] < _FEW_OF_A_CLASS:
         return Finding("caution", topic, f"{size}, {smallest}: the intervals are wide, so read them first.")
     return Finding("good", topic, f"{size}, at least {smallest}.")
+
+
+def _other_sources(run: RunContents) -> Iterator[Finding]:
+    """What are the figures worth on images from elsewhere?"""
+    if run.record.abroad is not None:
+        level, text = on_other_sources(run.record.abroad)
+        yield Finding(level, "Other sources", text)
 
 
 def _localisation(run: RunContents) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ import PIL.Image
 from ..errors import ResourceError
 from ..files import write_whole
 from . import views
+from .abroad import elsewhere
 from .cases import mistakes_sheet, read_cases
 from .checklists import claim, tripod
 from .contents import RunContents, read_run
@@ -77,6 +78,7 @@ def render(run: RunContents) -> str:
             totals=views.totals(run),
             findings=findings(run),
             headlines=views.headlines(result) if result else [],
+            elsewhere=elsewhere(run.record.abroad),
             answer=views.answer(result) if result else "",
             metrics=views.metric_rows(result) if result else [],
             axis_start=chart_start(charted_metrics(result)) if result else 0,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,7 @@ def estimate_abroad(network: Network, prepared: Prepared, recipe: Recipe, progre
     samples = [prepared.dataset.samples[i] for i in chosen]
     labels = prepared.dataset.labels[chosen]
     rows = prepared.rows[chosen]
-    acquisition = measure_acquisition(prepared.dataset.with_samples(samples), prepared.pixels, rows)
+    acquisition = measure_acquisition(replace(prepared.dataset, samples=tuple(samples)), prepared.pixels, rows)
     sources = find_sources([s.path for s in samples], labels, acquisition)
     if not sources:
         return AbroadRecord(unknown="no-sources", images=len(chosen))
@@ -80,12 +81,10 @@ def _initial_features(
 
 def _record(judged: Abroad, images: int) -> AbroadRecord:
     sources = tuple(
-        SourceLeftOut(
-            kind=s.kind, value=s.value, images=s.images, auc=_three(s.area), loss=_three(s.loss), sure=s.sure
-        )
+        SourceLeftOut(kind=s.kind, value=s.value, images=s.images, auc=_three(s.area), loss=_three(s.loss), sure=s.sure)
         for s in judged.left_out
     )
-    unknown = "" if sources else "no-sources"
+    unknown: Literal["", "no-sources"] = "" if sources else "no-sources"
     return AbroadRecord(home=_three(judged.home), sources=sources, images=images, unknown=unknown)
 
 

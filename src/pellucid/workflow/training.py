@@ -24,6 +24,7 @@ from ..evaluation.schema import write_evaluation
 from ..progress import Progress, Silent
 from ..recipe import Recipe
 from ..storage import draft_of, resumable_folder, the_same_as_before
+from .abroad import estimate_abroad
 from .decision import decide
 from .evaluation import Evaluated, evaluate_dataset
 from .examples import explain_examples
@@ -86,8 +87,9 @@ def train(
 
     `data` is a folder or CSV as `read_dataset` takes it. Without a `recipe` it is `default`, or `small` where no
     ImageNet weights can be had. `overrides` are `section.key=value`. `backbone`, `weights`, `group_by`, `positive` and
-    `merge` ({class: folders merged into it}) replace the recipe's values where given. `name` is the title of the report, by default the folder's name. The folder appears whole, or not at all when
-    anything fails; finished epochs then stay beside it, and the same call with `resume=True` continues after them.
+    `merge` ({class: folders merged into it}) replace the recipe's values where given. `name` is the title of the
+    report, by default the folder's name. The folder appears whole, or not at all when anything fails; finished epochs
+    then stay beside it, and the same call with `resume=True` continues after them.
     `track` is `tensorboard` or `mlflow`. Under `torchrun` or `accelerate launch` the processes train together and the
     first one writes. Needs the extra `train`. Raises InputError and its kinds for what cannot be used, ResourceError
     when memory or disk space runs out.
@@ -145,6 +147,8 @@ def _run(job: _TrainingJob) -> None:
             with the_same_as_before(job.run.root, "recipe.toml", "split.csv"):
                 (job.run.root / "recipe.toml").write_text(job.recipe.to_toml(), encoding="utf-8")
                 write_split(job.run.split, prepared.dataset)
+    with job.timed("abroad"):
+        abroad = estimate_abroad(network, prepared, job.recipe, job.progress) if job.processes.first else None
     with job.timed("train"):
         fitted = _fit(job, network, prepared)
     if not job.processes.first:
@@ -161,6 +165,7 @@ def _run(job: _TrainingJob) -> None:
         explain_examples(bundle, prepared.dataset, evaluated.result, job.run.explanations, job.progress)
         localisation = localise(bundle, prepared.dataset.split("test"), job.progress)
     record = _record(job, prepared, _training_record(job, network, fitted), localisation)
+    record = record.model_copy(update={"abroad": abroad})
     job.run.record.write_text(record.model_dump_json(indent=2), encoding="utf-8")
     _draw(job, fitted, evaluated)
     _forget(job)
