@@ -59,17 +59,20 @@ class ImportRecord(Document):
 
 
 class SourceLeftOut(Document):
-    """A quick model on a source of images that it was not trained on; `sure` when its loss of AUC is above 0 for sure.
+    """A quick model on a source of images that it was not trained on; `sure` when the interval of a loss is above 0.
 
     `kind` says by what the source was found: `name` (pattern `value`, # for digits), `size`, `compression`, or `look`
-    (the images of each class that look most unlike the others). `auc` and `loss` are (value, low, high).
+    (the images of each class that look most unlike the others). `auc`, `accuracy` (the mean of the classes' rates) and
+    what they lose against home are (value, low, high).
     """
 
     kind: Literal["name", "size", "compression", "look"]
     value: str
     images: int
     auc: tuple[float, float, float]
-    loss: tuple[float, float, float]
+    accuracy: tuple[float, float, float]
+    auc_loss: tuple[float, float, float]
+    accuracy_loss: tuple[float, float, float]
     sure: bool
 
 
@@ -80,7 +83,8 @@ class AbroadRecord(Document):
     says why there is no figure: `regression`, `no-weights`, `few-images`, or `no-sources`.
     """
 
-    home: tuple[float, float, float] | None = None
+    auc: tuple[float, float, float] | None = None
+    accuracy: tuple[float, float, float] | None = None
     sources: tuple[SourceLeftOut, ...] = ()
     images: int = 0
     unknown: Literal["", "regression", "no-weights", "few-images", "no-sources"] = ""

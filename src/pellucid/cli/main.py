@@ -13,6 +13,7 @@ import typer
 from .._version import __version__
 from ..errors import PellucidError
 from . import (
+    adapt,
     audit,
     backbones,
     compare,
@@ -75,6 +76,9 @@ app.command("backbones", rich_help_panel=TRAIN, short_help="List the backbones, 
 )
 app.command("evaluate", rich_help_panel=EVALUATE, short_help="Measure a run: metrics with 95 % intervals, curves.")(
     evaluate.evaluate
+)
+app.command("adapt", rich_help_panel=EVALUATE, short_help="Refit threshold, calibration or class mix to a new place.")(
+    adapt.adapt
 )
 app.command("audit", rich_help_panel=EVALUATE, short_help="Test a model for shortcuts, or its heat maps.")(audit.audit)
 app.command("report", rich_help_panel=EVALUATE, short_help="Rebuild the report and the model card of a run.")(

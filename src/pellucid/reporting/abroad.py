@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..bundle.run import AbroadRecord, SourceLeftOut
 from ..data.finding import Level
 from .words import count, number, with_interval
@@ -22,20 +24,27 @@ def elsewhere(record: AbroadRecord | None) -> str:
     values = [s.auc[0] for s in record.sources]
     if not values:
         return "unknown"
+    return spread(values)
+
+
+def spread(values: Sequence[float]) -> str:
+    """The least and the greatest value: `0.94 to 0.97`."""
     low, high = number(min(values)), number(max(values))
     return low if low == high else f"{low} to {high}"
 
 
 def on_other_sources(record: AbroadRecord) -> tuple[Level, str]:
     """How grave the loss on other sources is, and a sentence with a remedy."""
-    if record.unknown or record.home is None:
+    if record.unknown or record.auc is None or record.accuracy is None:
         reason = UNKNOWN[record.unknown or "no-sources"]
         return "caution", f"How good the model is on images from elsewhere is unknown. {reason} So {TEST_ELSEWHERE}."
-    worst = max(record.sources, key=lambda s: s.loss[0])
+    worst = max(record.sources, key=lambda s: max(s.auc_loss[0], s.accuracy_loss[0]))
+    accuracies = [s.accuracy[0] for s in record.sources]
     text = (
-        f"A quick model on fixed features has AUC {number(record.home[0])} on images like these, and "
-        f"{elsewhere(record)} when a source is left out of its training. The worst: {described(worst)}, "
-        f"{with_interval(*worst.auc)}."
+        f"A quick model on fixed features has AUC {number(record.auc[0])} and balanced accuracy "
+        f"{number(record.accuracy[0])} on images like these; when a source is left out of its training, "
+        f"{elsewhere(record)} and {spread(accuracies)}. The worst: {described(worst)}, balanced accuracy "
+        f"{with_interval(*worst.accuracy)}."
     )
     if worst.sure:
         remedy = f"Expect lower figures elsewhere: add images from other sources, and {TEST_ELSEWHERE}."

@@ -81,11 +81,22 @@ def _initial_features(
 
 def _record(judged: Abroad, images: int) -> AbroadRecord:
     sources = tuple(
-        SourceLeftOut(kind=s.kind, value=s.value, images=s.images, auc=_three(s.area), loss=_three(s.loss), sure=s.sure)
+        SourceLeftOut(
+            kind=s.kind,
+            value=s.value,
+            images=s.images,
+            auc=_three(s.area),
+            accuracy=_three(s.accuracy),
+            auc_loss=_three(s.area_loss),
+            accuracy_loss=_three(s.accuracy_loss),
+            sure=s.sure,
+        )
         for s in judged.left_out
     )
     unknown: Literal["", "no-sources"] = "" if sources else "no-sources"
-    return AbroadRecord(home=_three(judged.home), sources=sources, images=images, unknown=unknown)
+    return AbroadRecord(
+        auc=_three(judged.area), accuracy=_three(judged.accuracy), sources=sources, images=images, unknown=unknown
+    )
 
 
 def _three(area: Area) -> tuple[float, float, float]:

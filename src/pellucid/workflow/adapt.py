@@ -1,0 +1,140 @@
+"""Adapt a bundle to a new place from a few labelled images: a new bundle with the same network and another rule."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..bundle.bundle import Bundle, load
+from ..bundle.io import amend_bundle, checksum
+from ..bundle.manifest import MANIFEST
+from ..bundle.run import RunFolder, find_bundle
+from ..data.cache import cached_pixels
+from ..data.dataset import Skipped
+from ..errors import BundleError, DataError, InputError
+from ..evaluation.operating_point import lower_bound
+from ..evaluation.refitting import Judged, Labelled, Part, Rule, check_parts, crossfitted, refit
+from ..progress import Progress, Silent
+from ..recipe import load_recipe
+from ..storage import cache_folder, new_folder
+from .evaluation import foreign_split
+from .leaks import overlap_with_training
+from .prediction import answers_on_pixels
+
+SIZES = (30, 100, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """What was refitted: the bundle, its rule, the figures before and after, and what could not be read."""
+
+    bundle: Path
+    rule: Rule
+    judged: tuple[Judged, ...]
+    images: int
+    skipped: tuple[Skipped, ...]
+
+    def sure_of(self, name: str) -> dict[int, float]:
+        """What a rate is at least, with 95 % confidence, were it seen on so many images of the class: {n: bound}."""
+        rate = next(j.after for j in self.judged if j.name == name)
+        return {n: lower_bound(round(rate * n) / n, n) for n in SIZES}
+
+
+def adapt(
+    run: Path,
+    data: Path,
+    *,
+    out: Path,
+    keep: Sequence[Part],
+    operating_point: str | None = None,
+    progress: Progress | None = None,
+) -> Adapted:
+    """Refit the rule of a run or bundle to labelled images of a new place, and write a new bundle to `out`.
+
+    `keep` names what is refitted and kept: `threshold`, `calibration`, `mix` (the share of classes). The network stays
+    as it is, and so does the old bundle. Figures before and after come from five folds by group, each answered by a
+    rule that was fitted to the others; the rule that is written is fitted to all images. The threshold serves
+    `operating_point`, by default what the old one was chosen for, or Youden's index. Raises DataError for images that
+    the model was trained on and for fewer than 10 independent images (or groups) of a class, InputError for what does
+    not fit the task or an `out` that exists.
+    """
+    bundle, shown = load(run), progress or Silent()
+    check_parts(keep, bundle.task)
+    if out.exists():
+        raise InputError(f"{out} is there already, and nothing is overwritten: choose another `out=`.")
+    images, skipped = _labelled(run, bundle, data, shown)
+    manifest = bundle.manifest
+    rule = Rule(manifest.calibration, manifest.threshold, manifest.operating_point)
+    asked = operating_point or _asked(rule)
+    mix = trained_mix(run, bundle) if "mix" in keep else [1 / len(bundle.classes)] * len(bundle.classes)
+    judged = crossfitted(rule, images, keep, task=bundle.task, trained_mix=mix, asked=asked)
+    fitted = refit(rule, images, keep, task=bundle.task, trained_mix=mix, asked=asked)
+    _write(bundle, fitted, keep, data, len(images.labels), out)
+    return Adapted(out, fitted, tuple(judged), len(images.labels), skipped)
+
+
+def _labelled(run: Path, bundle: Bundle, data: Path, progress: Progress) -> tuple[Labelled, tuple[Skipped, ...]]:
+    """The answers of the bundle to the new images, none of which it was trained on."""
+    dataset = foreign_split(bundle, data, "test")
+    leaks = overlap_with_training(RunFolder(run), dataset)
+    if leaks:
+        raise DataError(f"{leaks[0]} A rule fitted to images that were trained on is too optimistic: leave them out.")
+    with progress.bar("Reading images") as advance:
+        cached = cached_pixels(dataset, bundle.preprocessing, cache_folder(), progress=advance)
+    with progress.bar("Predicting") as advance:
+        logits, _ = answers_on_pixels(bundle, cached.pixels, advance)
+    samples = cached.dataset.samples
+    return Labelled(logits, cached.dataset.labels, tuple(s.group for s in samples)), cached.dataset.skipped
+
+
+def _asked(rule: Rule) -> str:
+    """What the threshold is to serve: what the old one was chosen for, or else Youden's index."""
+    old = rule.operating_point
+    return old.asked if old is not None and old.bounded is not None else "youden"
+
+
+def trained_mix(run: Path, bundle: Bundle) -> list[float]:
+    """The shares of the classes (K,) that the bundle's probabilities stand for.
+
+    Those of the validation images after Platt's calibration, equal ones for a model that was trained with balanced
+    classes, else those of the training images. Raises InputError where the run does not say.
+    """
+    folder = RunFolder(run)
+    if not (folder.record.is_file() and folder.recipe.is_file()):
+        raise InputError(
+            "A bundle alone does not say which mix of classes it was trained on: give the run folder, or refit the "
+            "calibration instead, `keep='calibration'`."
+        )
+    section = load_recipe(folder.recipe).train
+    counts = folder.read_record().data.counts
+    platt = bundle.manifest.calibration is not None and bundle.manifest.calibration.method == "platt"
+    if not platt and "balanced" in (section.class_weights, section.sampling):
+        return [1 / len(bundle.classes)] * len(bundle.classes)
+    of_split = counts["val" if platt else "train"]
+    shares = np.array([of_split[c] for c in bundle.classes], float)
+    return [float(s) for s in shares / shares.sum()]
+
+
+def _write(bundle: Bundle, rule: Rule, keep: Sequence[Part], data: Path, images: int, out: Path) -> None:
+    """A copy of the bundle with the new rule, which names its parent."""
+    source = find_bundle(bundle.folder)
+    if source.resolve() in (out.resolve(), *out.resolve().parents):
+        raise BundleError(f"{out} lies inside the bundle {source}: choose another `out=`.")
+    parent = {"name": bundle.manifest.name, "manifest_sha256": checksum(source / MANIFEST)}
+    kept = {"refitted": list(keep), "images": images, "data": data.resolve().name}
+    with new_folder(out) as draft:
+        shutil.copytree(source, draft, dirs_exist_ok=True)
+        provenance = {**bundle.manifest.provenance, "parent": parent, "adapted": kept}
+        amend_bundle(
+            draft,
+            {
+                "calibration": rule.calibration,
+                "threshold": rule.threshold,
+                "operating_point": rule.operating_point,
+                "provenance": provenance,
+            },
+        )
