@@ -40,7 +40,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples")
     generate_phantoms(folder / "xrays", images=160, size=48)
     small = ["data.size=32", "train.epochs=1", "model.filters=[4, 8]", "model.head=[]"]
-    pellucid.train(folder / "xrays", out=folder / "runs" / "xrays", overrides=small)
+    pellucid.train(folder / "xrays", recipe="scratch-cnn", out=folder / "runs" / "xrays", overrides=small)
     PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)).save(folder / "new.png")
     network = torch.nn.Sequential(
         torch.nn.Conv2d(3, 4, 3, padding=1),

@@ -60,7 +60,7 @@ def test_python_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     generate_phantoms(tmp_path / "films", images=160, size=48)
     small = ["data.size=32", "train.epochs=1", "model.filters=[4, 8]", "model.head=[]"]
-    train(tmp_path / "films", out=tmp_path / "runs" / "photos", overrides=small)
+    train(tmp_path / "films", recipe="scratch-cnn", out=tmp_path / "runs" / "photos", overrides=small)
     PIL.Image.fromarray(np.full((40, 60, 3), 128, np.uint8)).save(tmp_path / "new.jpg")
     (snippet,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     monkeypatch.chdir(tmp_path)

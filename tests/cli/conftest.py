@@ -57,7 +57,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, phantoms: Path) -> Path:
     from pellucid.workflow.training import train
 
     settings = ["train.epochs=2", "data.size=64", "model.filters=[8, 8, 16]", "model.head=[{dense=16}]"]
-    return train(phantoms, out=tmp_path_factory.mktemp("runs") / "small", overrides=settings, group_by=r"^(patient\d+)")
+    out = tmp_path_factory.mktemp("runs") / "small"
+    return train(phantoms, recipe="scratch-cnn", out=out, overrides=settings, group_by=r"^(patient\d+)")
 
 
 @pytest.fixture(scope="session")

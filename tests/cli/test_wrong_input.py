@@ -88,7 +88,7 @@ def test_imagenet_weights_without_a_network(
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     ended = cli("train", phantoms, "--out", tmp_path / "x", "--recipe", "cats-dogs", "--set", "data.size=64", "--quiet")
-    refused(ended, "mobilenet_v2", ".pth", str(tmp_path / "hub"), "--weights")
+    refused(ended, "mobilenet_v2", ".pth", str(tmp_path / "hub"), "model.weights")
     assert not (tmp_path / "x").exists()
 
 
@@ -156,7 +156,7 @@ def test_training_goes_on_without_a_corrupt_image(cli: Cli, phantoms: Path, tmp_
     shutil.copytree(phantoms, tmp_path / "data")
     (tmp_path / "data" / "train" / "normal" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a jpeg")
     small = ["train.epochs=1", "data.size=32", "model.filters=[4, 4]", "model.head=[]"]
-    options = [word for setting in small for word in ("--set", setting)]
+    options = ["--recipe", "scratch-cnn", *(word for setting in small for word in ("--set", setting))]
     ended = cli("train", tmp_path / "data", "--out", tmp_path / "run", "--quiet", *options)
     assert ended.code == 1
     assert "broken.jpg" in ended.err

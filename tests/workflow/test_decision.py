@@ -27,7 +27,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generate_phantoms(data, images=160, size=48, seed=3)
     settings = ["train.epochs=2", "data.size=48", "model.filters=[8, 8]", "decision.operating_point='youden'"]
     settings += ["model.every_method=false"]
-    run = train(data, out=tmp_path_factory.mktemp("runs") / "small", overrides=settings, group_by=r"^(patient\d+)")
+    out = tmp_path_factory.mktemp("runs") / "small"
+    run = train(data, recipe="scratch-cnn", out=out, overrides=settings, group_by=r"^(patient\d+)")
     yield run
     patch.undo()
 

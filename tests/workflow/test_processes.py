@@ -29,7 +29,19 @@ def train(films: Path, out: Path, launcher: list[str], *more: str) -> list[dict[
     options = [word for setting in (*SMALL, *more) for word in ("--set", setting)]
     environment = {**os.environ, "PELLUCID_CACHE": str(out.parent / "cache"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", *launcher, "pellucid", "train", str(films), "--out", str(out), *options],
+        [
+            sys.executable,
+            "-m",
+            *launcher,
+            "pellucid",
+            "train",
+            str(films),
+            "--recipe",
+            "scratch-cnn",
+            "--out",
+            str(out),
+            *options,
+        ],
         env=environment,
         capture_output=True,
         text=True,
