@@ -41,9 +41,17 @@ def evaluate(
     against: Annotated[
         Path | None, typer.Option(metavar="OTHER", help="Second run, compared on the same images.")
     ] = None,
+    unlabelled: Annotated[
+        bool,
+        typer.Option(
+            "--unlabelled", help="DATA has no labels: estimate what the model is worth there, if that can be."
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print metrics.json.")] = False,
 ) -> None:
     """Evaluate a run: metrics with 95 % intervals, confusion matrix, curves."""
+    if unlabelled:
+        _judge_unlabelled(run, data, json=json)
     from ..bundle.run import RunFolder
     from ..evaluation.schema import metrics_document
     from ..reporting.figures import save_figures
@@ -81,6 +89,32 @@ def evaluate(
             show_comparison(found.against)
         out.print(f"\nWritten to {folder}: metrics.json, predictions.csv, figures/")
     raise typer.Exit(report_skipped([(s.path, s.reason) for s in found.skipped]))
+
+
+def _judge_unlabelled(run: Path, data: Path | None, *, json: bool) -> None:
+    """Estimate what a model is worth on images without labels; ends the command."""
+    from ..errors import InputError
+    from ..reporting.unlabelled import as_document, sentences
+    from ..workflow.unlabelled import judge_new_images
+
+    if data is None:
+        raise InputError("Images without labels are given as DATA: pellucid evaluate RUN FOLDER --unlabelled.")
+    found, skipped = judge_new_images(run, data, progress=TerminalProgress(quiet=json))
+    if json:
+        print_json(as_document(found))
+    else:
+        rows = [(e.name, _number(e.value), f"[{_number(e.low)}, {_number(e.high)}]") for e in found.accuracy]
+        title = f"accuracy on {found.images} new images, if only their mix has changed"
+        print_table([("estimate by", False), ("value", True), ("95 % interval", True)], rows, title=title)
+        out.print(*sentences(found, load_classes(run)), sep="\n")
+    raise typer.Exit(report_skipped([(s.path, s.reason) for s in skipped]))
+
+
+def load_classes(run: Path) -> tuple[str, ...]:
+    """The classes of a run's model."""
+    from ..bundle.bundle import load
+
+    return load(run).classes
 
 
 def show_result(result: EvaluationResult) -> None:
