@@ -23,8 +23,8 @@ RESAMPLES = 500
 FOLDS = 5
 MOVED = 0.6
 """AUC above which new images count as told apart from those at home, when its interval lies above 0.5 as well."""
-MIX_MOVED = 0.1
-"""A class mix that has changed by more than this, and beyond its interval, asks for a new threshold."""
+MIX_MOVED = 0.05
+"""A class mix whose interval lies farther than this from that at home asks for a new threshold."""
 FEWEST = 30
 
 
@@ -66,7 +66,7 @@ class Unlabelled:
         if self.apart is None or self.moved:
             return "cannot be estimated"
         pairs = list(zip(self.mix, self.home_mix, strict=True))
-        changed = any(abs(e.value - h) > MIX_MOVED and not e.low <= h <= e.high for e, h in pairs)
+        changed = any(not e.low - MIX_MOVED <= h <= e.high + MIX_MOVED for e, h in pairs)
         return "new threshold" if changed else "use"
 
 
