@@ -15,13 +15,13 @@ from ..bundle.manifest import MANIFEST
 from ..bundle.run import RunFolder, find_bundle
 from ..data.cache import cached_pixels
 from ..data.dataset import Skipped
+from ..data.folder import read_dataset
 from ..errors import BundleError, DataError, InputError
 from ..evaluation.operating_point import lower_bound
 from ..evaluation.refitting import Judged, Labelled, Part, Rule, check_parts, crossfitted, refit
 from ..progress import Progress, Silent
 from ..recipe import load_recipe
 from ..storage import cache_folder, new_folder
-from .evaluation import foreign_split
 from .leaks import overlap_with_training
 from .prediction import answers_on_pixels
 
@@ -79,7 +79,7 @@ def adapt(
 
 def _labelled(run: Path, bundle: Bundle, data: Path, progress: Progress) -> tuple[Labelled, tuple[Skipped, ...]]:
     """The answers of the bundle to the new images, none of which it was trained on."""
-    dataset = foreign_split(bundle, data, "test")
+    dataset = read_dataset(data, classes=bundle.classes)
     leaks = overlap_with_training(RunFolder(run), dataset)
     if leaks:
         raise DataError(f"{leaks[0]} A rule fitted to images that were trained on is too optimistic: leave them out.")
