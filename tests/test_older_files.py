@@ -120,6 +120,7 @@ def test_the_plan_of_a_batch_has_the_columns_that_it_had(unpacked):
     assert names == ["path", "kind", "container", "column", "start", "length", "problem"]
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_is_resumed(old, unpacked):
     from pellucid.workflow.training import train
 

@@ -1,4 +1,4 @@
-"""What commands share: consoles, progress on a terminal, tables, and the one way in which a command ends."""
+"""What commands share: consoles, progress on a terminal, tables, and the exit codes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,38 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+import rich.console
 from rich.table import Table
 from rich.text import Text
+
+from .wording import as_options, pieces
 
 if TYPE_CHECKING:
     from ..data.finding import Finding
     from ..progress import Advance
 
 OK, PARTLY, WRONG = 0, 1, 2
+
+
+class Console(rich.console.Console):
+    """A console that prints the parameters named in messages as the options of the command line (see wording.py)."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As `rich.console.Console.print`."""
+        super().print(*map(_with_options, objects), **options)
+
+
+def _with_options(shown: Any) -> Any:
+    if isinstance(shown, str):
+        return as_options(shown)
+    if not isinstance(shown, Text) or not (found := pieces(shown.plain)):
+        return shown
+    changed, place = shown[:0], 0
+    for start, end, option in found:
+        changed.append_text(shown[place:start]).append(option)
+        place = end
+    return changed.append_text(shown[place:])
+
 
 # A pipe has no width to fit into: nothing is folded there.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
@@ -85,9 +108,9 @@ def print_findings(findings: Sequence[Finding], verdict: str) -> None:
         table.add_column(no_wrap=True)
     table.add_column()
     for finding in findings:
-        said = Text(finding.text)
+        said = Text(as_options(finding.text))
         if finding.advice:
-            said.append(f" {finding.advice}", style="dim")
+            said.append(f" {as_options(finding.advice)}", style="dim")
         level = "note" if finding.level == "information" else finding.level
         table.add_row(Text(level, style=LEVEL_STYLES[finding.level]), Text(finding.topic, style="bold"), said)
     if out.is_terminal:

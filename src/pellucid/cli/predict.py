@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+from rich.text import Text
 
-from .console import TerminalProgress, print_json, print_table, report_skipped
+from .console import TerminalProgress, err, print_json, print_table, report_skipped
 
 if TYPE_CHECKING:
     from ..classifier import Prediction
@@ -121,9 +122,9 @@ def _predict(run: Path, images: list[Path], batch_size: int, *, json: bool, csv:
         print_table(columns, rows)
         for p in predictions:
             for warning in p.warnings:
-                sys.stderr.write(f"{p.path}: {warning}\n")
+                err.print(Text(f"{p.path}: {warning}"))
     if bundle.manifest.medical and not (json or csv):
-        sys.stderr.write("For research and education, not for diagnosis.\n")
+        err.print("For research and education, not for diagnosis.")
     raise typer.Exit(report_skipped([(s.path, s.reason) for s in skipped]))
 
 
