@@ -17,6 +17,7 @@ from ...errors import InputError
 from ...files import write_whole
 from .job import Job
 from .plan import Plan
+from .tables import open_table, read_columns
 from .work import Answer, Row, Skip
 
 if TYPE_CHECKING:
@@ -110,11 +111,10 @@ def finished_parts(out: Path, job: Job, plan: Plan) -> set[int]:
 def _note(path: Path) -> dict[str, object] | None:
     """What a part says of itself; None for one that cannot be read and is to be made again."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        with path.open("rb") as file:
-            metadata = pq.read_schema(file).metadata or {}
+        with path.open("rb") as file, open_table(file) as table:
+            metadata = table.schema_arrow.metadata or {}
         note = json.loads(metadata[_KEY])
     except (OSError, KeyError, ValueError, pa.ArrowException):
         return None
@@ -124,14 +124,14 @@ def _note(path: Path) -> dict[str, object] | None:
 def read_parts(out: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
     """Some columns of every part, one part at a time, in order. Raises InputError for a part that is damaged."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     for path in sorted(out.glob("part-*.parquet")):
         try:
             with path.open("rb") as file:
-                yield pq.read_table(file, columns=list(columns))
+                table = read_columns(file, columns)
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"{path} cannot be read ({error}): go on with --resume, which makes it again.") from error
+        yield table
 
 
 def read_skipped(out: Path) -> Iterator[Skip]:

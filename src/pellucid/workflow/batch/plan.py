@@ -13,6 +13,7 @@ from typing import Any
 
 from ...errors import InputError
 from .sources import Item
+from .tables import open_table, read_group
 
 PLAN = "items.parquet"
 _NAMES = [field.name for field in fields(Item)]
@@ -51,12 +52,11 @@ class Plan:
 
     def __init__(self, path: Path) -> None:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         with ExitStack() as opened:
             try:
                 file = opened.enter_context(path.open("rb"))
-                self._table: Any = opened.enter_context(pq.ParquetFile(file))
+                self._table: Any = opened.enter_context(open_table(file))
             except (OSError, pa.ArrowException) as error:
                 message = f"{path} cannot be read, so that this batch cannot go on: begin it anew in another --out."
                 raise InputError(message) from error
@@ -86,7 +86,7 @@ class Plan:
 
     def part(self, part: int) -> list[Item]:
         """The items of one part, in order."""
-        columns = self._table.read_row_group(part).to_pydict()
+        columns = read_group(self._table, part).to_pydict()
         return [Item(*row) for row in zip(*(columns[name] for name in _NAMES), strict=True)]
 
     def pick(self, indices: Iterable[int], part_size: int) -> Iterator[tuple[int, Item]]:

@@ -15,6 +15,7 @@ from ...errors import ImageError, ResourceError
 from ...images.pictures import DEFAULT_LIMITS, Limits, read_file
 from .files import is_url, open_binary
 from .sources import Item
+from .tables import open_table, read_group
 
 ATTEMPTS, PAUSE = 4, 0.5
 """How often a URL is asked, and the seconds before it is asked again (doubled each time)."""
@@ -132,10 +133,8 @@ class Reader:
 
 
 def _row_group(path: str, column: str, group: int) -> Any:
-    import pyarrow.parquet as pq
-
-    with open_binary(path) as file, pq.ParquetFile(file) as table:
-        return table.read_row_group(group, columns=[column]).flatten().column(0)
+    with open_binary(path) as file, open_table(file) as table:
+        return read_group(table, group, [column]).flatten().column(0)
 
 
 class _Container:
