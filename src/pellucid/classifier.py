@@ -6,9 +6,10 @@ An explainer sees only these protocols; it never knows whether torch, ONNX Runti
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 
 from .errors import InputError, UnknownNameError
 from .preprocessing import FloatArray, GridGeometry, Preprocessing
@@ -152,6 +153,15 @@ def selected_targets(
         else:
             row[0] = 1.0 if index == 1 else -1.0
     return np.repeat(rows[None], images, axis=0), 0.0 if score == "logit" else 1.0, names
+
+
+def reaches(scores: npt.NDArray[np.floating[Any]], threshold: float) -> npt.NDArray[np.bool_]:
+    """Which scores are at least the threshold, compared as float64: as the two are printed, so they compare.
+
+    NumPy would round the threshold to the scores' float32, and 0.69999999 would reach 0.7.
+    """
+    reached: npt.NDArray[np.bool_] = np.asarray(scores, np.float64) >= threshold
+    return reached
 
 
 def space_means(maps: FloatArray) -> FloatArray:

@@ -20,6 +20,7 @@ from ..explanation.explain import Explained, explain_tensors
 from ..images import Image, as_image, read_image
 from ..preprocessing import FloatArray
 from .engine import Engine
+from .graphs import check_graphs, graph_session
 from .io import model_session, read_bundle
 from .manifest import MODEL, Manifest
 from .manifest_classifier import ManifestClassifier
@@ -227,12 +228,14 @@ class Bundle(ManifestClassifier):
 def load(path: str | Path, *, threads: int | None = None) -> Bundle:
     """Load a run or a bundle folder. `threads` limits the cores that one pass uses.
 
-    Raises BundleError when the folder holds no bundle, or a file in it is missing or was changed.
+    Raises BundleError when the folder holds no bundle, when a file in it is missing or was changed, or when a graph
+    reads a file that is not part of the bundle.
     """
     folder = find_bundle(Path(path))
     manifest = read_bundle(folder)
     reference = manifest.reference
     surroundings = None if reference is None else read_surroundings(folder / REFERENCE, reference.threshold)
-    others = cache(lambda name: model_session(folder / name, threads))
+    check_graphs(folder, manifest)
+    others = cache(lambda name: graph_session(folder, manifest, name, threads))
     classifier = OnnxClassifier(manifest, model_session(folder / MODEL, threads), others)
     return Bundle(folder, manifest, classifier, surroundings)

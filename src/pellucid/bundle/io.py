@@ -38,7 +38,7 @@ def write_bundle(folder: Path, manifest: Manifest) -> Iterator[Draft]:
     When the body raises, nothing remains. BundleError when `folder` is already there.
     """
     if folder.exists():
-        raise BundleError(f"{folder} is already there; a bundle is never overwritten. Choose another --out.")
+        raise BundleError(f"{folder} is already there; a bundle is never overwritten. Choose another `out=`.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Draft(folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part"), manifest)
     draft.folder.mkdir()
@@ -88,7 +88,8 @@ def read_bundle(folder: Path) -> Manifest:
         _refuse_newer(text, path)
         first = error.errors()[0]
         key = ".".join(str(p) for p in first["loc"]) or "the document"
-        raise BundleError(f"{path} is not a valid manifest: {key}: {first['msg']}.") from error
+        rule = first["msg"].removeprefix("Value error, ")
+        raise BundleError(f"{path} is not a valid manifest: {key}: {rule}. Copy the bundle again.") from error
     _refuse_newer(text, path)
     _check_files(folder, manifest)
     return manifest
@@ -115,14 +116,18 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
     for name in sorted(present):
         if Path(name).suffix.lower() in PICKLES:
             raise BundleError(
-                f"The bundle {folder} holds {name}: pickles can run code, and none is accepted. Remove it."
+                f"The bundle {folder} holds {name}: a pickle can run code and is never accepted. Remove it."
             )
     for name, expected in manifest.files.items():
         if Path(name).name != name or name not in present or checksum(folder / name) != expected:
-            message = (
-                f"{name} in {folder} is not the file that the manifest names (sha256 differs). Copy the bundle again."
-            )
-            raise BundleError(message)
+            raise changed(folder, name)
+
+
+def changed(folder: Path, name: str) -> BundleError:
+    """The error for a file whose checksum is not the manifest's."""
+    return BundleError(
+        f"{name} in {folder} is not the file that the manifest names (sha256 differs). Copy the bundle again."
+    )
 
 
 def checksum(path: Path) -> str:

@@ -12,14 +12,14 @@ for the pixels, which gives `logits` and `gradients` (N, T, 3, height, width) wi
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ..classifier import Task, probabilities_from_logits
-from ..documents import Document
+from ..classifier import Task, probabilities_from_logits, reaches
+from ..documents import Document, FiniteDocument
 from ..errors import InputError, UnknownNameError
 from ..evaluation.calibration import Calibration
 from ..evaluation.operating_point import OperatingPoint
@@ -30,7 +30,15 @@ SCHEMA_VERSION = 1
 MANIFEST, MODEL, WEIGHTS = "manifest.json", "model.onnx", "weights.safetensors"
 
 
-class Layer(Document):
+FileName = Annotated[str, Field(min_length=1, pattern=r"^[^/\\\x00]+$")]
+"""The name of a file in the bundle's folder, never a path out of it."""
+
+Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+HIGHEST_THRESHOLD = float(np.nextafter(np.float32(1), np.float32(2)))
+"""The threshold of a binary model that answers every image as negative: just above every probability."""
+
+
+class Layer(FiniteDocument):
     """An explained layer and where its cells lie on the model's input (see GridGeometry).
 
     `also` are other names that it can be asked for by, `graph` is the file that gives its evidence, and `tail` the one
@@ -38,14 +46,14 @@ class Layer(Document):
     """
 
     name: str
-    channels: int
-    height: int
-    width: int
+    channels: int = Field(ge=1)
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
     stride: tuple[float, float]
     offset: tuple[float, float]
     also: tuple[str, ...] = ()
-    graph: str = MODEL
-    tail: str | None = None
+    graph: FileName = MODEL
+    tail: FileName | None = None
 
     @property
     def geometry(self) -> GridGeometry:
@@ -76,7 +84,7 @@ class Parity(Document):
         return max(self.probability, self.heat_map or 0.0)
 
 
-class Manifest(Document):
+class Manifest(FiniteDocument):
     """Everything needed to use a bundle without the program that trained it.
 
     `threshold` decides between two classes, on the calibrated probability of the second or on a regression's output;
@@ -88,17 +96,17 @@ class Manifest(Document):
     `scales` maps a method to quantiles (`q05` to `q95`) of the largest value of its maps over the validation images.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=1)
     pellucid_version: str
     name: str
     task: Task
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = Field(min_length=2)
     preprocessing: Preprocessing
     layer: Layer | None = None
     layers: tuple[Layer, ...] = ()
-    input_gradients: str | None = None
+    input_gradients: FileName | None = None
     missing: dict[str, str] = Field(default_factory=dict)
-    logits: int
+    logits: int = Field(ge=1)
     threshold: float = 0.5
     medical: bool = False
     architecture: dict[str, Any]
@@ -109,7 +117,30 @@ class Manifest(Document):
     operating_point: OperatingPoint | None = None
     reference: Reference | None = None
     scales: dict[str, dict[str, float]] = Field(default_factory=dict)
-    files: dict[str, str] = Field(default_factory=dict)
+    files: dict[str, Checksum] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Manifest:
+        """Classes, logits and threshold fit the task. Raises ValueError, with the rule that is broken."""
+        count = len(self.classes)
+        if len(set(self.classes)) < count:
+            twice = next(name for name in self.classes if self.classes.count(name) > 1)
+            raise ValueError(f"the class {twice!r} is there twice")
+        if self.task != "multiclass" and count != 2:
+            raise ValueError(f"a {self.task} model has two classes, not {count}")
+        logits = count if self.task == "multiclass" else 1
+        if self.logits != logits:
+            raise ValueError(f"a {self.task} model of {count} classes has {logits} logits, not {self.logits}")
+        if self.task != "regression" and not 0 <= self.threshold <= HIGHEST_THRESHOLD:
+            raise ValueError(f"the threshold is a probability, from 0 to 1, not {self.threshold:g}")
+        return self
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """The files of all graphs, the main one first, each once."""
+        layers = (*((self.layer,) if self.layer else ()), *self.layers)
+        others = [name for layer in layers for name in (layer.graph, layer.tail)]
+        return tuple(dict.fromkeys(name for name in (MODEL, *others, self.input_gradients) if name))
 
     @property
     def explained_layer(self) -> Layer:
@@ -155,4 +186,4 @@ class Manifest(Document):
             scores = logits[:, 0]
         else:
             scores = (self.probabilities(logits) if probabilities is None else probabilities)[:, 1]
-        return (scores >= self.threshold).astype(np.int64)
+        return reaches(scores, self.threshold).astype(np.int64)

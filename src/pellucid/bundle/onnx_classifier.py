@@ -124,7 +124,7 @@ class OnnxClassifier(ManifestClassifier):
         except Exception as error:  # onnxruntime's exceptions share no public base
             if "alloc" in str(error).lower():
                 count = len(next(iter(feed.values())))
-                raise ResourceError(f"Memory ran out on a batch of {count} images: lower --batch-size.") from error
+                raise ResourceError(f"Memory ran out on a batch of {count} images: lower `batch=`.") from error
             raise
         return values
 

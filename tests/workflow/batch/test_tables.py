@@ -47,8 +47,7 @@ def out(model: Path, archive: Path, tmp_path: Path) -> Path:
 
 def test_a_program_that_has_read_its_parts_ends_well(out: Path) -> None:
     ended = [
-        subprocess.run([sys.executable, "-c", ENDS, out], capture_output=True, text=True, check=False)
-        for _ in range(6)
+        subprocess.run([sys.executable, "-c", ENDS, out], capture_output=True, text=True, check=False) for _ in range(6)
     ]
     assert [(e.returncode, e.stderr) for e in ended] == [(0, "")] * 6
 
@@ -71,7 +70,9 @@ def test_every_reader_of_parquet_reads_in_the_calling_thread(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Watched.threads = set()
-    images = pa.table({"id": [f"{i}.png" for i in range(500)], "image": [b"x" * 5000] * 500, "more": [b"y" * 5000] * 500})
+    images = pa.table(
+        {"id": [f"{i}.png" for i in range(500)], "image": [b"x" * 5000] * 500, "more": [b"y" * 5000] * 500}
+    )
     pq.write_table(images, tmp_path / "images.parquet", row_group_size=100)
     ours = [part for module in (plan, reading, sources) for part in (getattr(module, "open_binary", None),) if part]
     assert len(ours) == 2

@@ -1,8 +1,8 @@
 """Parquet read in the calling thread alone.
 
 By default Arrow reads ahead in threads of its own. Handed a Python file, such a thread may release it while the
-interpreter ends, which aborts a program that has done all its work (apache/arrow #34314). So nothing is read ahead here,
-and columns are decoded by the caller.
+interpreter ends, which aborts a program that has done all its work (apache/arrow #34314). Here nothing is read ahead,
+and the caller decodes the columns.
 """
 
 from __future__ import annotations
