@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import rich.console
 from rich.table import Table
@@ -44,6 +45,33 @@ def _with_options(shown: Any) -> Any:
 # A pipe has no width to fit into: nothing is folded there.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def make_printable() -> None:
+    r"""Let stdout and stderr take every character, whatever their encoding: what it lacks is escaped, as `\u65e5`.
+
+    Windows pipes and many build machines have cp1252 or ASCII. Documents, JSON and CSV, are UTF-8 always; see
+    `document_stream`.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def document_stream() -> Iterator[TextIO]:
+    """Standard output for JSON or CSV: UTF-8, whatever the terminal's encoding; names of files keep their bytes."""
+    sys.stdout.flush()
+    if not isinstance(sys.stdout, io.TextIOWrapper):  # a test or a notebook that takes text
+        yield sys.stdout
+        return
+    before = sys.stdout.encoding, sys.stdout.errors
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    try:
+        yield sys.stdout
+    finally:
+        sys.stdout.flush()
+        sys.stdout.reconfigure(encoding=before[0], errors=before[1])
 
 
 class TerminalProgress:
@@ -85,7 +113,8 @@ class TerminalProgress:
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout and nothing else; NaN becomes null."""
-    sys.stdout.write(json.dumps(_plain(document), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    with document_stream() as stream:
+        stream.write(json.dumps(_plain(document), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
 def _plain(value: Any) -> Any:
