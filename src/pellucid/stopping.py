@@ -15,7 +15,7 @@ from types import FrameType
 from .errors import ResourceError
 
 
-class Stopped(BaseException):
+class Interrupted(BaseException):
     """A signal asked this program to stop; `kept` says what is kept and how to resume, "" where nothing is.
 
     It is no KeyboardInterrupt, which frameworks turn into an exit code of theirs, without the sentence.
@@ -34,7 +34,7 @@ class Stopped(BaseException):
 
 @contextmanager
 def stoppable(*numbers: int) -> Iterator[None]:
-    """Raise Stopped in the body where one of the signals arrives; SIGINT and SIGTERM by default.
+    """Raise Interrupted in the body where one of the signals arrives; SIGINT and SIGTERM by default.
 
     A signal that something else handles already is left to it, and so is every signal outside of the main thread.
     """
@@ -53,7 +53,7 @@ def stoppable(*numbers: int) -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    raise Stopped(number)
+    raise Interrupted(number)
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def keeping(kept: Callable[[], str]) -> Iterator[None]:
     """
     try:
         yield
-    except Stopped as stop:
+    except Interrupted as stop:
         stop.kept = stop.kept or kept()
         raise
     except KeyboardInterrupt as error:

@@ -88,7 +88,7 @@ def read_bundle(folder: Path) -> Manifest:
         _refuse_newer(text, path)
         first = error.errors()[0]
         key = ".".join(str(p) for p in first["loc"]) or "the document"
-        rule = first["msg"].removeprefix("Value error, ")
+        rule = first.get("ctx", {}).get("error", first["msg"])
         raise BundleError(f"{path} is not a valid manifest: {key}: {rule}. Copy the bundle again.") from error
     _refuse_newer(text, path)
     _check_files(folder, manifest)

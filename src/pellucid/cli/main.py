@@ -12,7 +12,7 @@ import typer
 
 from .._version import __version__
 from ..errors import PellucidError
-from ..stopping import Stopped, stoppable
+from ..stopping import Interrupted, stoppable
 from ..storage import exhausted
 from . import (
     audit,
@@ -114,12 +114,15 @@ def main() -> None:
         settings = "--set train.batch_size=..., --batch-size, or --set data.size=..."
         err.print(f"pellucid: Out of memory. Lower one of {settings}")
         sys.exit(WRONG)
-    except Stopped as stop:
+    except Interrupted as stop:
         err.print(Text(f"pellucid: Interrupted. {stop.kept or NOTHING_KEPT}"))
         sys.exit(stop.exit_code)
-    except BrokenPipeError:
-        # The reader closed the pipe (`| head`): stop, and keep the interpreter's last flush from complaining.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as end:
+        # The reader closed the pipe (`| head`), of which typer makes exit code 1: that is no failure.
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        # Keep the interpreter's last flush from complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
         sys.exit(0)
     except OSError as error:
         if (reason := exhausted(error)) is None:

@@ -26,7 +26,7 @@ from ...evaluation.comparison import (
     share_of,
 )
 from ...files import write_whole
-from .job import Job, read_job
+from .job import BatchRecord, read_job
 from .parts import read_parts, read_skipped
 from .plan import PLAN, Plan
 from .reading import Reader
@@ -41,7 +41,7 @@ class _Answers:
     """What a comparison needs of a batch: arrays over its N answers. `score` is NaN where a class has no fixed one."""
 
     out: Path
-    job: Job
+    job: BatchRecord
     index: npt.NDArray[np.int64]
     key: npt.NDArray[np.bytes_]
     decision: npt.NDArray[np.int64]
@@ -100,7 +100,7 @@ def write_comparison(folder: Path, comparison: Comparison, pictures: Mapping[str
         write_whole(folder / DOCUMENT, comparison.model_dump_json(indent=2) + "\n")
         write_whole(folder / PAGE, page.encode("utf-8", "replace"))
     except OSError as error:
-        message = f"{folder} cannot be written to ({error.strerror}). Choose another --out, or make room."
+        message = f"{folder} cannot be written to ({error.strerror}). Choose another `out=`, or make room."
         raise ResourceError(message) from error
     return folder / PAGE
 
@@ -125,7 +125,7 @@ def _read(out: Path) -> _Answers:
     answered = sum(map(len, index))
     if answered + skipped < job.items:
         raise InputError(
-            f"The batch in {out} is unfinished, {answered + skipped:,} of {job.items:,}: --resume it first."
+            f"The batch in {out} is unfinished, {answered + skipped:,} of {job.items:,} images: resume it first."
         )
     if not answered:
         raise InputError(f"The batch in {out} has no answers: none of its images could be read.")
@@ -142,7 +142,7 @@ def _common(a: _Answers, b: _Answers) -> tuple[npt.NDArray[np.int64], npt.NDArra
     return first[i][rows].astype(np.int64), second[j][rows].astype(np.int64)
 
 
-def _comparable(a: Job, b: Job) -> bool:
+def _comparable(a: BatchRecord, b: BatchRecord) -> bool:
     return a.task == b.task and a.task != "multiclass" and a.classes == b.classes
 
 

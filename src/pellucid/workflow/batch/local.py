@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -16,7 +17,7 @@ from ...bundle.bundle import load
 from ...errors import ResourceError
 from .reading import Reader
 from .sources import Item
-from .work import Answer, Question, Worker
+from .work import Answer, BatchQuestion, Worker
 
 SLICE = 8
 """Images handed to a worker at a time, at least: enough that handing over costs nothing, few enough to share out."""
@@ -26,7 +27,7 @@ AHEAD = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PlanPart:
     """One part of the plan, to be answered: `first` is the place of its first item in the source."""
 
     number: int
@@ -47,7 +48,7 @@ Answered = tuple[int, list[Answer]]
 
 
 def answer_locally(
-    parts: Iterable[Part], bundle: Path, question: Question, force: Workforce, advance: Callable[[int], None]
+    parts: Iterable[PlanPart], bundle: Path, question: BatchQuestion, force: Workforce, advance: Callable[[int], None]
 ) -> Iterator[Answered]:
     """Answers part by part, in order; `advance` is told how many items more are done.
 
@@ -79,15 +80,15 @@ def answer_locally(
             while waiting:
                 yield from oldest()
         except BrokenProcessPool as error:
-            message = "A worker process was ended from outside, perhaps for want of memory: go on with --resume."
-            raise ResourceError(f"{message} Fewer --workers take less.") from error
+            message = "A worker process was killed, perhaps because memory ran out. Try fewer `workers=`."
+            raise ResourceError(message) from error
 
 
 Ask = Callable[[int, Sequence[Item]], list[Answer]]
 
 
 @contextmanager
-def _workers(bundle: Path, question: Question, force: Workforce) -> Iterator[tuple[Executor, Ask]]:
+def _workers(bundle: Path, question: BatchQuestion, force: Workforce) -> Iterator[tuple[Executor, Ask]]:
     """A pool, and what to submit to it. Work that has not begun is dropped at the end."""
     if force.kind == "processes":
         context = multiprocessing.get_context("spawn")
@@ -110,8 +111,10 @@ _worker: Worker | None = None
 """The worker of this process, where it was started by `_workers`."""
 
 
-def _begin(bundle: str, question: Question, threads: int) -> None:
+def _begin(bundle: str, question: BatchQuestion, threads: int) -> None:
     global _worker
+    # Ctrl-C reaches every process of the terminal; the one that asked stops the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _worker = Worker(load(bundle, threads=threads), question, Reader())
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import InputError
-from ...files import write_whole
-from .job import Job
+from ...files import cells, write_whole
+from .job import BatchRecord
 from .plan import Plan
 from .tables import open_table, read_columns
-from .work import Answer, Row, Skip
+from .work import Answer, AnswerRow, Skip
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +32,7 @@ def part_path(out: Path, part: int) -> Path:
     return out / f"part-{part:06d}.parquet"
 
 
-def schema_of(job: Job) -> pa.Schema:
+def schema_of(job: BatchRecord) -> pa.Schema:
     """The columns of a part.
 
     `index` is the place in the source, from 0; `sha256` that of the image's bytes. `class` is the most probable class,
@@ -57,12 +57,12 @@ def schema_of(job: Job) -> pa.Schema:
     return pa.schema(columns)
 
 
-def write_part(out: Path, job: Job, part: int, answers: Sequence[Answer]) -> None:
+def write_part(out: Path, job: BatchRecord, part: int, answers: Sequence[Answer]) -> None:
     """Write the answers to the items of a part, in order. Raises OSError, and leaves nothing then."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [a for a in answers if isinstance(a, Row)]
+    rows = [a for a in answers if isinstance(a, AnswerRow)]
     skipped = [[a.index, a.path, a.reason] for a in answers if isinstance(a, Skip)]
     note = json.dumps({"job": job.id, "part": part, "items": len(answers), "skipped": skipped})
     schema = schema_of(job)
@@ -74,7 +74,7 @@ def write_part(out: Path, job: Job, part: int, answers: Sequence[Answer]) -> Non
     write_whole(part_path(out, part), buffer.getvalue())
 
 
-def _columns(job: Job, rows: Sequence[Row]) -> dict[str, list[object]]:
+def _columns(job: BatchRecord, rows: Sequence[AnswerRow]) -> dict[str, list[object]]:
     answers = [row.prediction for row in rows]
     columns: dict[str, list[object]] = {
         "index": [r.index for r in rows],
@@ -93,7 +93,7 @@ def _columns(job: Job, rows: Sequence[Row]) -> dict[str, list[object]]:
     return columns | {f"p_{name}": [a.probabilities.get(name) for a in answers] for name in job.classes}
 
 
-def finished_parts(out: Path, job: Job, plan: Plan) -> set[int]:
+def finished_parts(out: Path, job: BatchRecord, plan: Plan) -> set[int]:
     """The parts that are there. Raises InputError for a part that belongs to another batch."""
     done = set()
     for part in range(plan.parts):
@@ -102,7 +102,7 @@ def finished_parts(out: Path, job: Job, plan: Plan) -> set[int]:
         if note is None:
             continue
         if note.get("job") != job.id or note.get("part") != part:
-            raise InputError(f"{path} belongs to another batch. Choose another --out.")
+            raise InputError(f"{path} belongs to another batch. Choose another `out=`.")
         if note.get("items") == plan.length(part):
             done.add(part)
     return done
@@ -130,7 +130,7 @@ def read_parts(out: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
             with path.open("rb") as file:
                 table = read_columns(file, columns)
         except (OSError, pa.ArrowException) as error:
-            raise InputError(f"{path} cannot be read ({error}): go on with --resume, which makes it again.") from error
+            raise InputError(f"{path} cannot be read ({error}): add `resume=True`, which makes it again.") from error
         yield table
 
 
@@ -149,7 +149,7 @@ def write_skipped(out: Path) -> int:
     writer.writerow(["path", "reason"])
     skipped = 0
     for skip in read_skipped(out):
-        writer.writerow([skip.path, skip.reason])
+        writer.writerow(cells([skip.path, skip.reason]))
         skipped += 1
     write_whole(out / SKIPPED, text.getvalue())
     return skipped

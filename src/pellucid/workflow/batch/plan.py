@@ -58,7 +58,7 @@ class Plan:
                 file = opened.enter_context(path.open("rb"))
                 self._table: Any = opened.enter_context(open_table(file))
             except (OSError, pa.ArrowException) as error:
-                message = f"{path} cannot be read, so that this batch cannot go on: begin it anew in another --out."
+                message = f"{path} cannot be read, so this batch cannot be resumed: start it again in another `out=`."
                 raise InputError(message) from error
             self._opened = opened.pop_all()
 

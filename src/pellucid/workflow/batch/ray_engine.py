@@ -22,9 +22,9 @@ from ..._optional import require
 from ...bundle.bundle import load
 from ...bundle.manifest import MANIFEST, MODEL, WEIGHTS
 from ...errors import PellucidError, ResourceError
-from .local import Answered, Part, Workforce
+from .local import Answered, PlanPart, Workforce
 from .reading import Reader
-from .work import Question, Worker
+from .work import BatchQuestion, Worker
 
 WAVE = 1024
 """Parts whose items are in Ray's memory at a time."""
@@ -37,9 +37,9 @@ READERS = 2
 
 
 def answer_by_ray(
-    parts: Iterable[Part],
+    parts: Iterable[PlanPart],
     bundle: Path,
-    question: Question,
+    question: BatchQuestion,
     force: Workforce,
     advance: Callable[[int], None],
     *,
@@ -74,7 +74,7 @@ def answer_by_ray(
 class _Actor:
     """A worker with its own copy of the bundle, brought by Ray."""
 
-    def __init__(self, files: Any, question: Question, threads: int) -> None:
+    def __init__(self, files: Any, question: BatchQuestion, threads: int) -> None:
         import ray
 
         with tempfile.TemporaryDirectory(prefix="pellucid-") as folder:
@@ -85,7 +85,7 @@ class _Actor:
         self._threads = ThreadPoolExecutor(READERS)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        part: Part = pickle.loads(row["part"])
+        part: PlanPart = pickle.loads(row["part"])
         starts = range(0, len(part.items), self._batch)
         slices = [part.items[start : start + self._batch] for start in starts]
         found = self._threads.map(self._worker.answer, [part.first + start for start in starts], slices)
@@ -106,9 +106,7 @@ def _rows(answered: Any) -> Iterator[Answered]:
             if isinstance(inner, PellucidError):
                 raise inner from error
             inner = inner.__cause__
-        raise ResourceError(
-            f"Ray gave up: {_last_line(error)}. What is finished is kept: go on with --resume."
-        ) from error
+        raise ResourceError(f"Ray gave up: {_last_line(error)}.") from error
 
 
 def _last_line(error: Exception) -> str:

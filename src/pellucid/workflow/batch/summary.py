@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from ...files import write_whole
-from .job import Job
+from .job import BatchRecord
 from .parts import read_parts
 
 SUMMARY = "summary.json"
@@ -53,7 +53,15 @@ class Summary(BaseModel):
 
 
 def summarise(
-    out: Path, job: Job, *, skipped: int, pictures: int, engine: str, workers: int, answered_now: int, seconds: float
+    out: Path,
+    job: BatchRecord,
+    *,
+    skipped: int,
+    pictures: int,
+    engine: str,
+    workers: int,
+    answered_now: int,
+    seconds: float,
 ) -> Summary:
     """Read the parts, one at a time, and write `summary.json`."""
     decisions, probable = Counter[str](), Counter[str]()

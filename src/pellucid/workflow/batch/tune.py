@@ -23,9 +23,9 @@ from ...errors import ResourceError
 from ...files import write_whole
 from ...progress import Progress, Silent
 from ...storage import cache_folder
-from .local import Part, Workforce, answer_locally
+from .local import PlanPart, Workforce, answer_locally
 from .sources import Item
-from .work import Question
+from .work import BatchQuestion
 
 TUNING = "tuning.json"
 PICTURES = 12
@@ -127,8 +127,8 @@ def _rate(bundle: Bundle, tuning: Tuning, items: list[Item], seconds: float) -> 
         if not began and done >= warm:
             began, since = ended, done
 
-    parts = (Part(k, k * len(items), items) for k in range(rounds))
-    question = Question(batch=tuning.batch)
+    parts = (PlanPart(k, k * len(items), items) for k in range(rounds))
+    question = BatchQuestion(batch=tuning.batch)
     for _ in answer_locally(parts, bundle.folder, question, tuning.force, count):
         if began and ended - began >= seconds:
             break

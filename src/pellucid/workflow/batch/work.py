@@ -28,7 +28,7 @@ CELLS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class BatchQuestion:
     """What is asked of every image: an explanation of `target` (None: the predicted class) by `method`, or none.
 
     `batch` images go through the model at once. It is part of the question because it moves the last digit.
@@ -40,7 +40,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class AnswerRow:
     """The answer for one image; `index` is its place in the source. See `parts.schema_of` for the meanings."""
 
     index: int
@@ -62,7 +62,7 @@ class Skip:
     reason: str
 
 
-Answer = Row | Skip
+Answer = AnswerRow | Skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class _Passed:
 class Worker:
     """Reads, classifies and explains. Safe to share between threads; a pass runs in the thread that asks."""
 
-    def __init__(self, bundle: Bundle, question: Question, reader: Reader) -> None:
+    def __init__(self, bundle: Bundle, question: BatchQuestion, reader: Reader) -> None:
         self._bundle, self._question, self._reader = bundle, question, reader
         self._method = find_method(question.method) if question.method else None
         self._settings = settings_of(self._method) if self._method else None
@@ -120,7 +120,7 @@ class Worker:
         digest = hashlib.sha256(data).hexdigest()
         return _Read(index, item.path, digest, pixels, picture.warnings, time.perf_counter() - began)
 
-    def _rows(self, read: Sequence[_Read]) -> list[Row]:
+    def _rows(self, read: Sequence[_Read]) -> list[AnswerRow]:
         if not read:
             return []
         began = time.perf_counter()
@@ -132,7 +132,9 @@ class Worker:
             features = None if passed.features is None else passed.features[i]
             prediction = self._bundle.prediction(passed.logits[i], features=features, path=r.path, warnings=r.warnings)
             kept = (passed.maps[i], passed.targets[i]) if passed.maps else (None, None)
-            rows.append(Row(r.index, r.path, r.sha256, prediction, most_probable(prediction), r.seconds + each, *kept))
+            rows.append(
+                AnswerRow(r.index, r.path, r.sha256, prediction, most_probable(prediction), r.seconds + each, *kept)
+            )
         return rows
 
     def _pass(self, batch: FloatArray) -> _Passed:
