@@ -140,10 +140,10 @@ def test_a_training_says_where_its_epochs_are(older: Path, tmp_path: Path, numbe
 def test_a_reader_that_goes_away_is_no_failure(older: Path) -> None:
     images = sorted((older / "films" / "test").rglob("*.png")) * 40
     command = [sys.executable, "-m", "pellucid", "predict", older / "run", *images, "--json"]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert running.stdout is not None
-    assert running.stdout.read(1) == b"["
-    running.stdout.close()
-    assert running.wait(60) == 0
-    assert running.stderr is not None
-    assert b"Traceback" not in running.stderr.read()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        assert running.stdout.read(1) == b"["
+        running.stdout.close()
+        assert b"Traceback" not in running.stderr.read()
+    assert running.returncode == 0

@@ -92,7 +92,7 @@ class TestRefusals:
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "mine").write_text("mine")
         with (
-            pytest.raises(InputError, match=r"run is already there and not empty.*--out"),
+            pytest.raises(InputError, match=r"run is already there and not empty.*`out=`"),
             new_folder(tmp_path / "run"),
         ):
             pytest.fail("the body must not run")
@@ -107,7 +107,7 @@ class TestRefusals:
 
     def test_a_parent_that_is_a_file(self, tmp_path):
         (tmp_path / "file").touch()
-        with pytest.raises(InputError, match=r"file cannot be written to \(.+\)\. Choose another --out"):
+        with pytest.raises(InputError, match=r"file cannot be written to \(.+\)\. Choose another `out=`"):
             new_folder(tmp_path / "file" / "run").__enter__()
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
@@ -149,7 +149,7 @@ class TestFailure:
     @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
     def test_a_full_disk_is_named(self, tmp_path, number):
         with (
-            pytest.raises(ResourceError, match=r"The disk that holds .+ is full\. Make room, or choose another --out"),
+            pytest.raises(ResourceError, match=r"The disk that holds .+ is full\. Make room, or choose another `out=`"),
             new_folder(tmp_path / "run"),
         ):
             raise full(number)
@@ -170,7 +170,7 @@ class TestFailure:
         program = (
             "import sys, time\n"
             "from pathlib import Path\n"
-            "from pellucid.workflow.storage import new_folder\n"
+            "from pellucid.storage import new_folder\n"
             "with new_folder(Path(sys.argv[1])) as draft:\n"
             "    (draft / 'file').touch()\n"
             "    print('ready', flush=True)\n"

@@ -1,4 +1,4 @@
-"""Reading and writing bundle folders: whole or not at all, and never a changed file."""
+"""Reading and writing bundle folders: written whole or not at all, and read only when no file has changed."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Draft:
 
 @contextmanager
 def write_bundle(folder: Path, manifest: Manifest) -> Iterator[Draft]:
-    """Write a bundle to a temporary name; on success add checksums and the manifest, and give it its name.
+    """Write a bundle under a temporary name; on success add checksums and the manifest, and rename it to `folder`.
 
-    When the body raises, nothing remains. BundleError when `folder` is already there.
+    When the body raises, nothing is left. Raises BundleError when `folder` exists.
     """
     if folder.exists():
-        raise BundleError(f"{folder} is already there; a bundle is never overwritten. Choose another `out=`.")
+        raise BundleError(f"{folder} already exists, and a bundle is never overwritten. Choose another `out=`.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Draft(folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part"), manifest)
     draft.folder.mkdir()
@@ -55,14 +55,14 @@ def write_bundle(folder: Path, manifest: Manifest) -> Iterator[Draft]:
 def amend_bundle(folder: Path, changes: Mapping[str, object], files: Mapping[str, bytes] | None = None) -> Manifest:
     """Change fields of a bundle's manifest, and add small files with their checksums; returns the new manifest.
 
-    For what is fitted after the export: calibration, operating point, reference. The graph and its weights stay as they
-    are. The manifest is replaced in one step, after the files are there. Raises BundleError as `read_bundle` does.
+    This is for what is fitted after the export: calibration, operating point, reference. The graph and its weights do
+    not change. The manifest is replaced in one step, after the files are written. Raises BundleError as `read_bundle`.
     """
     manifest = read_bundle(folder)
     added = dict(files or {})
     refused = [name for name in added if name in {MANIFEST, MODEL, WEIGHTS} or Path(name).name != name]
     if refused:
-        raise BundleError(f"{', '.join(refused)} of the bundle {folder} is never overwritten. Export another bundle.")
+        raise BundleError(f"{', '.join(refused)} of the bundle {folder} cannot be overwritten. Export another bundle.")
     for name, content in added.items():
         write_whole(folder / name, content)
     checksums = {name: checksum(folder / name) for name in added}
@@ -140,14 +140,14 @@ def checksum(path: Path) -> str:
 
 
 def model_session(path: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session for a graph. `threads` limits the cores of one pass; all are used by default."""
+    """An ONNX Runtime session for a graph. `threads` limits the cores of one pass; all by default."""
     import onnxruntime
 
-    # Some builds report what they run to their makers.
+    # Some builds send usage data to their makers.
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # Threads that wait asleep: beside another busy program a pass took half the time that it takes with busy waiting.
+    # Idle threads sleep instead of spinning: beside another busy program a pass took half the time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads

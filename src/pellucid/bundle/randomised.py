@@ -1,4 +1,4 @@
-"""A bundle with its weights shuffled, layer by layer from the answer backwards: what a sanity check compares with.
+"""Bundles with shuffled weights, from the last layer backwards: the comparison of a sanity check.
 
 The weights lie as raw bytes in a bundle's graphs, or in `weights.safetensors` where a graph refers to it. They are
 overwritten in a copy, so that neither torch nor the onnx package is needed. Few protobuf fields lead to them:

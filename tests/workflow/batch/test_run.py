@@ -69,7 +69,7 @@ def test_the_rows_are_the_same_for_any_number_of_workers(model: Path, archive: P
 
 
 def test_processes_give_the_rows_that_threads_give(model: Path, archive: Path, tmp_path: Path) -> None:
-    bundle, parts = pellucid.load(model), [local.Part(0, 0, _items(archive))]
+    bundle, parts = pellucid.load(model), [local.PlanPart(0, 0, _items(archive))]
     question = local.BatchQuestion("grad-cam", None, 2)
     found = [
         dict(local.answer_locally(parts, bundle.folder, question, Workforce(2, kind), lambda n: None))

@@ -55,7 +55,7 @@ class BatchRecord(Document):
 
     @property
     def question(self) -> BatchQuestion:
-        """What is asked of every image."""
+        """The question to every image."""
         return BatchQuestion(self.method, self.target, self.batch)
 
 
@@ -67,7 +67,7 @@ def new_job(
     part_size: int,
     maps: dict[str, Any] | None,
 ) -> BatchRecord:
-    """The record of a batch that begins now."""
+    """The record of a new batch."""
     return BatchRecord(
         id=secrets.token_hex(8),
         pellucid_version=__version__,
@@ -89,7 +89,7 @@ def new_job(
 
 
 def model_of(bundle: Bundle) -> dict[str, str]:
-    """The sha256 of the bundle's files, the manifest (classes, threshold, calibration) among them."""
+    """The sha256 of the bundle's files, including the manifest (classes, threshold, calibration)."""
     return bundle.manifest.files | {MANIFEST: checksum(bundle.folder / MANIFEST)}
 
 
@@ -135,7 +135,7 @@ def _leftover(path: Path) -> bool:
 
 
 def check_same(job: BatchRecord, bundle: Bundle, sources: tuple[str, ...], question: BatchQuestion, out: Path) -> None:
-    """Raise BundleError when the model is not the one the batch began with, InputError for another question."""
+    """Raise BundleError for another model than the batch was started with, InputError for another question."""
     model = model_of(bundle)
     changed = sorted(name for name in job.model.keys() | model.keys() if job.model.get(name) != model.get(name))
     if changed:

@@ -20,15 +20,15 @@ from .sources import Item
 from .work import Answer, BatchQuestion, Worker
 
 SLICE = 8
-"""Images handed to a worker at a time, at least: enough that handing over costs nothing, few enough to share out."""
+"""The fewest images per task: enough to make its overhead negligible, few enough to balance the workers."""
 
 AHEAD = 3
-"""Slices in hand for each worker, waiting ones included: what bounds the memory."""
+"""Tasks in flight per worker, including waiting ones. This bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanPart:
-    """One part of the plan, to be answered: `first` is the place of its first item in the source."""
+    """One part of the plan to process; `first` is the index of its first item in the source."""
 
     number: int
     first: int
@@ -37,7 +37,7 @@ class PlanPart:
 
 @dataclass(frozen=True, slots=True)
 class Workforce:
-    """How many workers there are, of what kind, and how many threads one pass of the model may use."""
+    """The number and kind of workers, and the number of threads for one forward pass."""
 
     workers: int
     kind: Literal["threads", "processes"] = "threads"
@@ -50,7 +50,7 @@ Answered = tuple[int, list[Answer]]
 def answer_locally(
     parts: Iterable[PlanPart], bundle: Path, question: BatchQuestion, force: Workforce, advance: Callable[[int], None]
 ) -> Iterator[Answered]:
-    """Answers part by part, in order; `advance` is told how many items more are done.
+    """Answers part by part, in order; `advance` is called with the number of items just finished.
 
     Raises ResourceError when a worker process dies.
     """
@@ -89,7 +89,7 @@ Ask = Callable[[int, Sequence[Item]], list[Answer]]
 
 @contextmanager
 def _workers(bundle: Path, question: BatchQuestion, force: Workforce) -> Iterator[tuple[Executor, Ask]]:
-    """A pool, and what to submit to it. Work that has not begun is dropped at the end."""
+    """A worker pool and the function to submit to it. Tasks that have not started are dropped at the end."""
     if force.kind == "processes":
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(force.workers, context, _begin, (str(bundle), question, force.threads))
@@ -108,7 +108,7 @@ def _workers(bundle: Path, question: BatchQuestion, force: Workforce) -> Iterato
 
 
 _worker: Worker | None = None
-"""The worker of this process, where it was started by `_workers`."""
+"""The worker of this process, if `_workers` started it."""
 
 
 def _begin(bundle: str, question: BatchQuestion, threads: int) -> None:
@@ -120,5 +120,5 @@ def _begin(bundle: str, question: BatchQuestion, threads: int) -> None:
 
 def _ask(first: int, items: Sequence[Item]) -> list[Answer]:
     if _worker is None:
-        raise RuntimeError("a worker process is set up before it is asked")
+        raise RuntimeError("this worker process was not initialised")
     return _worker.answer(first, items)

@@ -1,7 +1,7 @@
 """The answers on disk: one Parquet file for each part of the plan, whole or absent.
 
-The items of a part that gave no answer are kept in the same file, in its metadata, so that a part tells of every one of
-its items or of none.
+Skipped items of a part are kept in the metadata of the same file, so that a part accounts for all of its items or does
+not exist.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _KEY = b"pellucid.part"
 
 
 def part_path(out: Path, part: int) -> Path:
-    """Where a part lies."""
+    """The path of a part."""
     return out / f"part-{part:06d}.parquet"
 
 
 def schema_of(job: BatchRecord) -> pa.Schema:
     """The columns of a part.
 
-    `index` is the place in the source, from 0; `sha256` that of the image's bytes. `class` is the most probable class,
-    `decision` the one answered at the operating point (the `label` of `predict --json`), `confidence` the probability
+    `index` counts the images of the source from 0; `sha256` is that of the image's bytes. `class` is the most probable
+    class, `decision` the class at the operating point (the `label` of `predict --json`), `confidence` the probability
     of the decision, `p_<class>` each probability; a regression has `output` instead of these. `outside_score` is the
-    distance to the training images over the one at which a warning is given (null where the model has no reference).
-    `seconds` is what the image took of one core. With an explanation, `map` is its raw map, row by row (shape and place
-    in `job.json`), which speaks for `map_target`.
+    distance to the training images divided by the distance that gives a warning (null for a model without reference).
+    `seconds` is the time on one core. With an explanation, `map` is the raw map of `map_target`, row by row (its shape
+    and position are in `job.json`).
     """
     import pyarrow as pa
 
@@ -58,7 +58,7 @@ def schema_of(job: BatchRecord) -> pa.Schema:
 
 
 def write_part(out: Path, job: BatchRecord, part: int, answers: Sequence[Answer]) -> None:
-    """Write the answers to the items of a part, in order. Raises OSError, and leaves nothing then."""
+    """Write the answers of a part, in order. On OSError nothing is left."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -94,7 +94,7 @@ def _columns(job: BatchRecord, rows: Sequence[AnswerRow]) -> dict[str, list[obje
 
 
 def finished_parts(out: Path, job: BatchRecord, plan: Plan) -> set[int]:
-    """The parts that are there. Raises InputError for a part that belongs to another batch."""
+    """The numbers of the finished parts. Raises InputError for a part that belongs to another batch."""
     done = set()
     for part in range(plan.parts):
         path = part_path(out, part)
@@ -109,7 +109,7 @@ def finished_parts(out: Path, job: BatchRecord, plan: Plan) -> set[int]:
 
 
 def _note(path: Path) -> dict[str, object] | None:
-    """What a part says of itself; None for one that cannot be read and is to be made again."""
+    """The metadata of a part; None for a part that cannot be read and must be made again."""
     import pyarrow as pa
 
     try:
@@ -135,7 +135,7 @@ def read_parts(out: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
 
 
 def read_skipped(out: Path) -> Iterator[Skip]:
-    """The items without an answer, in order."""
+    """The skipped items, in order."""
     for path in sorted(out.glob("part-*.parquet")):
         found = (_note(path) or {}).get("skipped", [])
         if isinstance(found, list):
@@ -143,7 +143,7 @@ def read_skipped(out: Path) -> Iterator[Skip]:
 
 
 def write_skipped(out: Path) -> int:
-    """Write `skipped.csv` (path, reason) from the parts; returns how many there are."""
+    """Write `skipped.csv` (path, reason) from the parts; returns the number of skipped items."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "reason"])

@@ -26,7 +26,7 @@ MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which pictures: `count` images, the most positive (`top`) or those nearest to the decision (`uncertain`)."""
+    """Which overlays to draw: `count` images, the most positive (`top`) or the least certain (`uncertain`)."""
 
     order: Literal["top", "uncertain"]
     count: int
@@ -41,9 +41,9 @@ class Wanted:
 
 
 def draw_pictures(bundle: Bundle, out: Path, job: BatchRecord, wanted: Wanted, progress: Progress) -> int:
-    """Write the overlays into `pictures/` and their `manifest.json`, first the one that deserves a look most.
+    """Write the overlays and their `manifest.json` into `pictures/`, the most positive or least certain image first.
 
-    Returns how many there are; images that can no longer be read are left out.
+    Returns the number of pictures; images that can no longer be read are left out.
     """
     folder = out / PICTURES
     if folder.exists():
@@ -65,7 +65,7 @@ def draw_pictures(bundle: Bundle, out: Path, job: BatchRecord, wanted: Wanted, p
 
 
 def select(out: Path, job: BatchRecord, wanted: Wanted) -> list[int]:
-    """The places in the source of the images wanted, the first one first; ties go by place."""
+    """The indices of the wanted images, in order; ties are ordered by index."""
     places, scores = np.zeros(0, np.int64), np.zeros(0)
     top = wanted.order == "top" and job.task != "multiclass"
     columns = ["output"] if job.task == "regression" else [f"p_{name}" for name in job.classes]
@@ -79,7 +79,7 @@ def select(out: Path, job: BatchRecord, wanted: Wanted) -> list[int]:
 
 
 def _doubt_free(values: npt.NDArray[np.float64], job: BatchRecord) -> npt.NDArray[np.float64]:
-    """How far each answer is from another one: from the threshold, or from the second class."""
+    """The margin of each answer: its distance from the threshold, or from the second most probable class."""
     if job.task == "multiclass":
         ordered = np.sort(values, axis=1)
         return np.asarray(ordered[:, -1] - ordered[:, -2])

@@ -1,4 +1,4 @@
-"""A batch from sources to its folder: list, answer what is not yet answered, sum up."""
+"""A batch from sources to its folder: list the images, answer those without an answer, summarise."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ PART_SIZE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """How a batch runs, which changes nothing in its rows. None: as tuned for this model and machine.
+    """How a batch runs; its rows do not depend on it. None: as tuned for this model and machine.
 
-    `address` is that of a Ray cluster; without one the `ray` engine starts a Ray of its own.
+    `address` is that of a Ray cluster; without it the `ray` engine starts a local Ray.
     """
 
     workers: int | None = None
@@ -64,12 +64,13 @@ def predict_archive(
     """Classify every image of `sources` into Parquet parts in `out`, with `method` also explain it.
 
     `sources` are folders, globs, CSV lists, ZIP and TAR archives, Parquet files of bytes, or image files, local or as
-    URLs. Files that cannot be read are listed in `skipped.csv`. Parts appear whole, `part_size` images each; with
-    `resume` the finished ones are kept, and at most the part in hand is computed again. The rows depend on model,
-    images and `batch` only, neither on the engine nor on the number of workers, but for `seconds`.
+    URLs. Files that cannot be read are listed in `skipped.csv`, where text that a spreadsheet would run as a formula
+    begins with a quote. Parts appear whole, `part_size` images each; `resume` keeps finished parts. All columns except
+    `seconds` depend on model, images and `batch` only, not on the engine or the number of workers.
 
-    Raises InputError for a source or option that does not fit and for a folder that holds another batch, BundleError
-    for another model than the batch was begun with, ResourceError when disk, network or a worker gives out.
+    Raises InputError for an invalid source or option, for a folder that holds another batch, and for one that another
+    program is writing; BundleError for another model than the batch was started with; ResourceError when disk, network
+    or a worker fails, with what is kept.
     """
     folder, bundle = Path(out), load(run, threads=1)
     wanted = Wanted.parse(pictures) if pictures else None
@@ -107,7 +108,7 @@ def _check(bundle: Bundle, method: str | None, target: str | None, part_size: in
         find_method(method)
     selected_targets(bundle.classes, bundle.task, 1, target, None)
     if part_size < 1 or (running.workers is not None and running.workers < 1):
-        raise InputError("The number of workers and the images of a part must be at least 1.")
+        raise InputError("`workers=` and `part_size=` must be at least 1.")
     if running.address and running.engine != "ray":
         raise InputError("`address=` is that of a Ray cluster: add `engine='ray'`.")
     if running.address and running.workers is None:
@@ -121,7 +122,7 @@ def _force(running: Running, tuning: Tuning) -> Workforce:
 def _begin(
     bundle: Bundle, out: Path, sources: tuple[str, ...], question: BatchQuestion, part_size: int, progress: Progress
 ) -> BatchRecord:
-    """List the sources and write down what is asked of them."""
+    """List the sources, and write the plan and the record."""
     with Reader() as reader:
         maps = Worker(bundle, question, reader).map_geometry()
     with progress.bar("Listing") as advance:
@@ -132,7 +133,7 @@ def _begin(
 
 
 def _answer(bundle: Bundle, out: Path, job: BatchRecord, force: Workforce, running: Running, progress: Progress) -> int:
-    """Answer the parts that are not there yet; returns how many images that were."""
+    """Answer the missing parts; returns the number of images in them."""
     engine = answer_locally
     if running.engine == "ray":
         from .ray_engine import answer_by_ray

@@ -1,4 +1,4 @@
-"""`summary.json`: a batch in one page, made from its parts alone but for the clock."""
+"""`summary.json`: the totals of a batch, computed from its parts, and the speed of the last session."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from ...documents import Document
 from ...files import write_whole
 from .job import BatchRecord
 from .parts import read_parts
@@ -16,16 +16,14 @@ SUMMARY = "summary.json"
 BINS = 20
 
 
-class Summary(BaseModel):
-    """What a batch came to.
+class Summary(Document):
+    """The totals of a batch.
 
     `decisions` and `most_probable` count images by class. `histogram` counts them by the probability of the positive
-    class (of the decision, for more than two classes) in 20 bins from 0 to 1. `outside` counts those farther from the
-    training images than the warning distance, None where the model has no reference. `seconds` and `rate` (images a
+    class (of the decision, for more than two classes) in 20 bins from 0 to 1. `outside` counts images beyond the
+    warning distance from the training images; None for a model without reference. `seconds` and `rate` (images per
     second) are those of the last session, which answered `answered_now`; `core_hours_per_million` follows from them.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: int = 1
     out: str
