@@ -59,7 +59,7 @@ def test_a_manifest_cannot_be_changed_by_the_way(exported_bundle):
         ("task", "multiclass", "has 2 logits, not 1"),
         ("schema_version", -1, "schema_version"),
         ("schema_version", 0, "schema_version"),
-        ("layer.channels", 0, "layer.channels"),
+        ("layer.channels", -1, "layer.channels"),
         ("layer.stride", [float("nan"), 1], "layer.stride"),
         ("layer.graph", "../x.onnx", "layer.graph"),
         ("preprocessing.scale", float("nan"), "preprocessing.scale"),

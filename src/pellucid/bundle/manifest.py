@@ -47,9 +47,9 @@ class Layer(FiniteDocument):
     """
 
     name: str
-    channels: int = Field(ge=1)
-    height: int = Field(ge=1)
-    width: int = Field(ge=1)
+    channels: int = Field(ge=0)
+    height: int = Field(ge=0)
+    width: int = Field(ge=0)
     stride: tuple[float, float]
     offset: tuple[float, float]
     also: tuple[str, ...] = ()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ..bundle.bundle import Bundle, load
-from ..bundle.manifest import MANIFEST
+from ..bundle.io import amend_bundle
 from ..errors import InputError
 from ..explanation.catalogue import METHODS, Method
-from ..files import write_whole
 from ..preprocessing import FloatArray, Uint8Array
 from ..progress import Advance
 
@@ -38,10 +36,8 @@ def keep_scales(bundle: Bundle, pixels: Uint8Array, rows: Rows, advance: Advance
         return bundle
     some = rows[np.linspace(0, len(rows) - 1, min(MOST, len(rows))).round().astype(np.intp)]
     scales = measure_scales(bundle, pixels, np.sort(some), advance)
-    folder: Path = bundle.folder
-    manifest = bundle.manifest.model_copy(update={"scales": scales})
-    write_whole(folder / MANIFEST, manifest.model_dump_json(indent=2))
-    return load(folder)
+    amend_bundle(bundle.folder, {"scales": scales})
+    return load(bundle.folder)
 
 
 def measure_scales(bundle: Bundle, pixels: Uint8Array, rows: Rows, advance: Advance) -> dict[str, dict[str, float]]:
