@@ -20,7 +20,7 @@ from ..explanation.explain import Explained, explain_tensors
 from ..images import Image, as_image, read_image
 from ..preprocessing import FloatArray
 from .engine import Engine
-from .graphs import check_graphs, graph_session
+from .graphs import check_graphs, depends_on_batch, graph_session
 from .io import model_session, read_bundle
 from .manifest import MODEL, Manifest
 from .manifest_classifier import ManifestClassifier
@@ -236,6 +236,8 @@ def load(path: str | Path, *, threads: int | None = None) -> Bundle:
     reference = manifest.reference
     surroundings = None if reference is None else read_surroundings(folder / REFERENCE, reference.threshold)
     check_graphs(folder, manifest)
+    if depends_on_batch(folder):  # also where an older pellucid imported the model
+        manifest = manifest.model_copy(update={"batchable": False})
     others = cache(lambda name: graph_session(folder, manifest, name, threads))
     classifier = OnnxClassifier(manifest, model_session(folder / MODEL, threads), others)
     return Bundle(folder, manifest, classifier, surroundings)

@@ -6,13 +6,14 @@ tensor. The numbers are fields of onnx.proto, where they are never given to anot
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BundleError
 from .io import changed, checksum, model_session
-from .manifest import Manifest
+from .manifest import MODEL, Manifest
 from .protobuf import fields
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ def check_graphs(folder: Path, manifest: Manifest) -> None:
         _check_external(folder / name, manifest)
 
 
+def depends_on_batch(folder: Path) -> bool:
+    """Whether the main graph quantises activations by the values of a whole batch, as dynamic int8 models do."""
+    return _content(folder / MODEL).find(b"DynamicQuantize") >= 0
+
+
 def graph_session(
     folder: Path, manifest: Manifest, name: str, threads: int | None = None
 ) -> onnxruntime.InferenceSession:
@@ -57,8 +63,8 @@ def graph_session(
 def _check_external(path: Path, manifest: Manifest) -> set[str]:
     """The other files that a graph reads; BundleError for one that is not a file of the bundle."""
     try:
-        outside = external_files(path.read_bytes())
-    except (IndexError, RecursionError, UnicodeDecodeError) as error:
+        outside = external_files(_content(path))
+    except (IndexError, RecursionError, ValueError) as error:
         raise BundleError(f"{path} is not an ONNX graph. Copy the bundle again, or export it again.") from error
     except OSError as error:
         raise BundleError(f"{path} cannot be read ({error.strerror}). Copy the bundle again.") from error
@@ -70,10 +76,16 @@ def _check_external(path: Path, manifest: Manifest) -> set[str]:
     return outside
 
 
-def external_files(model: bytes) -> set[str]:
+def _content(path: Path) -> mmap.mmap:
+    """A file's bytes, of which only those that are looked at are read. ValueError for an empty file."""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def external_files(model: bytes | mmap.mmap) -> set[str]:
     """The files, as a graph names them, from which its tensors take their values."""
     # Most graphs hold their own weights, and are not walked through.
-    return set(_locations(memoryview(model), "model", 0)) if b"location" in model else set()
+    return set(_locations(memoryview(model), "model", 0)) if model.find(b"location") >= 0 else set()
 
 
 def _locations(message: memoryview, kind: str, depth: int) -> Iterator[str]:

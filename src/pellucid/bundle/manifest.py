@@ -93,7 +93,8 @@ class Manifest(FiniteDocument):
     the training images. Each of the three is None where it was not fitted.
 
     `layer` is the explained layer, `layers` lists further ones that can be chosen by name, and `input_gradients` is the
-    graph for the pixels. `missing` gives the reason for each graph that could not be exported (`input gradients`,
+    graph for the pixels. Unless `batchable`, an answer depends on the other images of a batch, so images are run one
+    at a time. `missing` gives the reason for each graph that could not be exported (`input gradients`,
     `tail of NAME`). `scales` maps a method to quantiles (`q05` to `q95`) of the largest value of each validation
     image's map. Raises ValidationError where classes, logits, threshold and task do not fit each other.
     """
@@ -111,6 +112,7 @@ class Manifest(FiniteDocument):
     logits: int = Field(ge=1)
     threshold: float = 0.5
     medical: bool = False
+    batchable: bool = True
     architecture: dict[str, Any]
     initial_weights: dict[str, str] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)

@@ -21,7 +21,7 @@ OpenGraph = Callable[[str], "onnxruntime.InferenceSession"]
 
 
 class OnnxClassifier(ManifestClassifier):
-    """Predicts and explains in one pass of one graph. Thread-safe.
+    """Predicts and explains in one pass of one graph; image by image if the manifest is not `batchable`. Thread-safe.
 
     `open_graph` returns the session of another graph of the bundle by its file name, and the same one every time.
     """
@@ -119,6 +119,11 @@ class OnnxClassifier(ManifestClassifier):
     def _run(
         self, session: onnxruntime.InferenceSession, outputs: list[str] | None, feed: dict[str, FloatArray]
     ) -> list[FloatArray]:
+        count = max((len(values) for values in feed.values() if values.ndim), default=1)
+        if count > 1 and not self.manifest.batchable:
+            rows = [{k: v[i : i + 1] if v.ndim else v for k, v in feed.items()} for i in range(count)]
+            outcomes = [self._run(session, outputs, row) for row in rows]
+            return [np.concatenate(parts) for parts in zip(*outcomes, strict=True)]
         try:
             values: list[FloatArray] = session.run(outputs, feed)
         except Exception as error:  # onnxruntime's exceptions share no public base
