@@ -27,7 +27,7 @@ from .pictures import Wanted, draw_pictures
 from .plan import PLAN, Plan, write_plan
 from .reading import Reader
 from .sources import list_items
-from .summary import Summary, summarise
+from .summary import BatchSession, Summary, summarise
 from .tune import Tuning, tuned
 from .work import BatchQuestion, Worker
 
@@ -85,22 +85,10 @@ def predict_archive(
         else:
             question = BatchQuestion(method, target, batch or tuning.batch)
             job = _begin(bundle, folder, named, question, part_size, shown)
-        began = time.perf_counter()
-        force = _force(running, tuning)
-        answered = _answer(bundle, folder, job, force, running, shown)
-        seconds = time.perf_counter() - began
+        session = _answer(bundle, folder, job, _force(running, tuning), running, shown)
         skipped = write_skipped(folder)
         drawn = draw_pictures(bundle, folder, job, wanted, shown) if wanted else 0
-        return summarise(
-            folder,
-            job,
-            skipped=skipped,
-            pictures=drawn,
-            engine=running.engine,
-            workers=force.workers,
-            answered_now=answered,
-            seconds=seconds,
-        )
+        return summarise(folder, job, session, skipped=skipped, pictures=drawn)
 
 
 def _check(bundle: Bundle, method: str | None, target: str | None, part_size: int, running: Running) -> None:
@@ -132,9 +120,11 @@ def _begin(
     return job
 
 
-def _answer(bundle: Bundle, out: Path, job: BatchRecord, force: Workforce, running: Running, progress: Progress) -> int:
-    """Answer the missing parts; returns the number of images in them."""
-    engine = answer_locally
+def _answer(
+    bundle: Bundle, out: Path, job: BatchRecord, force: Workforce, running: Running, progress: Progress
+) -> BatchSession:
+    """Answer the missing parts."""
+    engine, began = answer_locally, time.perf_counter()
     if running.engine == "ray":
         from .ray_engine import answer_by_ray
 
@@ -152,7 +142,7 @@ def _answer(bundle: Bundle, out: Path, job: BatchRecord, force: Workforce, runni
         parts = (PlanPart(k, k * job.part_size, plan.part(k)) for k in missing)
         for number, answers in engine(parts, find_bundle(bundle.folder), job.question, force, count):
             write_part(out, job, number, answers)
-    return total
+    return BatchSession(running.engine, force.workers, total, time.perf_counter() - began)
 
 
 @contextmanager
