@@ -40,7 +40,7 @@ def test_a_signal_unwinds_the_stack_and_carries_what_is_kept(number: int, code: 
 
     with pytest.raises(Interrupted) as caught, stoppable(), keeping(lambda: "Outer."), keeping(lambda: "Inner."):
         work()
-    assert (caught.value.exit_code, caught.value.kept, cleaned) == (code, "Inner.", [True])
+    assert (caught.value.code, caught.value.kept, cleaned) == (code, "Inner.", [True])
     assert signal.getsignal(number) is before
 
 

@@ -15,21 +15,16 @@ from types import FrameType
 from .errors import ResourceError
 
 
-class Interrupted(BaseException):
+class Interrupted(SystemExit):
     """A signal asked this program to stop; `kept` says what is kept and how to resume, "" where nothing is.
 
-    It is no KeyboardInterrupt, which frameworks turn into an exit code of theirs, without the sentence.
+    Its code is what a shell expects: 128 and the signal's number, 130 for Ctrl-C and 143 for SIGTERM. It is not a
+    KeyboardInterrupt, which frameworks turn into an exit code without the sentence.
     """
 
     def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
+        super().__init__(128 + number)
         self.kept = ""
-
-    @property
-    def exit_code(self) -> int:
-        """What a shell expects: 128 and the signal's number, 130 for Ctrl-C and 143 for SIGTERM."""
-        return 128 + self.number
 
 
 @contextmanager

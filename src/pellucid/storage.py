@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -30,6 +30,9 @@ LOCK = "lock"
 KEPT_TO_RESUME = {LOCK, "checkpoints", "tensorboard"}
 # What a resumed run must have in common with the unfinished one, and what each file holds.
 COMPARED = {"recipe.toml": "recipe", "split.csv": "data or its split", "plan.json": "plan of folds, seeds or shares"}
+
+ASIDE = ".before"
+"""The ending of the old file while a new one is written."""
 
 
 @contextmanager
@@ -121,7 +124,7 @@ def _clear(draft: Path, out: Path, *, resume: bool) -> None:
     if _epochs_kept(draft) and not resume:
         raise InputError(f"{draft} holds an unfinished run: add `resume=True` to resume it, or remove that folder.")
     for part in draft.iterdir():
-        if part.name not in KEPT_TO_RESUME and not (resume and part.name in COMPARED):
+        if part.name not in KEPT_TO_RESUME and not (resume and part.name.removesuffix(ASIDE) in COMPARED):
             shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
@@ -144,16 +147,39 @@ def _epochs_kept(draft: Path) -> bool:
 
 
 @contextmanager
-def the_same_as_before(draft: Path, *names: str) -> Iterator[None]:
-    """Let the body write these files of COMPARED; InputError where a run is resumed and they differ."""
-    before = {path: path.read_bytes() for name in COMPARED if (path := draft / name).is_file()}
-    if _epochs_kept(draft) and {path.name for path in before} != set(names):
+def the_same_as_before(
+    draft: Path, *names: str, same: Mapping[str, Callable[[bytes, bytes], bool]] | None = None
+) -> Iterator[None]:
+    """Let the body write these files of COMPARED; InputError where a run is resumed and they differ.
+
+    `same` compares the old bytes of a file with the new ones; equal bytes are always the same. Whatever happens in the
+    body or ends this process, the old files stay until the new ones are whole.
+    """
+    if not _epochs_kept(draft):
+        yield
+        return
+    for aside in draft.glob(f"*{ASIDE}"):  # left by a process that was killed below
+        aside.replace(aside.with_name(aside.name.removesuffix(ASIDE)))
+    before = {name: draft / name for name in COMPARED if (draft / name).is_file()}
+    if set(before) != set(names):
         raise _different(draft, "kind")
-    yield
-    for path, content in before.items():
-        if path.read_bytes() != content:
-            path.write_bytes(content)
-            raise _different(draft, COMPARED[path.name])
+    old = {path: path.replace(path.with_name(path.name + ASIDE)) for path in before.values()}
+    try:
+        yield
+        for path, aside in old.items():
+            _compare(aside.read_bytes(), path, (same or {}).get(path.name))
+    except BaseException:
+        for path, aside in old.items():
+            aside.replace(path)
+        raise
+    for aside in old.values():
+        aside.unlink()
+
+
+def _compare(then: bytes, path: Path, same: Callable[[bytes, bytes], bool] | None) -> None:
+    now = path.read_bytes()
+    if now != then and not (same is not None and same(then, now)):
+        raise _different(path.parent, COMPARED[path.name])
 
 
 def _different(draft: Path, what: str) -> InputError:

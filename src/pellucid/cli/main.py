@@ -116,7 +116,7 @@ def main() -> None:
         sys.exit(WRONG)
     except Interrupted as stop:
         err.print(Text(f"pellucid: Interrupted. {stop.kept or NOTHING_KEPT}"))
-        sys.exit(stop.exit_code)
+        sys.exit(stop.code)
     except SystemExit as end:
         # The reader closed the pipe (`| head`), of which typer makes exit code 1: that is no failure.
         if not isinstance(end.__context__, BrokenPipeError):
