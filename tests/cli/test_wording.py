@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from pellucid.errors import InputError
 from pellucid.recipe import Recipe
 
 ROOT = Path(pellucid.__file__).parent
+PYTHON_ONLY = {name for f in (pellucid.from_function, pellucid.from_torch) for name in inspect.signature(f).parameters}
 PARAMETER = re.compile(r"`([a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)?)=")
 
 
@@ -105,7 +107,12 @@ def test_every_parameter_that_a_message_names_is_an_option_of_a_command():
         for name in PARAMETER.findall(text):
             others = {table[name] for table in OTHER_NAMES.values() if name in table}
             options = {"--" + other.replace("_", "-") for other in {name, *others}}
-            if name not in keys and name not in ARGUMENTS and not any(options & all_ for all_ in known.values()):
+            if (
+                name not in keys
+                and name not in ARGUMENTS
+                and name not in PYTHON_ONLY
+                and not any(options & all_ for all_ in known.values())
+            ):
                 unknown.append(f"{path.relative_to(ROOT)}: `{name}=`")
     assert unknown == []
 

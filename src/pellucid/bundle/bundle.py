@@ -49,7 +49,7 @@ class Bundle(ManifestClassifier):
     def folder(self) -> Path:
         """The bundle's folder; InputError for a classifier without one, such as a function."""
         if self._folder is None:
-            raise InputError(f"{self.manifest.name} has no folder: it was made in this program, by from_function.")
+            raise InputError(f"{self.manifest.name} is not a folder: it was made in this program, by from_function.")
         return self._folder
 
     @property

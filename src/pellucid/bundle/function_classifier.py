@@ -21,7 +21,7 @@ SUM_TOLERANCE = 1e-3
 
 
 class FunctionClassifier(ManifestClassifier):
-    """Calls a function for probabilities; the logits are logarithms of probabilities clipped to 1e-6 .. 1 - 1e-6."""
+    """Asks a function for probabilities; its logits are their logarithms, kept 1e-6 away from 0 and 1."""
 
     def __init__(self, manifest: Manifest, function: Function) -> None:
         super().__init__(manifest)
@@ -36,7 +36,7 @@ class FunctionClassifier(ManifestClassifier):
         return logarithms.astype(np.float32)
 
     def logits_and_features(self, batch: FloatArray) -> tuple[FloatArray, None]:
-        """Logits; a function has no features."""
+        """Logits; a function shows no features."""
         return self.logits(batch), None
 
     def at(self, layer: str) -> FunctionClassifier:
@@ -45,7 +45,7 @@ class FunctionClassifier(ManifestClassifier):
         return self
 
     def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:
-        """Always raises InputError, which names the methods that work without evidence."""
+        """A function gives no evidence: InputError, naming the methods that need none."""
         raise self._black_box()
 
     def input_gradients(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> InputGradients:
@@ -61,10 +61,10 @@ class FunctionClassifier(ManifestClassifier):
             layer = self.manifest.explained_layer
         except InputError as error:
             return error
-        return InputError(f"A function gives no evidence of the layer {layer.name}.")
+        return InputError(f"A function shows nothing of {layer.name}.")
 
     def _asked(self, batch: FloatArray) -> FloatArray:
-        """Probabilities (N, K) from the function, after checks."""
+        """Probabilities (N, K) from the function, checked."""
         wanted, classes = len(batch), len(self.classes)
         if not wanted:
             return np.zeros((0, classes), np.float32)
@@ -74,14 +74,15 @@ class FunctionClassifier(ManifestClassifier):
         if answer.shape != (wanted, classes):
             single = f" or ({wanted},)" if classes == 2 else ""
             raise InputError(
-                f"The function returned an array of shape {answer.shape} for {wanted} images and {classes} classes; it "
-                f"must return probabilities of shape ({wanted}, {classes}){single}."
+                f"The function gave an array of shape {answer.shape} for {wanted} images and {classes} classes; it "
+                f"must "
+                f"give probabilities of shape ({wanted}, {classes}){single}."
             )
         off = float(np.abs(answer.sum(axis=1) - 1).max())
         if not (off <= SUM_TOLERANCE and (answer >= -SUM_TOLERANCE).all()):
             raise InputError(
-                f"The function did not return probabilities: a row's sum differs from 1 by {off:.3g}, and the smallest "
-                f"value is {answer.min():.3g}. Apply a softmax, or divide each row by its sum."
+                f"The function gave rows that are no probabilities: a sum is {off:.3g} away from 1, the least value is "
+                f"{answer.min():.3g}. Let it end in a softmax, or divide each row by its sum."
             )
         kept: FloatArray = np.clip(answer, 0, 1).astype(np.float32)
         return kept
@@ -95,22 +96,22 @@ def from_function(
     preprocessing: Preprocessing | None = None,
     name: str = "function",
 ) -> Bundle:
-    """A classifier from any function of images to probabilities; black-box methods can explain it.
+    """A classifier from any function of images to probabilities: it predicts, explains by black-box methods, evaluates.
 
-    `function` takes images (N, height, width, 3) uint8 RGB and returns probabilities (N, K) in the order of `classes`,
+    `function` takes images (N, height, width, 3) uint8 RGB and gives probabilities (N, K) in the order of `classes`,
     rows summing to 1; for two classes (negative, positive) also (N,), the probability of the second. Images are
-    resized to `size` (height, width), or preprocessed by `preprocessing`. Raises InputError unless exactly one of the
-    two is given, and for fewer than two classes or equal names; each call raises it when the function does not return
+    brought to `size` (height, width), or as `preprocessing` says. Raises InputError when neither or both are given,
+    or for classes that are fewer than two or not different; and later, when the function gives something else than
     probabilities.
     """
     if (size is None) == (preprocessing is None):
-        raise InputError("Give either `size=`, the size of images that the function takes, or `preprocessing=`.")
+        raise InputError("Give either the size of images that the function takes, or a preprocessing.")
     if preprocessing is None:
         height, width = (size, size) if isinstance(size, int) else size or (0, 0)
         preprocessing = Preprocessing(height=height, width=width)
     names = tuple(str(c) for c in classes)
     if len(names) < 2 or len(set(names)) < len(names):
-        raise InputError(f"At least two different classes are needed, not {list(names)}.")
+        raise InputError(f"Two or more different classes are needed, not {list(names)}.")
     binary = len(names) == 2
     manifest = Manifest(
         pellucid_version=__version__,

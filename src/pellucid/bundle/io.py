@@ -62,7 +62,7 @@ def amend_bundle(folder: Path, changes: Mapping[str, object], files: Mapping[str
     added = dict(files or {})
     refused = [name for name in added if name in {MANIFEST, MODEL, WEIGHTS} or Path(name).name != name]
     if refused:
-        raise BundleError(f"{', '.join(refused)} of the bundle {folder} cannot be overwritten. Export another bundle.")
+        raise BundleError(f"{', '.join(refused)} of the bundle {folder} is never overwritten. Export another bundle.")
     for name, content in added.items():
         write_whole(folder / name, content)
     checksums = {name: checksum(folder / name) for name in added}

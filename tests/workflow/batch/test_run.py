@@ -153,7 +153,7 @@ def test_another_run_in_the_folder_is_refused(model: Path, other_model: Path, ar
         batch(model, archive, out)
     with pytest.raises(InputError, match="`method=` unset, and now it is grad-cam"):
         batch(model, archive, out, resume=True, method="grad-cam")
-    with pytest.raises(InputError, match="`sources=`"):
+    with pytest.raises(InputError, match="the source"):
         batch(model, archive / "day0", out, resume=True)
     with pytest.raises(InputError, match="`batch=` 1, and now it is 3"):
         batch(model, archive, out, resume=True, batch=3)

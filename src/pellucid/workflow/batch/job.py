@@ -144,7 +144,7 @@ def check_same(job: BatchRecord, bundle: Bundle, sources: tuple[str, ...], quest
             "Give the same model, or choose another `out=`."
         )
     pairs = (
-        ("`sources=`", list(job.sources), list(sources)),
+        ("the source", list(job.sources), list(sources)),
         ("`method=`", job.method, question.method),
         ("`target=`", job.target, question.target),
         ("`batch=`", job.batch, question.batch),
