@@ -1,14 +1,15 @@
-"""What a classifier can be asked, whatever it runs on, and what it answers.
+"""The protocols of classifiers, and the values that they return.
 
-An explainer sees only these protocols; it never knows whether torch, ONNX Runtime or a plain function is behind them.
+Explanation methods see only these protocols, and work with torch, ONNX Runtime or a plain function behind them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 
 from .errors import InputError, UnknownNameError
 from .preprocessing import FloatArray, GridGeometry, Preprocessing
@@ -21,12 +22,12 @@ PREDICTED = "(predicted)"
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer for one image.
+    """The prediction for one image.
 
-    `probabilities` maps every class to its probability (they sum to 1). For a regression it is empty, and `output` is
-    the predicted score. `confidence` is the probability of `label`; None for a regression. `outside_score` is how far
-    the image lies from the training images, over the distance at which a warning is given: above 1 the answer means
-    little. None where the model has no reference.
+    `probabilities` maps each class to its probability (they sum to 1). For a regression it is empty, and `output` is
+    the predicted score. `confidence` is the probability of `label`; None for a regression. `outside_score` is the
+    distance of the image from the training images, divided by the distance that gives a warning: above 1 the
+    prediction is unreliable. None for a model without reference.
     """
 
     label: str
@@ -40,7 +41,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one pass says of a batch of N images about T targets.
+    """The result of one pass for a batch of N images and T targets.
 
     `logits` (N, L): L is 1 for a binary or regression model, K for K classes. `activations` (N, C, h, w) of the
     explained layer. `gradients` (N, T, C, h, w): the derivative of each target's score with respect to the
@@ -56,16 +57,16 @@ class Evidence:
 
     @property
     def features(self) -> FloatArray:
-        """What the layer saw of each image, whatever the place: the mean over space of each channel, (N, C)."""
+        """The spatial mean of each channel of the layer, (N, C)."""
         return space_means(self.activations)
 
 
 @dataclass(frozen=True, slots=True)
 class InputGradients:
-    """What one pass says of a batch of N images about T targets, down to their pixels.
+    """The gradients of one pass with respect to the pixels, for a batch of N images and T targets.
 
     `logits` (N, L); `gradients` (N, T, 3, height, width): the derivative of each target's score with respect to the
-    tensor that the model takes. Both float32.
+    input tensor. Both float32.
     """
 
     logits: FloatArray
@@ -75,7 +76,7 @@ class InputGradients:
 
 @runtime_checkable
 class Classifier(Protocol):
-    """Anything that turns tensors into class probabilities: all that a black-box explainer needs."""
+    """Anything that turns tensors into class probabilities. Black-box methods need no more."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -95,12 +96,12 @@ class Classifier(Protocol):
 
 @runtime_checkable
 class EvidenceClassifier(Classifier, Protocol):
-    """A classifier that also gives activations and gradients of its explained layer."""
+    """A classifier that also returns activations and gradients of its explained layer."""
 
     def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:
         """Evidence for `target` (a class, several, or None for each image's own predicted class).
 
-        `score` is what the gradient is of: by default the log-odds of the class, or the output of a regression.
+        `score` is the value whose gradient is taken: by default the log-odds of the class, or a regression's output.
         """
         ...
 
@@ -116,28 +117,28 @@ class TailClassifier(EvidenceClassifier, Protocol):
 
 @runtime_checkable
 class InputGradientClassifier(Classifier, Protocol):
-    """A classifier that also gives the gradient of its score with respect to the pixels."""
+    """A classifier that also returns the gradient of a score with respect to the pixels."""
 
     def input_gradients(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> InputGradients:
-        """Gradients for `target`, which is as for `EvidenceClassifier.evidence`."""
+        """Gradients for `target`; see `EvidenceClassifier.evidence`."""
         ...
 
 
 def selected_targets(
     classes: tuple[str, ...], task: Task, images: int, target: Target, score: Score | None
 ) -> tuple[FloatArray, float, tuple[str, ...]]:
-    """What an evidence graph is to be asked: target rows (images, T, L), contrast, and the names of the T targets.
+    """The inputs of an evidence graph: target rows (images, T, L), contrast, and the names of the T targets.
 
-    A row of zeros stands for the predicted class, whose name is then PREDICTED. A single logit z speaks for the second
+    A row of zeros stands for the predicted class, with the name PREDICTED. A single logit z is evidence for the second
     class, -z for the first; a regression's output is explained upwards for the second class, downwards for the first.
-    Raises UnknownNameError for a class that the model does not know, InputError for a score that does not fit the task.
+    Raises UnknownNameError for an unknown class, InputError for a score that does not fit the task.
     """
     if score is not None and (score == "output") != (task == "regression"):
         fitting = "output" if task == "regression" else "log-odds or logit"
         raise InputError(f"The score {score!r} does not fit a {task} model; choose {fitting}.")
     names = (PREDICTED,) if target is None else (target,) if isinstance(target, str) else tuple(target)
     if not names:
-        raise InputError("No target was given: name at least one class, or None for the predicted one.")
+        raise InputError("`target=` names no class: give at least one, or None for the predicted class.")
     rows = np.zeros((len(names), 1 if task != "multiclass" else len(classes)), np.float32)
     for row, name in zip(rows, names, strict=True):
         if name == PREDICTED:
@@ -154,8 +155,17 @@ def selected_targets(
     return np.repeat(rows[None], images, axis=0), 0.0 if score == "logit" else 1.0, names
 
 
+def reaches(scores: npt.NDArray[np.floating[Any]], threshold: float) -> npt.NDArray[np.bool_]:
+    """Whether each score is at least the threshold, compared in float64, as both are printed.
+
+    NumPy would round the threshold to the float32 of the scores, so that 0.69999999 would reach 0.7.
+    """
+    reached: npt.NDArray[np.bool_] = np.asarray(scores, np.float64) >= threshold
+    return reached
+
+
 def space_means(maps: FloatArray) -> FloatArray:
-    """The mean over space (N, C) of maps (N, C, h, w), as a matrix product: several times faster than `mean`."""
+    """The spatial mean (N, C) of maps (N, C, h, w), as a matrix product: several times faster than `mean`."""
     images, channels, height, width = maps.shape
     cells = height * width
     means: FloatArray = maps.reshape(images * channels, cells) @ np.full(cells, 1 / cells, np.float32)

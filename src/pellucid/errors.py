@@ -73,7 +73,11 @@ class MissingDependencyError(PellucidError, ImportError):
 
 
 class ResourceError(PellucidError):
-    """Memory, disk or network gave out; the message names the setting to change."""
+    """Memory, disk or network gave out; the message names the setting to change, and what is `kept` of the work."""
+
+    def __init__(self, message: str, *, kept: str = "") -> None:
+        super().__init__(f"{message} {kept}" if kept else message)
+        self.kept = kept
 
 
 class ParityError(PellucidError):

@@ -55,7 +55,7 @@ class Preprocessing(BaseModel):
     `(pixel * scale - mean) / deviation` per channel, where `pixel` lies in 0..255.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     height: int = Field(ge=8, le=4096)
     width: int = Field(ge=8, le=4096)

@@ -325,6 +325,15 @@ def validate_recipe(values: Mapping[str, Any], source: str) -> Recipe:
         raise RecipeError(f"Recipe {source}: " + "; ".join(_complaints(error))) from error
 
 
+def same_recipe(before: bytes, now: bytes) -> bool:
+    """Whether two recipe files mean the same: a key that an older version did not write has its default."""
+    try:
+        one, two = (validate_recipe(tomllib.loads(text.decode()), "") for text in (before, now))
+    except (RecipeError, ValueError):
+        return False
+    return one == two
+
+
 def known_keys() -> list[str]:
     """Every key that an override can set, dotted."""
     keys: list[str] = []

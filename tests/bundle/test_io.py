@@ -73,7 +73,7 @@ def test_a_pickle_is_refused_and_not_run(bundle_folder, name, monkeypatch):
 
     (bundle_folder / name).write_bytes(pickle.dumps(Payload()))
     said = refused(bundle_folder)
-    assert f"holds {name}: pickles can run code, and none is accepted. Remove it." in said
+    assert f"holds {name}: a pickle can run code and is never accepted. Remove it." in said
     assert not (bundle_folder / "ran").exists()
 
 
@@ -184,7 +184,7 @@ def test_nothing_is_written_over(exported_bundle, tmp_path):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "precious").touch()
     with (
-        pytest.raises(BundleError, match=r"is already there; a bundle is never overwritten\. Choose another --out"),
+        pytest.raises(BundleError, match=r"already exists, and a bundle is never overwritten\. Choose another `out=`"),
         write_bundle(tmp_path / "there", read_bundle(exported_bundle)),
     ):
         pass

@@ -102,7 +102,7 @@ class Failing:
 
 def test_when_memory_runs_out_the_setting_to_lower_is_named(classifier):
     starved = OnnxClassifier(classifier.manifest, Failing("Failed to allocate memory for requested buffer"))
-    with pytest.raises(ResourceError, match=r"Memory ran out on a batch of 7 images: lower --batch-size\."):
+    with pytest.raises(ResourceError, match=r"Memory ran out on a batch of 7 images: lower `batch=`\."):
         starved.logits(noise(7, (24, 32)))
     broken = OnnxClassifier(classifier.manifest, Failing("something else"))
     with pytest.raises(RuntimeError, match="something else"):

@@ -73,4 +73,4 @@ def test_what_holds_no_model_is_refused_in_one_sentence(tmp_path, kind):
     said = str(caught.value)
     assert str(path) in said
     assert ("There is no folder" in said) == (kind == "no folder")
-    assert ("holds no model: neither manifest.json nor model/manifest.json is there" in said) == (kind != "no folder")
+    assert ("contains no model: it has neither manifest.json nor model/manifest.json" in said) == (kind != "no folder")

@@ -83,7 +83,7 @@ def test_settings_that_will_not_do_name_the_option(cli: Cli, run: Path, argument
 
 
 def test_folders_that_are_no_model(cli: Cli, tmp_path: Path, run: Path) -> None:
-    assert "holds no model" in sentence(cli("serve", tmp_path, "--port", 0).err)
+    assert "contains no model" in sentence(cli("serve", tmp_path, "--port", 0).err)
     assert "There is no folder" in sentence(cli("serve", tmp_path / "none", "--port", 0).err)
     assert "another name" in sentence(cli("serve", run, run, "--port", 0).err)
 

@@ -125,10 +125,10 @@ class Broken(Lines):
 def test_broken_off_they_go_on_from_the_last_epoch_to_the_same_end(films: Path, tmp_path: Path, freeze: str) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     expected = train_folds(films, recipe(freeze), out=whole, folds=3)
-    with pytest.raises(KeyboardInterrupt, match="the same command with --resume goes on"):
+    with pytest.raises(KeyboardInterrupt, match="add `resume=True` to the same command to resume it"):
         train_folds(films, recipe(freeze), out=broken, folds=3, progress=Broken(at=6))
     assert not broken.exists()
-    with pytest.raises(InputError, match="add --resume"):
+    with pytest.raises(InputError, match="add `resume=True`"):
         train_folds(films, recipe(freeze), out=broken, folds=3)
     with pytest.raises(InputError, match="plan of folds, seeds or shares of the unfinished run"):
         train_folds(films, recipe(freeze), out=broken, folds=4, resume=True)

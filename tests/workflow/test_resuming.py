@@ -111,9 +111,9 @@ class TestFolder:
 
     def test_after_it_the_epochs_stay_and_are_gone_on_with_when_asked(self, tmp_path: Path) -> None:
         out = tmp_path / "run"
-        with pytest.raises(KeyboardInterrupt, match=r"\.run\.unfinished: the same command with --resume goes on"):
+        with pytest.raises(KeyboardInterrupt, match=r"\.run\.unfinished: add `resume=True` to the same command"):
             broken_off(out, KeyboardInterrupt())
-        with pytest.raises(InputError, match="add --resume"):
+        with pytest.raises(InputError, match="add `resume=True`"):
             broken_off(out, ZeroDivisionError())
         with resumable_folder(out, resume=True) as draft:
             assert sorted(f.name for f in draft.iterdir()) == ["checkpoints", "lock", "recipe.toml"]
@@ -126,7 +126,7 @@ class TestFolder:
         assert [f.name for f in (tmp_path / "run").iterdir()] == ["file"]
 
     def test_a_full_disk_is_named_and_can_be_gone_on_from(self, tmp_path: Path) -> None:
-        with pytest.raises(ResourceError, match=r"is full\. Make room.*with --resume goes on"):
+        with pytest.raises(ResourceError, match=r"is full\. Make room.*add `resume=True` to the same command"):
             broken_off(tmp_path / "run", OSError(28, "No space left on device"))
         assert draft_of(tmp_path / "run").is_dir()
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from pellucid import storage
 from pellucid.errors import InputError, ResourceError
-from pellucid.storage import cache_folder, new_folder
+from pellucid.recipe import Recipe, same_recipe
+from pellucid.storage import cache_folder, locked, new_folder, resumable_folder, the_same_as_before
 
 
 def left(folder):
@@ -92,7 +94,7 @@ class TestRefusals:
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "mine").write_text("mine")
         with (
-            pytest.raises(InputError, match=r"run is already there and not empty.*--out"),
+            pytest.raises(InputError, match=r"run is already there and not empty.*`out=`"),
             new_folder(tmp_path / "run"),
         ):
             pytest.fail("the body must not run")
@@ -107,7 +109,7 @@ class TestRefusals:
 
     def test_a_parent_that_is_a_file(self, tmp_path):
         (tmp_path / "file").touch()
-        with pytest.raises(InputError, match=r"file cannot be written to \(.+\)\. Choose another --out"):
+        with pytest.raises(InputError, match=r"file cannot be written to \(.+\)\. Choose another `out=`"):
             new_folder(tmp_path / "file" / "run").__enter__()
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
@@ -149,7 +151,7 @@ class TestFailure:
     @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
     def test_a_full_disk_is_named(self, tmp_path, number):
         with (
-            pytest.raises(ResourceError, match=r"The disk that holds .+ is full\. Make room, or choose another --out"),
+            pytest.raises(ResourceError, match=r"The disk that holds .+ is full\. Make room, or choose another `out=`"),
             new_folder(tmp_path / "run"),
         ):
             raise full(number)
@@ -170,7 +172,7 @@ class TestFailure:
         program = (
             "import sys, time\n"
             "from pathlib import Path\n"
-            "from pellucid.workflow.storage import new_folder\n"
+            "from pellucid.storage import new_folder\n"
             "with new_folder(Path(sys.argv[1])) as draft:\n"
             "    (draft / 'file').touch()\n"
             "    print('ready', flush=True)\n"
@@ -216,3 +218,87 @@ def test_a_result_is_not_lost_when_another_program_took_its_name(tmp_path):
         work()
     assert (tmp_path / "run-2" / "mine").read_text() == "hours of work"
     assert sorted(f.name for f in tmp_path.iterdir()) == ["run", "run-2"]
+
+
+class TestResumedFiles:
+    """The files that a resumed run must have in common with the unfinished one."""
+
+    @pytest.fixture
+    def draft(self, tmp_path):
+        kept = tmp_path / ".run.unfinished"
+        (kept / "checkpoints").mkdir(parents=True)
+        (kept / "checkpoints" / "last-stage-1.safetensors").touch()
+        (kept / "recipe.toml").write_text("a = 1\n")
+        (kept / "split.csv").write_text("path\n")
+        return kept
+
+    def write(self, draft, recipe="a = 1\n", error=None, **options):
+        with the_same_as_before(draft, "recipe.toml", "split.csv", **options):
+            (draft / "recipe.toml").write_text(recipe)
+            if error:
+                raise error
+            (draft / "split.csv").write_text("path\n")
+
+    def test_equal_files_are_taken(self, draft):
+        self.write(draft)
+        assert left(draft) == ["checkpoints", "recipe.toml", "split.csv"]
+
+    def test_another_file_is_refused_and_the_old_one_stays(self, draft):
+        with pytest.raises(InputError, match="recipe of the unfinished run"):
+            self.write(draft, recipe="a = 2\n")
+        assert (draft / "recipe.toml").read_text() == "a = 1\n"
+        assert left(draft) == ["checkpoints", "recipe.toml", "split.csv"]
+
+    @pytest.mark.parametrize("error", [full(errno.ENOSPC), KeyboardInterrupt()])
+    def test_a_disk_that_fills_while_they_are_written_costs_nothing(self, draft, error):
+        with pytest.raises(type(error)):
+            self.write(draft, recipe="", error=error)
+        self.write(draft)
+        assert left(draft) == ["checkpoints", "recipe.toml", "split.csv"]
+
+    def test_a_kill_while_they_are_written_costs_nothing(self, draft):
+        (draft / "recipe.toml").rename(draft / "recipe.toml.before")
+        (draft / "recipe.toml").write_text("a")
+        with resumable_folder(draft.parent / "run", resume=True) as again:
+            assert again == draft
+            self.write(draft)
+            assert left(draft) == ["checkpoints", "lock", "recipe.toml", "split.csv"]
+
+    def test_a_recipe_without_a_newer_key_is_the_same(self, draft):
+        now = Recipe(name="x").to_toml()
+        older = now.replace(next(line for line in now.splitlines() if line.startswith("interpolation")) + "\n", "")
+        assert older != now
+        (draft / "recipe.toml").write_text(older)
+        self.write(draft, recipe=now, same={"recipe.toml": same_recipe})
+        assert (draft / "recipe.toml").read_text() == now
+        with pytest.raises(InputError):
+            self.write(draft, recipe=now.replace("bilinear", "bicubic"), same={"recipe.toml": same_recipe})
+
+
+class TestLock:
+    def test_a_second_program_is_refused_until_the_first_ends(self, tmp_path):
+        with locked(tmp_path / "out", tmp_path / "out"):
+            with pytest.raises(InputError, match="Another program is writing"), locked(tmp_path / "out", tmp_path):
+                pass
+            assert left(tmp_path / "out") == ["lock"]
+        with locked(tmp_path / "out", tmp_path / "out"):
+            pass
+        assert left(tmp_path / "out") == []
+
+    def test_a_lock_whose_file_was_removed_meanwhile_is_not_taken_for_one(self, tmp_path, monkeypatch):
+        """Between opening and locking, the program that held it ends and a third one begins."""
+        out, third, opened = tmp_path / "out", [], []
+        real = storage._lock
+
+        def lock(file, where):
+            real(file, where)
+            opened.append(file.name)
+            if len(opened) == 1:
+                (out / "lock").unlink()
+                third.append((out / "lock").open("w"))
+                real(third[0], where)
+
+        monkeypatch.setattr(storage, "_lock", lock)
+        with pytest.raises(InputError, match="Another program is writing"), locked(out, out):
+            pass
+        third[0].close()

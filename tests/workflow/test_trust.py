@@ -221,9 +221,9 @@ def test_the_model_s_scale_is_the_quantile_of_largest_values(bundle: Bundle, tmp
     kept = keep_scales(load(copy), pixels, rows, lambda done, total: None)
     assert load(copy).manifest.scales == scales
     assert model_limit(kept, "hirescam") == scales["hirescam"][DRAWN]
-    with pytest.raises(InputError, match=r"no scale of its own for lime: it keeps one for grad-cam.*--scale image"):
+    with pytest.raises(InputError, match=r"no scale for lime: it has one for grad-cam.*`scale=.image.`"):
         model_limit(kept, "lime")
-    with pytest.raises(InputError, match="usual score and layer only"):
+    with pytest.raises(InputError, match="default score and layer only"):
         model_limit(kept, "hirescam", score="logit")
-    with pytest.raises(InputError, match="keeps none"):
+    with pytest.raises(InputError, match="before scales were stored"):
         model_limit(bundle, "hirescam")

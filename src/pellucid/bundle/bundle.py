@@ -20,6 +20,7 @@ from ..explanation.explain import Explained, explain_tensors
 from ..images import Image, as_image, read_image
 from ..preprocessing import FloatArray
 from .engine import Engine
+from .graphs import check_graphs, depends_on_batch, graph_session
 from .io import model_session, read_bundle
 from .manifest import MODEL, Manifest
 from .manifest_classifier import ManifestClassifier
@@ -46,19 +47,19 @@ class Bundle(ManifestClassifier):
 
     @property
     def folder(self) -> Path:
-        """The bundle's folder; InputError for a classifier that is none, such as a function."""
+        """The bundle's folder; InputError for a classifier without one, such as a function."""
         if self._folder is None:
             raise InputError(f"{self.manifest.name} is not a folder: it was made in this program, by from_function.")
         return self._folder
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names of the layers that can be explained, the default one first; none for a black box."""
-        own = () if self.manifest.layer is None else (self.manifest.layer, *self.manifest.layers)
-        return tuple(layer.name for layer in own)
+        """Names of the layers that can be explained, the default layer first; empty for a black box."""
+        layers = () if self.manifest.layer is None else (self.manifest.layer, *self.manifest.layers)
+        return tuple(layer.name for layer in layers)
 
     def at(self, layer: str) -> Engine:
-        """The classifier with its evidence taken at another of `layers`; UnknownNameError for one that is not there."""
+        """The classifier with its evidence taken at another of `layers`; UnknownNameError for an unknown layer."""
         return self._classifier.at(layer)
 
     def logits(self, batch: FloatArray) -> FloatArray:
@@ -66,11 +67,11 @@ class Bundle(ManifestClassifier):
         return self._classifier.logits(batch)
 
     def logits_and_features(self, batch: FloatArray) -> tuple[FloatArray, FloatArray | None]:
-        """Logits (N, L) and features (N, C) of one pass: all that `prediction` takes. None where there are none."""
+        """Logits (N, L) and features (N, C) of one pass, as `prediction` takes them; no features for a black box."""
         return self._classifier.logits_and_features(batch)
 
     def outside_scores(self, features: FloatArray) -> npt.NDArray[np.float64] | None:
-        """How far images with features (N, C) lie from those trained on: (N,), above 1 too far. None if unknown."""
+        """Distances (N,) of features (N, C) from the training images; above 1 gives a warning. None if unknown."""
         return None if self._surroundings is None else self._surroundings.scores(features)
 
     def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:
@@ -90,7 +91,7 @@ class Bundle(ManifestClassifier):
     @overload
     def predict(self, images: Any, *, batch_size: int = 16) -> Prediction: ...
     def predict(self, images: Any, *, batch_size: int = 16) -> Prediction | list[Prediction]:
-        """Classify an image, or a list of them: paths, bytes, PIL images, arrays (H, W, 3) uint8, or Image.
+        """Classify one image or a list: paths, bytes, PIL images, arrays (H, W, 3) uint8, or Image.
 
         A list gives a list, in order. Raises ImageError for the first image that cannot be used.
         """
@@ -106,7 +107,7 @@ class Bundle(ManifestClassifier):
             yield from self.predict_images(read, paths=paths)
 
     def predict_images(self, images: Sequence[Image], *, paths: Sequence[str | None] = ()) -> list[Prediction]:
-        """Predictions of images already read, in one batch, with the warnings of each; `paths` are for the answers."""
+        """Predictions of images that were read before, in one batch. `paths` become the paths of the predictions."""
         logits, features = self.logits_and_features(self.preprocessing.tensors(images))
         return [
             self.prediction(
@@ -119,7 +120,7 @@ class Bundle(ManifestClassifier):
         ]
 
     def read(self, image: Any) -> Image:
-        """Read an image no larger than the model needs; its `size` is still that of the original."""
+        """Read an image at the resolution that the model needs; its `size` is that of the original."""
         if isinstance(image, str | Path | bytes):
             return read_image(image, at_least=self.preprocessing.decode_size)
         return as_image(image)
@@ -132,9 +133,9 @@ class Bundle(ManifestClassifier):
         path: str | None = None,
         warnings: tuple[str, ...] = (),
     ) -> Prediction:
-        """What one row of logits (L,) means: the class at the operating point, and the probability of each.
+        """The prediction for one row of logits (L,): the class at the operating point, and all probabilities.
 
-        With the `features` (C,) of the same pass it also says whether the image is unlike those trained on.
+        With the `features` (C,) of the same pass it also says how far the image is from the training images.
         """
         score = None
         if features is not None and (scores := self.outside_scores(features[None])) is not None:
@@ -201,15 +202,15 @@ class Bundle(ManifestClassifier):
         layer: str | None = None,
         settings: Any = None,
     ) -> list[Explained]:
-        """Answers and explanations of images already read, in one batch; `answer` says what an answer means."""
+        """Logits and explanations of images that were read before, in one batch; `answer` gives their predictions."""
         batch, sizes = self.preprocessing.tensors(images), [image.size for image in images]
         at = self if layer is None else self._for_layer(method, layer)
         found = explain_tensors(at, batch, sizes, method=method, target=target, score=score, settings=settings)
-        if layer is not None:  # features of another layer are not those that the training images are known by
+        if layer is not None:  # the training images are described by features of the default layer
             found = [replace(f, features=None) for f in found]
         if self._surroundings is None or not found or found[0].features is not None:
             return found
-        # A method that asks for answers only: one more pass, beside its hundreds, tells whether the image is outside.
+        # A method that asks for probabilities only: one more pass tells how unusual the image is.
         _, features = self.logits_and_features(batch)
         return found if features is None else [replace(f, features=row) for f, row in zip(found, features, strict=True)]
 
@@ -225,14 +226,18 @@ class Bundle(ManifestClassifier):
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Bundle:
-    """Load a run or a bundle folder. `threads` limits the cores that one pass uses.
+    """Load a run or a bundle folder. `threads` limits the cores of one forward pass; all by default.
 
-    Raises BundleError when the folder holds no bundle, or a file in it is missing or was changed.
+    Raises BundleError when the folder holds no bundle, when a file in it is missing or was changed, or when a graph
+    reads a file that is not part of the bundle.
     """
     folder = find_bundle(Path(path))
     manifest = read_bundle(folder)
     reference = manifest.reference
     surroundings = None if reference is None else read_surroundings(folder / REFERENCE, reference.threshold)
-    others = cache(lambda name: model_session(folder / name, threads))
+    check_graphs(folder, manifest)
+    if depends_on_batch(folder):  # also where an older pellucid imported the model
+        manifest = manifest.model_copy(update={"batchable": False})
+    others = cache(lambda name: graph_session(folder, manifest, name, threads))
     classifier = OnnxClassifier(manifest, model_session(folder / MODEL, threads), others)
     return Bundle(folder, manifest, classifier, surroundings)

@@ -1,4 +1,4 @@
-"""What answers for a `Bundle`: the graphs in its folder, or a function."""
+"""What a `Bundle` runs on: the graphs in its folder, or a function."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ..preprocessing import FloatArray
 
 
 class Engine(EvidenceClassifier, Protocol):
-    """Logits of tensors, and as much evidence as there is; what there is not raises InputError."""
+    """Logits of tensors, and the evidence that the model can give; InputError for evidence that it cannot."""
 
     def at(self, layer: str) -> Engine:
-        """The same with another explained layer."""
+        """The same engine with another explained layer."""
         ...
 
     def logits(self, batch: FloatArray) -> FloatArray:
@@ -20,7 +20,7 @@ class Engine(EvidenceClassifier, Protocol):
         ...
 
     def logits_and_features(self, batch: FloatArray) -> tuple[FloatArray, FloatArray | None]:
-        """Logits, and the mean of each channel of the explained layer (N, C) if there is one."""
+        """Logits (N, L), and the spatial mean of each channel (N, C) of the explained layer, if there is one."""
         ...
 
     def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:

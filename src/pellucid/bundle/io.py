@@ -1,4 +1,4 @@
-"""Reading and writing bundle folders: whole or not at all, and never a changed file."""
+"""Reading and writing bundle folders: written whole or not at all, and read only when no file has changed."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Draft:
 
 @contextmanager
 def write_bundle(folder: Path, manifest: Manifest) -> Iterator[Draft]:
-    """Write a bundle to a temporary name; on success add checksums and the manifest, and give it its name.
+    """Write a bundle under a temporary name; on success add checksums and the manifest, and rename it to `folder`.
 
-    When the body raises, nothing remains. BundleError when `folder` is already there.
+    When the body raises, nothing is left. Raises BundleError when `folder` exists.
     """
     if folder.exists():
-        raise BundleError(f"{folder} is already there; a bundle is never overwritten. Choose another --out.")
+        raise BundleError(f"{folder} already exists, and a bundle is never overwritten. Choose another `out=`.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Draft(folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part"), manifest)
     draft.folder.mkdir()
@@ -55,8 +55,8 @@ def write_bundle(folder: Path, manifest: Manifest) -> Iterator[Draft]:
 def amend_bundle(folder: Path, changes: Mapping[str, object], files: Mapping[str, bytes] | None = None) -> Manifest:
     """Change fields of a bundle's manifest, and add small files with their checksums; returns the new manifest.
 
-    For what is fitted after the export: calibration, operating point, reference. The graph and its weights stay as they
-    are. The manifest is replaced in one step, after the files are there. Raises BundleError as `read_bundle` does.
+    This is for what is fitted after the export: calibration, operating point, reference. The graph and its weights do
+    not change. The manifest is replaced in one step, after the files are written. Raises BundleError as `read_bundle`.
     """
     manifest = read_bundle(folder)
     added = dict(files or {})
@@ -88,7 +88,8 @@ def read_bundle(folder: Path) -> Manifest:
         _refuse_newer(text, path)
         first = error.errors()[0]
         key = ".".join(str(p) for p in first["loc"]) or "the document"
-        raise BundleError(f"{path} is not a valid manifest: {key}: {first['msg']}.") from error
+        rule = first.get("ctx", {}).get("error", first["msg"])
+        raise BundleError(f"{path} is not a valid manifest: {key}: {rule}. Copy the bundle again.") from error
     _refuse_newer(text, path)
     _check_files(folder, manifest)
     return manifest
@@ -115,14 +116,18 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
     for name in sorted(present):
         if Path(name).suffix.lower() in PICKLES:
             raise BundleError(
-                f"The bundle {folder} holds {name}: pickles can run code, and none is accepted. Remove it."
+                f"The bundle {folder} holds {name}: a pickle can run code and is never accepted. Remove it."
             )
     for name, expected in manifest.files.items():
         if Path(name).name != name or name not in present or checksum(folder / name) != expected:
-            message = (
-                f"{name} in {folder} is not the file that the manifest names (sha256 differs). Copy the bundle again."
-            )
-            raise BundleError(message)
+            raise changed(folder, name)
+
+
+def changed(folder: Path, name: str) -> BundleError:
+    """The error for a file whose checksum is not the manifest's."""
+    return BundleError(
+        f"{name} in {folder} is not the file that the manifest names (sha256 differs). Copy the bundle again."
+    )
 
 
 def checksum(path: Path) -> str:
@@ -135,14 +140,14 @@ def checksum(path: Path) -> str:
 
 
 def model_session(path: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session for a graph. `threads` limits the cores of one pass; all are used by default."""
+    """An ONNX Runtime session for a graph. `threads` limits the cores of one pass; all by default."""
     import onnxruntime
 
-    # Some builds report what they run to their makers.
+    # Some builds send usage data to their makers.
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # Threads that wait asleep: beside another busy program a pass took half the time that it takes with busy waiting.
+    # Idle threads sleep instead of spinning: beside another busy program a pass took half the time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads

@@ -1,25 +1,26 @@
-"""What a bundle says of itself: `manifest.json`, schema version 1.
+"""`manifest.json`, the description of a bundle, schema version 1.
 
 A bundle is a folder of `manifest.json`, `model.onnx` and `weights.safetensors`. The graph takes `image`
-(N, 3, height, width), `target` (N, T, L) and `contrast` (scalar) and gives `logits` (N, L), `activations` (N, C, h, w)
-and `gradients` (N, T, C, h, w): the derivative of `sum_c target_c * (z_c - contrast * logsumexp_{j != c} z_j)` with
-respect to the activations. A `target` row of zeros stands for the image's own predicted class.
+(N, 3, height, width), `target` (N, T, L) and `contrast` (scalar). It returns `logits` (N, L), `activations`
+(N, C, h, w) and `gradients` (N, T, C, h, w): the derivative of
+`sum_c target_c * (z_c - contrast * logsumexp_{j != c} z_j)` with respect to the activations. A `target` row of zeros
+stands for the predicted class of the image.
 
-Further graphs may lie beside it, and take their weights from `weights.safetensors` where these are there: one of the
-same inputs and outputs for each further explained layer; for a layer a tail, from `activations` to `logits`; and one
-for the pixels, which gives `logits` and `gradients` (N, T, 3, height, width) with respect to the image.
+Further graphs may lie beside it, and read from `weights.safetensors` the weights that are there: one with the same
+inputs and outputs for each further explained layer; a tail of a layer, from `activations` to `logits`; and one for the
+pixels, which returns `logits` and `gradients` (N, T, 3, height, width) with respect to the image.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ..classifier import Task, probabilities_from_logits
-from ..documents import Document
+from ..classifier import Task, probabilities_from_logits, reaches
+from ..documents import Document, FiniteDocument
 from ..errors import InputError, UnknownNameError
 from ..evaluation.calibration import Calibration
 from ..evaluation.operating_point import OperatingPoint
@@ -30,22 +31,30 @@ SCHEMA_VERSION = 1
 MANIFEST, MODEL, WEIGHTS = "manifest.json", "model.onnx", "weights.safetensors"
 
 
-class Layer(Document):
+FileName = Annotated[str, Field(min_length=1, pattern=r"^[^/\\\x00]+$")]
+"""The name of a file in the bundle's folder, never a path out of it."""
+
+Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+HIGHEST_THRESHOLD = float(np.nextafter(np.float32(1), np.float32(2)))
+"""The threshold of a binary model that answers every image as negative: just above every probability."""
+
+
+class Layer(FiniteDocument):
     """An explained layer and where its cells lie on the model's input (see GridGeometry).
 
-    `also` are other names that it can be asked for by, `graph` is the file that gives its evidence, and `tail` the one
-    that goes on from its activations.
+    `also` lists other names of the layer, `graph` is the file that computes its evidence, and `tail` the file that
+    continues from its activations.
     """
 
     name: str
-    channels: int
-    height: int
-    width: int
+    channels: int = Field(ge=0)
+    height: int = Field(ge=0)
+    width: int = Field(ge=0)
     stride: tuple[float, float]
     offset: tuple[float, float]
     also: tuple[str, ...] = ()
-    graph: str = MODEL
-    tail: str | None = None
+    graph: FileName = MODEL
+    tail: FileName | None = None
 
     @property
     def geometry(self) -> GridGeometry:
@@ -53,12 +62,12 @@ class Layer(Document):
 
 
 class Parity(Document):
-    """How far the exported graph lies from the model that it was made from, on real images.
+    """How far the exported graph differs from the model that it was exported from, on real images.
 
-    `probability` and `heat_map` are the largest absolute differences; the heat map's is a share of each map's own
-    largest value, and None where the graph gives no evidence. `images` counts the images compared, `source` says where
-    they came from, `runtime` what ran the model that the graph is compared with. `input_gradient` is the largest norm
-    of a difference of gradients with respect to the pixels, as a share of the gradient's own norm.
+    `probability` and `heat_map` are the largest absolute differences; the latter as a share of each map's largest
+    value, and None for a graph without evidence. `images` counts the images compared, `source` names their origin, and
+    `runtime` what ran the original model. `input_gradient` is the largest norm of a difference between gradients with
+    respect to the pixels, as a share of the gradient's norm.
     """
 
     images: int
@@ -76,31 +85,34 @@ class Parity(Document):
         return max(self.probability, self.heat_map or 0.0)
 
 
-class Manifest(Document):
+class Manifest(FiniteDocument):
     """Everything needed to use a bundle without the program that trained it.
 
     `threshold` decides between two classes, on the calibrated probability of the second or on a regression's output;
-    `operating_point` says how it was chosen, `calibration` what turns logits into probabilities, and `reference` what
-    is known of the training images. A bundle has none of the three where nothing was fitted.
+    `operating_point` says how it was chosen, `calibration` turns logits into probabilities, and `reference` describes
+    the training images. Each of the three is None where it was not fitted.
 
-    `layer` is the explained layer, `layers` are further ones that can be asked for by name, and `input_gradients` the
-    graph for the pixels. `missing` says for a graph that could not be made (`input gradients`, `tail of NAME`) why.
-    `scales` maps a method to quantiles (`q05` to `q95`) of the largest value of its maps over the validation images.
+    `layer` is the explained layer, `layers` lists further ones that can be chosen by name, and `input_gradients` is the
+    graph for the pixels. Unless `batchable`, an answer depends on the other images of a batch, so images are run one
+    at a time. `missing` gives the reason for each graph that could not be exported (`input gradients`,
+    `tail of NAME`). `scales` maps a method to quantiles (`q05` to `q95`) of the largest value of each validation
+    image's map. Raises ValidationError where classes, logits, threshold and task do not fit each other.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=1)
     pellucid_version: str
     name: str
     task: Task
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = Field(min_length=2)
     preprocessing: Preprocessing
     layer: Layer | None = None
     layers: tuple[Layer, ...] = ()
-    input_gradients: str | None = None
+    input_gradients: FileName | None = None
     missing: dict[str, str] = Field(default_factory=dict)
-    logits: int
+    logits: int = Field(ge=1)
     threshold: float = 0.5
     medical: bool = False
+    batchable: bool = True
     architecture: dict[str, Any]
     initial_weights: dict[str, str] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
@@ -109,11 +121,34 @@ class Manifest(Document):
     operating_point: OperatingPoint | None = None
     reference: Reference | None = None
     scales: dict[str, dict[str, float]] = Field(default_factory=dict)
-    files: dict[str, str] = Field(default_factory=dict)
+    files: dict[str, Checksum] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Manifest:
+        """Classes, logits and threshold fit the task. Raises ValueError, with the rule that is broken."""
+        count = len(self.classes)
+        if len(set(self.classes)) < count:
+            twice = next(name for name in self.classes if self.classes.count(name) > 1)
+            raise ValueError(f"the class {twice!r} is there twice")
+        if self.task != "multiclass" and count != 2:
+            raise ValueError(f"a {self.task} model has two classes, not {count}")
+        logits = count if self.task == "multiclass" else 1
+        if self.logits != logits:
+            raise ValueError(f"a {self.task} model of {count} classes has {logits} logits, not {self.logits}")
+        if self.task != "regression" and not 0 <= self.threshold <= HIGHEST_THRESHOLD:
+            raise ValueError(f"the threshold is a probability, from 0 to 1, not {self.threshold:g}")
+        return self
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """The files of all graphs, the main one first, each once."""
+        layers = (*((self.layer,) if self.layer else ()), *self.layers)
+        others = [name for layer in layers for name in (layer.graph, layer.tail)]
+        return tuple(dict.fromkeys(name for name in (MODEL, *others, self.input_gradients) if name))
 
     @property
     def explained_layer(self) -> Layer:
-        """The explained layer; InputError, naming what works instead, for a bundle whose graph gives no evidence."""
+        """The explained layer; for a black box InputError, which names the methods that work without it."""
         if self.layer is None:
             from ..explanation.catalogue import METHODS
 
@@ -125,7 +160,7 @@ class Manifest(Document):
         return self.layer
 
     def find_layer(self, name: str) -> Layer:
-        """The layer of a name, full or as in `also`; UnknownNameError, with those there are, for any other."""
+        """The layer with this name, full or one of `also`; UnknownNameError, with the known names, for any other."""
         layers = (self.explained_layer, *self.layers)
         for layer in layers:
             if name in (layer.name, layer.name.partition(".")[2], *layer.also):
@@ -144,9 +179,9 @@ class Manifest(Document):
         return probabilities_from_logits(logits if self.calibration is None else self.calibration.logits(logits))
 
     def predicted(self, logits: FloatArray, probabilities: FloatArray | None = None) -> npt.NDArray[np.int64]:
-        """The class that each image is answered to be, (N,), from its logits (N, L): that of the threshold.
+        """The predicted class index (N,) for logits (N, L), at the operating point.
 
-        `probabilities` (N, K) are those of the same logits, where they are known already.
+        `probabilities` (N, K) of the same logits save computing them again.
         """
         if self.task == "multiclass":
             most: npt.NDArray[np.int64] = logits.argmax(axis=1)
@@ -155,4 +190,4 @@ class Manifest(Document):
             scores = logits[:, 0]
         else:
             scores = (self.probabilities(logits) if probabilities is None else probabilities)[:, 1]
-        return (scores >= self.threshold).astype(np.int64)
+        return reaches(scores, self.threshold).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What every classifier with a manifest has in common: the manifest says what it is and what its logits mean."""
+"""The base of classifiers that are described by a manifest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .manifest import Manifest
 
 
 class ManifestClassifier(ABC):
-    """A classifier described by its manifest. What it runs on is said by `logits`."""
+    """A classifier described by its manifest. Subclasses compute `logits`."""
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
@@ -47,7 +47,7 @@ class ManifestClassifier(ABC):
         return self.manifest.probabilities(logits)
 
     def predicted(self, logits: FloatArray) -> npt.NDArray[np.int64]:
-        """The class index (N,) that logits (N, L) are answered with, at the operating point."""
+        """The predicted class index (N,) for logits (N, L), at the operating point."""
         return self.manifest.predicted(logits)
 
     def check(self, batch: FloatArray) -> None:

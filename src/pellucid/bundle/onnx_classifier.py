@@ -21,9 +21,9 @@ OpenGraph = Callable[[str], "onnxruntime.InferenceSession"]
 
 
 class OnnxClassifier(ManifestClassifier):
-    """Answers and explains in one pass of one graph. Safe to call from several threads.
+    """Predicts and explains in one pass of one graph; image by image if the manifest is not `batchable`. Thread-safe.
 
-    `open_graph` gives the session of another of the bundle's graphs by its file's name, the same one every time.
+    `open_graph` returns the session of another graph of the bundle by its file name, and the same one every time.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class OnnxClassifier(ManifestClassifier):
         self._session, self._open_graph = session, open_graph
 
     def at(self, layer: str) -> OnnxClassifier:
-        """The same classifier with its evidence taken at another layer; UnknownNameError for one that is not there."""
+        """The same classifier with its evidence taken at another layer; UnknownNameError for an unknown layer."""
         found = self.manifest.find_layer(layer)
         session = self._session if found == self.manifest.explained_layer else self._other(found.graph)
         return OnnxClassifier(self.manifest.model_copy(update={"layer": found}), session, self._open_graph)
@@ -43,14 +43,14 @@ class OnnxClassifier(ManifestClassifier):
         return self._ask(self._session, ["logits"], batch, self._unset(batch), 1.0)[0]
 
     def logits_and_features(self, batch: FloatArray) -> tuple[FloatArray, FloatArray | None]:
-        """Logits (N, L) and, from the same pass, the mean of each channel of the explained layer (N, C), if any."""
+        """Logits (N, L) and the spatial mean of each channel (N, C) of the explained layer, if any, from one pass."""
         if self.manifest.layer is None:
             return self.logits(batch), None
         logits, activations = self._ask(self._session, ["logits", "activations"], batch, self._unset(batch), 1.0)
         return logits, space_means(activations)
 
     def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:
-        """Logits, activations and gradients of a batch for the targets wanted; see EvidenceClassifier."""
+        """Logits, activations and gradients of a batch for each target; see EvidenceClassifier."""
         layer = self.manifest.explained_layer
         selector, contrast, names = selected_targets(self.classes, self.task, len(batch), target, score)
         logits, activations, gradients = self._ask_about(self._session, batch, selector, contrast)
@@ -78,8 +78,8 @@ class OnnxClassifier(ManifestClassifier):
         return self._run(self._other(layer.tail), ["logits"], feed)[0]
 
     def _without(self, what: str, instead: str) -> str:
-        reason = self.manifest.missing.get(what, "it was exported without")
-        return f"The bundle {self.manifest.name!r} has no graph for the {what}: {reason.rstrip('.')}. Take {instead}."
+        reason = self.manifest.missing.get(what, "it was exported without one")
+        return f"The bundle {self.manifest.name!r} has no graph for the {what}: {reason.rstrip('.')}. Use {instead}."
 
     def _other(self, name: str) -> onnxruntime.InferenceSession:
         if self._open_graph is None:
@@ -92,15 +92,15 @@ class OnnxClassifier(ManifestClassifier):
     def _ask_about(
         self, session: onnxruntime.InferenceSession, batch: FloatArray, selector: FloatArray, contrast: float
     ) -> list[FloatArray]:
-        """All outputs for target rows (N, T, L); the last one are the gradients (N, T, ...).
+        """All outputs for target rows (N, T, L); the last output is the gradients (N, T, ...).
 
-        Of a single logit every target is a multiple of one gradient, so that the graph is asked once for all of them.
+        For a single logit each target's gradient is a multiple of the same one, so that the graph runs for one target.
         """
         if self.manifest.logits > 1 or selector.shape[1] == 1:
             return self._ask(session, None, batch, selector, contrast)
         logits, *between, gradients = self._ask(session, None, batch, np.ones_like(selector[:, :1]), contrast)
-        own = np.where(logits >= 0, np.float32(1), np.float32(-1))
-        factors = np.where(selector[:, :, 0] == 0, own, selector[:, :, 0])
+        predicted = np.where(logits >= 0, np.float32(1), np.float32(-1))
+        factors = np.where(selector[:, :, 0] == 0, predicted, selector[:, :, 0])
         spread = factors.reshape(*factors.shape, *(1,) * (gradients.ndim - 2))
         return [logits, *between, gradients * spread]
 
@@ -119,12 +119,17 @@ class OnnxClassifier(ManifestClassifier):
     def _run(
         self, session: onnxruntime.InferenceSession, outputs: list[str] | None, feed: dict[str, FloatArray]
     ) -> list[FloatArray]:
+        count = max((len(values) for values in feed.values() if values.ndim), default=1)
+        if count > 1 and not self.manifest.batchable:
+            rows = [{k: v[i : i + 1] if v.ndim else v for k, v in feed.items()} for i in range(count)]
+            outcomes = [self._run(session, outputs, row) for row in rows]
+            return [np.concatenate(parts) for parts in zip(*outcomes, strict=True)]
         try:
             values: list[FloatArray] = session.run(outputs, feed)
         except Exception as error:  # onnxruntime's exceptions share no public base
             if "alloc" in str(error).lower():
                 count = len(next(iter(feed.values())))
-                raise ResourceError(f"Memory ran out on a batch of {count} images: lower --batch-size.") from error
+                raise ResourceError(f"Memory ran out on a batch of {count} images: lower `batch=`.") from error
             raise
         return values
 
@@ -132,10 +137,10 @@ class OnnxClassifier(ManifestClassifier):
 def about_answers(
     manifest: Manifest, logits: FloatArray, gradients: FloatArray, targets: tuple[str, ...]
 ) -> FloatArray:
-    """Gradients (N, T, C, h, w) about the class answered, where the target is the predicted class of a binary model.
+    """Gradients (N, T, C, h, w) for the class predicted at the operating point of a binary model.
 
-    A graph takes the sign of the logit for that class, and the operating point may lie elsewhere. With one logit the
-    evidence for a class is minus that for the other, so that turning it round is exact.
+    A graph takes the sign of the logit as the predicted class, and the operating point may lie elsewhere. With one
+    logit the evidence for a class is minus that for the other, so changing the sign is exact.
     """
     columns = [t for t, name in enumerate(targets) if name == PREDICTED]
     if not columns:

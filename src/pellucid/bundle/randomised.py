@@ -1,10 +1,10 @@
-"""A bundle with its weights shuffled, layer by layer from the answer backwards: what a sanity check compares with.
+"""Bundles with shuffled weights, from the last layer backwards: the comparison of a sanity check.
 
 The weights lie as raw bytes in a bundle's graphs, or in `weights.safetensors` where a graph refers to it. They are
 overwritten in a copy, so that neither torch nor the onnx package is needed. Few protobuf fields lead to them:
 ModelProto.graph is field 7, GraphProto.node 1 and .initializer 5, NodeProto.input 1 and .op_type 4, TensorProto.dims 1,
 .data_type 2, .name 8, .raw_data 9 and .external_data 13, a list of keys (1) and values (2) (onnx.proto, where numbers
-are never given anew).
+are never reused).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..preprocessing import FloatArray
 from .io import model_session
 from .manifest import MODEL, WEIGHTS, Manifest
 from .onnx_classifier import OnnxClassifier
+from .protobuf import fields, varints
 
 GRAPH = ".onnx"
 WEIGHTED = frozenset((b"Conv", b"ConvTranspose", b"Gemm", b"MatMul"))
@@ -104,16 +105,16 @@ def read_weights(model: bytearray, external: bytearray) -> list[Weight]:
     `external` is the file that the graph refers to, `weights.safetensors`. The arrays are views: what is written to
     them changes the bytes. In an evidence graph the forward pass comes first.
     """
-    (graph,) = (value for number, value in _fields(memoryview(model)) if number == 7)
+    (graph,) = (value for number, value in fields(memoryview(model)) if number == 7)
     arrays: dict[str, FloatArray] = {}
     nodes: list[tuple[bytes, list[str]]] = []
-    for number, value in _fields(graph):
+    for number, value in fields(graph):
         if number == 5 and (tensor := _tensor(value, external)) is not None:
             arrays[tensor[0]] = tensor[1]
         elif number == 1:
-            fields = list(_fields(value))
-            kind = next((bytes(v) for n, v in fields if n == 4), b"")
-            nodes.append((kind, [bytes(v).decode() for n, v in fields if n == 1]))
+            parts = list(fields(value))
+            kind = next((bytes(v) for n, v in parts if n == 4), b"")
+            nodes.append((kind, [bytes(v).decode() for n, v in parts if n == 1]))
     used: dict[str, int] = {}
     for place, (kind, inputs) in enumerate(nodes):
         if kind in WEIGHTED:
@@ -149,17 +150,17 @@ def _tensor(message: memoryview, external: bytearray) -> tuple[str, FloatArray] 
     dims: list[int] = []
     kind, name, raw = 0, "", memoryview(b"")
     outside: dict[str, str] = {}
-    for number, value in _fields(message):
+    for number, value in fields(message):
         if number == 1:
-            dims += _varints(value)
+            dims += varints(value)
         elif number == 2:
-            kind = _varints(value)[0]
+            kind = varints(value)[0]
         elif number == 8:
             name = bytes(value).decode()
         elif number == 9:
             raw = value
         elif number == 13:
-            pair = {n: bytes(v).decode() for n, v in _fields(value)}
+            pair = {n: bytes(v).decode() for n, v in fields(value)}
             outside[pair.get(1, "")] = pair.get(2, "")
     if outside.get("location") == WEIGHTS:
         start = int(outside.get("offset", 0))
@@ -167,39 +168,3 @@ def _tensor(message: memoryview, external: bytearray) -> tuple[str, FloatArray] 
     if kind != _FLOAT or len(raw) < 4 * _LEAST:
         return None
     return name, np.frombuffer(raw, "<f4").reshape(dims)
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The fields of a protobuf message: number and bytes, which for a varint are its own."""
-    place, end = 0, len(message)
-    while place < end:
-        key, place = _varint(message, place)
-        number, wire = key >> 3, key & 7
-        start = place
-        if wire == 0:
-            _, place = _varint(message, place)
-        elif wire == 2:
-            length, start = _varint(message, place)
-            place = start + length
-        else:
-            place += 8 if wire == 1 else 4
-        yield number, message[start:place]
-
-
-def _varints(data: memoryview) -> list[int]:
-    found, place = [], 0
-    while place < len(data):
-        value, place = _varint(data, place)
-        found.append(value)
-    return found
-
-
-def _varint(data: memoryview, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[place]
-        value |= (byte & 127) << shift
-        place += 1
-        if byte < 128:
-            return value, place
-        shift += 7

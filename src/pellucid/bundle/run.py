@@ -1,4 +1,4 @@
-"""The run folder: where each thing lies, and `run.json`, the record of how it came about."""
+"""The run folder: its files, and `run.json`, the record of how it was made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .manifest import MANIFEST
 
 
 class SkippedFile(Document):
-    """A file of the dataset that was left out."""
+    """A file of the dataset that was left out, and why."""
 
     path: str
     reason: str
@@ -35,7 +35,7 @@ class DataRecord(Document):
 
 
 class TrainingRecord(Document):
-    """How the training went; the epochs themselves are in `history.csv`."""
+    """The course of a training; each epoch is a row of `history.csv`."""
 
     epochs: int
     best_epoch: int
@@ -48,7 +48,7 @@ class TrainingRecord(Document):
 
 
 class ImportRecord(Document):
-    """Where an imported model came from, how pixel values come to it, and what was decided or tried for that."""
+    """The origin of an imported model, its pixel scaling, and how that scaling was chosen."""
 
     file: str
     sha256: str
@@ -91,7 +91,7 @@ class AbroadRecord(Document):
 
 
 class LocalisationRecord(Document):
-    """Heat maps against true masks. Each value stands beside its chance level (the share of the image in the mask)."""
+    """Heat maps compared with true masks. Each value has its chance level (the share of the image in the mask)."""
 
     method: str
     images: int
@@ -102,9 +102,9 @@ class LocalisationRecord(Document):
 
 
 class RunRecord(Document):
-    """`run.json`: what made this run, on what, with what, and how long it took.
+    """`run.json`: the command, data, software and hardware behind a run, and the seconds of each step.
 
-    A run was either trained (`training`) or made from somebody's model (`imported`).
+    A run was either trained (`training`) or imported (`imported`).
     """
 
     schema_version: int = 1
@@ -170,7 +170,7 @@ class RunFolder:
         return self.root / "run.json"
 
     def read_record(self) -> RunRecord:
-        """Read `run.json`; BundleError when it is missing or not one of ours."""
+        """Read `run.json`; BundleError when it is missing or damaged."""
         try:
             return RunRecord.model_validate_json(self.record.read_bytes())
         except FileNotFoundError:
@@ -183,7 +183,7 @@ class RunFolder:
 
 
 def find_bundle(path: Path) -> Path:
-    """The bundle folder of `path`, which is a run or a bundle; BundleError when it is neither."""
+    """The bundle folder of `path`, a run or a bundle; BundleError for any other folder."""
     if (path / MANIFEST).is_file():
         return path
     if (path / "model" / MANIFEST).is_file():
@@ -192,5 +192,5 @@ def find_bundle(path: Path) -> Path:
         raise BundleError(
             f"There is no folder {path}. Give a run (`pellucid train` prints where it wrote it) or a bundle."
         )
-    message = f"{path} holds no model: neither {MANIFEST} nor model/{MANIFEST} is there. Was the training interrupted?"
+    message = f"{path} contains no model: it has neither {MANIFEST} nor model/{MANIFEST}. Was the training interrupted?"
     raise BundleError(message)

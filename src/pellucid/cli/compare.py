@@ -38,7 +38,7 @@ def compare(
 def _show(found: Comparison) -> None:
     rows = [(row.name, _share(row.a), _share(row.b)) for row in found.mix]
     if found.outside_a and found.outside_b:
-        rows.append(("unlike the training images", _share(found.outside_a), _share(found.outside_b)))
+        rows.append(("unusual images", _share(found.outside_a), _share(found.outside_b)))
     print_table([("share of answers", False), ("A", True), ("B", True)], rows)
     out.print()
     for flip in found.flips[:10]:

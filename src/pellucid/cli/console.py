@@ -1,16 +1,19 @@
-"""What commands share: consoles, progress on a terminal, tables, and the one way in which a command ends."""
+"""What commands share: consoles, progress on a terminal, tables, and the exit codes."""
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
+import rich.console
 from rich.table import Table
 from rich.text import Text
+
+from .wording import as_options, pieces
 
 if TYPE_CHECKING:
     from ..data.finding import Finding
@@ -18,9 +21,57 @@ if TYPE_CHECKING:
 
 OK, PARTLY, WRONG = 0, 1, 2
 
+
+class Console(rich.console.Console):
+    """A console that prints the parameters named in messages as the options of the command line (see wording.py)."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As `rich.console.Console.print`."""
+        super().print(*map(_with_options, objects), **options)
+
+
+def _with_options(shown: Any) -> Any:
+    if isinstance(shown, str):
+        return as_options(shown)
+    if not isinstance(shown, Text) or not (found := pieces(shown.plain)):
+        return shown
+    changed, place = shown[:0], 0
+    for start, end, option in found:
+        changed.append_text(shown[place:start]).append(option)
+        place = end
+    return changed.append_text(shown[place:])
+
+
 # A pipe has no width to fit into: nothing is folded there.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def make_printable() -> None:
+    r"""Let stdout and stderr take every character, whatever their encoding: what it lacks is escaped, as `\u65e5`.
+
+    Windows pipes and many build machines have cp1252 or ASCII. Documents, JSON and CSV, are UTF-8 always; see
+    `document_stream`.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def document_stream() -> Iterator[TextIO]:
+    """Standard output for JSON or CSV: UTF-8, whatever the terminal's encoding; names of files keep their bytes."""
+    sys.stdout.flush()
+    if not isinstance(sys.stdout, io.TextIOWrapper):  # a test or a notebook that takes text
+        yield sys.stdout
+        return
+    before = sys.stdout.encoding, sys.stdout.errors
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    try:
+        yield sys.stdout
+    finally:
+        sys.stdout.flush()
+        sys.stdout.reconfigure(encoding=before[0], errors=before[1])
 
 
 class TerminalProgress:
@@ -62,7 +113,8 @@ class TerminalProgress:
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout and nothing else; NaN becomes null."""
-    sys.stdout.write(json.dumps(_plain(document), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    with document_stream() as stream:
+        stream.write(json.dumps(_plain(document), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -85,9 +137,9 @@ def print_findings(findings: Sequence[Finding], verdict: str) -> None:
         table.add_column(no_wrap=True)
     table.add_column()
     for finding in findings:
-        said = Text(finding.text)
+        said = Text(as_options(finding.text))
         if finding.advice:
-            said.append(f" {finding.advice}", style="dim")
+            said.append(f" {as_options(finding.advice)}", style="dim")
         level = "note" if finding.level == "information" else finding.level
         table.add_row(Text(level, style=LEVEL_STYLES[finding.level]), Text(finding.topic, style="bold"), said)
     if out.is_terminal:

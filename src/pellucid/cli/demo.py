@@ -18,10 +18,16 @@ def demo(
 ) -> None:
     """Run the full pipeline on synthetic X-rays: generate, train, evaluate, explain, score the heat maps, report."""
     from ..bundle.run import RunFolder
+    from ..stopping import Interrupted
     from ..workflow.demo import run_demo
     from .train import show_run
 
-    run = run_demo(folder, images=images, seed=seed, progress=TerminalProgress(quiet=quiet))
+    try:
+        run = run_demo(folder, images=images, seed=seed, progress=TerminalProgress(quiet=quiet))
+    except Interrupted as stop:
+        if folder.exists():
+            stop.kept = f"The films are kept in {folder}: remove it before you run the same command again."
+        raise
     show_run(run)
     found = RunFolder(run).read_record().localisation
     if found is not None:

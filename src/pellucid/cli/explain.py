@@ -76,6 +76,7 @@ def explain(
 ) -> None:
     """Explain decisions: raw map, heat map and overlay for each image. PyTorch is not needed."""
     from ..bundle.bundle import load
+    from ..stopping import keeping
     from ..workflow.explanation import ToExplain, check_folder, explain_files
     from ..workflow.explanation_pictures import Drawing
     from ..workflow.prediction import find_images
@@ -89,7 +90,7 @@ def explain(
     items = [ToExplain(file, str(file)) for file in find_images(images)]
     chosen = items if top is None else _top(bundle, items, top, targets, progress)
     check_folder(folder)
-    manifest = explain_files(
+    manifest = keeping(lambda: _kept(folder))(explain_files)(
         bundle,
         chosen,
         folder,
@@ -110,6 +111,13 @@ def explain(
     else:
         _show(manifest, folder, bundle.manifest.medical)
     raise typer.Exit(report_skipped(manifest.skipped) or (PARTLY if manifest.left_out and len(methods) > 1 else 0))
+
+
+def _kept(folder: Path) -> str:
+    """What an interruption leaves."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return ""
+    return f"The pictures drawn so far are in {folder}: remove it before you run the same command again."
 
 
 def _show(manifest: ExplanationManifest, folder: Path, medical: bool) -> None:

@@ -12,6 +12,8 @@ import typer
 
 from .._version import __version__
 from ..errors import PellucidError
+from ..stopping import Interrupted, stoppable
+from ..storage import exhausted
 from . import (
     adapt,
     audit,
@@ -31,9 +33,9 @@ from . import (
     train,
 )
 from .command_groups import DATA, EVALUATE, EXPLAIN, START, TRAIN, USE, GroupedCommands
-from .console import WRONG, err
+from .console import WRONG, err, make_printable
 
-NOTHING_LEFT = "pellucid: Interrupted; no partial output was left behind."
+NOTHING_KEPT = "No partial output was left behind: run the same command again."
 
 app = typer.Typer(
     name="pellucid",
@@ -105,8 +107,10 @@ def main() -> None:
     # Idle threads sleep instead of spinning. With one of 2 cores taken by another program, training took a fifth of the
     # time that it takes with spinning threads; alone on the machine it takes about a quarter longer.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    make_printable()
     try:
-        app()
+        with stoppable():
+            app()
     except PellucidError as error:
         err.print(Text(f"pellucid: {error}"))
         sys.exit(WRONG)
@@ -114,10 +118,18 @@ def main() -> None:
         settings = "--set train.batch_size=..., --batch-size, or --set data.size=..."
         err.print(f"pellucid: Out of memory. Lower one of {settings}")
         sys.exit(WRONG)
-    except KeyboardInterrupt as error:
-        err.print(Text(f"pellucid: Interrupted. {error}" if str(error) else NOTHING_LEFT))
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader closed the pipe (`| head`): stop, and keep the interpreter's last flush from complaining.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Interrupted as stop:
+        err.print(Text(f"pellucid: Interrupted. {stop.kept or NOTHING_KEPT}"))
+        sys.exit(stop.code)
+    except SystemExit as end:
+        # The reader closed the pipe (`| head`), of which typer makes exit code 1: that is no failure.
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        # Keep the interpreter's last flush from complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
         sys.exit(0)
+    except OSError as error:
+        if (reason := exhausted(error)) is None:
+            raise
+        err.print(Text(f"pellucid: {reason}"))
+        sys.exit(WRONG)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv as csv_module
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+from rich.text import Text
 
-from .console import TerminalProgress, print_json, print_table, report_skipped
+from .console import TerminalProgress, document_stream, err, print_json, print_table, report_skipped
 
 if TYPE_CHECKING:
-    from ..classifier import Prediction
+    from ..classifier import Prediction, Task
 
 
 def predict(
@@ -67,7 +67,7 @@ def predict(
         from .predict_batch import predict_batch
 
         if csv:
-            raise InputError("--csv prints, and --out writes Parquet and a summary: take one of them.")
+            raise InputError("--csv prints, and --out writes Parquet and a summary: use one or the other.")
         predict_batch(
             run,
             images,
@@ -100,18 +100,7 @@ def _predict(run: Path, images: list[Path], batch_size: int, *, json: bool, csv:
     if json:
         print_json([as_document(p) for p in predictions])
     elif csv:
-        writer = csv_module.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(
-            [
-                "path",
-                "label",
-                "confidence" if bundle.task != "regression" else "output",
-                *(f"p_{c}" for c in _shown(bundle.classes, predictions)),
-            ]
-        )
-        writer.writerows(
-            [p.path, p.label, _plain_figure(p), *(f"{v:.6f}" for v in p.probabilities.values())] for p in predictions
-        )
+        _print_csv(bundle.classes, bundle.task, predictions)
     elif predictions:
         columns = [("image", False), ("class", False), ("confidence" if bundle.task != "regression" else "score", True)]
         columns += [(c, True) for c in _shown(bundle.classes, predictions)]
@@ -121,10 +110,22 @@ def _predict(run: Path, images: list[Path], batch_size: int, *, json: bool, csv:
         print_table(columns, rows)
         for p in predictions:
             for warning in p.warnings:
-                sys.stderr.write(f"{p.path}: {warning}\n")
+                err.print(Text(f"{p.path}: {warning}"))
     if bundle.manifest.medical and not (json or csv):
-        sys.stderr.write("For research and education, not for diagnosis.\n")
+        err.print("For research and education, not for diagnosis.")
     raise typer.Exit(report_skipped([(s.path, s.reason) for s in skipped]))
+
+
+def _print_csv(classes: tuple[str, ...], task: Task, predictions: list[Prediction]) -> None:
+    """One line for each image, with the probabilities of all classes."""
+    from ..files import cells
+
+    score = "confidence" if task != "regression" else "output"
+    with document_stream() as stream:
+        writer = csv_module.writer(stream, lineterminator="\n")
+        writer.writerow(cells(["path", "label", score, *(f"p_{c}" for c in _shown(classes, predictions))]))
+        for p in predictions:
+            writer.writerow(cells([p.path, p.label, _plain_figure(p), *(f"{v:.6f}" for v in p.probabilities.values())]))
 
 
 def as_document(prediction: Prediction) -> dict[str, object]:

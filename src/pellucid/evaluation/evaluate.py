@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..classifier import Task
+from ..classifier import Task, reaches
 from ..errors import InputError
 from ..preprocessing import FloatArray
 from .bounds import MetricTable, ResampledTallies, with_bounds
@@ -130,8 +130,7 @@ def _checked(
         raise InputError(f"The threshold must be a finite number, and is {threshold}.")
     scores, shares = checked_scores(task, probabilities, outputs, len(classes), paths, n)
     at = None if task == "multiclass" else float(threshold)
-    # Compared in single precision, as EvaluationResult.predicted does: a score of 0.3f must count as at least 0.3.
-    predicted = scores.argmax(axis=1) if at is None else (scores[:, -1] >= at).astype(np.int64)
+    predicted = scores.argmax(axis=1) if at is None else reaches(scores[:, -1], at).astype(np.int64)
     return Answers(task, len(classes), truth, predicted, scores), shares, at
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from ..classifier import reaches
 from ..documents import Document
 from ..errors import DataError, InputError
 from .intervals import LEVEL, Indices, Resampling, Values
@@ -176,8 +177,7 @@ def _readable(cuts: npt.NDArray[np.float32], place: int) -> float:
     middle = (lower + upper) / 2
     for digits in range(2, 10):
         rounded = round(middle, digits)
-        # Scores are compared in single precision.
-        if lower < float(np.float32(rounded)) <= upper:
+        if lower < rounded <= upper:
             return rounded
     return upper
 
@@ -259,8 +259,8 @@ def _described(
     confidence: float,
     positive: str,
 ) -> OperatingPoint:
-    said = scores >= np.float32(threshold)
-    rates = [float((said == k)[truth == k].mean()) if (truth == k).any() else None for k in (1, 0)]
+    reached = reaches(scores, threshold)
+    rates = [float((reached == k)[truth == k].mean()) if (truth == k).any() else None for k in (1, 0)]
     met = bound is None or demand.bounded in ("youden", "cost") or bound >= demand.number
     return OperatingPoint(
         asked=demand.text,

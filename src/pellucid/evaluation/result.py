@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ..classifier import Task
+from ..classifier import Task, reaches
 from ..preprocessing import FloatArray
 from .calibration import Calibration
 from .operating_point import OperatingPoint
@@ -78,8 +78,8 @@ class EvaluationResult:
         if self.task == "regression":
             if self.outputs is None or self.threshold is None:
                 raise ValueError("a regression result needs outputs and a threshold")
-            return (self.outputs >= self.threshold).astype(np.int64)
+            return reaches(self.outputs, self.threshold).astype(np.int64)
         if self.threshold is not None:
-            return (self.probabilities[:, 1] >= self.threshold).astype(np.int64)
+            return reaches(self.probabilities[:, 1], self.threshold).astype(np.int64)
         most: npt.NDArray[np.int64] = self.probabilities.argmax(axis=1)
         return most

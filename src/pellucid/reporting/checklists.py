@@ -19,7 +19,7 @@ from .words import count, duration, listed, metric_name, number, with_interval
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ChecklistItem:
     """One item: its number and topic, and what this run says to it; "" where that is left to the authors."""
 
     number: str
@@ -82,18 +82,18 @@ TRIPOD_TOPICS: tuple[tuple[str, str, str], ...] = (
 )  # fmt: skip
 
 
-def claim(run: RunContents) -> list[Item]:
+def claim(run: RunContents) -> list[ChecklistItem]:
     """The 44 items of CLAIM 2024."""
     return _filled(CLAIM_TOPICS, answers(run))
 
 
-def tripod(run: RunContents) -> list[Item]:
+def tripod(run: RunContents) -> list[ChecklistItem]:
     """The items of TRIPOD+AI."""
     return _filled(TRIPOD_TOPICS, answers(run))
 
 
-def _filled(topics: tuple[tuple[str, str, str], ...], known: Mapping[str, str]) -> list[Item]:
-    return [Item(number, topic, known.get(key, "")) for number, topic, key in topics]
+def _filled(topics: tuple[tuple[str, str, str], ...], known: Mapping[str, str]) -> list[ChecklistItem]:
+    return [ChecklistItem(number, topic, known.get(key, "")) for number, topic, key in topics]
 
 
 def answers(run: RunContents) -> dict[str, str]:

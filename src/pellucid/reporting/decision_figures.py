@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..classifier import reaches
 from ..errors import InputError
 from ..evaluation.audit import AuditDocument, RegionEntry
 from ..evaluation.calibration import Reliability, reliability
@@ -142,9 +143,8 @@ def threshold_figure(result: EvaluationResult) -> Figure:
             axes.text(0.5, height, name, color=colour, ha="center", transform=axes.transAxes)
         if result.threshold is not None:
             axes.axvline(result.threshold, color=style.SOFT, linewidth=0.9)
-            at = np.array(
-                [(scores[positive] >= result.threshold).mean(), (scores[~positive] < result.threshold).mean()]
-            )
+            reached = reaches(scores, result.threshold)
+            at = np.array([reached[positive].mean(), (~reached[~positive]).mean()])
             finding = f"At {result.threshold:.3g}, sensitivity {number(at[0])} costs specificity {number(at[1])}"
             style.state_finding(figure, finding)
         axes.set(xlim=(low, high), ylim=(0, 1.02), xlabel="threshold", ylabel="share")

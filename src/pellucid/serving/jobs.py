@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..errors import ImageError, PellucidError
+from ..files import cells
 from . import answers, uploads
 from .answers import Answer
 from .archives import Archive
@@ -207,28 +208,14 @@ def as_csv(job: Job) -> bytes:
     skipped = {s["index"]: s for s in job.skipped}
     for index in sorted({*rows, *skipped}):
         if index in skipped:
-            table.writerow([index, *[""] * (5 + len(classes)), skipped[index]["reason"]])
+            table.writerow(cells([index, *[""] * (5 + len(classes)), skipped[index]["reason"]]))
             continue
         r = rows[index]
         flagged = "" if r["outside"] is None else r["outside"]["flagged"]
         probabilities = [r["probabilities"][c] for c in classes]
-        table.writerow(
-            [
-                index,
-                r["label"],
-                _text(r["confidence"]),
-                _text(r["output"]),
-                flagged,
-                *probabilities,
-                " ".join(r["warnings"]),
-                "",
-            ]
-        )
+        answer = [index, r["label"], r["confidence"], r["output"], flagged]
+        table.writerow(cells([*answer, *probabilities, " ".join(r["warnings"]), ""]))
     return text.getvalue().encode("utf-8", "replace")
-
-
-def _text(value: float | None) -> str:
-    return "" if value is None else str(value)
 
 
 def as_zip(job: Job) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sql
 
+from ..files import cells
 from .store import FEEDBACK, PREDICTIONS, REFUSALS, SECONDS_A_DAY, Store
 
 BINS = 10
@@ -129,11 +130,7 @@ def feedback_csv(store: Store, folder: Path | None) -> str:
             label = r.said or (r.label if r.correct else "")
             path = str(folder / r.image) if folder is not None and r.image else ""
             when = datetime.fromtimestamp(r.time, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-            comment = _safe(r.comment or "")
-            table.writerow([path, label, r.id, when, r.model, r.label, r.confidence, str(r.correct).lower(), comment])
+            # Training reads the first two columns, so they are as they are; the others are for people.
+            answer = [r.id, when, r.model, r.label, r.confidence, str(r.correct).lower(), r.comment]
+            table.writerow([path, label, *cells(answer)])
     return text.getvalue()
-
-
-def _safe(comment: str) -> str:
-    """A comment that no spreadsheet takes for a formula."""
-    return f"'{comment}" if comment[:1] in "=+-@\t\r" and comment else comment

@@ -30,7 +30,7 @@ from ..errors import DataError, InputError
 from ..evaluation.evaluate import evaluate_predictions
 from ..files import write_whole
 from ..progress import Advance, Progress, Silent
-from ..recipe import Recipe
+from ..recipe import Recipe, same_recipe
 from ..storage import cache_folder, resumable_folder, the_same_as_before
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def train_folds(
         recipe = settled_recipe(recipe, dataset, shown)
         with shown.bar("Reading images") as advance:
             cached = cached_pixels(dataset, recipe.preprocessing(), cache_folder(), progress=advance)
-        with the_same_as_before(draft, "recipe.toml", "split.csv", "plan.json"):
+        with the_same_as_before(draft, "recipe.toml", "split.csv", "plan.json", same={"recipe.toml": same_recipe}):
             (draft / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
             write_split(draft / "split.csv", cached.dataset)
             (draft / "plan.json").write_text(json.dumps([folds, seeds, seed, learning_curve]), encoding="utf-8")

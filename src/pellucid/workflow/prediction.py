@@ -1,4 +1,4 @@
-"""Classify image files (find them, read them, leave out what cannot be read), and images that are resized already."""
+"""Classify image files, leaving out those that cannot be read, and images that were resized before."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Rows = npt.NDArray[np.intp]
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The files given, and the images inside the folders given, sorted within each.
+    """The files among `paths`, and the images in the folders among them, sorted within each folder.
 
-    Raises InputError for a path that does not exist, or when no image is found at all.
+    Raises InputError for a path that does not exist, or if there is no image.
     """
     found: list[Path] = []
     for path in paths:
@@ -50,7 +50,7 @@ def _hidden(file: Path, root: Path) -> bool:
 def predict_files(
     bundle: Bundle, files: Sequence[Path], *, batch_size: int, advance: Advance
 ) -> tuple[list[Prediction], list[Skipped]]:
-    """Predictions of the files that can be read, in order, and the files that cannot, with the reason."""
+    """Predictions of the readable files, in order, and the other files with the reason."""
     predictions: list[Prediction] = []
     skipped: list[Skipped] = []
     for start in range(0, len(files), batch_size):
@@ -70,9 +70,9 @@ def predict_files(
 def answers_on_pixels(
     bundle: Bundle, pixels: Uint8Array, advance: Advance, rows: Rows | None = None
 ) -> tuple[FloatArray, FloatArray | None]:
-    """Logits (N, L) and features (N, C) of resized images (M, height, width, 3), of all or of some `rows` (N,) of them.
+    """Logits (N, L) and features (N, C) of resized images (M, height, width, 3), or of their `rows` (N,).
 
-    The features are None for a bundle whose graph shows none.
+    The features are None for a bundle without an explained layer. Raises DataError without images.
     """
     chosen = np.arange(len(pixels)) if rows is None else rows
     found = []
@@ -81,7 +81,7 @@ def answers_on_pixels(
         found.append(bundle.logits_and_features(bundle.preprocessing.normalise(part)))
         advance(min(start + BATCH, len(chosen)), len(chosen))
     if not found:
-        raise DataError("There are no images to be answered.")
+        raise DataError("There are no images to classify.")
     logits = np.concatenate([one for one, _ in found])
     features = [two for _, two in found if two is not None]
     return logits, np.concatenate(features) if features else None

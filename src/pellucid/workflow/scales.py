@@ -1,24 +1,22 @@
-"""The model's own scale for drawing maps: how large they get on its validation images, method by method."""
+"""The model's scale for drawing maps: how large they are on its validation images, by method."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ..bundle.bundle import Bundle, load
-from ..bundle.manifest import MANIFEST
+from ..bundle.io import amend_bundle
 from ..errors import InputError
 from ..explanation.catalogue import METHODS, Method
-from ..files import write_whole
 from ..preprocessing import FloatArray, Uint8Array
 from ..progress import Advance
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 DRAWN = "q95"
-"""The quantile that is drawn at the top of the scale."""
+"""The quantile at the top of the scale."""
 
 MOST, BATCH = 400, 16
 Rows: TypeAlias = npt.NDArray[np.intp]
@@ -30,24 +28,22 @@ def cheap_methods() -> list[Method]:
 
 
 def keep_scales(bundle: Bundle, pixels: Uint8Array, rows: Rows, advance: Advance) -> Bundle:
-    """Measure the scales of the cheap methods on resized images `pixels[rows]` and keep them in the bundle's manifest.
+    """Measure the scales of the cheap methods on resized images `pixels[rows]`, and store them in the manifest.
 
-    Returns the bundle as it is then. One without an explained layer has no such methods and stays as it is.
+    Returns the bundle with the new manifest. A bundle without an explained layer is returned unchanged.
     """
     if bundle.manifest.layer is None:
         return bundle
     some = rows[np.linspace(0, len(rows) - 1, min(MOST, len(rows))).round().astype(np.intp)]
     scales = measure_scales(bundle, pixels, np.sort(some), advance)
-    folder: Path = bundle.folder
-    manifest = bundle.manifest.model_copy(update={"scales": scales})
-    write_whole(folder / MANIFEST, manifest.model_dump_json(indent=2))
-    return load(folder)
+    amend_bundle(bundle.folder, {"scales": scales})
+    return load(bundle.folder)
 
 
 def measure_scales(bundle: Bundle, pixels: Uint8Array, rows: Rows, advance: Advance) -> dict[str, dict[str, float]]:
-    """Quantiles over images of the largest value of each image's map for the class answered, by method.
+    """Quantiles, by method, of the largest value of each image's map for the predicted class.
 
-    A map counts as it is drawn: one with no positive value as 0.
+    As in drawing, the largest value of a map without positive values is 0.
     """
     methods = cheap_methods()
     largest: dict[str, list[FloatArray]] = {m.name: [] for m in methods}
@@ -68,15 +64,15 @@ def measure_scales(bundle: Bundle, pixels: Uint8Array, rows: Rows, advance: Adva
 
 
 def model_limit(bundle: Bundle, method: str, *, score: str | None = None, layer: str | None = None) -> float:
-    """The value that the model's own scale draws at its top. Raises InputError where the bundle keeps none."""
+    """The value at the top of the model's scale. Raises InputError if the bundle has no scale for this."""
     usual = None if bundle.manifest.layer is None else bundle.manifest.layer.name
     if score == "logit" or layer not in (None, usual):
-        raise InputError("The model's own scale is kept for the usual score and layer only: use --scale image.")
+        raise InputError("The model has a scale for the default score and layer only: use `scale='image'`.")
     kept = bundle.manifest.scales.get(method)
     if kept is None:
-        have = f"it keeps one for {', '.join(bundle.manifest.scales)}" if bundle.manifest.scales else "it keeps none"
+        known = bundle.manifest.scales
+        have = f"it has one for {', '.join(known)}" if known else "it was trained before scales were stored"
         raise InputError(
-            f"The model has no scale of its own for {method}: {have}. Use --scale image"
-            + ("." if bundle.manifest.scales else ", or train again: a scale is kept since then.")
+            f"The model has no scale for {method}: {have}. Use `scale='image'`{'.' if known else ', or train again.'}"
         )
     return kept[DRAWN]

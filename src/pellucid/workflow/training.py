@@ -22,7 +22,7 @@ from ..bundle.run import DataRecord, LocalisationRecord, RunFolder, RunRecord, S
 from ..data.manifest import write_split
 from ..evaluation.schema import write_evaluation
 from ..progress import Progress, Silent
-from ..recipe import Recipe
+from ..recipe import Recipe, same_recipe
 from ..storage import draft_of, resumable_folder, the_same_as_before
 from .abroad import estimate_abroad
 from .decision import decide
@@ -144,7 +144,7 @@ def _run(job: _TrainingJob) -> None:
     with job.timed("data"), job.processes.first_before_others():
         prepared = prepare(dataset, job.recipe, job.seed, job.progress)
         if job.processes.first:
-            with the_same_as_before(job.run.root, "recipe.toml", "split.csv"):
+            with the_same_as_before(job.run.root, "recipe.toml", "split.csv", same={"recipe.toml": same_recipe}):
                 (job.run.root / "recipe.toml").write_text(job.recipe.to_toml(), encoding="utf-8")
                 write_split(job.run.split, prepared.dataset)
     with job.timed("abroad"):

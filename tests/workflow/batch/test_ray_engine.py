@@ -80,6 +80,6 @@ def test_no_cluster_is_one_sentence(model: Path, archive: Path, tmp_path: Path) 
     if running.returncode == 1:
         pytest.skip("a Ray cluster runs on this machine, and was found")
     assert running.returncode == 2
-    assert "No Ray can be reached at auto" in err
-    assert "ray start --head" in err
+    assert "Ray cannot be reached at auto" in err
+    assert "`ray start`" in err
     assert "Traceback" not in err

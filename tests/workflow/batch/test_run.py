@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from pellucid.bundle.io import checksum
 from pellucid.errors import BundleError, InputError, UnknownNameError
 from pellucid.evaluation.outside import REFERENCE, describe_surroundings
 from pellucid.preprocessing import GridGeometry
+from pellucid.progress import Silent
 from pellucid.workflow.batch import local
 from pellucid.workflow.batch.job import read_job
 from pellucid.workflow.batch.local import Workforce
@@ -66,8 +69,8 @@ def test_the_rows_are_the_same_for_any_number_of_workers(model: Path, archive: P
 
 
 def test_processes_give_the_rows_that_threads_give(model: Path, archive: Path, tmp_path: Path) -> None:
-    bundle, parts = pellucid.load(model), [local.Part(0, 0, _items(archive))]
-    question = local.Question("grad-cam", None, 2)
+    bundle, parts = pellucid.load(model), [local.PlanPart(0, 0, _items(archive))]
+    question = local.BatchQuestion("grad-cam", None, 2)
     found = [
         dict(local.answer_locally(parts, bundle.folder, question, Workforce(2, kind), lambda n: None))
         for kind in ("threads", "processes")
@@ -146,13 +149,13 @@ def test_images_that_come_later_are_not_in_the_plan(model: Path, tmp_path: Path)
 def test_another_run_in_the_folder_is_refused(model: Path, other_model: Path, archive: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     batch(model, archive, out)
-    with pytest.raises(InputError, match="--resume"):
+    with pytest.raises(InputError, match="`resume=True`"):
         batch(model, archive, out)
-    with pytest.raises(InputError, match="--explain unset, and now it is grad-cam"):
+    with pytest.raises(InputError, match="`method=` unset, and now it is grad-cam"):
         batch(model, archive, out, resume=True, method="grad-cam")
     with pytest.raises(InputError, match="the source"):
         batch(model, archive / "day0", out, resume=True)
-    with pytest.raises(InputError, match="--batch-size 1, and now it is 3"):
+    with pytest.raises(InputError, match="`batch=` 1, and now it is 3"):
         batch(model, archive, out, resume=True, batch=3)
     with pytest.raises(BundleError, match=r"model\.onnx"):
         batch(other_model, archive, out, resume=True)
@@ -163,10 +166,42 @@ def test_another_run_in_the_folder_is_refused(model: Path, other_model: Path, ar
         batch(changed, archive, out, resume=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(InputError, match="something else"):
+    with pytest.raises(InputError, match="is not the folder of a batch"):
         batch(model, archive, tmp_path / "mine", resume=True)
     with pytest.raises(InputError, match="is a file"):
         batch(model, archive, tmp_path / "mine" / "letter.txt")
+
+
+def test_two_batches_to_one_folder_at_once(model: Path, archive: Path, tmp_path: Path) -> None:
+    """The second is refused whatever the first is at, and the first is not disturbed."""
+    out, refused, progress = tmp_path / "out", [], Watched(lambda: second())
+
+    def second() -> None:
+        for resume in (False, True):
+            with pytest.raises(InputError, match=r"Another program is writing|already holds a batch") as caught:
+                batch(model, archive, out, resume=resume)
+            refused.append("Another program" in str(caught.value))
+
+    summary = batch(model, archive, out, progress=progress)
+    assert progress.bars == ["Listing", "Predicting"]
+    assert refused == [True, True, False, True]
+    assert (summary.answered, len(rows_of(out))) == (GOOD, GOOD)
+    others = ["items.parquet", "job.json", "skipped.csv", "summary.json"]
+    assert sorted(p.name for p in out.iterdir()) == sorted([*others, *(part_path(out, k).name for k in range(3))])
+    assert batch(model, archive, out, resume=True).answered_now == 0
+
+
+class Watched(Silent):
+    """Does something each time that progress is told."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self.then, self.bars = then, list[str]()
+
+    @contextmanager
+    def bar(self, description: str) -> Iterator[Callable[[int, int], None]]:
+        self.bars.append(description)
+        self.then()
+        yield lambda done, total: None
 
 
 def test_a_plan_that_is_gone_is_one_sentence(model: Path, archive: Path, tmp_path: Path) -> None:
@@ -197,7 +232,7 @@ def test_options_that_do_not_fit(model: Path, archive: Path, tmp_path: Path) -> 
     for text in ("best:3", "top", "top:0", "top:x"):
         with pytest.raises(InputError, match="top:100"):
             batch(model, archive, tmp_path / "out", pictures=text)
-    with pytest.raises(InputError, match="--engine ray"):
+    with pytest.raises(InputError, match="add `engine='ray'`"):
         predict_archive(model, [str(archive)], tmp_path / "out", running=Running(address="auto"))
     with pytest.raises(InputError, match="nowhere"):
         batch(model, tmp_path / "nowhere", tmp_path / "out")

@@ -10,12 +10,14 @@ import pellucid
 from pellucid.preprocessing import GridGeometry
 from pellucid.workflow.batch.reading import Reader
 from pellucid.workflow.batch.sources import Item
-from pellucid.workflow.batch.work import CELLS, Question, Row, Skip, Worker, smaller_geometry, smaller_map
+from pellucid.workflow.batch.work import CELLS, AnswerRow, BatchQuestion, Skip, Worker, smaller_geometry, smaller_map
 
 
-def answers(model: Path, items: list[Item], question: Question | None = None, first: int = 0) -> list[Row | Skip]:
+def answers(
+    model: Path, items: list[Item], question: BatchQuestion | None = None, first: int = 0
+) -> list[AnswerRow | Skip]:
     with Reader() as reader:
-        return Worker(pellucid.load(model, threads=1), question or Question(), reader).answer(first, items)
+        return Worker(pellucid.load(model, threads=1), question or BatchQuestion(), reader).answer(first, items)
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def test_rows_are_those_of_predict(model: Path, items: list[Item]) -> None:
             assert isinstance(answer, Skip)
             assert "damaged" in answer.reason or "truncated" in answer.reason
             continue
-        assert isinstance(answer, Row)
+        assert isinstance(answer, AnswerRow)
         expected = bundle.predict(item.path)
         assert answer.prediction.label == expected.label
         assert answer.prediction.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
@@ -43,9 +45,9 @@ def test_rows_are_those_of_predict(model: Path, items: list[Item]) -> None:
 @pytest.mark.parametrize("batch", [1, 4])
 def test_maps_are_the_grids_of_explain(model: Path, items: list[Item], batch: int) -> None:
     bundle = pellucid.load(model)
-    found = answers(model, items, Question("grad-cam", None, batch))
+    found = answers(model, items, BatchQuestion("grad-cam", None, batch))
     for item, answer in zip(items, found, strict=True):
-        if isinstance(answer, Row):
+        if isinstance(answer, AnswerRow):
             expected = bundle.explain(item.path)
             assert expected.grid is not None
             assert answer.map_target == expected.target == answer.prediction.label
@@ -56,9 +58,9 @@ def test_maps_are_the_grids_of_explain(model: Path, items: list[Item], batch: in
 
 
 def test_a_map_for_a_class_asked_for(model: Path, items: list[Item]) -> None:
-    one, two = (answers(model, items[:4], Question("hirescam", name, 1)) for name in ("ant", "bee"))
+    one, two = (answers(model, items[:4], BatchQuestion("hirescam", name, 1)) for name in ("ant", "bee"))
     for a, b in zip(one, two, strict=True):
-        if isinstance(a, Row) and isinstance(b, Row) and a.map is not None and b.map is not None:
+        if isinstance(a, AnswerRow) and isinstance(b, AnswerRow) and a.map is not None and b.map is not None:
             assert (a.map_target, b.map_target) == ("ant", "bee")
             np.testing.assert_array_equal(a.map, -b.map)
 
@@ -84,8 +86,8 @@ def test_values_beyond_half_precision_are_clipped_and_not_infinite() -> None:
 
 
 def test_black_box_maps_are_small_too(model: Path, items: list[Item]) -> None:
-    (answer, *_) = answers(model, items[1:2], Question("occlusion", "bee", 1))
-    assert isinstance(answer, Row)
+    (answer, *_) = answers(model, items[1:2], BatchQuestion("occlusion", "bee", 1))
+    assert isinstance(answer, AnswerRow)
     assert answer.map is not None
     assert answer.map.shape == (CELLS, CELLS)
     assert answer.map.nbytes == 512

@@ -1,1 +1,1 @@
-"""Archives of images: predicted and explained part by part, so that a run can stop anywhere and go on from there."""
+"""Archives of images: predicted and explained part by part, so that an interrupted batch can be resumed."""

@@ -1,4 +1,4 @@
-"""`pellucid compare`: two batch folders, joined by the checksums of their images."""
+"""Compare two batch folders, joined by the checksums of their images (`pellucid compare`)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ...evaluation.comparison import (
     share_of,
 )
 from ...files import write_whole
-from .job import Job, read_job
+from .job import BatchRecord, read_job
 from .parts import read_parts, read_skipped
 from .plan import PLAN, Plan
 from .reading import Reader
@@ -38,10 +38,10 @@ PICTURED = 24
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """What a comparison needs of a batch: arrays over its N answers. `score` is NaN where a class has no fixed one."""
+    """The part of a batch that a comparison needs: arrays over its N answers."""
 
     out: Path
-    job: Job
+    job: BatchRecord
     index: npt.NDArray[np.int64]
     key: npt.NDArray[np.bytes_]
     decision: npt.NDArray[np.int64]
@@ -50,10 +50,10 @@ class _Answers:
 
 
 def compare_batches(a: str | Path, b: str | Path) -> tuple[Comparison, dict[str, bytes]]:
-    """Two batches side by side, and the bytes of the flipped images to show, by checksum, where they can still be read.
+    """Compare two batches; also returns the bytes of flipped images by checksum, if they can still be read.
 
     An image that occurs several times in a batch counts once in the agreement. Raises InputError for a folder that is
-    no batch, or one that is unfinished or has no answers.
+    not a batch, and for a batch that is unfinished or has no answers.
     """
     one, two = _read(Path(a)), _read(Path(b))
     classes = list(dict.fromkeys((*one.job.classes, *two.job.classes)))
@@ -100,7 +100,7 @@ def write_comparison(folder: Path, comparison: Comparison, pictures: Mapping[str
         write_whole(folder / DOCUMENT, comparison.model_dump_json(indent=2) + "\n")
         write_whole(folder / PAGE, page.encode("utf-8", "replace"))
     except OSError as error:
-        message = f"{folder} cannot be written to ({error.strerror}). Choose another --out, or make room."
+        message = f"{folder} cannot be written to ({error.strerror}). Choose another `out=`, or make room."
         raise ResourceError(message) from error
     return folder / PAGE
 
@@ -116,7 +116,7 @@ def _read(out: Path) -> _Answers:
     number = {name: i for i, name in enumerate(job.classes)}
     for table in read_parts(out, ["index", "sha256", "decision", score, "outside_score"]):
         index.append(table["index"].to_numpy())
-        # Half of a SHA-256 tells images apart as well, in half the memory.
+        # Half of a SHA-256 identifies an image just as well, in half the memory.
         keys.append(np.array([text[:32] for text in table["sha256"].to_pylist()], "S32"))
         decisions.append(np.array([number[name] for name in table["decision"].to_pylist()], np.int64))
         scores.append(table[score].to_numpy().astype(np.float64))
@@ -125,7 +125,7 @@ def _read(out: Path) -> _Answers:
     answered = sum(map(len, index))
     if answered + skipped < job.items:
         raise InputError(
-            f"The batch in {out} is unfinished, {answered + skipped:,} of {job.items:,}: --resume it first."
+            f"The batch in {out} is unfinished, {answered + skipped:,} of {job.items:,} images: resume it first."
         )
     if not answered:
         raise InputError(f"The batch in {out} has no answers: none of its images could be read.")
@@ -134,7 +134,7 @@ def _read(out: Path) -> _Answers:
 
 
 def _common(a: _Answers, b: _Answers) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows of both that are of the same images."""
+    """The rows in both batches that belong to the same images."""
     ones, first = np.unique(a.key, return_index=True)
     twos, second = np.unique(b.key, return_index=True)
     _, i, j = np.intersect1d(ones, twos, assume_unique=True, return_indices=True)
@@ -142,7 +142,7 @@ def _common(a: _Answers, b: _Answers) -> tuple[npt.NDArray[np.int64], npt.NDArra
     return first[i][rows].astype(np.int64), second[j][rows].astype(np.int64)
 
 
-def _comparable(a: Job, b: Job) -> bool:
+def _comparable(a: BatchRecord, b: BatchRecord) -> bool:
     return a.task == b.task and a.task != "multiclass" and a.classes == b.classes
 
 
@@ -154,7 +154,7 @@ def _flips(
     changes: npt.NDArray[np.float64] | None,
     places: npt.NDArray[np.int64],
 ) -> tuple[list[Flip], dict[str, bytes]]:
-    """The flips to name, the largest change first, and the bytes of those to show."""
+    """The flips to list, the largest change first, and the bytes of those to show."""
     first, second, places = first[:MOST_FLIPS], second[:MOST_FLIPS], places[:MOST_FLIPS]
     flips: list[Flip] = []
     pictures: dict[str, bytes] = {}
@@ -180,7 +180,7 @@ def _flips(
                         data = reader.read(item)
                     except (ImageError, ResourceError):
                         continue
-                    # A file that was changed since would show something else than what was answered.
+                    # A file that has changed since is not the image that was classified.
                     if hashlib.sha256(data).hexdigest().startswith(key):
                         pictures[key] = data
     return flips, pictures

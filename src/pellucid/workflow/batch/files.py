@@ -22,7 +22,7 @@ def is_url(path: str) -> bool:
 
 
 def located(path: str) -> str:
-    """A local path made absolute, so that it means the same wherever a run is taken up again; a URL as it is."""
+    """A local path made absolute, so that a batch can be resumed from another folder; a URL as it is."""
     return path if is_url(path) else os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - keeps links as they are
 
 
@@ -51,7 +51,7 @@ def is_folder(path: str) -> bool:
 
 
 def expand(pattern: str) -> list[str]:
-    """What matches a pattern with * ? [ ] or **, sorted."""
+    """The paths that match a pattern with * ? [ ] or **, sorted."""
     if not _MAGIC.search(pattern):
         return []
     if is_url(pattern):
@@ -61,7 +61,7 @@ def expand(pattern: str) -> list[str]:
 
 
 def children(folder: str) -> Iterator[str]:
-    """The files below a folder in a fixed order, without those that are hidden."""
+    """The files below a folder in a fixed order, without hidden ones."""
     if not is_url(folder):
         yield from _below(folder)
         return
@@ -103,7 +103,7 @@ def _file_system(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise MissingDependencyError(f"{url} cannot be reached: {error}.") from error
     except ValueError as error:
-        raise InputError(f"{url} is not an address that can be read: {error}.") from error
+        raise InputError(f"{url} is not a URL that can be read: {error}.") from error
     return file_system, str(path)
 
 

@@ -1,4 +1,4 @@
-"""`job.json`: what a batch was asked, so that it is taken up again by the same question to the same model only."""
+"""`job.json`: what a batch was asked, so that only the same question to the same model can resume it."""
 
 from __future__ import annotations
 
@@ -6,36 +6,34 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from ..._version import __version__
 from ...bundle.bundle import Bundle
 from ...bundle.io import checksum
 from ...bundle.manifest import MANIFEST
+from ...documents import Document
 from ...errors import BundleError, InputError
 from ...files import write_whole
+from ...storage import LOCK
 from ..provenance import now
 from .plan import PLAN
-from .work import Question
+from .work import BatchQuestion
 
 JOB = "job.json"
 VERSION = 1
 
 
-class MapLayout(BaseModel):
+class MapLayout(Document):
     """The raw maps of a batch: `shape` (h, w) of each, and where its cells lie on the model's input (GridGeometry)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     shape: tuple[int, int]
     stride: tuple[float, float]
     offset: tuple[float, float]
 
 
-class Job(BaseModel):
-    """The settings of a batch. `model` are the sha256 of the bundle's files; `items` counts the images of the plan."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class BatchRecord(Document):
+    """The settings of a batch. `model` has the sha256 of each file of the bundle; `items` counts the planned images."""
 
     schema_version: int = VERSION
     id: str
@@ -56,21 +54,21 @@ class Job(BaseModel):
     maps: MapLayout | None = None
 
     @property
-    def question(self) -> Question:
-        """What is asked of every image."""
-        return Question(self.method, self.target, self.batch)
+    def question(self) -> BatchQuestion:
+        """The question to every image."""
+        return BatchQuestion(self.method, self.target, self.batch)
 
 
 def new_job(
     bundle: Bundle,
     sources: tuple[str, ...],
-    question: Question,
+    question: BatchQuestion,
     items: int,
     part_size: int,
     maps: dict[str, Any] | None,
-) -> Job:
-    """The record of a batch that begins now."""
-    return Job(
+) -> BatchRecord:
+    """The record of a new batch."""
+    return BatchRecord(
         id=secrets.token_hex(8),
         pellucid_version=__version__,
         created=now(),
@@ -91,72 +89,75 @@ def new_job(
 
 
 def model_of(bundle: Bundle) -> dict[str, str]:
-    """The sha256 of the bundle's files, the manifest (classes, threshold, calibration) among them."""
+    """The sha256 of the bundle's files, including the manifest (classes, threshold, calibration)."""
     return bundle.manifest.files | {MANIFEST: checksum(bundle.folder / MANIFEST)}
 
 
-def write_job(out: Path, job: Job) -> None:
-    """Write the record; from then on the folder is a batch that can be taken up again."""
+def write_job(out: Path, job: BatchRecord) -> None:
+    """Write the record; from then on the batch can be resumed."""
     write_whole(out / JOB, job.model_dump_json(indent=2) + "\n")
 
 
-def read_job(out: Path) -> Job:
-    """The record of a batch. Raises InputError when the folder is none of ours."""
+def read_job(out: Path) -> BatchRecord:
+    """The record of a batch. Raises InputError for a folder that `pellucid predict` did not write."""
     try:
-        return Job.model_validate_json((out / JOB).read_bytes())
+        return BatchRecord.model_validate_json((out / JOB).read_bytes())
     except FileNotFoundError:
-        raise InputError(f"{out} is not the folder of a batch: it has no {JOB}. Give what --out named.") from None
+        raise InputError(
+            f"{out} is not the folder of a batch: it has no {JOB}. Give the `out=` of an earlier `pellucid predict`."
+        ) from None
     except (ValidationError, OSError) as error:
         raise InputError(
             f"{out / JOB} cannot be read as the record of a batch: {str(error).splitlines()[0]}"
         ) from error
 
 
-def taken_up(out: Path, *, resume: bool) -> Job | None:
-    """The batch that `out` holds, to be gone on with; None for a new one.
-
-    Raises InputError for a folder that holds a batch and `resume` was not asked, or that holds anything else.
-    """
+def check_folder(out: Path, *, resume: bool) -> None:
+    """Raise InputError for a folder that holds a batch and is not to be resumed, or that holds anything else."""
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file: choose another --out.")
+        raise InputError(f"{out} is a file: choose another `out=`.")
     if not out.exists() or all(_leftover(path) for path in out.iterdir()):
-        return None
+        return
     if not (out / JOB).is_file():
-        raise InputError(f"{out} is there already and holds something else than a batch. Choose another --out.")
+        raise InputError(f"{out} already exists and is not the folder of a batch. Choose another `out=`.")
     if not resume:
-        raise InputError(f"{out} holds a batch already: --resume goes on with it; for a new one choose another --out.")
-    return read_job(out)
+        raise InputError(f"{out} already holds a batch: add `resume=True` to resume it, or choose another `out=`.")
+
+
+def batch_to_resume(out: Path) -> BatchRecord | None:
+    """The batch that `out` holds; None where a new one is to begin."""
+    return read_job(out) if (out / JOB).is_file() else None
 
 
 def _leftover(path: Path) -> bool:
     """What a batch that was killed before its first part leaves."""
-    return path.name == PLAN or (path.name.startswith(".") and path.name.endswith(".part"))
+    return path.name in (PLAN, LOCK) or (path.name.startswith(".") and path.name.endswith(".part"))
 
 
-def check_same(job: Job, bundle: Bundle, sources: tuple[str, ...], question: Question, out: Path) -> None:
-    """Raise BundleError when the model is not the one the batch began with, InputError for another question."""
+def check_same(job: BatchRecord, bundle: Bundle, sources: tuple[str, ...], question: BatchQuestion, out: Path) -> None:
+    """Raise BundleError for another model than the batch was started with, InputError for another question."""
     model = model_of(bundle)
     changed = sorted(name for name in job.model.keys() | model.keys() if job.model.get(name) != model.get(name))
     if changed:
         raise BundleError(
-            f"The batch in {out} was begun with another model: the sha256 of {', '.join(changed)} differs. "
-            "Give the model it was begun with, or choose another --out."
+            f"The batch in {out} was started with another model: the sha256 of {', '.join(changed)} differs. "
+            "Give the same model, or choose another `out=`."
         )
     pairs = (
         ("the source", list(job.sources), list(sources)),
-        ("--explain", job.method, question.method),
-        ("--target", job.target, question.target),
-        ("--batch-size", job.batch, question.batch),
+        ("`method=`", job.method, question.method),
+        ("`target=`", job.target, question.target),
+        ("`batch=`", job.batch, question.batch),
     )
     for what, before, after in pairs:
         if before != after:
             raise InputError(
-                f"The batch in {out} was begun with {what} {_said(before)}, and now it is {_said(after)}: "
-                "--resume goes on with the same settings only. Choose another --out."
+                f"The batch in {out} was started with {what} {_shown(before)}, and now it is {_shown(after)}: "
+                "only the same settings can resume it. Choose another `out=`."
             )
 
 
-def _said(value: object) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(value[:3]) + (f" and {len(value) - 3} more" if len(value) > 3 else "")
     return "unset" if value is None else str(value)

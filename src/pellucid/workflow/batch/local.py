@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -16,18 +17,18 @@ from ...bundle.bundle import load
 from ...errors import ResourceError
 from .reading import Reader
 from .sources import Item
-from .work import Answer, Question, Worker
+from .work import Answer, BatchQuestion, Worker
 
 SLICE = 8
-"""Images handed to a worker at a time, at least: enough that handing over costs nothing, few enough to share out."""
+"""The fewest images per task: enough to make its overhead negligible, few enough to balance the workers."""
 
 AHEAD = 3
-"""Slices in hand for each worker, waiting ones included: what bounds the memory."""
+"""Tasks in flight per worker, including waiting ones. This bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One part of the plan, to be answered: `first` is the place of its first item in the source."""
+class PlanPart:
+    """One part of the plan to process; `first` is the index of its first item in the source."""
 
     number: int
     first: int
@@ -36,7 +37,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Workforce:
-    """How many workers there are, of what kind, and how many threads one pass of the model may use."""
+    """The number and kind of workers, and the number of threads for one forward pass."""
 
     workers: int
     kind: Literal["threads", "processes"] = "threads"
@@ -47,9 +48,9 @@ Answered = tuple[int, list[Answer]]
 
 
 def answer_locally(
-    parts: Iterable[Part], bundle: Path, question: Question, force: Workforce, advance: Callable[[int], None]
+    parts: Iterable[PlanPart], bundle: Path, question: BatchQuestion, force: Workforce, advance: Callable[[int], None]
 ) -> Iterator[Answered]:
-    """Answers part by part, in order; `advance` is told how many items more are done.
+    """Answers part by part, in order; `advance` is called with the number of items just finished.
 
     Raises ResourceError when a worker process dies.
     """
@@ -79,16 +80,16 @@ def answer_locally(
             while waiting:
                 yield from oldest()
         except BrokenProcessPool as error:
-            message = "A worker process was ended from outside, perhaps for want of memory: go on with --resume."
-            raise ResourceError(f"{message} Fewer --workers take less.") from error
+            message = "A worker process was killed, perhaps because memory ran out. Try fewer `workers=`."
+            raise ResourceError(message) from error
 
 
 Ask = Callable[[int, Sequence[Item]], list[Answer]]
 
 
 @contextmanager
-def _workers(bundle: Path, question: Question, force: Workforce) -> Iterator[tuple[Executor, Ask]]:
-    """A pool, and what to submit to it. Work that has not begun is dropped at the end."""
+def _workers(bundle: Path, question: BatchQuestion, force: Workforce) -> Iterator[tuple[Executor, Ask]]:
+    """A worker pool and the function to submit to it. Tasks that have not started are dropped at the end."""
     if force.kind == "processes":
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(force.workers, context, _begin, (str(bundle), question, force.threads))
@@ -107,15 +108,17 @@ def _workers(bundle: Path, question: Question, force: Workforce) -> Iterator[tup
 
 
 _worker: Worker | None = None
-"""The worker of this process, where it was started by `_workers`."""
+"""The worker of this process, if `_workers` started it."""
 
 
-def _begin(bundle: str, question: Question, threads: int) -> None:
+def _begin(bundle: str, question: BatchQuestion, threads: int) -> None:
     global _worker
+    # Ctrl-C reaches every process of the terminal; the one that asked stops the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _worker = Worker(load(bundle, threads=threads), question, Reader())
 
 
 def _ask(first: int, items: Sequence[Item]) -> list[Answer]:
     if _worker is None:
-        raise RuntimeError("a worker process is set up before it is asked")
+        raise RuntimeError("this worker process was not initialised")
     return _worker.answer(first, items)

@@ -1,7 +1,7 @@
 """The answers on disk: one Parquet file for each part of the plan, whole or absent.
 
-The items of a part that gave no answer are kept in the same file, in its metadata, so that a part tells of every one of
-its items or of none.
+Skipped items of a part are kept in the metadata of the same file, so that a part accounts for all of its items or does
+not exist.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import InputError
-from ...files import write_whole
-from .job import Job
+from ...files import cells, write_whole
+from .job import BatchRecord
 from .plan import Plan
-from .work import Answer, Row, Skip
+from .tables import open_table, read_columns
+from .work import Answer, AnswerRow, Skip
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,19 +28,19 @@ _KEY = b"pellucid.part"
 
 
 def part_path(out: Path, part: int) -> Path:
-    """Where a part lies."""
+    """The path of a part."""
     return out / f"part-{part:06d}.parquet"
 
 
-def schema_of(job: Job) -> pa.Schema:
+def schema_of(job: BatchRecord) -> pa.Schema:
     """The columns of a part.
 
-    `index` is the place in the source, from 0; `sha256` that of the image's bytes. `class` is the most probable class,
-    `decision` the one answered at the operating point (the `label` of `predict --json`), `confidence` the probability
+    `index` counts the images of the source from 0; `sha256` is that of the image's bytes. `class` is the most probable
+    class, `decision` the class at the operating point (the `label` of `predict --json`), `confidence` the probability
     of the decision, `p_<class>` each probability; a regression has `output` instead of these. `outside_score` is the
-    distance to the training images over the one at which a warning is given (null where the model has no reference).
-    `seconds` is what the image took of one core. With an explanation, `map` is its raw map, row by row (shape and place
-    in `job.json`), which speaks for `map_target`.
+    distance to the training images divided by the distance that gives a warning (null for a model without reference).
+    `seconds` is the time on one core. With an explanation, `map` is the raw map of `map_target`, row by row (its shape
+    and position are in `job.json`).
     """
     import pyarrow as pa
 
@@ -56,12 +57,12 @@ def schema_of(job: Job) -> pa.Schema:
     return pa.schema(columns)
 
 
-def write_part(out: Path, job: Job, part: int, answers: Sequence[Answer]) -> None:
-    """Write the answers to the items of a part, in order. Raises OSError, and leaves nothing then."""
+def write_part(out: Path, job: BatchRecord, part: int, answers: Sequence[Answer]) -> None:
+    """Write the answers of a part, in order. On OSError nothing is left."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [a for a in answers if isinstance(a, Row)]
+    rows = [a for a in answers if isinstance(a, AnswerRow)]
     skipped = [[a.index, a.path, a.reason] for a in answers if isinstance(a, Skip)]
     note = json.dumps({"job": job.id, "part": part, "items": len(answers), "skipped": skipped})
     schema = schema_of(job)
@@ -73,7 +74,7 @@ def write_part(out: Path, job: Job, part: int, answers: Sequence[Answer]) -> Non
     write_whole(part_path(out, part), buffer.getvalue())
 
 
-def _columns(job: Job, rows: Sequence[Row]) -> dict[str, list[object]]:
+def _columns(job: BatchRecord, rows: Sequence[AnswerRow]) -> dict[str, list[object]]:
     answers = [row.prediction for row in rows]
     columns: dict[str, list[object]] = {
         "index": [r.index for r in rows],
@@ -92,8 +93,8 @@ def _columns(job: Job, rows: Sequence[Row]) -> dict[str, list[object]]:
     return columns | {f"p_{name}": [a.probabilities.get(name) for a in answers] for name in job.classes}
 
 
-def finished_parts(out: Path, job: Job, plan: Plan) -> set[int]:
-    """The parts that are there. Raises InputError for a part that belongs to another batch."""
+def finished_parts(out: Path, job: BatchRecord, plan: Plan) -> set[int]:
+    """The numbers of the finished parts. Raises InputError for a part that belongs to another batch."""
     done = set()
     for part in range(plan.parts):
         path = part_path(out, part)
@@ -101,20 +102,19 @@ def finished_parts(out: Path, job: Job, plan: Plan) -> set[int]:
         if note is None:
             continue
         if note.get("job") != job.id or note.get("part") != part:
-            raise InputError(f"{path} belongs to another batch. Choose another --out.")
+            raise InputError(f"{path} belongs to another batch. Choose another `out=`.")
         if note.get("items") == plan.length(part):
             done.add(part)
     return done
 
 
 def _note(path: Path) -> dict[str, object] | None:
-    """What a part says of itself; None for one that cannot be read and is to be made again."""
+    """The metadata of a part; None for a part that cannot be read and must be made again."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        with path.open("rb") as file:
-            metadata = pq.read_schema(file).metadata or {}
+        with path.open("rb") as file, open_table(file) as table:
+            metadata = table.schema_arrow.metadata or {}
         note = json.loads(metadata[_KEY])
     except (OSError, KeyError, ValueError, pa.ArrowException):
         return None
@@ -124,18 +124,18 @@ def _note(path: Path) -> dict[str, object] | None:
 def read_parts(out: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
     """Some columns of every part, one part at a time, in order. Raises InputError for a part that is damaged."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     for path in sorted(out.glob("part-*.parquet")):
         try:
             with path.open("rb") as file:
-                yield pq.read_table(file, columns=list(columns))
+                table = read_columns(file, columns)
         except (OSError, pa.ArrowException) as error:
-            raise InputError(f"{path} cannot be read ({error}): go on with --resume, which makes it again.") from error
+            raise InputError(f"{path} cannot be read ({error}): add `resume=True`, which makes it again.") from error
+        yield table
 
 
 def read_skipped(out: Path) -> Iterator[Skip]:
-    """The items without an answer, in order."""
+    """The skipped items, in order."""
     for path in sorted(out.glob("part-*.parquet")):
         found = (_note(path) or {}).get("skipped", [])
         if isinstance(found, list):
@@ -143,13 +143,13 @@ def read_skipped(out: Path) -> Iterator[Skip]:
 
 
 def write_skipped(out: Path) -> int:
-    """Write `skipped.csv` (path, reason) from the parts; returns how many there are."""
+    """Write `skipped.csv` (path, reason) from the parts; returns the number of skipped items."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "reason"])
     skipped = 0
     for skip in read_skipped(out):
-        writer.writerow([skip.path, skip.reason])
+        writer.writerow(cells([skip.path, skip.reason]))
         skipped += 1
     write_whole(out / SKIPPED, text.getvalue())
     return skipped

@@ -1,4 +1,4 @@
-"""`--pictures top:100`: overlays of the images that deserve a look first."""
+"""Overlays of the images to look at first: `pictures="top:100"` of a batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...bundle.bundle import Bundle
 from ...errors import ImageError, InputError
 from ...progress import Progress
 from ..explanation import ToExplain, explain_files
-from .job import Job
+from .job import BatchRecord
 from .parts import read_parts
 from .plan import PLAN, Plan
 from .reading import Reader
@@ -26,7 +26,7 @@ MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which pictures: `count` images, the most positive (`top`) or those nearest to the decision (`uncertain`)."""
+    """Which overlays to draw: `count` images, the most positive (`top`) or the least certain (`uncertain`)."""
 
     order: Literal["top", "uncertain"]
     count: int
@@ -36,14 +36,14 @@ class Wanted:
         """`top:100` or `uncertain:100`. Raises InputError for anything else."""
         order, _, count = text.partition(":")
         if order not in ("top", "uncertain") or not count.isdecimal() or not 1 <= int(count) <= MOST:
-            raise InputError(f"--pictures {text!r}: write top:100 or uncertain:100, with at most {MOST:,}.")
+            raise InputError(f"`pictures={text!r}`: write top:100 or uncertain:100, with at most {MOST:,}.")
         return cls("top" if order == "top" else "uncertain", int(count))
 
 
-def draw_pictures(bundle: Bundle, out: Path, job: Job, wanted: Wanted, progress: Progress) -> int:
-    """Write the overlays into `pictures/` and their `manifest.json`, first the one that deserves a look most.
+def draw_pictures(bundle: Bundle, out: Path, job: BatchRecord, wanted: Wanted, progress: Progress) -> int:
+    """Write the overlays and their `manifest.json` into `pictures/`, the most positive or least certain image first.
 
-    Returns how many there are; images that can no longer be read are left out.
+    Returns the number of pictures; images that can no longer be read are left out.
     """
     folder = out / PICTURES
     if folder.exists():
@@ -64,8 +64,8 @@ def draw_pictures(bundle: Bundle, out: Path, job: Job, wanted: Wanted, progress:
         return len(explain_files(bundle, items, folder, method=method, target=target, progress=progress).images)
 
 
-def select(out: Path, job: Job, wanted: Wanted) -> list[int]:
-    """The places in the source of the images wanted, the first one first; ties go by place."""
+def select(out: Path, job: BatchRecord, wanted: Wanted) -> list[int]:
+    """The indices of the wanted images, in order; ties are ordered by index."""
     places, scores = np.zeros(0, np.int64), np.zeros(0)
     top = wanted.order == "top" and job.task != "multiclass"
     columns = ["output"] if job.task == "regression" else [f"p_{name}" for name in job.classes]
@@ -78,8 +78,8 @@ def select(out: Path, job: Job, wanted: Wanted) -> list[int]:
     return [int(place) for place in places]
 
 
-def _doubt_free(values: npt.NDArray[np.float64], job: Job) -> npt.NDArray[np.float64]:
-    """How far each answer is from another one: from the threshold, or from the second class."""
+def _doubt_free(values: npt.NDArray[np.float64], job: BatchRecord) -> npt.NDArray[np.float64]:
+    """The margin of each answer: its distance from the threshold, or from the second most probable class."""
     if job.task == "multiclass":
         ordered = np.sort(values, axis=1)
         return np.asarray(ordered[:, -1] - ordered[:, -2])

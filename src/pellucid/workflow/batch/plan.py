@@ -1,4 +1,4 @@
-"""The plan of a batch: `items.parquet`, every image in order, a row group a part. Written once, then only read."""
+"""The plan of a batch: `items.parquet`, all images in order, one row group per part. Written once, then only read."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from typing import Any
 
 from ...errors import InputError
 from .sources import Item
+from .tables import open_table, read_group
 
 PLAN = "items.parquet"
 _NAMES = [field.name for field in fields(Item)]
 
 
 def write_plan(path: Path, items: Iterable[Item], part_size: int, listed: Callable[[int], None]) -> int:
-    """Write the items as they come, `part_size` in memory at a time; returns their number.
+    """Write the items with at most `part_size` in memory; returns their number.
 
-    `listed` is called with the number so far. The file appears whole or not at all. Raises what the items raise.
+    `listed` is called with the number so far. The file appears whole or not at all. Errors of the iterable pass
+    through.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -44,21 +46,20 @@ def write_plan(path: Path, items: Iterable[Item], part_size: int, listed: Callab
 
 
 class Plan:
-    """The plan of a batch, opened: `part(k)` gives the items of part k. To be used as a context manager.
+    """The plan of a batch, opened; a context manager. `part(k)` returns the items of part k.
 
-    Raises InputError when it is gone or damaged.
+    Raises InputError when the file is missing or damaged.
     """
 
     def __init__(self, path: Path) -> None:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         with ExitStack() as opened:
             try:
                 file = opened.enter_context(path.open("rb"))
-                self._table: Any = opened.enter_context(pq.ParquetFile(file))
+                self._table: Any = opened.enter_context(open_table(file))
             except (OSError, pa.ArrowException) as error:
-                message = f"{path} cannot be read, so that this batch cannot go on: begin it anew in another --out."
+                message = f"{path} cannot be read, so this batch cannot be resumed: start it again in another `out=`."
                 raise InputError(message) from error
             self._opened = opened.pop_all()
 
@@ -86,11 +87,11 @@ class Plan:
 
     def part(self, part: int) -> list[Item]:
         """The items of one part, in order."""
-        columns = self._table.read_row_group(part).to_pydict()
+        columns = read_group(self._table, part).to_pydict()
         return [Item(*row) for row in zip(*(columns[name] for name in _NAMES), strict=True)]
 
     def pick(self, indices: Iterable[int], part_size: int) -> Iterator[tuple[int, Item]]:
-        """The items of some places in the source, by rising place."""
+        """The items with these indices, in rising order."""
         held, items = -1, list[Item]()
         for index in sorted(indices):
             if index // part_size != held:

@@ -1,8 +1,8 @@
 """The engine on a Ray cluster, by Ray Data: parts of the plan go to a pool of actors that hold the bundle.
 
-The answers come back to the program that asked, which writes the same parts as the engine on one machine. So a folder
-begun by one engine can be finished by the other, no worker needs to see the folder, and a part whose worker is lost is
-given to another one by Ray.
+The answers return to the calling program, which writes the same parts as the engine on one machine. So either engine
+can resume a folder of the other, no worker needs access to the folder, and Ray gives the part of a lost worker to
+another one.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from ..._optional import require
 from ...bundle.bundle import load
 from ...bundle.manifest import MANIFEST, MODEL, WEIGHTS
 from ...errors import PellucidError, ResourceError
-from .local import Answered, Part, Workforce
+from .local import Answered, PlanPart, Workforce
 from .reading import Reader
-from .work import Question, Worker
+from .work import BatchQuestion, Worker
 
 WAVE = 1024
 """Parts whose items are in Ray's memory at a time."""
 
 STORE = 200 * 2**20
-"""Bytes of object store that a Ray of our own asks for: parts are small, and /dev/shm often is."""
+"""Bytes of object store for a Ray that is started here: parts are small, and /dev/shm often is."""
 
 READERS = 2
-"""Threads of an actor: one reads while the other computes."""
+"""Threads per actor: one reads while the other computes."""
 
 
 def answer_by_ray(
-    parts: Iterable[Part],
+    parts: Iterable[PlanPart],
     bundle: Path,
-    question: Question,
+    question: BatchQuestion,
     force: Workforce,
     advance: Callable[[int], None],
     *,
     address: str | None = None,
 ) -> Iterator[Answered]:
-    """Answers part by part, as they are done; `advance` is told how many items more are.
+    """Answers part by part, as they finish; `advance` is called with the number of items just finished.
 
-    Without an `address` a Ray of `force.workers` cores is started here and stopped at the end. With one (`auto`, or
-    `ray://HOST:PORT`) the cluster there is used. An actor takes a GPU where both the cluster and ONNX Runtime have one.
-    Raises MissingDependencyError without Ray, ResourceError when there is no cluster or it gives up.
+    Without an `address`, a Ray of `force.workers` cores is started here and stopped at the end. With one (`auto` or
+    `ray://HOST:PORT`), that cluster is used. An actor uses a GPU if both the cluster and ONNX Runtime have one. Raises
+    MissingDependencyError without Ray, ResourceError if no cluster can be reached or it fails.
     """
     require("ray.data", extra="ray")
     with _cluster(address, force.workers) as ray:
@@ -72,9 +72,9 @@ def answer_by_ray(
 
 
 class _Actor:
-    """A worker with its own copy of the bundle, brought by Ray."""
+    """A worker with its own copy of the bundle, delivered by Ray."""
 
-    def __init__(self, files: Any, question: Question, threads: int) -> None:
+    def __init__(self, files: Any, question: BatchQuestion, threads: int) -> None:
         import ray
 
         with tempfile.TemporaryDirectory(prefix="pellucid-") as folder:
@@ -85,7 +85,7 @@ class _Actor:
         self._threads = ThreadPoolExecutor(READERS)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        part: Part = pickle.loads(row["part"])
+        part: PlanPart = pickle.loads(row["part"])
         starts = range(0, len(part.items), self._batch)
         slices = [part.items[start : start + self._batch] for start in starts]
         found = self._threads.map(self._worker.answer, [part.first + start for start in starts], slices)
@@ -94,7 +94,7 @@ class _Actor:
 
 
 def _rows(answered: Any) -> Iterator[Answered]:
-    """The rows of a Ray dataset; an error of ours in a worker is raised as itself."""
+    """The rows of a Ray dataset; a PellucidError in a worker is raised unwrapped."""
     try:
         for row in answered.iter_rows():
             yield int(row["number"]), pickle.loads(row["answers"])
@@ -106,13 +106,11 @@ def _rows(answered: Any) -> Iterator[Answered]:
             if isinstance(inner, PellucidError):
                 raise inner from error
             inner = inner.__cause__
-        raise ResourceError(
-            f"Ray gave up: {_last_line(error)}. What is finished is kept: go on with --resume."
-        ) from error
+        raise ResourceError(f"Ray gave up: {_last_line(error)}.") from error
 
 
 def _last_line(error: Exception) -> str:
-    """Where Ray says what happened, after the traces of its own."""
+    """The last line of a Ray error, which says what happened."""
     return (str(error).strip() or type(error).__name__).splitlines()[-1].strip()[:300].rstrip(".")
 
 
@@ -130,7 +128,7 @@ def _gpus(ray: Any) -> int:
 @contextmanager
 def _cluster(address: str | None, workers: int) -> Iterator[Any]:
     """Ray, connected; disconnected at the end unless it was connected before."""
-    # Ray reports its use to its makers, and refuses a slow object store, unless told otherwise before it is imported.
+    # Set before the import: no usage statistics, and a slow object store is allowed.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE", "1")
@@ -138,25 +136,25 @@ def _cluster(address: str | None, workers: int) -> Iterator[Any]:
     import ray
     import ray.data
 
-    ours = not ray.is_initialized()
-    own: dict[str, Any] = {"num_cpus": workers, "object_store_memory": STORE, "include_dashboard": False}
-    if ours:
+    started = not ray.is_initialized()
+    local: dict[str, Any] = {"num_cpus": workers, "object_store_memory": STORE, "include_dashboard": False}
+    if started:
         try:
             ray.init(
                 address=address or "local",
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 configure_logging=True,
-                **({} if address else own),
+                **({} if address else local),
             )
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             where = f"at {address}" if address else "on this machine"
-            message = f"No Ray can be reached {where}: {_last_line(error)}. Start one with: ray start --head"
+            message = f"Ray cannot be reached {where}: {_last_line(error)}. Start a cluster with `ray start` first."
             raise ResourceError(message) from error
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
         yield ray
     finally:
-        if ours:
+        if started:
             ray.shutdown()

@@ -1,4 +1,4 @@
-"""The bytes of one item, wherever they lie. One `Reader` serves all threads of a process."""
+"""The bytes of one item, from a file, an archive, a table or a URL. One `Reader` serves all threads of a process."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from ...errors import ImageError, ResourceError
 from ...images.pictures import DEFAULT_LIMITS, Limits, read_file
 from .files import is_url, open_binary
 from .sources import Item
+from .tables import open_table, read_group
 
 ATTEMPTS, PAUSE = 4, 0.5
-"""How often a URL is asked, and the seconds before it is asked again (doubled each time)."""
+"""How many times a URL is read, and the seconds before the first retry (doubled each time)."""
 
 ROW_GROUPS = 2
-"""How many row groups of Parquet sources are held at a time; threads share them."""
+"""Row groups of Parquet sources kept in memory, shared by all threads."""
 
 
 class Reader:
-    """Reads items, keeping the container in hand open. To be closed, or used as a context manager."""
+    """Reads items and keeps each thread's current archive open. Close it, or use it as a context manager."""
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits
-        self._own = threading.local()
+        self._local = threading.local()
         self._opened: list[_Container] = []
         self._groups: OrderedDict[tuple[str, str, int], Any] = OrderedDict()
         self._lock = threading.Lock()
@@ -42,15 +43,15 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        """Close every file; no thread may be reading."""
+        """Close every file, when no thread is reading."""
         for container in self._opened:
             container.close()
         self._opened.clear()
         self._groups.clear()
-        self._own = threading.local()
+        self._local = threading.local()
 
     def read(self, item: Item) -> bytes:
-        """The bytes of an item. Raises ImageError when there are none, ResourceError when a URL answers no more."""
+        """The bytes of an item. Raises ImageError if it cannot be read, ResourceError if a URL does not respond."""
         if item.problem:
             raise ImageError("unreadable", item.problem)
         where = item.container or item.path
@@ -64,16 +65,18 @@ class Reader:
             except FileNotFoundError:
                 raise ImageError("missing", f"There is no file at {where[-200:]!r}.") from None
             except PermissionError:
-                raise ImageError("unreadable", f"There is no right to read {where[-200:]!r}.") from None
+                raise ImageError("unreadable", f"No permission to read {where[-200:]!r}.") from None
             except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError, ValueError):
-                raise ImageError("damaged", f"It cannot be taken out of {where[-200:]!r}, which is damaged.") from None
+                raise ImageError(
+                    "damaged", f"It cannot be extracted from {where[-200:]!r}, which is damaged."
+                ) from None
             except OSError as error:
                 if not is_url(where):
                     reason = error.strerror or "it is damaged"
                     raise ImageError("unreadable", f"{where[-200:]!r} cannot be read: {reason}.") from None
                 self._forget()
                 if attempt == ATTEMPTS - 1:
-                    message = f"{where} could not be read in {ATTEMPTS} attempts ({error}). Go on later with --resume."
+                    message = f"{where} could not be read in {ATTEMPTS} attempts ({error})."
                     raise ResourceError(message) from error
                 time.sleep(PAUSE * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
@@ -97,21 +100,21 @@ class Reader:
         return data
 
     def _container(self, path: str, opening: Callable[[str], _Container]) -> _Container:
-        """The archive at `path`, opened by this thread; the one that it had before is closed."""
-        held: tuple[str, _Container] | None = getattr(self._own, "held", None)
+        """The archive at `path`, opened by this thread, whose previous archive is closed."""
+        held: tuple[str, _Container] | None = getattr(self._local, "held", None)
         if held is not None and held[0] == path:
             return held[1]
         self._forget()
         container = opening(path)
         with self._lock:
             self._opened.append(container)
-        self._own.held = (path, container)
+        self._local.held = (path, container)
         return container
 
     def _forget(self) -> None:
-        held: tuple[str, _Container] | None = getattr(self._own, "held", None)
+        held: tuple[str, _Container] | None = getattr(self._local, "held", None)
         if held is not None:
-            self._own.held = None
+            self._local.held = None
             with self._lock:
                 self._opened.remove(held[1])
             held[1].close()
@@ -132,14 +135,12 @@ class Reader:
 
 
 def _row_group(path: str, column: str, group: int) -> Any:
-    import pyarrow.parquet as pq
-
-    with open_binary(path) as file, pq.ParquetFile(file) as table:
-        return table.read_row_group(group, columns=[column]).flatten().column(0)
+    with open_binary(path) as file, open_table(file) as table:
+        return read_group(table, group, [column]).flatten().column(0)
 
 
 class _Container:
-    """An opened archive: `read` gives at most `most` bytes of one member."""
+    """An opened archive: `read` returns at most `most` bytes of one member."""
 
     def __init__(self, file: IO[bytes], take: Callable[[int, int, int], bytes], close: Callable[[], None]) -> None:
         self._file, self.read, self._close = file, take, close
@@ -150,7 +151,7 @@ class _Container:
 
 
 def open_zip(path: str) -> _Container:
-    """A ZIP archive; its members go by their number in the directory."""
+    """A ZIP archive; members are addressed by their number in the directory."""
     file = open_binary(path)
     try:
         archive = zipfile.ZipFile(file)
@@ -167,7 +168,7 @@ def open_zip(path: str) -> _Container:
 
 
 def open_tar(path: str) -> _Container:
-    """A TAR archive; its members go by their place in it. One that is compressed is unpacked up to that place."""
+    """A TAR archive; members are addressed by their offset, up to which a compressed archive is decompressed."""
     file = open_binary(path)
     try:
         archive = tarfile.open(fileobj=file, mode="r:*")  # noqa: SIM115 - closed with the container

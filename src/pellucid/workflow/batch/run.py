@@ -1,11 +1,11 @@
-"""A batch from sources to its folder: list, answer what is not yet answered, sum up."""
+"""A batch from sources to its folder: list the images, answer those without an answer, summarise."""
 
 from __future__ import annotations
 
 import errno
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,20 +14,22 @@ from typing import Literal
 from ...bundle.bundle import Bundle, load
 from ...bundle.run import find_bundle
 from ...classifier import selected_targets
-from ...errors import InputError, ResourceError
+from ...errors import InputError
 from ...explanation.catalogue import find_method
 from ...progress import Progress, Silent
+from ...stopping import keeping
+from ...storage import full_disk_named, locked
 from .files import located
-from .job import Job, check_same, new_job, taken_up, write_job
-from .local import Part, Workforce, answer_locally
+from .job import JOB, BatchRecord, batch_to_resume, check_folder, check_same, new_job, write_job
+from .local import PlanPart, Workforce, answer_locally
 from .parts import finished_parts, write_part, write_skipped
 from .pictures import Wanted, draw_pictures
 from .plan import PLAN, Plan, write_plan
 from .reading import Reader
 from .sources import list_items
-from .summary import Summary, summarise
+from .summary import BatchSession, Summary, summarise
 from .tune import Tuning, tuned
-from .work import Question, Worker
+from .work import BatchQuestion, Worker
 
 Engine = Literal["local", "ray"]
 PART_SIZE = 1000
@@ -35,9 +37,9 @@ PART_SIZE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """How a batch runs, which changes nothing in its rows. None: as tuned for this model and machine.
+    """How a batch runs; its rows do not depend on it. None: as tuned for this model and machine.
 
-    `address` is that of a Ray cluster; without one the `ray` engine starts a Ray of its own.
+    `address` is that of a Ray cluster; without it the `ray` engine starts a local Ray.
     """
 
     workers: int | None = None
@@ -62,12 +64,13 @@ def predict_archive(
     """Classify every image of `sources` into Parquet parts in `out`, with `method` also explain it.
 
     `sources` are folders, globs, CSV lists, ZIP and TAR archives, Parquet files of bytes, or image files, local or as
-    URLs. Files that cannot be read are listed in `skipped.csv`. Parts appear whole, `part_size` images each; with
-    `resume` the finished ones are kept, and at most the part in hand is computed again. The rows depend on model,
-    images and `batch` only, neither on the engine nor on the number of workers, but for `seconds`.
+    URLs. Files that cannot be read are listed in `skipped.csv`, where text that a spreadsheet would run as a formula
+    begins with a quote. Parts appear whole, `part_size` images each; `resume` keeps finished parts. All columns except
+    `seconds` depend on model, images and `batch` only, not on the engine or the number of workers.
 
-    Raises InputError for a source or option that does not fit and for a folder that holds another batch, BundleError
-    for another model than the batch was begun with, ResourceError when disk, network or a worker gives out.
+    Raises InputError for an invalid source or option, for a folder that holds another batch, and for one that another
+    program is writing; BundleError for another model than the batch was started with; ResourceError when disk, network
+    or a worker fails, with what is kept.
     """
     folder, bundle = Path(out), load(run, threads=1)
     wanted = Wanted.parse(pictures) if pictures else None
@@ -75,29 +78,17 @@ def predict_archive(
     tuning = tuned(bundle)
     named = tuple(located(source) for source in sources)
     shown = progress or Silent()
-    with _disk(folder):
-        job = taken_up(folder, resume=resume)
+    with keeping(lambda: _what_is_kept(folder)), _disk(folder), _owned(folder, resume=resume):
+        job = batch_to_resume(folder)
         if job is not None:
-            check_same(job, bundle, named, Question(method, target, batch or job.batch), folder)
+            check_same(job, bundle, named, BatchQuestion(method, target, batch or job.batch), folder)
         else:
-            question = Question(method, target, batch or tuning.batch)
+            question = BatchQuestion(method, target, batch or tuning.batch)
             job = _begin(bundle, folder, named, question, part_size, shown)
-        began = time.perf_counter()
-        force = _force(running, tuning)
-        answered = _answer(bundle, folder, job, force, running, shown)
-        seconds = time.perf_counter() - began
+        session = _answer(bundle, folder, job, _force(running, tuning), running, shown)
         skipped = write_skipped(folder)
         drawn = draw_pictures(bundle, folder, job, wanted, shown) if wanted else 0
-        return summarise(
-            folder,
-            job,
-            skipped=skipped,
-            pictures=drawn,
-            engine=running.engine,
-            workers=force.workers,
-            answered_now=answered,
-            seconds=seconds,
-        )
+        return summarise(folder, job, session, skipped=skipped, pictures=drawn)
 
 
 def _check(bundle: Bundle, method: str | None, target: str | None, part_size: int, running: Running) -> None:
@@ -105,11 +96,11 @@ def _check(bundle: Bundle, method: str | None, target: str | None, part_size: in
         find_method(method)
     selected_targets(bundle.classes, bundle.task, 1, target, None)
     if part_size < 1 or (running.workers is not None and running.workers < 1):
-        raise InputError("The number of workers and the images of a part must be at least 1.")
+        raise InputError("`workers=` and `part_size=` must be at least 1.")
     if running.address and running.engine != "ray":
-        raise InputError("--address is that of a Ray cluster: add --engine ray.")
+        raise InputError("`address=` is that of a Ray cluster: add `engine='ray'`.")
     if running.address and running.workers is None:
-        raise InputError("How much of the cluster may be used is for you to say: add --workers.")
+        raise InputError("Say how much of the cluster may be used: add `workers=`.")
 
 
 def _force(running: Running, tuning: Tuning) -> Workforce:
@@ -117,28 +108,23 @@ def _force(running: Running, tuning: Tuning) -> Workforce:
 
 
 def _begin(
-    bundle: Bundle, out: Path, sources: tuple[str, ...], question: Question, part_size: int, progress: Progress
-) -> Job:
-    """List the sources and write down what is asked of them."""
+    bundle: Bundle, out: Path, sources: tuple[str, ...], question: BatchQuestion, part_size: int, progress: Progress
+) -> BatchRecord:
+    """List the sources, and write the plan and the record."""
     with Reader() as reader:
         maps = Worker(bundle, question, reader).map_geometry()
-    fresh = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with progress.bar("Listing") as advance:
-            items = write_plan(out / PLAN, list_items(sources), part_size, lambda total: advance(total, total))
-    except BaseException:
-        if fresh:
-            out.rmdir()
-        raise
+    with progress.bar("Listing") as advance:
+        items = write_plan(out / PLAN, list_items(sources), part_size, lambda total: advance(total, total))
     job = new_job(bundle, sources, question, items, part_size, maps)
     write_job(out, job)
     return job
 
 
-def _answer(bundle: Bundle, out: Path, job: Job, force: Workforce, running: Running, progress: Progress) -> int:
-    """Answer the parts that are not there yet; returns how many images that were."""
-    engine = answer_locally
+def _answer(
+    bundle: Bundle, out: Path, job: BatchRecord, force: Workforce, running: Running, progress: Progress
+) -> BatchSession:
+    """Answer the missing parts."""
+    engine, began = answer_locally, time.perf_counter()
     if running.engine == "ray":
         from .ray_engine import answer_by_ray
 
@@ -153,22 +139,46 @@ def _answer(bundle: Bundle, out: Path, job: Job, force: Workforce, running: Runn
             done += more
             advance(done, total)
 
-        parts = (Part(k, k * job.part_size, plan.part(k)) for k in missing)
+        parts = (PlanPart(k, k * job.part_size, plan.part(k)) for k in missing)
         for number, answers in engine(parts, find_bundle(bundle.folder), job.question, force, count):
             write_part(out, job, number, answers)
-    return total
+    return BatchSession(running.engine, force.workers, total, time.perf_counter() - began)
+
+
+@contextmanager
+def _owned(out: Path, *, resume: bool) -> Iterator[None]:
+    """The folder of a batch, which no other program writes to meanwhile.
+
+    It is checked again when nobody else can write to it. A folder that was made here and holds no batch in the end is
+    removed.
+    """
+    check_folder(out, resume=resume)
+    fresh = not out.exists()
+    try:
+        with locked(out, out):
+            check_folder(out, resume=resume)
+            yield
+    finally:
+        if fresh and not (out / JOB).exists():
+            with suppress(OSError):
+                out.rmdir()
+
+
+def _what_is_kept(out: Path) -> str:
+    job = batch_to_resume(out)
+    if job is None:
+        return ""
+    done, parts = sum(1 for _ in out.glob("part-*.parquet")), -(-job.items // job.part_size)
+    return f"{done:,} of {parts:,} parts are kept in {out}: add `resume=True` to the same command to resume the batch."
 
 
 @contextmanager
 def _disk(out: Path) -> Iterator[None]:
-    """Say in a sentence what the disk refuses."""
+    """Say in a sentence what the disk refuses. Raises ResourceError or InputError."""
     try:
-        yield
+        with full_disk_named(out):
+            yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise ResourceError(
-                f"The disk that holds {out} is full. Make room, then go on with --resume: what is finished is kept."
-            ) from error
         if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}:
-            raise InputError(f"{out} cannot be written to ({error.strerror}). Choose another --out.") from error
+            raise InputError(f"{out} cannot be written to ({error.strerror}). Choose another `out=`.") from error
         raise

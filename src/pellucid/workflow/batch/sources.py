@@ -19,6 +19,7 @@ from typing import Any, Literal
 from ...errors import InputError
 from ...images.formats import IMAGE_SUFFIXES
 from .files import children, exists, expand, is_folder, join, located, open_binary, parent
+from .tables import open_table, read_group
 
 Kind = Literal["file", "zip", "tar", "parquet"]
 
@@ -156,16 +157,14 @@ def _tar(path: str) -> Iterator[Item]:
 
 
 def _parquet(path: str) -> Iterator[Item]:
-    import pyarrow.parquet as pq
-
-    with open_binary(path) as file, pq.ParquetFile(file) as table:
+    with open_binary(path) as file, open_table(file) as table:
         column = _bytes_column(table.schema_arrow)
         if column is None:
             wanted = ", ".join(BYTES_COLUMNS[:3])
             raise InputError(f"holds no column of image bytes (binary, or a struct with `bytes`; named {wanted}, ...)")
         name = _name_column(table.schema_arrow, column)
         for group in range(table.num_row_groups):
-            names = table.read_row_group(group, columns=[name]) if name else None
+            names = read_group(table, group, [name]) if name else None
             flat = names.flatten().column(0).to_pylist() if names is not None else []
             for row in range(table.metadata.row_group(group).num_rows):
                 told = (flat[row] if flat else None) or f"row-group-{group}/{row}"

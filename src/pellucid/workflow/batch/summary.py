@@ -1,31 +1,31 @@
-"""`summary.json`: a batch in one page, made from its parts alone but for the clock."""
+"""`summary.json`: the totals of a batch, computed from its parts, and the speed of the last session."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+import numpy.typing as npt
 
+from ...documents import Document
 from ...files import write_whole
-from .job import Job
+from .job import BatchRecord
 from .parts import read_parts
 
 SUMMARY = "summary.json"
 BINS = 20
 
 
-class Summary(BaseModel):
-    """What a batch came to.
+class Summary(Document):
+    """The totals of a batch.
 
     `decisions` and `most_probable` count images by class. `histogram` counts them by the probability of the positive
-    class (of the decision, for more than two classes) in 20 bins from 0 to 1. `outside` counts those farther from the
-    training images than the warning distance, None where the model has no reference. `seconds` and `rate` (images a
+    class (of the decision, for more than two classes) in 20 bins from 0 to 1. `outside` counts images beyond the
+    warning distance from the training images; None for a model without reference. `seconds` and `rate` (images per
     second) are those of the last session, which answered `answered_now`; `core_hours_per_million` follows from them.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: int = 1
     out: str
@@ -52,25 +52,54 @@ class Summary(BaseModel):
     core_hours_per_million: float | None
 
 
-def summarise(
-    out: Path, job: Job, *, skipped: int, pictures: int, engine: str, workers: int, answered_now: int, seconds: float
-) -> Summary:
-    """Read the parts, one at a time, and write `summary.json`."""
-    decisions, probable = Counter[str](), Counter[str]()
-    histogram = np.zeros(BINS, np.int64)
-    outside, scored, warned, parts = 0, 0, 0, 0
-    score = {"binary": f"p_{job.classes[-1]}", "multiclass": "confidence", "regression": "output"}[job.task]
-    for table in read_parts(out, ["class", "decision", score, "outside_score", "warnings"]):
-        parts += 1
-        decisions.update(table["decision"].to_pylist())
-        probable.update(table["class"].to_pylist())
-        if job.task != "regression":
-            histogram += np.histogram(table[score].to_numpy(), BINS, (0, 1))[0]
-        distances = table["outside_score"].drop_null().to_numpy()
-        scored, outside = scored + len(distances), outside + int((distances > 1).sum())
-        warned += sum(bool(texts) for texts in table["warnings"].to_pylist())
-    answered = decisions.total() if hasattr(decisions, "total") else sum(decisions.values())
-    paid = seconds > 0 and answered_now > 0
+@dataclass(frozen=True, slots=True)
+class BatchSession:
+    """How the images of one call were answered: by which engine, by how many workers, and in how many seconds."""
+
+    engine: str
+    workers: int
+    answered: int
+    seconds: float
+
+    @property
+    def rate(self) -> float | None:
+        """Images per second; None where nothing was answered."""
+        return self.answered / self.seconds if self.seconds > 0 and self.answered else None
+
+
+@dataclass
+class _Totals:
+    """What the parts add up to."""
+
+    decisions: Counter[str] = field(default_factory=Counter)
+    probable: Counter[str] = field(default_factory=Counter)
+    histogram: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    outside: int = 0
+    scored: int = 0
+    warned: int = 0
+    parts: int = 0
+
+    @classmethod
+    def of(cls, out: Path, job: BatchRecord) -> _Totals:
+        """Read the parts, one at a time."""
+        totals = cls()
+        score = {"binary": f"p_{job.classes[-1]}", "multiclass": "confidence", "regression": "output"}[job.task]
+        for table in read_parts(out, ["class", "decision", score, "outside_score", "warnings"]):
+            totals.parts += 1
+            totals.decisions.update(table["decision"].to_pylist())
+            totals.probable.update(table["class"].to_pylist())
+            if job.task != "regression":
+                totals.histogram += np.histogram(table[score].to_numpy(), BINS, (0, 1))[0]
+            distances = table["outside_score"].drop_null().to_numpy()
+            totals.scored += len(distances)
+            totals.outside += int((distances > 1).sum())
+            totals.warned += sum(bool(texts) for texts in table["warnings"].to_pylist())
+        return totals
+
+
+def summarise(out: Path, job: BatchRecord, session: BatchSession, *, skipped: int, pictures: int) -> Summary:
+    """Add up the parts and write `summary.json`."""
+    totals, rate = _Totals.of(out, job), session.rate
     summary = Summary(
         out=str(out),
         sources=job.sources,
@@ -79,21 +108,21 @@ def summarise(
         task=job.task,
         medical=job.medical,
         items=job.items,
-        answered=answered,
+        answered=sum(totals.decisions.values()),
         skipped=skipped,
-        parts=parts,
-        decisions={name: decisions[name] for name in job.classes},
-        most_probable={name: probable[name] for name in job.classes},
-        histogram=tuple(int(n) for n in histogram),
-        outside=outside if scored else None,
-        with_warnings=warned,
+        parts=totals.parts,
+        decisions={name: totals.decisions[name] for name in job.classes},
+        most_probable={name: totals.probable[name] for name in job.classes},
+        histogram=tuple(int(n) for n in totals.histogram),
+        outside=totals.outside if totals.scored else None,
+        with_warnings=totals.warned,
         pictures=pictures,
-        engine=engine,
-        workers=workers,
-        answered_now=answered_now,
-        seconds=round(seconds, 3),
-        rate=answered_now / seconds if paid else None,
-        core_hours_per_million=workers * seconds / answered_now * 1e6 / 3600 if paid else None,
+        engine=session.engine,
+        workers=session.workers,
+        answered_now=session.answered,
+        seconds=round(session.seconds, 3),
+        rate=rate,
+        core_hours_per_million=session.workers / rate * 1e6 / 3600 if rate else None,
     )
     write_whole(out / SUMMARY, summary.model_dump_json(indent=2) + "\n")
     return summary

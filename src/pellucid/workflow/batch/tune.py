@@ -1,7 +1,7 @@
-"""`pellucid doctor --tune`: which batch and which workers are quickest here, measured once and kept for batches.
+"""Measure which batch size and workers are fastest on this machine, and keep them (`pellucid doctor`).
 
-On a CPU one image at a time on each core often beats larger batches on all cores together: nothing waits for the last
-image of a batch, and what a pass works on stays in the core's cache.
+On a CPU, one image at a time on each core often beats larger batches on all cores: no core waits for the last image of
+a batch, and the data of a pass stay in the core's cache.
 """
 
 from __future__ import annotations
@@ -16,36 +16,35 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from ...bundle.bundle import Bundle
+from ...documents import Document
 from ...errors import ResourceError
 from ...files import write_whole
 from ...progress import Progress, Silent
 from ...storage import cache_folder
-from .local import Part, Workforce, answer_locally
+from .local import PlanPart, Workforce, answer_locally
 from .sources import Item
-from .work import Question
+from .work import BatchQuestion
 
 TUNING = "tuning.json"
 PICTURES = 12
 SIZE = (480, 640)
 BATCHES = (1, 4, 16)
 TURNS = 3
-"""Candidates take turns, and the best turn of each counts, so that a neighbour's work spoils none of them."""
+"""Candidates take turns, and the best turn counts, so that other load on the machine does not favour one."""
 
 WORTH = 0.95
-"""One image a pass keeps every core busy to the end and takes the least memory: another batch is to be clearly quicker
-than that, or the machine's moods decide."""
+"""One image per pass keeps every core busy to the end and takes the least memory: a larger batch must be clearly
+faster, or noise decides."""
 
 PROCESSES_WORTH = 0.9
-"""Processes take seconds to start and a copy of the model each: they are chosen where they are clearly quicker."""
+"""Processes take seconds to start and a copy of the model each: they must be clearly faster."""
 
 
-class Tuning(BaseModel):
-    """Settings of a batch, and the images a second that they gave; `measured` is False for those that are assumed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Tuning(Document):
+    """Settings of a batch, and their measured images per second; `measured` is False for assumed settings."""
 
     batch: int = Field(default=1, ge=1)
     force: Workforce
@@ -53,9 +52,7 @@ class Tuning(BaseModel):
     measured: bool = False
 
 
-class _Kept(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _Kept(Document):
     schema_version: int = 1
     machines: dict[str, Tuning] = Field(default_factory=dict)
 
@@ -68,7 +65,7 @@ def cores() -> int:
 
 
 def assumed() -> Tuning:
-    """What is taken where nothing was measured: one image at a time on each core."""
+    """The settings without a measurement: one image at a time on each core."""
     return Tuning(force=Workforce(cores()))
 
 
@@ -81,10 +78,10 @@ def tuned(bundle: Bundle) -> Tuning:
 def tune(
     bundle: Bundle, *, seconds: float = 2.0, candidates: list[Tuning] | None = None, progress: Progress | None = None
 ) -> list[Tuning]:
-    """Measure settings for about `seconds` each, and keep the best; returns all of them, best first.
+    """Measure settings for about `seconds` each and keep the best; returns all candidates, best first.
 
-    Photographs of 640 x 480 pixels are decoded, resized and classified, as a batch does it. Raises ResourceError when
-    the settings cannot be kept.
+    Photographs of 640 x 480 pixels are decoded, resized and classified, as in a batch. Raises ResourceError if the
+    settings cannot be stored.
     """
     chosen = candidates or list(_candidates(cores()))
     with tempfile.TemporaryDirectory(prefix="pellucid-") as name, (progress or Silent()).bar("Measuring") as advance:
@@ -101,7 +98,7 @@ def tune(
 
 
 def _worth(tuning: Tuning) -> float:
-    """A setting's rate, less what speaks against it."""
+    """The rate of a setting, reduced for processes and large batches."""
     handicap = PROCESSES_WORTH if tuning.force.kind == "processes" else WORTH if tuning.batch > 1 else 1.0
     return (tuning.rate or 0.0) * handicap
 
@@ -111,12 +108,12 @@ def _candidates(number: int) -> Iterator[Tuning]:
         yield Tuning(batch=batch, force=Workforce(number))
     if number > 1:
         yield Tuning(batch=1, force=Workforce(number, "processes"))
-        # One pass on all cores, and a second worker that decodes meanwhile.
+        # One pass on all cores, while a second worker decodes.
         yield Tuning(batch=16, force=Workforce(2, "threads", number))
 
 
 def _rate(bundle: Bundle, tuning: Tuning, items: list[Item], seconds: float) -> float:
-    """Images a second, counted once every worker has answered something."""
+    """Images per second, measured after every worker has finished something."""
     rounds, done, began, since = 1000, 0, 0.0, 0
     warm = tuning.force.workers * max(tuning.batch, 8)
     ended = 0.0
@@ -127,8 +124,8 @@ def _rate(bundle: Bundle, tuning: Tuning, items: list[Item], seconds: float) -> 
         if not began and done >= warm:
             began, since = ended, done
 
-    parts = (Part(k, k * len(items), items) for k in range(rounds))
-    question = Question(batch=tuning.batch)
+    parts = (PlanPart(k, k * len(items), items) for k in range(rounds))
+    question = BatchQuestion(batch=tuning.batch)
     for _ in answer_locally(parts, bundle.folder, question, tuning.force, count):
         if began and ended - began >= seconds:
             break
@@ -136,7 +133,7 @@ def _rate(bundle: Bundle, tuning: Tuning, items: list[Item], seconds: float) -> 
 
 
 def _photographs(folder: Path) -> list[Item]:
-    """JPEGs with detail on every scale, as photographs have it."""
+    """JPEGs with detail on every scale, like photographs."""
     rng = np.random.default_rng(0)
     items = []
     for number in range(PICTURES):
@@ -154,7 +151,7 @@ def _photographs(folder: Path) -> list[Item]:
 
 
 def _key(bundle: Bundle) -> str:
-    """Names models of one architecture on machines of one kind: speed does not depend on the weights."""
+    """The architecture and the kind of machine: speed does not depend on the weights."""
     import onnxruntime
 
     manifest, shape = bundle.manifest, bundle.preprocessing
@@ -175,12 +172,14 @@ def _kept(folder: Path) -> _Kept:
 def _keep(bundle: Bundle, best: Tuning) -> None:
     folder = cache_folder()
     if folder is None:
-        raise ResourceError("The settings cannot be kept, because PELLUCID_CACHE is empty: unset it, or name a folder.")
+        raise ResourceError(
+            "The settings cannot be stored, because PELLUCID_CACHE is empty: unset it, or name a folder."
+        )
     kept = _kept(folder)
     kept.machines[_key(bundle)] = best
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / TUNING, kept.model_dump_json(indent=2) + "\n")
     except OSError as error:
-        message = f"The settings cannot be kept in {folder} ({error.strerror}): set PELLUCID_CACHE to another folder."
+        message = f"The settings cannot be stored in {folder} ({error.strerror}): set PELLUCID_CACHE to another folder."
         raise ResourceError(message) from error

@@ -1,4 +1,4 @@
-"""From items to rows: what one worker does, in a thread, a process or a Ray actor alike."""
+"""From items to rows: the work of one worker, in a thread, a process or a Ray actor."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from .sources import Item
 HalfArray = npt.NDArray[np.float16]
 
 CELLS = 16
-"""A raw map is kept with at most so many cells along each side; a larger one is averaged down to it."""
+"""The most cells per side of a stored raw map; larger maps are averaged down."""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked of every image: an explanation of `target` (None: the predicted class) by `method`, or none.
+class BatchQuestion:
+    """The question to every image: an explanation of `target` (None: the predicted class) by `method`, if given.
 
-    `batch` images go through the model at once. It is part of the question because it moves the last digit.
+    `batch` is the number of images per forward pass. It is part of the question because it affects the last digit.
     """
 
     method: str | None = None
@@ -40,8 +40,8 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """The answer for one image; `index` is its place in the source. See `parts.schema_of` for the meanings."""
+class AnswerRow:
+    """The answer for one image. See `parts.schema_of` for the meaning of each field."""
 
     index: int
     path: str
@@ -55,14 +55,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """An item without an answer, and why."""
+    """A skipped item, and the reason."""
 
     index: int
     path: str
     reason: str
 
 
-Answer = Row | Skip
+Answer = AnswerRow | Skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class _Read:
 
 @dataclass(frozen=True, slots=True)
 class _Passed:
-    """What came of one pass over N images: logits (N, L), features (N, C), N small maps and what they speak for."""
+    """The result of one pass over N images: logits (N, L), features (N, C), N small maps and their target classes."""
 
     logits: FloatArray
     features: FloatArray | None
@@ -86,9 +86,9 @@ class _Passed:
 
 
 class Worker:
-    """Reads, classifies and explains. Safe to share between threads; a pass runs in the thread that asks."""
+    """Reads, classifies and explains. Thread-safe; a pass runs in the calling thread."""
 
-    def __init__(self, bundle: Bundle, question: Question, reader: Reader) -> None:
+    def __init__(self, bundle: Bundle, question: BatchQuestion, reader: Reader) -> None:
         self._bundle, self._question, self._reader = bundle, question, reader
         self._method = find_method(question.method) if question.method else None
         self._settings = settings_of(self._method) if self._method else None
@@ -96,7 +96,7 @@ class Worker:
     def answer(self, first: int, items: Sequence[Item]) -> list[Answer]:
         """Answers for items numbered from `first`, in their order.
 
-        Passes are made of `batch` items each, counted from `first`, whichever of them can be read.
+        Each pass takes the readable ones among `batch` items, counted from `first`.
         """
         answers: list[Answer] = []
         for start in range(0, len(items), self._question.batch):
@@ -120,7 +120,7 @@ class Worker:
         digest = hashlib.sha256(data).hexdigest()
         return _Read(index, item.path, digest, pixels, picture.warnings, time.perf_counter() - began)
 
-    def _rows(self, read: Sequence[_Read]) -> list[Row]:
+    def _rows(self, read: Sequence[_Read]) -> list[AnswerRow]:
         if not read:
             return []
         began = time.perf_counter()
@@ -132,11 +132,13 @@ class Worker:
             features = None if passed.features is None else passed.features[i]
             prediction = self._bundle.prediction(passed.logits[i], features=features, path=r.path, warnings=r.warnings)
             kept = (passed.maps[i], passed.targets[i]) if passed.maps else (None, None)
-            rows.append(Row(r.index, r.path, r.sha256, prediction, most_probable(prediction), r.seconds + each, *kept))
+            rows.append(
+                AnswerRow(r.index, r.path, r.sha256, prediction, most_probable(prediction), r.seconds + each, *kept)
+            )
         return rows
 
     def _pass(self, batch: FloatArray) -> _Passed:
-        """Ask the model, once where the method gives all that is wanted."""
+        """Run the model, in one pass if the method also returns the logits and features."""
         known = self._bundle.manifest.reference is not None
         if self._method is None:
             if known:
@@ -150,7 +152,7 @@ class Worker:
         return _Passed(logits, features, [smaller_map(values[0]) for values in maps.values], targets)
 
     def _targets(self, name: str, logits: FloatArray) -> list[str]:
-        """What each map speaks for."""
+        """The target class of each map."""
         if name != PREDICTED:
             return [name] * len(logits)
         if self._bundle.task == "regression":
@@ -158,7 +160,7 @@ class Worker:
         return [self._bundle.classes[i] for i in predicted_classes(self._bundle, logits)]
 
     def map_geometry(self) -> dict[str, Any] | None:
-        """Shape of the kept maps and where their cells lie on the model's input; None without an explanation."""
+        """Shape of the stored maps and their position on the model's input; None without an explanation."""
         if self._method is None:
             return None
         shape = self._bundle.preprocessing
@@ -176,13 +178,13 @@ class Worker:
 
 
 def most_probable(prediction: Prediction) -> str:
-    """The class of the highest probability; for a regression, the class decided."""
-    given = prediction.probabilities
-    return max(given, key=given.__getitem__) if given else prediction.label
+    """The class of the highest probability; for a regression, the predicted class."""
+    probabilities = prediction.probabilities
+    return max(probabilities, key=probabilities.__getitem__) if probabilities else prediction.label
 
 
 def smaller_map(values: FloatArray) -> HalfArray:
-    """A raw map (h, w) as float16 with at most 16 cells a side, each the mean of what it covers."""
+    """A raw map (h, w) as float16 with at most 16 cells per side, each the mean of the area it covers."""
     height, width = values.shape
     if height > CELLS or width > CELLS:
         down, across = _means(height, min(height, CELLS)), _means(width, min(width, CELLS))
@@ -192,14 +194,14 @@ def smaller_map(values: FloatArray) -> HalfArray:
 
 
 def _means(length: int, cells: int) -> FloatArray:
-    """Weights (cells, length) that average `length` values into cells of one size, by how far each lies in which."""
+    """Weights (cells, length) that average `length` values into equal cells, by the overlap of value and cell."""
     starts, edges = np.arange(length), np.arange(cells + 1)[:, None] * (length / cells)
     overlap = np.minimum(edges[1:], starts + 1) - np.maximum(edges[:-1], starts)
     return np.asarray(np.maximum(overlap, 0) * (cells / length), np.float32)
 
 
 def smaller_geometry(geometry: GridGeometry, shape: tuple[int, int]) -> GridGeometry:
-    """Where the cells of `smaller_map` lie, given where those of the map of `shape` (h, w) do."""
+    """The geometry of `smaller_map` for a map of `shape` (h, w) with the given geometry."""
     factors = [max(cells / CELLS, 1.0) for cells in shape]
     stride = (geometry.stride[0] * factors[0], geometry.stride[1] * factors[1])
     offset = [geometry.offset[d] + (stride[d] - geometry.stride[d]) / 2 for d in (0, 1)]
