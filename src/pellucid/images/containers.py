@@ -10,6 +10,7 @@ itself, `unsupported-format` for a variant that is not read.
 
 from __future__ import annotations
 
+import logging
 import struct
 import threading
 import warnings
@@ -17,6 +18,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..errors import ImageError
 
@@ -24,6 +26,8 @@ from ..errors import ImageError
 MOST_SEGMENTS = 4096
 MOST_CHUNKS = 100_000
 MOST_SCANS = 100
+
+Walked = TypeVar("Walked")
 
 _warnings_lock = threading.Lock()
 
@@ -33,16 +37,17 @@ class Container:
     """One image file, not yet decoded.
 
     `size` is (height, width) as stored, `orientation` EXIF's 1 to 8, `several` says that more pictures than the first
-    are in the file, and `body` is what a decoder needs of it.
+    are in the file, `depth` is the bits of a sample, and `body` is what a decoder needs of it.
     """
 
     size: tuple[int, int]
     body: bytes
     orientation: int = 1
     several: bool = False
+    depth: int = 8
 
 
-def inspect(data: bytes, walk: Callable[[bytes], Container]) -> Container:
+def inspect(data: bytes, walk: Callable[[bytes], Walked]) -> Walked:
     """Walk a file with one of the functions below. Raises ImageError, as they do."""
     try:
         return walk(data)
@@ -143,6 +148,13 @@ def jpeg_header(data: bytes) -> JpegHeader:
     return JpegHeader((height, width), bits, components, one_scan, orientation or 1, kept, at)
 
 
+def jpeg_parts(data: bytes, header: JpegHeader, luminance: bool) -> bytes:
+    """The same JPEG with an Adobe segment that says whether its colours are YCbCr, instead of what it says itself."""
+    kept = [part for part in header.kept[1:-1] if part[1] not in (0xE0, 0xEE)]
+    adobe = b"\xff\xee\x00\x0eAdobe\x00\x64" + bytes(4) + bytes([luminance])
+    return b"".join([header.kept[0], adobe, *kept, header.kept[-1], data[header.end :]])
+
+
 def jpeg(data: bytes) -> Container:
     """Reference: ITU-T T.81, annex B."""
     header = jpeg_header(data)
@@ -186,7 +198,7 @@ def png(data: bytes) -> Container:
             break
     else:
         raise _contradicts()
-    return Container((height, width), b"".join(kept), orientation, several)
+    return Container((height, width), b"".join(kept), orientation, several, depth)
 
 
 def webp(data: bytes) -> Container:
@@ -270,8 +282,19 @@ def bmp(data: bytes) -> Container:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep a library's warnings in: they may quote the file. One thread at a time, as the filters are global."""
+def quiet(logger: str = "") -> Iterator[None]:
+    """Keep a library's warnings and its logger silent: they may quote the file.
+
+    One thread at a time, as the filters are global.
+    """
+    log = logging.getLogger(logger) if logger else None
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        before = log.disabled if log else False
+        try:
+            if log:
+                log.disabled = True
+            yield
+        finally:
+            if log:
+                log.disabled = before

@@ -22,8 +22,8 @@ import PIL.Image
 
 from .._optional import require
 from ..errors import ImageError, MissingDependencyError
-from .containers import check_pixels, jpeg_header, truncated
-from .conversion import SIXTEEN_TO_EIGHT, Decoded, Uint8Array, through_table
+from .containers import check_pixels, jpeg_header, quiet, truncated
+from .conversion import Decoded, Uint8Array, by_depth, through_table
 
 # Only these are parsed: names, dates and comments are stepped over.
 TAGS = [
@@ -49,6 +49,11 @@ def decode(data: bytes, most_pixels: int) -> Decoded:
     Raises ImageError: `unsupported-format`, `no-pixels` (also for several frames, none of which is the picture),
     `too-large`, `damaged`; and whatever pydicom raises on damaged files, with the file's text in it.
     """
+    with quiet("pydicom"):
+        return _decode(data, most_pixels)
+
+
+def _decode(data: bytes, most_pixels: int) -> Decoded:
     try:
         pydicom = require("pydicom", "dicom")
     except MissingDependencyError as error:
@@ -142,11 +147,7 @@ def _colour(dataset: Any, values: npt.NDArray[Any], photometric: str, bits: int)
         bits = 8 * values.dtype.itemsize
     if values.dtype == np.uint8:
         return values
-    return through_table(SIXTEEN_TO_EIGHT if bits == 16 else _by_depth(bits), values)
-
-
-def _by_depth(bits: int) -> Uint8Array:
-    return np.rint(np.linspace(0, 255, 1 << bits)).astype(np.uint8)
+    return through_table(by_depth(bits), values)
 
 
 def grey_table(dataset: Any) -> tuple[int, FloatArray, tuple[str, ...]]:
