@@ -12,6 +12,7 @@ import PIL.Image
 Uint8Array = npt.NDArray[np.uint8]
 
 NEARLY_BLACK = "The picture has 16 bits a pixel but uses 12 or fewer, which makes it nearly black."
+NEARLY_ONE_GREY = "The picture has 16 bits a pixel but uses 12 or fewer, which makes it nearly one grey."
 ASSUMED = "The values have no stated range and were read as 0 to {}."
 CLIPPED = "Values a little outside 0 to {} were clipped."
 STRETCHED = "The values have no known range and were stretched from the least to the greatest."
