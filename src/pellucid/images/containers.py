@@ -27,6 +27,14 @@ MOST_SEGMENTS = 4096
 MOST_CHUNKS = 100_000
 MOST_SCANS = 100
 
+# By the marker of their frame.
+LOSSLESS_JPEG, JPEG_LS = 0xC3, 0xF7
+UNREAD_JPEGS = {
+    JPEG_LS: "a JPEG-LS image, which imagecodecs or pyjpegls reads",
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "a hierarchical JPEG, which hardly any program reads"),
+    0xCB: "a lossless JPEG with arithmetic coding, which hardly any program reads",
+}
+
 Walked = TypeVar("Walked")
 
 _warnings_lock = threading.Lock()
@@ -37,7 +45,8 @@ class Container:
     """One image file, not yet decoded.
 
     `size` is (height, width) as stored, `orientation` EXIF's 1 to 8, `several` says that more pictures than the first
-    are in the file, `depth` is the bits of a sample, and `body` is what a decoder needs of it.
+    are in the file, `depth` is the bits of a sample, `scalable` says that it can be decoded at a reduced size.
+    `body` is what a decoder needs of it.
     """
 
     size: tuple[int, int]
@@ -45,6 +54,7 @@ class Container:
     orientation: int = 1
     several: bool = False
     depth: int = 8
+    scalable: bool = False
 
 
 def inspect(data: bytes, walk: Callable[[bytes], Walked]) -> Walked:
@@ -97,10 +107,12 @@ def orientation_of(exif: bytes) -> int:
 class JpegHeader:
     """What a JPEG's segments say up to `end`, where its first scan begins; `kept` are those a decoder needs.
 
-    `one_scan` says that the first scan is the whole picture.
+    `one_scan` says that the first scan is the whole picture; `process` is the marker of the frame, which tells the kind
+    of JPEG.
     """
 
     size: tuple[int, int]
+    process: int
     bits: int
     components: int
     one_scan: bool
@@ -111,7 +123,7 @@ class JpegHeader:
 
 def jpeg_header(data: bytes) -> JpegHeader:
     """Walk the segments of a JPEG up to its first scan. Reference: ITU-T T.81, annex B."""
-    frame, one_scan, orientation, kept, at = None, False, 0, [data[:2]], 2
+    frame, process, one_scan, orientation, kept, at = None, 0, False, 0, [data[:2]], 2
     for _ in range(MOST_SEGMENTS):
         # Like libjpeg, step over stray bytes between segments.
         at = data.find(b"\xff", at)
@@ -132,7 +144,7 @@ def jpeg_header(data: bytes) -> JpegHeader:
         if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
             if frame is not None:
                 raise _contradicts()
-            frame = struct.unpack_from(">BHHB", segment, 4)
+            frame, process = struct.unpack_from(">BHHB", segment, 4), marker
             one_scan = marker in (0xC0, 0xC1)
         if marker == 0xE1 and segment[4:10] == b"Exif\0\0":
             orientation = orientation or orientation_of(segment[10:])
@@ -145,7 +157,7 @@ def jpeg_header(data: bytes) -> JpegHeader:
     if frame is None or 0 in frame[1:3]:
         raise _contradicts()
     bits, height, width, components = frame
-    return JpegHeader((height, width), bits, components, one_scan, orientation or 1, kept, at)
+    return JpegHeader((height, width), process, bits, components, one_scan, orientation or 1, kept, at)
 
 
 def jpeg_parts(data: bytes, header: JpegHeader, luminance: bool) -> bytes:
@@ -158,6 +170,8 @@ def jpeg_parts(data: bytes, header: JpegHeader, luminance: bool) -> bytes:
 def jpeg(data: bytes) -> Container:
     """Reference: ITU-T T.81, annex B."""
     header = jpeg_header(data)
+    if header.process in UNREAD_JPEGS:
+        raise ImageError("unsupported-format", f"The file is {UNREAD_JPEGS[header.process]}. Save it as PNG.")
     if header.bits != 8 or header.components not in (1, 3, 4):
         reason = f"JPEGs of {header.bits} bits and {header.components} channels are not read; save it as PNG."
         raise ImageError("unsupported-format", reason)
@@ -168,7 +182,8 @@ def jpeg(data: bytes) -> Container:
     # Empty scans cost a decoder a pass over the whole picture each, and next to no bytes.
     if not header.one_scan and data.count(b"\xff\xda", header.end) > MOST_SCANS:
         raise ImageError("damaged", f"The file is damaged: a JPEG with more than {MOST_SCANS} scans.")
-    return Container(header.size, b"".join([*header.kept, data[header.end :]]), header.orientation)
+    body = b"".join([*header.kept, data[header.end :]])
+    return Container(header.size, body, header.orientation, scalable=header.process != LOSSLESS_JPEG)
 
 
 def png(data: bytes) -> Container:

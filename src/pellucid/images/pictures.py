@@ -205,7 +205,9 @@ def _plain(data: bytes, row: Format, at_least: tuple[int, int] | None, limits: L
         decoder = row.decoder(io.BytesIO(container.body))
         if (decoder.height, decoder.width) != container.size:
             raise ImageError("damaged", "The file is damaged: it states two different sizes.")
-        if row.name == "JPEG" and at_least is not None:
+        # In one block: libjpeg cannot pause within arithmetic coding to wait for the next.
+        decoder.decodermaxblock = max(decoder.decodermaxblock, len(container.body))
+        if container.scalable and at_least is not None:
             reduction = _reduction(container.size, at_least[:: -1 if UPRIGHT[container.orientation][1] else 1])
             decoder.draft(None, (decoder.width // reduction, decoder.height // reduction))
         decoder.load()
