@@ -179,7 +179,7 @@ def jpeg(data: bytes) -> Container:
     # lenient decoder would fill the rest with grey.
     if data.rfind(b"\xff\xd9", header.end) < 0:
         raise truncated()
-    # Empty scans cost a decoder a pass over the whole picture each, and next to no bytes.
+    # Empty scans cost a decoder a pass over the whole picture each, and almost no bytes.
     if not header.one_scan and data.count(b"\xff\xda", header.end) > MOST_SCANS:
         raise ImageError("damaged", f"The file is damaged: a JPEG with more than {MOST_SCANS} scans.")
     body = b"".join([*header.kept, data[header.end :]])

@@ -51,7 +51,7 @@ HEAD = 2**20
 def decode(data: bytes, most_pixels: int) -> Decoded:
     """Decode the one picture of a DICOM file, with its preamble or without.
 
-    Raises ImageError: `unsupported-format`, `no-pixels` (also for several frames, none of which is the picture),
+    Raises ImageError: `unsupported-format`, `no-pixels` (also for several frames),
     `too-large`, `damaged`; and whatever pydicom raises on damaged files, with the file's text in it.
     """
     with quiet("pydicom"):
@@ -90,7 +90,7 @@ def _parsed(data: bytes, most_pixels: int) -> Any:
 def _check_frames(dataset: Any) -> None:
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames != 1:
-        raise ImageError("no-pixels", f"The DICOM file holds {frames} frames and not one picture; export one of them.")
+        raise ImageError("no-pixels", f"The DICOM file holds {frames} frames, not one picture; export a single frame.")
 
 
 def _shown(dataset: Any) -> Decoded:
@@ -197,7 +197,7 @@ def _values(dataset: Any, bits: int, allocated: int) -> npt.NDArray[Any]:
 
 
 def _pixel_array(dataset: Any) -> npt.NDArray[Any]:
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.utils import pixel_array
 
     syntax = dataset.file_meta.TransferSyntaxUID

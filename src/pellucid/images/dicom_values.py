@@ -34,7 +34,7 @@ def flattened(dataset: Any) -> Any:
 
 
 def stored_values(words: npt.NDArray[Any], stored: int, high: int, signed: bool) -> npt.NDArray[Any]:
-    """The values in words of which the bits from `high` down, `stored` of them, count; the rest may hold overlays."""
+    """The values in `words`, which hold them in `stored` bits from bit `high` down; other bits may hold overlays."""
     if stored == 8 * words.dtype.itemsize and high == stored - 1:
         return words
     words = words.astype(words.dtype.newbyteorder("="), copy=False)
@@ -42,7 +42,8 @@ def stored_values(words: npt.NDArray[Any], stored: int, high: int, signed: bool)
     # Shifting up drops what lies above the highest bit; shifting down repeats the sign of signed numbers.
     up = unsigned.dtype.type(8 * words.dtype.itemsize - 1 - high)
     kept = (unsigned << up).view(f"{'i' if signed else 'u'}{words.dtype.itemsize}")
-    return kept >> kept.dtype.type(8 * words.dtype.itemsize - stored)
+    values: npt.NDArray[Any] = np.right_shift(kept, 8 * words.dtype.itemsize - stored, dtype=kept.dtype)
+    return values
 
 
 def grey_table(dataset: Any) -> tuple[int, FloatArray, tuple[str, ...]]:
@@ -94,7 +95,7 @@ def _lookup(item: Any, values: FloatArray, dataset: Any) -> tuple[FloatArray, fl
 
 
 def _number(dataset: Any, name: str, default: float) -> float:
-    """The first value of a numeric element; `default` where there is none."""
+    """The first value of a numeric element; `default` when it is absent or empty."""
     value = dataset.get(name)
     if isinstance(value, Sequence) and not isinstance(value, str):
         value = value[0] if len(value) else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ def _check(file: Any, page: Any, most_pixels: int) -> None:
     if page.imagedepth != 1:
         raise ImageError("unsupported-format", "The TIFF is a volume and not a picture; save its slices one by one.")
     if page.samplesperpixel > MOST_SAMPLES:
-        raise _unsupported(f"{page.samplesperpixel} bands", "Save three of them as RGB, or one as grey.")
+        raise _unsupported(f"{page.samplesperpixel} bands", "Save three bands as RGB, or one as grey.")
 
 
 def _check_directory(data: bytes, page: Any) -> None:
@@ -118,7 +119,7 @@ def _samples(page: Any, colours: int) -> int:
     if kind == BLACK_IS_ZERO and there >= 3:
         if there == 3:
             return 3
-        raise _unsupported(f"{there} bands", "Save three of them as RGB, or one as grey.")
+        raise _unsupported(f"{there} bands", "Save three bands as RGB, or one as grey.")
     return colours + (_opacity(page, colours) is not None)
 
 
@@ -137,20 +138,20 @@ def _by_tifffile(page: Any) -> Values:
     with quiet("tifffile"):
         try:
             values = page.asarray(squeeze=False, maxworkers=1)
-        except (ValueError, NotImplementedError, KeyError) as error:
-            raise _cannot(page, error) from None
+        except (ValueError, NotImplementedError, KeyError):
+            raise _cannot(page) from None
     planes = values.reshape(page.shaped)[:, 0]
     return planes[0] if planes.shape[0] == 1 else np.moveaxis(planes[..., 0], 0, -1)
 
 
-def _cannot(page: Any, error: Exception) -> ImageError:
-    """Why tifffile does not decode a page: a codec is missing, or nobody knows such numbers."""
-    if "imagecodecs" in str(error):
+def _cannot(page: Any) -> ImageError:
+    """Why tifffile does not decode a page: nothing reads such numbers, a codec is missing, or the file is damaged."""
+    if page.dtype is None:
+        return _unsupported(f"numbers of {page.bitspersample} bits and sample format {int(page.sampleformat)}")
+    if find_spec("imagecodecs") is None:
         name = getattr(page.compression, "name", page.compression)
         what = f"{name} compression" if page.compression != 1 else f"numbers of {page.bitspersample} bits"
         return _unsupported(what, "It needs another library: pip install 'pellucid[codecs]'. Or save it as PNG.")
-    if page.dtype is None:
-        return _unsupported(f"numbers of {page.bitspersample} bits and sample format {int(page.sampleformat)}")
     return ImageError("damaged", "The file is damaged: it cannot be decoded to the end.")
 
 
