@@ -33,6 +33,7 @@ from pydicom.uid import (  # noqa: E402
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -345,17 +346,29 @@ def test_htj2k_where_a_decoder_is_installed() -> None:
     )
 
 
-def test_a_missing_decoder_is_named() -> None:
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(("syntax", "encode"), [(JPEGLSLossless, "jpegls_encode"), (JPEGLosslessSV1, "ljpeg_encode")])
+def test_lossless_jpegs_by_imagecodecs(syntax: str, encode: str, signed: bool) -> None:
     imagecodecs = pytest.importorskip("imagecodecs")
-    frame = imagecodecs.jpegls_encode(TWELVE_BITS)
-    made = dataset(TWELVE_BITS, 12, syntax="1.2.840.10008.1.2.4.80", PixelData=encapsulate([frame]))
+    values = TWELVE_BITS.astype(np.int16) - 2048 if signed else TWELVE_BITS
+    words = (values.astype(np.uint16) & 0x0FFF).copy()
+    options = {"bitspersample": 12} if encode == "ljpeg_encode" else {}
+    frame = getattr(imagecodecs, encode)(words, **options)
+    made = dataset(values, 12, syntax=syntax, PixelData=encapsulate([frame]))
+    np.testing.assert_array_equal(read_image(written(made)).pixels, read_image(written(dataset(values, 12))).pixels)
+
+
+def test_a_missing_decoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
     if get_decoder(JPEGLSLossless).is_available:
-        assert read_image(written(made)).size == TWELVE_BITS.shape
-        return
+        pytest.skip("pydicom has a decoder here")
+    frame = imagecodecs.jpegls_encode(TWELVE_BITS)
+    made = dataset(TWELVE_BITS, 12, syntax=JPEGLSLossless, PixelData=encapsulate([frame]))
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
     error = refused(written(made))
     assert error.code == "unsupported-format"
     assert "JPEG-LS" in error.reason
-    assert "pip install" in error.reason
+    assert "pip install 'pellucid[codecs]'" in error.reason
 
 
 @pytest.mark.parametrize(("name", "said"), [("CT_small", "nearly one grey"), ("image_dfl", ""), ("MR_small", "")])

@@ -13,6 +13,7 @@ import io
 import itertools
 import struct
 import zlib
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ TAGS = [
 IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
 RLE = "1.2.840.10008.1.2.5"
 JPEG_FAMILY = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81))
+JPEG_LS = JPEG_FAMILY[-2:]
 JPEG_2000 = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (90, 91, 201, 202, 203))
 UNCOMPRESSED = (IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN)
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
@@ -202,17 +204,42 @@ def _pixel_array(dataset: Any) -> npt.NDArray[Any]:
 
     syntax = dataset.file_meta.TransferSyntaxUID
     if not (syntax in UNCOMPRESSED or get_decoder(syntax).is_available):
-        names = " or ".join(get_decoder(syntax).missing_dependencies)
-        reason = f"The DICOM file is compressed as {syntax.name}, which needs another library: pip install {names}."
-        raise ImageError("unsupported-format", reason)
+        return _by_imagecodecs(dataset)
     try:
         values: npt.NDArray[Any] = pixel_array(dataset)
     except (RuntimeError, NotImplementedError):
+        if syntax in JPEG_FAMILY and find_spec("imagecodecs"):
+            return _by_imagecodecs(dataset)
         reason = f"The DICOM file's compressed picture ({syntax.name}) is damaged, or of a kind that is not read."
         raise ImageError("damaged", reason) from None
     except ValueError:
         raise truncated() from None
     return values
+
+
+def _by_imagecodecs(dataset: Any) -> npt.NDArray[Any]:
+    """Lossless JPEG, JPEG of 12 bits and JPEG-LS, for which pydicom has no decoder of its own."""
+    from pydicom.encaps import get_frame
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    photometric = str(dataset.PhotometricInterpretation)
+    known = syntax in JPEG_FAMILY and photometric in (*GREY, "RGB", "PALETTE COLOR")
+    if find_spec("imagecodecs") is None or not known:
+        cure = "pip install 'pellucid[codecs]'" if known else "pip install 'pylibjpeg[all]'"
+        reason = f"The DICOM file is compressed as {syntax.name}, which needs another library: {cure}."
+        raise ImageError("unsupported-format", reason)
+    import imagecodecs
+
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    try:
+        values: npt.NDArray[Any] = (
+            imagecodecs.jpegls_decode(frame) if syntax in JPEG_LS else imagecodecs.jpeg_decode(frame)
+        )
+    except RuntimeError:
+        reason = f"The DICOM file's compressed picture ({syntax.name}) is damaged."
+        raise ImageError("damaged", reason) from None
+    bits = int(dataset.BitsStored)
+    return stored_values(values, bits, bits - 1, bool(dataset.get("PixelRepresentation") or 0))
 
 
 def _colour(dataset: Any, values: npt.NDArray[Any], photometric: str, bits: int) -> tuple[Uint8Array, tuple[str, ...]]:

@@ -35,9 +35,9 @@ def flattened(dataset: Any) -> Any:
 
 def stored_values(words: npt.NDArray[Any], stored: int, high: int, signed: bool) -> npt.NDArray[Any]:
     """The values in `words`, which hold them in `stored` bits from bit `high` down; other bits may hold overlays."""
-    if stored == 8 * words.dtype.itemsize and high == stored - 1:
-        return words
     words = words.astype(words.dtype.newbyteorder("="), copy=False)
+    if stored == 8 * words.dtype.itemsize:
+        return words.view(f"{'i' if signed else 'u'}{words.dtype.itemsize}")
     unsigned = words.view(f"u{words.dtype.itemsize}")
     # Shifting up drops what lies above the highest bit; shifting down repeats the sign of signed numbers.
     up = unsigned.dtype.type(8 * words.dtype.itemsize - 1 - high)
