@@ -64,3 +64,9 @@ def test_text_that_begins_like_a_bmp_is_no_image() -> None:
     with pytest.raises(ImageError) as caught:
         recognise(b"BM, she said, and went on with her long story.")
     assert caught.value.code == "not-an-image"
+
+
+def test_the_reference_page_lists_every_format() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "reference" / "formats.md").read_text(encoding="utf-8")
+    for row in FORMATS.values():
+        assert f"| {row.title} | {' '.join(row.extensions)} |" in page
