@@ -111,6 +111,13 @@ def test_values_that_are_no_numbers_become_black() -> None:
     assert "not finite" in image.warnings[0]
 
 
+def test_opacity_hides_no_warning() -> None:
+    values = np.dstack([COLOUR.astype(np.uint16) * 16, np.full(GREY.shape, 65535, np.uint16)])
+    image = from_array(values)
+    assert "nearly black" in image.warnings[0]
+    np.testing.assert_array_equal(image.pixels, np.rint(COLOUR.astype(int) * 16 / 257))
+
+
 def test_arrays_of_four_channels_and_of_one() -> None:
     np.testing.assert_array_equal(from_array(np.dstack([COLOUR, OPACITY])).pixels, on_black(COLOUR, OPACITY))
     np.testing.assert_array_equal(from_array(GREY[..., None]).pixels, grey(GREY))

@@ -171,6 +171,18 @@ def test_subsampled_colours_without_jpeg_as_the_formula_gives_them() -> None:
     np.testing.assert_array_equal(read_image(data).pixels, expected)
 
 
+def test_cielab_as_pillow_converts_it() -> None:
+    picture = PIL.Image.fromarray(smooth(*SIZE)).convert("LAB")
+    image = read_image(encoded(picture, "TIFF"))
+    np.testing.assert_array_equal(image.pixels, np.asarray(picture.convert("RGB")))
+
+
+def test_complex_numbers_are_named() -> None:
+    with pytest.raises(ImageError, match="complex64") as caught:
+        read_image(written(np.ones(SIZE, np.complex64), photometric="minisblack"))
+    assert caught.value.code == "unsupported-format"
+
+
 def test_thumbnails_and_masks_are_passed_over() -> None:
     file = io.BytesIO()
     with tifffile.TiffWriter(file) as writer:

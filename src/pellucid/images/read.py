@@ -119,7 +119,11 @@ def from_array(array: npt.ArrayLike) -> Image:
     if not values.size:
         raise ImageError("too-small", f"An array of shape {values.shape} holds no pixel.")
     mode = str(values.dtype)
-    eight, warnings = to_depth_eight(values)
+    if values.ndim == 3 and values.shape[2] == 4:
+        colours, warnings = to_depth_eight(values[..., :3])
+        eight = np.dstack([colours, to_depth_eight(values[..., 3])[0]])
+    else:
+        eight, warnings = to_depth_eight(values)
     flat = eight[..., 0] if eight.ndim == 3 and eight.shape[2] == 1 else eight
     picture, remarks = to_eight_bits(PIL.Image.fromarray(flat))
     return _image(DecodedImage(picture, "array", mode, (values.shape[0], values.shape[1]), warnings + remarks))

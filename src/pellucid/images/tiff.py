@@ -140,6 +140,8 @@ def _by_tifffile(page: Any) -> Values:
             values = page.asarray(squeeze=False, maxworkers=1)
         except (ValueError, NotImplementedError, KeyError):
             raise _cannot(page) from None
+    if values.dtype.kind not in "buif":
+        raise _unsupported(f"numbers of the type {values.dtype}")
     planes = values.reshape(page.shaped)[:, 0]
     return planes[0] if planes.shape[0] == 1 else np.moveaxis(planes[..., 0], 0, -1)
 
@@ -162,7 +164,8 @@ def _to_eight_bits(values: Values, page: Any) -> tuple[PIL.Image.Image, str, tup
         colours = 3
     if kind == PALETTE:
         return PIL.Image.fromarray(_looked_up(values[..., 0], page)), "P", ()
-    bits = page.bitspersample
+    # Numbers of different lengths, as in RGB of 5, 6 and 5 bits, come rescaled from tifffile.
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else 8 * values.dtype.itemsize
     eight, warnings = to_depth_eight(values[..., :colours], bits if values.dtype.kind == "u" else None)
     if kind == WHITE_IS_ZERO:
         eight = 255 - eight
@@ -172,8 +175,8 @@ def _to_eight_bits(values: Values, page: Any) -> tuple[PIL.Image.Image, str, tup
     if kind == YCBCR and page.compression != JPEG:
         return PIL.Image.fromarray(eight, "YCbCr").convert("RGB"), "YCbCr", warnings
     if kind in (CMYK, CIELAB, ICCLAB):
-        # Of CIELAB the two hues are signed, which Pillow, and ICCLAB, count from 128.
-        shifted = eight ^ np.array([0, 128, 128], np.uint8) if kind == CIELAB else eight
+        # Pillow expects the two hues of CIELAB to be signed, as TIFF has them; those of ICCLAB count from 128.
+        shifted = eight ^ np.array([0, 128, 128], np.uint8) if kind == ICCLAB else eight
         return PIL.Image.fromarray(shifted, "CMYK" if kind == CMYK else "LAB").convert("RGB"), mode, warnings
     picture = PIL.Image.fromarray(eight[..., 0] if colours == 1 else eight)
     multiplied = _opacity(page, colours)
