@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# pydicom 3.0.2 takes the lowest bits of each word as the pixel, wherever High Bit (0028,0102) says it is (2026-11-29).
+# pydicom: `pixel_array` takes the lowest bits of each word as the pixel, wherever High Bit (0028,0102) says they are.
 #
-# One would expect: of 12 bits stored in 16 with High Bit 15, the upper 12 bits, so that the word 1230 hex is the pixel
-# 123 hex; DICOM PS3.5, 8.1.1 defines High Bit for this, and dcmtk's dcm2pnm does so.
-# Seen: `pixel_array` gives 230 hex, the word with its four uppermost bits cleared: High Bit is never looked at, the
-# bits kept are always the lowest Bits Stored, and the word 8000 hex (half brightness) becomes 0. No warning.
+# Versions: pydicom 3.0.2, numpy 2.4.6. Date: 2026-11-29.
+# Expected: of 12 bits stored in 16 with High Bit 15 the upper 12, so that the word 1230 hex is the pixel 123 hex. DICOM
+#   PS3.5, 8.1.1 defines High Bit for this, and dcmtk follows it.
+# Behaviour: the word with its four uppermost bits cleared, 230 hex; half brightness, 8000 hex, becomes 0. No warning.
+# Output seen: High Bit 15: ['0x230', '0xff0', '0x0', '0x10']
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -45,7 +45,8 @@ class Limits:
     """What is refused before it is decoded.
 
     Refused are files of more than `file_bytes`, pictures of more than `pixels`, and formats whose name is not in
-    `formats`. Decoding takes 10 to 21 bytes of memory a pixel, most for animated WebP.
+    `formats`. Decoding takes 10 to 21 bytes of memory a pixel, most for animated WebP;
+    of TIFF up to 50, for colours of 64 bits.
     """
 
     pixels: int = 100_000_000
