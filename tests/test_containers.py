@@ -1,5 +1,6 @@
 """Files made to deceive, to break off, or to exhaust the reader: refused in time and in little memory."""
 
+import gzip
 import random
 import struct
 import subprocess
@@ -95,7 +96,7 @@ def test_appended_bytes_change_nothing(name: str, tail: bytes) -> None:
         (b"\0\0\0\x1cftypavif" + bytes(40), "unsupported-format", "AVIF"),
         (encoded(COLOUR, "JPEG2000"), "unsupported-format", "JPEG 2000"),
         (encoded(COLOUR, "ICO"), "unsupported-format", "icon"),
-        (encoded(COLOUR, "PPM"), "not-an-image", "first bytes"),
+        (encoded(COLOUR, "PPM"), "unsupported-format", "Netpbm"),
         (b"BM, she said, and went on.", "not-an-image", "first bytes"),
         (b"RIFF\x24\0\0\0WAVEfmt " + bytes(40), "not-an-image", "first bytes"),
         (bytes(1000), "not-an-image", "first bytes"),
@@ -267,3 +268,75 @@ def test_threads_read_at_once() -> None:
         at_once = list(pool.map(lambda data: read_image(data).pixels, files))
     for a, b in zip(one_by_one, at_once, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+UNREAD = [
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "not-an-image", "git lfs pull"),
+    (b"../../.git/annex/objects/x1/MD5E-s1--a.jpg\n", "not-an-image", "git annex get"),
+    (b"\0\0\0\x1cftypmif1" + bytes(40), "unsupported-format", "HEIC"),
+    (b"\0\0\0\x1cftyphevx" + bytes(40), "unsupported-format", "pillow-heif"),
+    (b"\0\0\0\x1cftypavis" + bytes(40), "unsupported-format", "AVIF"),
+    (b"\0\0\0\x18ftypmp42" + bytes(40), "not-an-image", "a video"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40), "unsupported-format", "JPEG XL"),
+    (b"\xff\x0a" + bytes(40), "unsupported-format", "JPEG XL"),
+    (b"P5\n3 3\n255\n" + bytes(9), "unsupported-format", "Netpbm"),
+    (b"qoif" + bytes(40), "unsupported-format", "QOI"),
+    (b"v/1\x01\x02\0\0\0", "unsupported-format", "OpenEXR"),
+    (bytes(344) + b"n+1\0" + bytes(40), "unsupported-format", "nibabel"),
+    (gzip.compress(bytes(344) + b"n+1\0" + bytes(400)), "unsupported-format", "NIfTI"),
+    (b"\x93NUMPY\x01\0v\0{'descr'", "unsupported-format", "NumPy array"),
+    (b"NRRD0004\ntype: short", "unsupported-format", "NRRD"),
+    (b"SIMPLE  =                    T", "unsupported-format", "FITS"),
+    (b"ZISRAWFILE" + bytes(40), "unsupported-format", "patches"),
+    (b"\x89HDF\r\n\x1a\n" + bytes(40), "not-an-image", "HDF5"),
+    (b"FUJIFILMCCD-RAW 0201", "unsupported-format", "raw image"),
+    (b"id,label\n1,cat\n", "not-an-image", "first bytes are text"),
+]
+
+
+@pytest.mark.parametrize(("data", "code", "said"), UNREAD)
+def test_files_that_are_not_read_are_named_with_what_to_do(data: bytes, code: str, said: str) -> None:
+    with pytest.raises(ImageError, match=said) as caught:
+        read_image(data)
+    assert caught.value.code == code
+    assert "damaged" not in caught.value.reason
+
+
+def test_lossless_jpegs_are_never_decoded_at_a_reduced_size() -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    data = imagecodecs.jpeg8_encode(np.ascontiguousarray(smooth(300, 400)), lossless=True)
+    image = read_image(data, at_least=(30, 30))
+    assert image.reduction == 1
+    np.testing.assert_array_equal(image.pixels, smooth(300, 400))
+
+
+def test_jpeg_ls_is_named() -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    with pytest.raises(ImageError, match="JPEG-LS") as caught:
+        read_image(imagecodecs.jpegls_encode(GREY))
+    assert caught.value.code == "unsupported-format"
+
+
+def arithmetic_jpeg(rows: int, columns: int) -> bytes:
+    """A grey JPEG with arithmetic coding: any bytes decode to something, so these are of chance, a restart each row."""
+
+    def segment(marker: int, body: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+    chance = random.Random(3)
+    frame = struct.pack(">BHHB", 8, rows * 8, columns * 8, 1) + b"\x01\x11\x00"
+    parts = [b"\xff\xd8", segment(0xDB, b"\0" + bytes([1] * 64)), segment(0xC9, frame)]
+    parts += [segment(0xDD, struct.pack(">H", columns)), segment(0xDA, b"\x01\x01\x00\x00\x3f\x00")]
+    for row in range(rows):
+        parts.append(bytes(chance.randrange(255) for _ in range(columns * 40)))
+        parts.append(bytes([0xFF, 0xD0 + row % 8]) if row + 1 < rows else b"\xff\xd9")
+    return b"".join(parts)
+
+
+def test_arithmetic_jpegs_of_more_than_one_block_are_read() -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    data = arithmetic_jpeg(40, 64)
+    assert len(data) > 2**16
+    image = read_image(data)
+    np.testing.assert_array_equal(image.pixels[..., 0], imagecodecs.jpeg8_decode(data))
+    assert image.pixels[-8:].std() > 1

@@ -1,6 +1,7 @@
 """Depths, ranges, modes and arrays against the formulas that images.py states."""
 
 import io
+import struct
 
 import numpy as np
 import PIL.Image
@@ -26,33 +27,66 @@ def test_16_bit_grey_is_divided_by_257_and_rounded() -> None:
     np.testing.assert_array_equal(from_pil(big_endian).pixels[..., 0], expected)
 
 
-def test_12_bits_in_a_16_bit_file_get_a_warning_and_in_a_12_bit_file_their_range() -> None:
-    dark = read_image(png(GREY.astype(np.uint16) * 16, 0))
-    assert dark.pixels.max() == 16
-    assert "nearly black" in dark.warnings[0]
+@pytest.mark.parametrize("colour_type", [0, 2, 4, 6])
+def test_12_bits_in_a_16_bit_png_get_a_warning_whatever_its_kind(colour_type: int) -> None:
+    layers = {0: [GREY], 2: [GREY] * 3, 4: [GREY, GREY | 255], 6: [GREY] * 3 + [GREY | 255]}[colour_type]
+    factors = [16] * (3 if colour_type & 2 else 1) + [257] * (colour_type > 3)
+    values = np.dstack([layer.astype(np.uint16) * factor for layer, factor in zip(layers, factors, strict=True)])
+    dark = read_image(png(values[..., 0] if colour_type == 0 else values, colour_type))
+    assert dark.pixels.max() in (15, 16)
+    assert dark.warnings == ("The picture has 16 bits a pixel but uses 12 or fewer, which makes it nearly black.",)
+    bright = read_image(png((values * 16)[..., 0] if colour_type == 0 else values * 16, colour_type))
+    assert not any("nearly black" in warning for warning in bright.warnings)
+
+
+def test_a_bmp_whose_opacity_is_all_0_is_opaque() -> None:
+    # 32 bits with masks, as GIMP and ImageMagick write them.
+    header = struct.pack("<IiiHHIIiiII", 108, 37, -23, 1, 32, 3, 0, 0, 0, 0, 0)
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + b"BGRs" + bytes(48)
+    for opacity, expected in ((OPACITY * 0, COLOUR), (OPACITY, on_black(COLOUR, OPACITY))):
+        pixels = np.dstack([COLOUR[..., ::-1], opacity]).tobytes()
+        data = struct.pack("<2sIII", b"BM", 122 + len(pixels), 0, 122) + header + masks + pixels
+        np.testing.assert_array_equal(read_image(data).pixels, expected)
+
+
+def test_12_bits_in_a_12_bit_file_have_their_range() -> None:
     values = RNG.integers(0, 4096, (4, 6), dtype=np.uint16)
     packed = int("".join(f"{v:012b}" for v in values.ravel()), 2).to_bytes(36, "big")
     image = read_image(tiff((4, 6), 12, packed))
     np.testing.assert_array_equal(image.pixels, grey(np.rint(values / 4095 * 255)))
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (np.array([[0.0, 0.5], [0.25, 1.0]]), [[0, 128], [64, 255]]),
-        (np.array([[0.0, 0.5], [0.25, 1.0]], np.float16), [[0, 128], [64, 255]]),
-        (np.array([[0.0, 7.4], [254.6, 255.0]]), [[0, 7], [255, 255]]),
-        (np.array([[0.0, 257.0], [65535.0, 514.4]]), [[0, 1], [255, 2]]),
-        (np.array([[True, False]]), [[255, 0]]),
-        (np.array([[3, 255]], np.int64), [[3, 255]]),
-        (np.array([[256, 65535]], np.int32), [[1, 255]]),
-        (np.array([[0, 9]], np.uint32), [[0, 9]]),
-    ],
-)
-def test_values_without_a_depth_are_read_by_their_range(values: np.ndarray, expected: list[list[int]]) -> None:
+RANGES = [
+    (np.array([[0.0, 0.5], [0.25, 1.0]]), [[0, 128], [64, 255]], ""),
+    (np.array([[0.0, 0.5], [0.25, 1.0]], np.float16), [[0, 128], [64, 255]], ""),
+    (np.array([[0.0, 0.5], [-0.01, 1.0005]], np.float32), [[0, 128], [0, 255]], "outside 0 to 1 were clipped"),
+    (np.array([[0.0, 7.4], [254.6, 255.0]]), [[0, 7], [255, 255]], "read as 0 to 255"),
+    (np.array([[0.0, 7.4], [-0.4, 255.3]]), [[0, 7], [0, 255]], "read as 0 to 255"),
+    (np.array([[0.0, 257.0], [65535.0, 514.4]]), [[0, 1], [255, 2]], "read as 0 to 65535"),
+    (np.array([[True, False]]), [[255, 0]], ""),
+    (np.array([[3, 255]], np.int64), [[3, 255]], "read as 0 to 255"),
+    (np.array([[256, 65535]], np.int32), [[1, 255]], "read as 0 to 65535"),
+    (np.array([[0, 9]], np.uint32), [[0, 9]], "read as 0 to 255"),
+    (np.array([[0, 4095]], np.int32), [[0, 16]], "nearly black"),
+    (np.array([[0, 4095.0]]), [[0, 16]], "nearly black"),
+    (np.array([[0, 4095]], np.int16), [[0, 16]], "nearly black"),
+    (np.array([[0, 255]], np.int16), [[0, 1]], "nearly black"),
+    (np.array([[0, 32767]], np.int16), [[0, 127]], ""),
+    (np.array([[0, 4095]], np.uint16), [[0, 16]], "nearly black"),
+    (np.array([[0, 4096]], np.uint16), [[0, 16]], ""),
+]
+
+
+@pytest.mark.parametrize(("values", "expected", "said"), RANGES)
+def test_every_type_is_scaled_by_one_rule(values: np.ndarray, expected: list[list[int]], said: str) -> None:
     image = from_array(values)
     np.testing.assert_array_equal(image.pixels, grey(np.array(expected)))
-    assert image.warnings == ()
+    # One of the pictures is of one tone, which has a warning of its own.
+    warnings = [warning for warning in image.warnings if "one flat tone" not in warning]
+    assert (said in " ".join(warnings)) if said else not warnings
+    colour = from_array(np.repeat(values[..., None], 3, axis=2))
+    np.testing.assert_array_equal(colour.pixels, image.pixels)
+    assert colour.warnings == image.warnings
 
 
 @pytest.mark.parametrize(
@@ -75,6 +109,13 @@ def test_values_that_are_no_numbers_become_black() -> None:
     image = from_array(np.array([[np.nan, 1.0, np.inf, -np.inf]]))
     np.testing.assert_array_equal(image.pixels[0, :, 0], [0, 255, 0, 0])
     assert "not finite" in image.warnings[0]
+
+
+def test_opacity_hides_no_warning() -> None:
+    values = np.dstack([COLOUR.astype(np.uint16) * 16, np.full(GREY.shape, 65535, np.uint16)])
+    image = from_array(values)
+    assert "nearly black" in image.warnings[0]
+    np.testing.assert_array_equal(image.pixels, np.rint(COLOUR.astype(int) * 16 / 257))
 
 
 def test_arrays_of_four_channels_and_of_one() -> None:

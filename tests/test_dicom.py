@@ -1,6 +1,7 @@
 """DICOM files written with pydicom against plain arithmetic and pydicom's own transformations."""
 
 import io
+import resource
 import struct
 import sys
 import zlib
@@ -16,16 +17,24 @@ from pellucid.errors import ImageError
 from pellucid.images import read_image
 
 pydicom = pytest.importorskip("pydicom")
+from pydicom.data import get_testdata_file  # noqa: E402
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset  # noqa: E402
 from pydicom.encaps import encapsulate  # noqa: E402
-from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing  # noqa: E402
+from pydicom.pixels import (  # noqa: E402
+    apply_color_lut,
+    apply_modality_lut,
+    apply_voi,
+    apply_windowing,
+    get_decoder,
+)
 from pydicom.uid import (  # noqa: E402
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     RLELossless,
 )
 
@@ -209,10 +218,164 @@ def test_bombs_are_refused_before_they_are_decoded() -> None:
     assert "size stated" in refused(written(made)).reason
     run = struct.pack("<16I", 1, 64, *[0] * 14) + b"\x81\0" * 1_000_000
     assert "size stated" in refused(written(dataset(GREY, syntax=RLELossless, PixelData=encapsulate([run])))).reason
-    deflated = written(dataset(GREY, syntax=DeflatedExplicitVRLittleEndian))
+
+
+def deflated(made: FileDataset, more: bytes = b"") -> bytes:
+    """A deflated file, with more behind its dataset."""
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data = written(made)
+    at = data.index(b"\x08\x00\x05\x00") if b"\x08\x00\x05\x00" in data else data.index(b"\x10\x00\x10\x00PN")
     packer = zlib.compressobj(wbits=-15)
-    deflated = deflated[:300] + packer.compress(bytes(100_000_000)) + packer.flush()
-    assert refused(deflated).code == "unsupported-format"
+    plain, wrapped = b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99"
+    start = data[:at]
+    old = struct.pack("<HH", 2, 16) + b"UI" + struct.pack("<H", len(plain)) + plain
+    new = struct.pack("<HH", 2, 16) + b"UI" + struct.pack("<H", len(wrapped)) + wrapped
+    length = struct.unpack_from("<I", start, 140)[0] + len(new) - len(old)
+    start = start[:140] + struct.pack("<I", length) + start[144:].replace(old, new)
+    return start + packer.compress(data[at:] + more) + packer.flush()
+
+
+def test_deflated_files_are_read_within_limits() -> None:
+    made = dataset(TWELVE_BITS, 12)
+    expected = read_image(written(made)).pixels
+    np.testing.assert_array_equal(read_image(deflated(made)).pixels, expected)
+    assert refused(deflated(dataset(GREY, Rows=65_000, Columns=65_000))).code == "too-large"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # A private element of 600 MB behind the picture.
+    bomb = struct.pack("<HH2sHI", 0x7FE1, 0x1010, b"OB", 0, 600_000_000) + bytes(600_000_000)
+    assert read_image(deflated(made, bomb)).size == TWELVE_BITS.shape
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 1_400_000, "kilobytes; the test itself holds the 600 MB twice"
+
+
+@pytest.mark.parametrize("frames", [0, 2, -1, 2_147_483_647])
+def test_frame_counts_cost_nothing(frames: int) -> None:
+    data = written(dataset(GREY, NumberOfFrames=frames))
+    if frames == 0:
+        assert read_image(data).size == GREY.shape
+    else:
+        assert f"{frames} frames" in refused(data).reason
+        assert f"{frames} frames" in refused(deflated(dataset(GREY, NumberOfFrames=frames))).reason
+
+
+@pytest.mark.parametrize("samples", [0, 2, 4, 60_000])
+def test_impossible_samples_are_refused(samples: int) -> None:
+    assert refused(written(dataset(GREY, SamplesPerPixel=samples))).code in ("damaged", "unsupported-format")
+
+
+def test_the_bits_that_count_are_those_from_the_highest_down() -> None:
+    words = np.tile(np.array([0x1230, 0xFFF0, 0x8000, 0x0FFF], np.uint16), (20, 5))
+    image = read_image(written(dataset(words, 12, HighBit=15)))
+    np.testing.assert_array_equal(image.pixels[0, :4, 0], np.rint((words[0, :4] >> 4) / 4095 * 255))
+    middle = read_image(written(dataset(words, 8, HighBit=11)))
+    np.testing.assert_array_equal(middle.pixels[0, :4, 0], (words[0, :4] >> 4) & 255)
+    # Overlays in the upper four bits, as equipment of the nineties stores them.
+    overlaid = read_image(written(dataset(TWELVE_BITS | 0xF000, 12)))
+    np.testing.assert_array_equal(overlaid.pixels, read_image(written(dataset(TWELVE_BITS, 12))).pixels)
+    signed = RNG.integers(-2048, 2048, (20, 20)).astype(np.int16)
+    expected = np.rint((signed + 2048.0) / 4095 * 255)
+    for high, stored in ((15, signed << 4), (11, signed & 0x0FFF)):
+        for syntax in (ExplicitVRLittleEndian, ExplicitVRBigEndian):
+            made = dataset(stored.astype(np.int16), 12, syntax=syntax, HighBit=high)
+            np.testing.assert_array_equal(read_image(written(made)).pixels[..., 0], expected)
+    assert refused(written(dataset(TWELVE_BITS, 12, HighBit=5))).code == "damaged"
+
+
+@pytest.mark.parametrize("place", ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"])
+def test_enhanced_objects_of_one_frame_keep_their_window_in_functional_groups(place: str) -> None:
+    transformation, window, group = Dataset(), Dataset(), Dataset()
+    transformation.RescaleSlope, transformation.RescaleIntercept, transformation.RescaleType = 1.5, -1024, "HU"
+    window.WindowCenter, window.WindowWidth = 40, 400
+    group.PixelValueTransformationSequence, group.FrameVOILUTSequence = [transformation], [window]
+    plain = dataset(TWELVE_BITS, 12, RescaleSlope=1.5, RescaleIntercept=-1024, WindowCenter=40, WindowWidth=400)
+    image = read_image(written(dataset(TWELVE_BITS, 12, NumberOfFrames=1, **{place: [group]})))
+    np.testing.assert_array_equal(image.pixels, read_image(written(plain)).pixels)
+    assert image.warnings == ()
+
+
+def test_the_frame_counts_more_than_what_is_shared() -> None:
+    shared, frame, one, other = Dataset(), Dataset(), Dataset(), Dataset()
+    one.WindowCenter, one.WindowWidth, other.WindowCenter, other.WindowWidth = 1, 2, 2000, 1000
+    shared.FrameVOILUTSequence, frame.FrameVOILUTSequence = [one], [other]
+    made = dataset(TWELVE_BITS, 12, SharedFunctionalGroupsSequence=[shared], PerFrameFunctionalGroupsSequence=[frame])
+    plain = dataset(TWELVE_BITS, 12, WindowCenter=2000, WindowWidth=1000)
+    np.testing.assert_array_equal(read_image(written(made)).pixels, read_image(written(plain)).pixels)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_files_without_preamble_or_meta(syntax: str) -> None:
+    made = dataset(TWELVE_BITS, 12, syntax=syntax, SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1", SOPInstanceUID="1.2.3")
+    data = written(made)
+    expected = read_image(data).pixels
+    np.testing.assert_array_equal(read_image(data[132:]).pixels, expected)
+    group_8 = b"\0\x08\0\x16" if syntax == ExplicitVRBigEndian else b"\x08\0\x16\0"
+    bare = data[data.index(group_8, 140) :]
+    np.testing.assert_array_equal(read_image(bare).pixels, expected)
+
+
+def test_a_tiff_preamble_does_not_make_a_tiff() -> None:
+    data = written(dataset(TWELVE_BITS, 12))
+    image = read_image(b"II*\0" + bytes(124) + data[128:])
+    assert image.format == "DICOM"
+    np.testing.assert_array_equal(image.pixels, read_image(data).pixels)
+
+
+def test_palettes_in_segments_as_pydicom_writes_them_out() -> None:
+    # Ten discrete entries, a line of 200 to 65535, and the first segment once more: 220 of 220.
+    steps = [0, 10, *range(0, 5000, 500), 1, 200, 65535, 2, 1, 0, 0]
+    segments = np.array(steps, "<u2").tobytes()
+    made = dataset(GREY % 220, PhotometricInterpretation="PALETTE COLOR")
+    for hue in ("Red", "Green", "Blue"):
+        setattr(made, f"{hue}PaletteColorLookupTableDescriptor", [220, 0, 16])
+        setattr(made, f"Segmented{hue}PaletteColorLookupTableData", segments)
+    expected = np.rint(apply_color_lut(GREY % 220, made) / 257)
+    np.testing.assert_array_equal(read_image(written(made)).pixels, expected)
+    for broken in ([1, 65535, 9] * 50, [0, 10, 1], [2, 60000, 0, 0] * 9, [7, 7, 7]):
+        for hue in ("Red", "Green", "Blue"):
+            setattr(made, f"Segmented{hue}PaletteColorLookupTableData", np.array(broken, "<u2").tobytes())
+        assert refused(written(made)).code == "damaged"
+
+
+def test_htj2k_where_a_decoder_is_installed() -> None:
+    pytest.importorskip("openjpeg")
+    imagecodecs = pytest.importorskip("imagecodecs")
+    frame = imagecodecs.htj2k_encode(TWELVE_BITS, reversible=True)
+    made = dataset(TWELVE_BITS, 12, syntax="1.2.840.10008.1.2.4.201", PixelData=encapsulate([frame]))
+    np.testing.assert_array_equal(
+        read_image(written(made)).pixels, read_image(written(dataset(TWELVE_BITS, 12))).pixels
+    )
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(("syntax", "encode"), [(JPEGLSLossless, "jpegls_encode"), (JPEGLosslessSV1, "ljpeg_encode")])
+def test_lossless_jpegs_by_imagecodecs(syntax: str, encode: str, signed: bool) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    values = TWELVE_BITS.astype(np.int16) - 2048 if signed else TWELVE_BITS
+    words = (values.astype(np.uint16) & 0x0FFF).copy()
+    options = {"bitspersample": 12} if encode == "ljpeg_encode" else {}
+    frame = getattr(imagecodecs, encode)(words, **options)
+    made = dataset(values, 12, syntax=syntax, PixelData=encapsulate([frame]))
+    np.testing.assert_array_equal(read_image(written(made)).pixels, read_image(written(dataset(values, 12))).pixels)
+
+
+def test_a_missing_decoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    if get_decoder(JPEGLSLossless).is_available:
+        pytest.skip("pydicom has a decoder here")
+    frame = imagecodecs.jpegls_encode(TWELVE_BITS)
+    made = dataset(TWELVE_BITS, 12, syntax=JPEGLSLossless, PixelData=encapsulate([frame]))
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    error = refused(written(made))
+    assert error.code == "unsupported-format"
+    assert "JPEG-LS" in error.reason
+    assert "pip install 'pellucid[codecs]'" in error.reason
+
+
+@pytest.mark.parametrize(("name", "said"), [("CT_small", "nearly one grey"), ("image_dfl", ""), ("MR_small", "")])
+def test_pydicoms_own_files(name: str, said: str) -> None:
+    image = read_image(get_testdata_file(f"{name}.dcm", download=False))
+    assert image.pixels.std() > 1
+    assert said in " ".join(image.warnings)
 
 
 def test_kinds_that_are_not_read() -> None:

@@ -5,10 +5,14 @@ from pathlib import Path
 import pytest
 from tests.image_files import COLOUR, GREY, encoded
 
+import pellucid
 from pellucid.data.folder import read_dataset
 from pellucid.errors import ImageError
-from pellucid.images import read_image
+from pellucid.images import Limits, read_image
 from pellucid.images.formats import BY_MEDIA_TYPE, FORMATS, IMAGE_SUFFIXES, SERVED_FORMATS, recognise
+from pellucid.images.pictures import open_picture
+from pellucid.serving.settings import ServerSettings
+from pellucid.workflow.batch.reading import Reader
 from pellucid.workflow.batch.sources import list_items
 from pellucid.workflow.prediction import find_images
 
@@ -44,7 +48,25 @@ def test_every_walker_finds_every_extension(tmp_path: Path, suffix: str) -> None
     assert len(list(list_items([str(tmp_path / "cat")]))) == 2
 
 
+def test_local_predictions_read_every_format_and_a_server_those_it_serves(tmp_path: Path) -> None:
+    bundle = pellucid.from_function(lambda pixels: pixels.mean((1, 2, 3)) / 255, ("dark", "bright"), size=16)
+    (tmp_path / "x.tif").write_bytes(encoded(COLOUR, "TIFF"))
+    (tmp_path / "x.png").write_bytes(encoded(COLOUR, "PNG"))
+    tiff, png = bundle.predict([tmp_path / "x.tif", tmp_path / "x.png"])
+    assert tiff.probabilities == png.probabilities
+    assert ServerSettings().limits.formats == SERVED_FORMATS
+    assert ServerSettings(allow_tiff=True).limits.formats == frozenset(FORMATS)
+    (item,) = list_items([str(tmp_path / "x.tif")])
+    assert open_picture(Reader(Limits()).read(item)).format == "TIFF"
+
+
 def test_text_that_begins_like_a_bmp_is_no_image() -> None:
     with pytest.raises(ImageError) as caught:
         recognise(b"BM, she said, and went on with her long story.")
     assert caught.value.code == "not-an-image"
+
+
+def test_the_reference_page_lists_every_format() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "reference" / "formats.md").read_text(encoding="utf-8")
+    for row in FORMATS.values():
+        assert f"| {row.title} | {' '.join(row.extensions)} |" in page

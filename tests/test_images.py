@@ -95,7 +95,10 @@ def test_lossless_files_give_their_pixels(name: str) -> None:
     assert image.stored_size == image.size == (23, 37)
     assert not image.pixels.flags.writeable
     composited = ("alpha" in name or "transparent" in name) and "ignored" not in name
-    assert image.warnings == (("Transparent parts of the picture were laid on black.",) if composited else ())
+    ranged = {"tiff float 0..255": 255, "tiff 32 bits": 65535}.get(name)
+    expected_warnings = ["Transparent parts of the picture were laid on black."] * composited
+    expected_warnings += [f"The values have no stated range and were read as 0 to {ranged}."] * (ranged is not None)
+    assert list(image.warnings) == expected_warnings
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 20}])

@@ -10,6 +10,7 @@ itself, `unsupported-format` for a variant that is not read.
 
 from __future__ import annotations
 
+import logging
 import struct
 import threading
 import warnings
@@ -17,6 +18,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..errors import ImageError
 
@@ -24,6 +26,16 @@ from ..errors import ImageError
 MOST_SEGMENTS = 4096
 MOST_CHUNKS = 100_000
 MOST_SCANS = 100
+
+# By the marker of their frame.
+LOSSLESS_JPEG, JPEG_LS = 0xC3, 0xF7
+UNREAD_JPEGS = {
+    JPEG_LS: "a JPEG-LS image, which imagecodecs or pyjpegls reads",
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "a hierarchical JPEG, which hardly any program reads"),
+    0xCB: "a lossless JPEG with arithmetic coding, which hardly any program reads",
+}
+
+Walked = TypeVar("Walked")
 
 _warnings_lock = threading.Lock()
 
@@ -33,16 +45,19 @@ class Container:
     """One image file, not yet decoded.
 
     `size` is (height, width) as stored, `orientation` EXIF's 1 to 8, `several` says that more pictures than the first
-    are in the file, and `body` is what a decoder needs of it.
+    are in the file, `depth` is the bits of a sample, `scalable` says that it can be decoded at a reduced size.
+    `body` is what a decoder needs of it.
     """
 
     size: tuple[int, int]
     body: bytes
     orientation: int = 1
     several: bool = False
+    depth: int = 8
+    scalable: bool = False
 
 
-def inspect(data: bytes, walk: Callable[[bytes], Container]) -> Container:
+def inspect(data: bytes, walk: Callable[[bytes], Walked]) -> Walked:
     """Walk a file with one of the functions below. Raises ImageError, as they do."""
     try:
         return walk(data)
@@ -92,10 +107,12 @@ def orientation_of(exif: bytes) -> int:
 class JpegHeader:
     """What a JPEG's segments say up to `end`, where its first scan begins; `kept` are those a decoder needs.
 
-    `one_scan` says that the first scan is the whole picture.
+    `one_scan` says that the first scan is the whole picture; `process` is the marker of the frame, which tells the kind
+    of JPEG.
     """
 
     size: tuple[int, int]
+    process: int
     bits: int
     components: int
     one_scan: bool
@@ -106,7 +123,7 @@ class JpegHeader:
 
 def jpeg_header(data: bytes) -> JpegHeader:
     """Walk the segments of a JPEG up to its first scan. Reference: ITU-T T.81, annex B."""
-    frame, one_scan, orientation, kept, at = None, False, 0, [data[:2]], 2
+    frame, process, one_scan, orientation, kept, at = None, 0, False, 0, [data[:2]], 2
     for _ in range(MOST_SEGMENTS):
         # Like libjpeg, step over stray bytes between segments.
         at = data.find(b"\xff", at)
@@ -127,7 +144,7 @@ def jpeg_header(data: bytes) -> JpegHeader:
         if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
             if frame is not None:
                 raise _contradicts()
-            frame = struct.unpack_from(">BHHB", segment, 4)
+            frame, process = struct.unpack_from(">BHHB", segment, 4), marker
             one_scan = marker in (0xC0, 0xC1)
         if marker == 0xE1 and segment[4:10] == b"Exif\0\0":
             orientation = orientation or orientation_of(segment[10:])
@@ -140,12 +157,21 @@ def jpeg_header(data: bytes) -> JpegHeader:
     if frame is None or 0 in frame[1:3]:
         raise _contradicts()
     bits, height, width, components = frame
-    return JpegHeader((height, width), bits, components, one_scan, orientation or 1, kept, at)
+    return JpegHeader((height, width), process, bits, components, one_scan, orientation or 1, kept, at)
+
+
+def jpeg_parts(data: bytes, header: JpegHeader, luminance: bool) -> bytes:
+    """The same JPEG with an Adobe segment that says whether its colours are YCbCr, instead of what it says itself."""
+    kept = [part for part in header.kept[1:-1] if part[1] not in (0xE0, 0xEE)]
+    adobe = b"\xff\xee\x00\x0eAdobe\x00\x64" + bytes(4) + bytes([luminance])
+    return b"".join([header.kept[0], adobe, *kept, header.kept[-1], data[header.end :]])
 
 
 def jpeg(data: bytes) -> Container:
     """Reference: ITU-T T.81, annex B."""
     header = jpeg_header(data)
+    if header.process in UNREAD_JPEGS:
+        raise ImageError("unsupported-format", f"The file is {UNREAD_JPEGS[header.process]}. Save it as PNG.")
     if header.bits != 8 or header.components not in (1, 3, 4):
         reason = f"JPEGs of {header.bits} bits and {header.components} channels are not read; save it as PNG."
         raise ImageError("unsupported-format", reason)
@@ -153,10 +179,11 @@ def jpeg(data: bytes) -> Container:
     # lenient decoder would fill the rest with grey.
     if data.rfind(b"\xff\xd9", header.end) < 0:
         raise truncated()
-    # Empty scans cost a decoder a pass over the whole picture each, and next to no bytes.
+    # Empty scans cost a decoder a pass over the whole picture each, and almost no bytes.
     if not header.one_scan and data.count(b"\xff\xda", header.end) > MOST_SCANS:
         raise ImageError("damaged", f"The file is damaged: a JPEG with more than {MOST_SCANS} scans.")
-    return Container(header.size, b"".join([*header.kept, data[header.end :]]), header.orientation)
+    body = b"".join([*header.kept, data[header.end :]])
+    return Container(header.size, body, header.orientation, scalable=header.process != LOSSLESS_JPEG)
 
 
 def png(data: bytes) -> Container:
@@ -186,7 +213,7 @@ def png(data: bytes) -> Container:
             break
     else:
         raise _contradicts()
-    return Container((height, width), b"".join(kept), orientation, several)
+    return Container((height, width), b"".join(kept), orientation, several, depth)
 
 
 def webp(data: bytes) -> Container:
@@ -270,8 +297,19 @@ def bmp(data: bytes) -> Container:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Keep a library's warnings in: they may quote the file. One thread at a time, as the filters are global."""
+def quiet(logger: str = "") -> Iterator[None]:
+    """Keep a library's warnings and its logger silent: they may quote the file.
+
+    One thread at a time, as the filters are global.
+    """
+    log = logging.getLogger(logger) if logger else None
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        before = log.disabled if log else False
+        try:
+            if log:
+                log.disabled = True
+            yield
+        finally:
+            if log:
+                log.disabled = before

@@ -1,4 +1,4 @@
-"""From pixel values of any kind to 8-bit RGB, by the rules that images.py states."""
+"""From pixel values of any kind to 8 bits, by the rules that images/read.py states."""
 
 from __future__ import annotations
 
@@ -12,10 +12,20 @@ import PIL.Image
 Uint8Array = npt.NDArray[np.uint8]
 
 NEARLY_BLACK = "The picture has 16 bits a pixel but uses 12 or fewer, which makes it nearly black."
+NEARLY_ONE_GREY = "The picture has 16 bits a pixel but uses 12 or fewer, which makes it nearly one grey."
+ASSUMED = "The values have no stated range and were read as 0 to {}."
+CLIPPED = "Values a little outside 0 to {} were clipped."
+STRETCHED = "The values have no known range and were stretched from the least to the greatest."
+NOT_FINITE = "Values that are not finite numbers were read as 0."
 SEVERAL = "The file holds several pictures; only the first was read."
 ON_BLACK = "Transparent parts of the picture were laid on black."
 
 SIXTEEN_TO_EIGHT: Uint8Array = np.rint(np.arange(65536) / 257).astype(np.uint8)
+
+# A 16-bit picture whose values all lie below this was most likely made of 12 bits or fewer.
+DARK = 4096
+# How far values may lie outside a range, as a share of it: resampling and compression overshoot a little.
+OVERSHOOT = 0.05
 
 
 class Decoded(NamedTuple):
@@ -39,53 +49,114 @@ def through_table(table: Uint8Array, values: npt.NDArray[Any], first: int = 0) -
     return result
 
 
-def to_eight_bits(picture: PIL.Image.Image, sixteen: bool = False) -> tuple[PIL.Image.Image, tuple[str, ...]]:
+def by_depth(bits: int) -> Uint8Array:
+    """The table from values of `bits` (1 to 16) to 8 bits: `round(255 * value / (2**bits - 1))`."""
+    return SIXTEEN_TO_EIGHT if bits == 16 else np.rint(np.linspace(0, 255, 1 << bits)).astype(np.uint8)
+
+
+def to_depth_eight(values: npt.NDArray[Any], bits: int | None = None) -> tuple[Uint8Array, tuple[str, ...]]:
+    """Numbers of any type to 8 bits, and sentences about what was done.
+
+    Unsigned numbers of `bits` (the whole type when None), and signed ones of 16 bits without a negative, are scaled by
+    their depth; all others by the range that they seem to have. No picture is scaled by its own greatest value without
+    a sentence.
+    """
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind == "b":
+        return values.astype(np.uint8) * np.uint8(255), ()
+    if kind == "u" and size <= 2:
+        bits = bits or 8 * size
+        if bits == 8:
+            return values.astype(np.uint8, copy=False), ()
+        dark = bits == 16 and values.size > 0 and int(values.max()) < DARK
+        return through_table(by_depth(bits), values), (NEARLY_BLACK,) if dark else ()
+    if kind == "i" and size == 2 and values.size and int(values.min()) >= 0:
+        return to_depth_eight(values.astype(np.uint16))
+    return _without_depth(values)
+
+
+def to_eight_bits(picture: PIL.Image.Image, kind: str = "", depth: int = 8) -> tuple[PIL.Image.Image, tuple[str, ...]]:
     """A Pillow image of any mode as mode "L" or "RGB", and sentences about what was done.
 
-    `sixteen` says that mode "I", which holds 32 bits, came from a file of 16.
+    `kind` is the format of the file that it came from, and `depth` the bits of its samples: Pillow holds 16-bit grey
+    in 32 bits at times, and 16-bit colour in 8.
     """
-    if picture.mode.startswith("I;16") or (picture.mode == "I" and sixteen):
-        values = np.asarray(picture)
-        dark = int(values.max()) < 4096
-        return PIL.Image.fromarray(through_table(SIXTEEN_TO_EIGHT, values)), (NEARLY_BLACK,) if dark else ()
-    if picture.mode in ("I", "F"):
-        grey, warnings = without_depth(np.asarray(picture))
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and depth == 16):
+        grey, warnings = to_depth_eight(np.asarray(picture).astype(np.uint16, copy=False))
         return PIL.Image.fromarray(grey), warnings
+    if picture.mode in ("I", "F"):
+        grey, warnings = to_depth_eight(np.asarray(picture))
+        return PIL.Image.fromarray(grey), warnings
+    dark = (NEARLY_BLACK,) if depth == 16 and _is_dark(picture) else ()
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
         layered = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
         opacity = layered.getchannel("A")
-        if opacity.getextrema() != (255, 255):
-            black = PIL.Image.new("RGB", picture.size)
-            black.paste(layered, mask=opacity)
-            return black, (ON_BLACK,)
-        picture = layered
+        # Programs that write BMP leave the fourth byte at 0, and viewers take no notice of it.
+        unused = kind == "BMP" and opacity.getextrema() == (0, 0)
+        if unused or opacity.getextrema() == (255, 255):
+            return layered.convert("RGB"), dark
+        black = PIL.Image.new("RGB", picture.size)
+        black.paste(layered, mask=opacity)
+        return black, (ON_BLACK, *dark)
     if picture.mode in ("L", "RGB"):
+        return picture, dark
+    return picture.convert("L" if picture.mode == "1" else "RGB"), dark
+
+
+def _is_dark(picture: PIL.Image.Image) -> bool:
+    """Whether the upper bytes of 16-bit colours, all that Pillow keeps, say that they use 12 bits or fewer."""
+    colours = [name for name in picture.getbands() if name not in "Aa"]
+    most = max(int(np.asarray(picture.getchannel(name)).max()) for name in colours)
+    return most < DARK // 256
+
+
+def on_black(
+    picture: PIL.Image.Image, opacity: Uint8Array, multiplied: bool
+) -> tuple[PIL.Image.Image, tuple[str, ...]]:
+    """Lay a picture of mode "L" or "RGB" on black; `multiplied` says that its colours are by opacity already."""
+    if opacity.min() == 255:
         return picture, ()
-    return picture.convert("L" if picture.mode == "1" else "RGB"), ()
+    if multiplied:
+        return picture, (ON_BLACK,)
+    black = PIL.Image.new(picture.mode, picture.size)
+    black.paste(picture, mask=PIL.Image.fromarray(opacity))
+    return black, (ON_BLACK,)
 
 
-def without_depth(values: npt.NDArray[Any]) -> tuple[Uint8Array, tuple[str, ...]]:
-    """Values of no stated depth to 8 bits, and sentences about what was done."""
+def _without_depth(values: npt.NDArray[Any]) -> tuple[Uint8Array, tuple[str, ...]]:
+    """Numbers without a stated depth by the first range of 0..1 (floats only), 0..255 and 0..65535 that holds them."""
     warnings: tuple[str, ...] = ()
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-        warnings = ("Values that are not finite numbers were read as 0.",)
+        warnings = (NOT_FINITE,)
     low, high = float(values.min()), float(values.max())
-    tops = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
-    top = next((t for t in tops if low >= 0 and high <= t), None)
+    isfloat = values.dtype.kind == "f"
+    slack = OVERSHOOT if isfloat else 0.0
+    tops = (1, 255, 65535) if isfloat else (255, 65535)
+    top = next((t for t in tops if low >= -slack * high and high <= (1 + slack) * t), None)
     if top is None:
-        warnings += ("The values have no known range and were stretched from the least to the greatest.",)
-    else:
-        low, high = 0.0, top
+        return _stretched(values, low, high), (*warnings, STRETCHED)
+    if top == 65535 and high < DARK:
+        warnings += (NEARLY_BLACK,)
+    elif top != 1:
+        warnings += (ASSUMED.format(top),)
+    if low < 0 or high > top:
+        warnings += (CLIPPED.format(top),)
+    return _stretched(values, 0.0, float(top)), warnings
+
+
+def _stretched(values: npt.NDArray[Any], low: float, high: float) -> Uint8Array:
+    """`low` to 0 and `high` to 255, clipped."""
     # Halves, as the whole range of a float does not fit a float.
     span = high / 2 - low / 2
     factor = 127.5 / span if span > 1e-300 else 0.0
     result = np.empty(values.shape, np.uint8)
     for rows in _bands(values):
-        result[rows] = np.rint((values[rows].astype(np.float64) / 2 - low / 2) * (2 * factor))
-    return result, warnings
+        scaled = np.rint((values[rows].astype(np.float64) / 2 - low / 2) * (2 * factor))
+        result[rows] = np.clip(scaled, 0, 255, out=scaled)
+    return result
 
 
 def _bands(values: npt.NDArray[Any]) -> Iterator[slice]:
-    rows = max(1, len(values) * 2**20 // values.size)
+    rows = max(1, len(values) * 2**20 // max(1, values.size))
     return (slice(top, top + rows) for top in range(0, len(values), rows))

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import io
 import itertools
-import math
 import struct
-from collections.abc import Sequence
+import zlib
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -22,73 +22,135 @@ import PIL.Image
 
 from .._optional import require
 from ..errors import ImageError, MissingDependencyError
-from .containers import check_pixels, jpeg_header, truncated
-from .conversion import SIXTEEN_TO_EIGHT, Decoded, Uint8Array, through_table
+from .containers import check_pixels, jpeg_header, quiet, truncated
+from .conversion import DARK, NEARLY_BLACK, NEARLY_ONE_GREY, Decoded, Uint8Array, through_table, to_depth_eight
+from .dicom_values import flattened, grey_table, stored_values, with_plain_palette
 
+SIZES = ["NumberOfFrames", "SamplesPerPixel", "Rows", "Columns", "BitsAllocated"]
+HUES = ("Red", "Green", "Blue")
 # Only these are parsed: names, dates and comments are stepped over.
 TAGS = [
-    "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "Rows", "Columns",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
-    "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence", "PixelData",
-    *(f"{hue}PaletteColorLookupTable{part}" for hue in ("Red", "Green", "Blue") for part in ("Data", "Descriptor")),
+    *SIZES, "PhotometricInterpretation", "PlanarConfiguration", "BitsStored", "HighBit", "PixelRepresentation",
+    "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction",
+    "VOILUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelData",
+    *(f"{hue}PaletteColorLookupTable{part}" for hue in HUES for part in ("Data", "Descriptor")),
+    *(f"Segmented{hue}PaletteColorLookupTableData" for hue in HUES),
 ]  # fmt: skip
 
+IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
 RLE = "1.2.840.10008.1.2.5"
 JPEG_FAMILY = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81))
-JPEG_2000 = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (90, 91))
-UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+JPEG_LS = JPEG_FAMILY[-2:]
+JPEG_2000 = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (90, 91, 201, 202, 203))
+UNCOMPRESSED = (IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN)
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 GREY = ("MONOCHROME1", "MONOCHROME2")
 
-FloatArray = npt.NDArray[np.float64]
+# What is inflated of a deflated file to learn the size of its picture, and to hold what is around it.
+HEAD = 2**20
 
 
 def decode(data: bytes, most_pixels: int) -> Decoded:
-    """Decode the one picture of a DICOM file.
+    """Decode the one picture of a DICOM file, with its preamble or without.
 
-    Raises ImageError: `unsupported-format`, `no-pixels` (also for several frames, none of which is the picture),
+    Raises ImageError: `unsupported-format`, `no-pixels` (also for several frames),
     `too-large`, `damaged`; and whatever pydicom raises on damaged files, with the file's text in it.
     """
-    try:
-        pydicom = require("pydicom", "dicom")
-    except MissingDependencyError as error:
-        raise ImageError("unsupported-format", f"The file is a DICOM image. {error}.") from None
-    syntax = _transfer_syntax(data)
-    dataset = pydicom.dcmread(io.BytesIO(data), specific_tags=TAGS)
+    with quiet("pydicom"):
+        try:
+            require("pydicom", "dicom")
+        except MissingDependencyError as error:
+            raise ImageError("unsupported-format", f"The file is a DICOM image. {error}.") from None
+        dataset = _parsed(data, most_pixels)
+        check_pixels((int(dataset.Rows), int(dataset.Columns)), most_pixels)
+        return _shown(flattened(dataset))
+
+
+def _parsed(data: bytes, most_pixels: int) -> Any:
+    """The parts of the dataset that matter here, with the transfer syntax in its `file_meta`."""
+    import pydicom
+
+    syntax, start = _transfer_syntax(data)
+    if syntax == DEFLATED:
+        data, syntax = _inflated(data[start:], most_pixels), EXPLICIT
+    dataset = pydicom.dcmread(io.BytesIO(data), specific_tags=TAGS, force=True)
+    if not syntax:
+        implicit, little = dataset.original_encoding
+        syntax = BIG_ENDIAN if not little else IMPLICIT if implicit else EXPLICIT
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
+    _check_frames(dataset)
     if not dataset.get("PixelData"):
+        other = any(name in dataset for name in ("FloatPixelData", "DoubleFloatPixelData"))
+        if other:
+            raise ImageError("unsupported-format", "The DICOM file's pixels are floats, which are not read.")
         raise ImageError("no-pixels", "The DICOM file holds no picture.")
+    if dataset["PixelData"].is_undefined_length and syntax in UNCOMPRESSED:
+        raise ImageError("unsupported-format", "The DICOM file does not say how its picture is compressed.")
+    return dataset
+
+
+def _check_frames(dataset: Any) -> None:
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames != 1:
-        raise ImageError("no-pixels", f"The DICOM file holds {frames} frames and not one picture; export one of them.")
-    check_pixels((int(dataset.Rows), int(dataset.Columns)), most_pixels)
+        raise ImageError("no-pixels", f"The DICOM file holds {frames} frames, not one picture; export a single frame.")
+
+
+def _shown(dataset: Any) -> Decoded:
     photometric, bits = str(dataset.PhotometricInterpretation), int(dataset.BitsStored)
-    if photometric not in GREY + COLOUR or int(dataset.BitsAllocated) not in (1, 8, 16):
-        reason = "The DICOM file's pixels are of a kind that is not read; only grey and colour of 1 to 16 bits are."
-        raise ImageError("unsupported-format", reason)
+    allocated = int(dataset.BitsAllocated)
+    if photometric not in GREY + COLOUR or allocated not in (1, 8, 16):
+        reason = "only grey and colour of 1 to 16 bits are."
+        raise ImageError("unsupported-format", f"The DICOM file's pixels are of a kind that is not read; {reason}")
+    if not 0 < bits <= allocated:
+        raise ImageError("damaged", "The DICOM file is damaged: it states more bits than are stored.")
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
     if syntax not in UNCOMPRESSED:
         _check_compressed(dataset, syntax)
-    values = _pixel_array(dataset)
+    values = _values(dataset, bits, allocated) if syntax in (*UNCOMPRESSED, RLE) else _pixel_array(dataset)
     if photometric in COLOUR:
-        return Decoded(PIL.Image.fromarray(_colour(dataset, values, photometric, bits)), f"{photometric};{bits}", ())
+        colours, warnings = _colour(dataset, values, photometric, bits)
+        return Decoded(PIL.Image.fromarray(colours), f"{photometric};{bits}", warnings)
     first, table, warnings = grey_table(dataset)
+    if warnings and bits == 16 and int(values.max()) - int(values.min()) < DARK:
+        dark = first == 0 and photometric == "MONOCHROME2" and int(values.max()) < DARK
+        warnings = (NEARLY_BLACK if dark else NEARLY_ONE_GREY, *warnings)
     if photometric == "MONOCHROME1":
         table = 1 - table
     shown = np.rint(np.clip(table, 0, 1) * 255).astype(np.uint8)
     return Decoded(PIL.Image.fromarray(through_table(shown, values, first)), f"{photometric};{bits}", warnings)
 
 
-def _transfer_syntax(data: bytes) -> str:
-    """The transfer syntax, read before the rest: a deflated file would be inflated whole, to any size."""
+def _transfer_syntax(data: bytes) -> tuple[str, int]:
+    """The transfer syntax ("" where none is stated), and where the dataset begins.
+
+    It is read before the rest: a deflated file would be inflated whole, to any size.
+    """
     from pydicom.filereader import read_dataset
+    from pydicom.uid import UID
 
     stream = io.BytesIO(data)
-    stream.seek(132)
+    stream.seek(132 if data[128:132] == b"DICM" else 0)
+    if data[stream.tell() : stream.tell() + 2] != b"\x02\x00":
+        return "", stream.tell()
     meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag.group != 2)
-    syntax = str(meta.TransferSyntaxUID)
-    if syntax not in (*UNCOMPRESSED, RLE, *JPEG_FAMILY, *JPEG_2000):
-        reason = "The DICOM file is deflated or compressed in a way that is not read; save it uncompressed."
+    syntax = str(meta.get("TransferSyntaxUID") or "")
+    if syntax and syntax not in (*UNCOMPRESSED, RLE, *JPEG_FAMILY, *JPEG_2000):
+        reason = f"The DICOM file is stored as {UID(syntax).name}, which is not read; save it uncompressed."
         raise ImageError("unsupported-format", reason)
-    return syntax
+    return syntax, stream.tell()
+
+
+def _inflated(packed: bytes, most_pixels: int) -> bytes:
+    """A deflated dataset, once its head says that its picture is no larger than is allowed."""
+    import pydicom
+
+    unpacker = zlib.decompressobj(-15)
+    head = unpacker.decompress(packed, HEAD)
+    sizes = pydicom.dcmread(io.BytesIO(head), force=True, specific_tags=SIZES, stop_before_pixels=True)
+    _check_frames(sizes)
+    check_pixels((int(sizes.Rows), int(sizes.Columns)), most_pixels)
+    pixel_bytes = int(sizes.Rows) * int(sizes.Columns) * 3 * max(1, int(sizes.BitsAllocated) // 8)
+    return head + unpacker.decompress(unpacker.unconsumed_tail, pixel_bytes + HEAD)
 
 
 def _check_compressed(dataset: Any, syntax: str) -> None:
@@ -100,8 +162,10 @@ def _check_compressed(dataset: Any, syntax: str) -> None:
     if syntax == RLE:
         fits = _unpacked_length(frame) <= size[0] * size[1] * 8
     elif syntax in JPEG_2000:
-        width, height, left, top = struct.unpack_from(">IIII", frame, 8)
-        fits = frame[:4] == b"\xff\x4f\xff\x51" and (height - top, width - left) == size
+        # Some writers wrap the codestream in the boxes of a JP2 file.
+        start = max(0, frame.find(b"\xff\x4f\xff\x51", 0, 4096)) if frame[4:8] == b"jP  " else 0
+        width, height, left, top = struct.unpack_from(">IIII", frame, start + 8)
+        fits = frame[start : start + 4] == b"\xff\x4f\xff\x51" and (height - top, width - left) == size
     else:
         fits = jpeg_header(frame).size == size
     if not fits:
@@ -121,90 +185,66 @@ def _unpacked_length(frame: bytes) -> int:
     return total
 
 
+def _values(dataset: Any, bits: int, allocated: int) -> npt.NDArray[Any]:
+    """Stored values that no codec has aligned: pydicom takes the lowest bits, wherever the highest one is."""
+    high = int(dataset.get("HighBit", bits - 1))
+    if not bits - 1 <= high < allocated:
+        raise ImageError("damaged", "The DICOM file is damaged: its highest bit does not fit its bits.")
+    if allocated == 1:
+        return _pixel_array(dataset)
+    dataset.BitsStored = allocated
+    words = _pixel_array(dataset)
+    dataset.BitsStored = bits
+    return stored_values(words, bits, high, bool(dataset.get("PixelRepresentation") or 0))
+
+
 def _pixel_array(dataset: Any) -> npt.NDArray[Any]:
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.utils import pixel_array
 
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not (syntax in UNCOMPRESSED or get_decoder(syntax).is_available):
+        return _by_imagecodecs(dataset)
     try:
         values: npt.NDArray[Any] = pixel_array(dataset)
     except (RuntimeError, NotImplementedError):
-        reason = "The DICOM file's compressed picture is damaged, or needs a decoder: pip install 'pylibjpeg[all]'."
+        if syntax in JPEG_FAMILY and find_spec("imagecodecs"):
+            return _by_imagecodecs(dataset)
+        reason = f"The DICOM file's compressed picture ({syntax.name}) is damaged, or of a kind that is not read."
         raise ImageError("damaged", reason) from None
     except ValueError:
         raise truncated() from None
     return values
 
 
-def _colour(dataset: Any, values: npt.NDArray[Any], photometric: str, bits: int) -> Uint8Array:
-    if photometric == "PALETTE COLOR":
-        from pydicom.pixels.processing import apply_color_lut
+def _by_imagecodecs(dataset: Any) -> npt.NDArray[Any]:
+    """Lossless JPEG, JPEG of 12 bits and JPEG-LS, for which pydicom has no decoder of its own."""
+    from pydicom.encaps import get_frame
 
-        values = apply_color_lut(values, dataset)
-        bits = 8 * values.dtype.itemsize
-    if values.dtype == np.uint8:
-        return values
-    return through_table(SIXTEEN_TO_EIGHT if bits == 16 else _by_depth(bits), values)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    photometric = str(dataset.PhotometricInterpretation)
+    known = syntax in JPEG_FAMILY and photometric in (*GREY, "RGB", "PALETTE COLOR")
+    if find_spec("imagecodecs") is None or not known:
+        cure = "pip install 'pellucid[codecs]'" if known else "pip install 'pylibjpeg[all]'"
+        reason = f"The DICOM file is compressed as {syntax.name}, which needs another library: {cure}."
+        raise ImageError("unsupported-format", reason)
+    import imagecodecs
 
-
-def _by_depth(bits: int) -> Uint8Array:
-    return np.rint(np.linspace(0, 255, 1 << bits)).astype(np.uint8)
-
-
-def grey_table(dataset: Any) -> tuple[int, FloatArray, tuple[str, ...]]:
-    """What each stored value is shown as: the first stored value, brightness 0..1 from it on, and sentences."""
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    try:
+        values: npt.NDArray[Any] = (
+            imagecodecs.jpegls_decode(frame) if syntax in JPEG_LS else imagecodecs.jpeg_decode(frame)
+        )
+    except RuntimeError:
+        reason = f"The DICOM file's compressed picture ({syntax.name}) is damaged."
+        raise ImageError("damaged", reason) from None
     bits = int(dataset.BitsStored)
-    first = -(1 << bits - 1) if int(dataset.get("PixelRepresentation") or 0) else 0
-    values = np.arange(first, first + (1 << bits), dtype=np.float64)
-    if dataset.get("ModalityLUTSequence"):
-        values, low, high = _lookup(dataset.ModalityLUTSequence[0], values, dataset)
-    else:
-        values = values * _number(dataset, "RescaleSlope", 1.0) + _number(dataset, "RescaleIntercept", 0.0)
-        low, high = values.min(), values.max()
-    if dataset.get("VOILUTSequence"):
-        values, low, high = _lookup(dataset.VOILUTSequence[0], values, dataset)
-        return first, (values - low) / (high - low), ()
-    centre, width = _number(dataset, "WindowCenter", math.nan), _number(dataset, "WindowWidth", math.nan)
-    shape = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
-    if centre == centre and width >= (1 if shape == "LINEAR" else 1e-9):
-        return first, windowed(values, centre, width, shape), ()
-    warnings = ("The DICOM file states no window; the full range of its bits was used.",) if bits > 8 else ()
-    return first, (values - low) / ((high - low) or 1.0), warnings
+    return stored_values(values, bits, bits - 1, bool(dataset.get("PixelRepresentation") or 0))
 
 
-def windowed(values: FloatArray, centre: float, width: float, shape: str = "LINEAR") -> FloatArray:
-    """Brightness 0..1 of `values` through a window. Reference: DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3."""
-    if shape == "SIGMOID":
-        return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
-    if shape == "LINEAR":
-        centre, width = centre - 0.5, width - 1
-    if width == 0:
-        return (values > centre).astype(np.float64)
-    return np.clip((values - centre) / width + 0.5, 0, 1)
+def _colour(dataset: Any, values: npt.NDArray[Any], photometric: str, bits: int) -> tuple[Uint8Array, tuple[str, ...]]:
+    if photometric != "PALETTE COLOR":
+        return to_depth_eight(values, bits)
+    from pydicom.pixels.processing import apply_color_lut
 
-
-def _lookup(item: Any, values: FloatArray, dataset: Any) -> tuple[FloatArray, float, float]:
-    """Values through a DICOM table, and the least and greatest that its entries can be."""
-    entries, first, bits = (int(n) for n in item.LUTDescriptor)
-    if not 1 <= bits <= 16:
-        raise ImageError("damaged", "The DICOM file is damaged: a table in it is not of 1 to 16 bits.")
-    entries = entries or 65536
-    table = item.LUTData
-    if isinstance(table, bytes):
-        little = dataset.file_meta.TransferSyntaxUID.is_little_endian
-        # Entries of 8 bits may be packed two to a word.
-        table = np.frombuffer(table, np.uint8 if len(table) < 2 * entries else "<u2" if little else ">u2")
-    looked_up = np.asarray(table, np.float64)[:entries]
-    index = np.clip(np.rint(values) - first, 0, len(looked_up) - 1).astype(np.intp)
-    return looked_up[index], 0.0, float((1 << bits) - 1)
-
-
-def _number(dataset: Any, name: str, default: float) -> float:
-    """The first value of a numeric element; `default` where there is none."""
-    value = dataset.get(name)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        value = value[0] if len(value) else None
-    if value is None or value == "":
-        return default
-    number = float(value)
-    if not math.isfinite(number):
-        raise ImageError("damaged", "The DICOM file is damaged: a number in it is out of range.")
-    return number
+    return to_depth_eight(apply_color_lut(values, with_plain_palette(dataset)))

@@ -71,7 +71,12 @@ FORMATS: dict[str, Format] = {
         Format(
             "DICOM",
             "DICOM",
-            re.compile(rb".{128}DICM", re.DOTALL),
+            # With its preamble; or, without, by the first element, of group 2 or 8, in each of the three encodings.
+            re.compile(
+                rb".{128}DICM|\x02\0[\0\x01\x02\x10]\0[A-Z]{2}|\x08\0[\0-\x30]\0([A-Z]{2}|.[\0\x01]\0\0)"
+                rb"|\0\x08\0[\0-\x30][A-Z]{2}",
+                re.DOTALL,
+            ),
             (".dcm", ".dicom", ".dic", ".ima"),
             ("application/dicom", "image/dicom"),
             decode=_dicom,

@@ -17,7 +17,7 @@ import PIL.Image
 from PIL.Image import Transpose
 
 from ..errors import ImageError
-from .containers import check_pixels, inspect, quiet
+from .containers import check_pixels, inspect
 from .conversion import SEVERAL, Decoded, Uint8Array, to_eight_bits
 from .formats import ALL_FORMATS, Format, misnamed, recognise
 
@@ -45,7 +45,8 @@ class Limits:
     """What is refused before it is decoded.
 
     Refused are files of more than `file_bytes`, pictures of more than `pixels`, and formats whose name is not in
-    `formats`. Decoding takes 10 to 21 bytes of memory a pixel, most for animated WebP.
+    `formats`. Decoding takes 10 to 21 bytes of memory a pixel, most for animated WebP;
+    of TIFF up to 50, for colours of 64 bits.
     """
 
     pixels: int = 100_000_000
@@ -152,11 +153,17 @@ def read_file(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
 
 
 def turned_upright(
-    picture: PIL.Image.Image, kind: str, stored: tuple[int, int], orientation: int, reduction: int = 1
+    picture: PIL.Image.Image,
+    kind: str,
+    stored: tuple[int, int],
+    orientation: int,
+    *,
+    reduction: int = 1,
+    depth: int = 8,
 ) -> DecodedImage:
-    """A decoded Pillow image of any mode to 8 bits and upright."""
+    """A decoded Pillow image of any mode, of a file of `depth` bits a sample, to 8 bits and upright."""
     with decoding():
-        eight, warnings = to_eight_bits(picture, sixteen=kind == "PNG")
+        eight, warnings = to_eight_bits(picture, kind, depth)
         return _upright(eight, kind, picture.mode, stored, warnings, orientation, reduction)
 
 
@@ -199,11 +206,15 @@ def _plain(data: bytes, row: Format, at_least: tuple[int, int] | None, limits: L
         decoder = row.decoder(io.BytesIO(container.body))
         if (decoder.height, decoder.width) != container.size:
             raise ImageError("damaged", "The file is damaged: it states two different sizes.")
-        if row.name == "JPEG" and at_least is not None:
+        # In one block: libjpeg cannot pause within arithmetic coding to wait for the next.
+        decoder.decodermaxblock = max(decoder.decodermaxblock, len(container.body))
+        if container.scalable and at_least is not None:
             reduction = _reduction(container.size, at_least[:: -1 if UPRIGHT[container.orientation][1] else 1])
             decoder.draft(None, (decoder.width // reduction, decoder.height // reduction))
         decoder.load()
-    picture = turned_upright(decoder, row.name, container.size, container.orientation, reduction)
+    picture = turned_upright(
+        decoder, row.name, container.size, container.orientation, reduction=reduction, depth=container.depth
+    )
     return replace(picture, warnings=(SEVERAL, *picture.warnings)) if container.several else picture
 
 
@@ -214,7 +225,7 @@ def _reduction(size: tuple[int, int], at_least: tuple[int, ...]) -> int:
 
 def _whole(data: bytes, row: Format, decode: Callable[[bytes, int], Decoded], limits: Limits) -> DecodedImage:
     """An image of a format whose decoder does all the work."""
-    with quiet(), decoding():
+    with decoding():
         picture, mode, warnings, orientation = decode(data, limits.pixels)
     return _upright(picture, row.name, mode, (picture.height, picture.width), warnings, orientation)
 

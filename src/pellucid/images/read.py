@@ -2,10 +2,13 @@
 
 Every picture becomes upright RGB of 8 bits by one conversion:
 
-- Grey of d bits is scaled by the file's depth, `round(255 * value / (2**d - 1))`; 16-bit colour keeps its upper byte
-  (Pillow reads no more of it). Palettes are looked up; 1 bit is 0 or 255.
-- Values without a stated depth (float, 32-bit integers) are read as 0..1 (float only), else 0..255, else 0..65535,
-  whichever first holds them all; anything else is stretched from its least to its greatest value, with a warning.
+- Values of a stated depth of d bits are scaled by it, `round(255 * value / (2**d - 1))`; int16 without a negative value
+  counts as 16 bits. 16-bit colour of PNG keeps its upper byte (Pillow reads no more of it). Palettes are looked up; 1
+  bit is 0 or 255. A picture of 16 bits that uses 12 or fewer gets a warning, whatever its kind.
+- Values without a stated depth (float, integers of 32 bits and more) are read as 0..1 (float only), else 0..255, else
+  0..65535, whichever first holds them all; floats may lie up to 5 % outside, and are clipped. Anything else is
+  stretched from its least to its greatest value. All but the range 0..1 carries a warning, as the next picture of the
+  same source may be read by another range.
 - Transparency is laid on black: the value that padding has, that a transparent canvas has in a browser, and that most
   programs leave under transparent pixels.
 - CMYK is `(255 - ink) * (255 - black) / 255`; JPEGs of four channels are taken as inverted, as Adobe writes them and
@@ -28,7 +31,7 @@ import PIL.Image
 
 from ..errors import ImageError
 from .containers import orientation_of
-from .conversion import SIXTEEN_TO_EIGHT, Uint8Array, through_table, to_eight_bits, without_depth
+from .conversion import Uint8Array, to_depth_eight, to_eight_bits
 from .pictures import DEFAULT_LIMITS, DecodedImage, Geometry, Limits, decoding, open_picture, read_file, turned_upright
 
 __all__ = ["DEFAULT_LIMITS", "Image", "Limits", "as_image", "from_array", "from_pil", "read_file", "read_image"]
@@ -93,13 +96,16 @@ def from_pil(picture: PIL.Image.Image) -> Image:
         picture.load()
     exif = picture.info.get("exif")
     orientation = orientation_of(exif.removeprefix(b"Exif\0\0")) if isinstance(exif, bytes) else 1
-    return _image(turned_upright(picture, picture.format or "array", (picture.height, picture.width), orientation))
+    # Pillow opens a PNG of 16-bit grey in 32 bits at times.
+    depth = 16 if picture.mode == "I" and picture.format == "PNG" else 8
+    size = picture.height, picture.width
+    return _image(turned_upright(picture, picture.format or "array", size, orientation, depth=depth))
 
 
 def from_array(array: npt.ArrayLike) -> Image:
     """Convert an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): grey, RGB or RGBA, channels last.
 
-    uint8 is taken as it is, bool as 0 and 255, uint16 by its depth, and any other type as without a stated depth.
+    Types are scaled as the module says: uint8 stays, bool is 0 and 255, uint16 and int16 have 16 bits.
     Raises ImageError `unsupported-format` for other shapes and types, `too-small` without a pixel.
     """
     values = np.asarray(array)
@@ -113,14 +119,12 @@ def from_array(array: npt.ArrayLike) -> Image:
     if not values.size:
         raise ImageError("too-small", f"An array of shape {values.shape} holds no pixel.")
     mode = str(values.dtype)
-    warnings: tuple[str, ...] = ()
-    if values.dtype == np.bool_:
-        values = values.astype(np.uint8) * np.uint8(255)
-    elif values.dtype == np.uint16:
-        values = through_table(SIXTEEN_TO_EIGHT, values)
-    elif values.dtype != np.uint8:
-        values, warnings = without_depth(values)
-    flat = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
+    if values.ndim == 3 and values.shape[2] == 4:
+        colours, warnings = to_depth_eight(values[..., :3])
+        eight = np.dstack([colours, to_depth_eight(values[..., 3])[0]])
+    else:
+        eight, warnings = to_depth_eight(values)
+    flat = eight[..., 0] if eight.ndim == 3 and eight.shape[2] == 1 else eight
     picture, remarks = to_eight_bits(PIL.Image.fromarray(flat))
     return _image(DecodedImage(picture, "array", mode, (values.shape[0], values.shape[1]), warnings + remarks))
 
