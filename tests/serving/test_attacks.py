@@ -92,6 +92,7 @@ def test_canary_is_nowhere(served_bundle: Path, tmp_path: Path) -> None:
                 replies.append(target.upload(data, declared, name, path))
             replies.append(target.upload(data[:-40], declared, name))
             replies.append(target.upload(data, f"text/{CANARY}", name))
+            replies.append(target.upload(CANARY.encode(), f"text/{CANARY}", name))
         paths = ("/metrics", "/v1/stats", "/v1/stats.csv", "/v1/feedback.csv", "/CANARY", "/health?CANARY=CANARY")
         replies += [target.request("GET", path, headers={"User-Agent": CANARY, "Referer": CANARY}) for path in paths]
         log = server.log
@@ -103,7 +104,7 @@ def test_canary_is_nowhere(served_bundle: Path, tmp_path: Path) -> None:
     assert "CANARY" not in log.getvalue()
     for file in tmp_path.iterdir():
         assert b"CANARY" not in file.read_bytes()
-    assert sqlite3.connect(store).execute("select count(*) from predictions").fetchone()[0] == 15
+    assert sqlite3.connect(store).execute("select count(*) from predictions").fetchone()[0] == 20
 
 
 def test_refusals_carry_codes_on_the_classic_address_too(server: Running) -> None:

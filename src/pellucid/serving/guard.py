@@ -47,7 +47,7 @@ class Guard:
         headers = dict(scope["headers"])
         host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
         if not self._hosts.trusted(host):
-            detail = "This server does not answer to that host name. Its operator can allow it with --trusted-host."
+            detail = "This server does not answer to that host name. Its operator can allow it."
             return Problem(400, "host", detail)
         if scope["method"] not in SAFE_METHODS and crosses_sites(headers, host):
             return Problem(403, "cross-site", "Requests from other sites are refused. Use this server's own page.")
@@ -145,6 +145,19 @@ def client_of(scope: Scope) -> str:
         mapped = address.ipv4_mapped
         return str(mapped) if mapped else str(ipaddress.ip_network((address, 64), strict=False))
     return str(address)
+
+
+def is_local(scope: Scope) -> bool:
+    """Whether a request was made on this machine, as far as that can be seen: not through a proxy on it."""
+    forwarded = {b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"}
+    if any(name in forwarded for name, _ in scope["headers"]):
+        return False
+    try:
+        address = ipaddress.ip_address((scope.get("client") or ("", 0))[0])
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 class Meter:

@@ -12,7 +12,7 @@ from ...errors import InputError
 from .client import Target
 from .pictures import PICTURES
 from .requests import REQUESTS
-from .verdicts import Attack, Failed, Skipped
+from .verdicts import Attack, Failed, NotApplicable
 
 ATTACKS: tuple[Attack, ...] = tuple(sorted((*REQUESTS, *PICTURES), key=lambda attack: attack.row))
 
@@ -50,7 +50,7 @@ def outcome_of(attack: Attack, target: Target) -> Outcome:
         seen = attack.run(target)
         if target.request("GET", "/health").status != 200:
             held, seen = False, f"{seen}, and /health does not answer any more"
-    except Skipped as reason:
+    except NotApplicable as reason:
         held, seen = None, str(reason)
     except (Failed, InputError) as reason:
         held, seen = False, str(reason)
