@@ -17,6 +17,7 @@ from tests.serving.running import Running, running
 from pellucid.serving import protocol
 from pellucid.serving.attacks.client import BOUNDARY, Target, form
 from pellucid.serving.attacks.files import plain_png
+from pellucid.serving.attacks.run import ATTACKS, outcome_of
 
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
 
@@ -91,6 +92,13 @@ def test_a_client_that_does_not_read_is_let_go(server: Running, monkeypatch: pyt
             assert time.monotonic() < ends
             time.sleep(0.05)
     assert server.target().request("GET", "/livez").status == 200
+
+
+def test_the_attack_of_a_client_that_does_not_read(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "WRITE_SECONDS", 0.5)
+    (attack,) = (a for a in ATTACKS if a.row == 40)
+    outcome = outcome_of(attack, server.target())
+    assert outcome.held is True, outcome.seen
 
 
 def test_a_slow_reader_gets_all_of_a_large_answer(server: Running) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,9 @@ class PatientProtocol(H11Protocol):
     def _drop_unread(self) -> None:
         """Let go of a client that does not read; closing alone would wait for it."""
         if self.transport.get_write_buffer_size():
+            connection = self.transport.get_extra_info("socket")
+            # Without lingering the kernel too forgets at once what was not read.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()
 
     @staticmethod

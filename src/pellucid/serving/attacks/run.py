@@ -10,11 +10,12 @@ from typing import Any
 
 from ...errors import InputError
 from .client import Target
+from .costly import COSTLY
 from .pictures import PICTURES
 from .requests import REQUESTS
 from .verdicts import Attack, Failed, NotApplicable
 
-ATTACKS: tuple[Attack, ...] = tuple(sorted((*REQUESTS, *PICTURES), key=lambda attack: attack.row))
+ATTACKS: tuple[Attack, ...] = tuple(sorted((*REQUESTS, *PICTURES, *COSTLY), key=lambda attack: attack.row))
 
 
 @dataclass(frozen=True, slots=True)
