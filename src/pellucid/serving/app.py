@@ -63,7 +63,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
     if isinstance(error, BundleError):
         logs.event("bundle", level=logging.ERROR, reason=str(error))
     elif isinstance(error, OSError):
-        logs.event("no room", level=logging.ERROR, error=error)
+        logs.event("error", level=logging.ERROR, error=error)
     service: Service = request.app.state.service
     service.refused(problem)
     request.scope["noted"] = {**request.scope.get("noted", {}), "code": problem.code}

@@ -15,7 +15,7 @@ MEDIA_TYPE = "application/problem+json"
 
 # ImageError's codes that say "not one of the formats that are read"; all others are of the right type and unusable.
 # A full disk, or too many open files.
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE})
 WRONG_TYPE = frozenset({"not-an-image", "unsupported-format"})
 
 
