@@ -37,8 +37,8 @@ PICTURES = frozenset({"overlay", "map", "seen", "preview"})
 PREVIEW_SIDE = 1024
 COARSE_SIDE, GRID_SIDE, FINE_GRID_SIDE = 64, 128, 256
 CELLS_PER_CELL = 8
-"""The longer side of the maps in replies. A CAM map is linear between the cells of its layer, so that eight values for
-each of them tell all of it; the others have details of the model's input."""
+"""The longer side of the maps in replies. A CAM map is linear between the cells of its layer, so eight values per cell
+describe it fully; other maps show details of the model's input."""
 
 
 class Watched(ManifestClassifier):
@@ -203,7 +203,7 @@ def reference_distances(served: Served) -> Sequence[float] | None:
 
 
 def is_slow(method: str) -> bool:
-    """Whether a method takes so many passes that it runs in the slow pool. Raises UnknownNameError."""
+    """Whether a method takes hundreds of passes and runs in the slow pool. Raises UnknownNameError."""
     return find_method(method).cost().slow
 
 
@@ -237,7 +237,7 @@ def decision(served: Served, prediction: Prediction) -> str:
 
 
 def outside_of(answer: ServedAnswer) -> dict[str, Any] | None:
-    """Whether the image is unlike those of the training; None where the bundle does not know them."""
+    """Whether the image is unusual; None where the bundle has no description of its training images."""
     score = answer.prediction.outside_score
     if score is None:
         return None

@@ -76,7 +76,7 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 
 async def _wrong_parameter(request: Request, error: Exception) -> Response:
-    """A parameter that does not fit: named where it is one of ours, its value never quoted."""
+    """A parameter that does not fit: named if the route has it, its value never quoted."""
     found = error.errors() if isinstance(error, RequestValidationError) else []
     named = [str(e["loc"][1]) for e in found if len(e["loc"]) == 2 and e["loc"][0] in ("query", "path")]
     which = f"The parameter {named[0]}" if named else "The request"

@@ -16,7 +16,7 @@ EXPANSION = 20
 """How many times its own size a ZIP may unpack to in all; photographs and films hardly shrink."""
 READABLE_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENTRIES_A_FILE, BYTES_AN_ENTRY = 4, 512
-"""A ZIP may list so many entries (folders, a file manager's own files) for each file allowed, of so many bytes each."""
+"""How many entries a ZIP may list for each file allowed (folders count too), and how many bytes for each entry."""
 
 
 class _TooManyEntries(Exception):

@@ -1,4 +1,4 @@
-"""Request bodies: bounded in bytes, in time and in what all of them hold together, before anything parses them.
+"""Request bodies: bounded in bytes, in time and in memory overall, before anything parses them.
 
 An ASGI layer. A declared length over the limit is refused before the body is read, a chunked body once it passes it. A
 body must keep up a least rate after a time of grace. When an answer is sent before the whole body has come, the rest is

@@ -110,7 +110,7 @@ def _host_name(header: str) -> str | None:
         return None
     try:
         parts = urlsplit(f"//{header}")
-        parts.port  # noqa: B018  raises for a port that is none
+        parts.port  # noqa: B018  raises for an invalid port
     except ValueError:
         return None
     return (parts.hostname or "").rstrip(".") or None
@@ -168,7 +168,7 @@ class Meter:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait(self, client: str) -> float:
-        """0 when the client may go on, else the seconds until it may."""
+        """0 when the client may ask now, otherwise the seconds until it may."""
         now = self._clock()
         tokens, then = self._buckets.pop(client, (self._size, now))
         tokens = min(self._size, tokens + (now - then) * self._fill)

@@ -112,7 +112,7 @@ class Jobs:
         return job
 
     def find(self, identity: str) -> BatchJob:
-        """The job of an id; Problem 404 when there is none, or none any more."""
+        """The job with an id. Raises Problem 404 for an unknown or forgotten one."""
         with self._lock:
             job = self._jobs.get(identity)
         if job is None:

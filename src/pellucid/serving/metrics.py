@@ -24,9 +24,7 @@ class Metrics:
         self.predictions = Counter(
             "pellucid_predictions_total", "Images classified.", ("model", "label"), registry=self.registry
         )
-        self.outside = Counter(
-            "pellucid_outside_total", "Images unlike those of the training.", ("model",), registry=self.registry
-        )
+        self.outside = Counter("pellucid_outside_total", "Unusual images.", ("model",), registry=self.registry)
         self.refusals = Counter("pellucid_refusals_total", "Refusals by code.", ("code",), registry=self.registry)
         self.running = Gauge(
             "pellucid_in_flight", "Requests that wait or run, by worker pool.", ("lane",), registry=self.registry

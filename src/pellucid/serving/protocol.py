@@ -102,7 +102,7 @@ class PatientProtocol(H11Protocol):
         self._write_timer = self.loop.call_later(WRITE_SECONDS, self._drop_unread)
 
     def _drop_unread(self) -> None:
-        """Let go of a client that does not read; closing alone would wait for it."""
+        """Drop a client that does not read; closing alone would wait for it."""
         if self.transport.get_write_buffer_size():
             connection = self.transport.get_extra_info("socket")
             # Without lingering the kernel too forgets at once what was not read.

@@ -110,7 +110,7 @@ class Writer:
                 time.sleep(FIRST_PAUSE)
 
     def _turn(self) -> bool:
-        """Wait for work and do it; True once there is none and the store is closing."""
+        """Wait for work and do it; True once everything is done and the store is closing."""
         with self._changed:
             self._changed.wait_for(self._due, None if not self._rows else max(0.0, self._retry_at - time.monotonic()))
             if not self._calls and not self._closing:

@@ -1,6 +1,6 @@
 """The rows of the hostile list about cost: bodies that are dear to read, and clients that do not take their answer.
 
-While each of them is dealt with, the server must go on answering others.
+The server must keep answering other clients meanwhile.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _texts(target: Target) -> Reply:
 
 
 def _no_reader(target: Target) -> str:
-    """Ask for more than any buffer holds, read nothing, and see that the server lets go."""
+    """Ask for more than any buffer holds, read nothing, and see that the server drops the connection."""
     with socket.socket(socket.AF_INET6 if ":" in target.host else socket.AF_INET) as greedy:
         greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         greedy.connect((target.host, target.port))
@@ -122,7 +122,7 @@ def _no_reader(target: Target) -> str:
     judged(target.request("GET", "/livez"), 200)
     if not gone:
         raise Failed("the connection is kept")
-    return f"let go after {seconds:.0f} s"
+    return f"dropped after {seconds:.0f} s"
 
 
 COSTLY: tuple[Attack, ...] = (
@@ -138,5 +138,5 @@ COSTLY: tuple[Attack, ...] = (
         _awake(_posts("/v1/batch", million_entries, {"Content-Type": "application/zip"}), 413),
     ),
     elsewhere(39, "a graph of the model exchanged after the start", "refused"),
-    Attack(40, "a client that asks and does not read", "let go", _no_reader),
+    Attack(40, "a client that asks and does not read", "dropped", _no_reader),
 )

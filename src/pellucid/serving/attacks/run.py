@@ -40,7 +40,7 @@ def run_attacks(url: str, api_key: str | None = None) -> list[Outcome]:
     """
     target = Target(url, api_key)
     if "models" not in (target.request("GET", "/v1/models").document or {}):
-        raise InputError(f"{url} is not a pellucid server, or needs another --api-key.")
+        raise InputError(f"{url} is not a pellucid server, or needs another `api_key=`.")
     return [outcome_of(attack, target) for attack in ATTACKS]
 
 

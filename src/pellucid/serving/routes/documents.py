@@ -19,7 +19,7 @@ class ProblemDocument(BaseModel):
 
 
 class Outside(BaseModel):
-    """Whether an image is unlike those of the training."""
+    """Whether an image is unusual: it does not resemble the training images."""
 
     score: float | None
     flagged: bool
