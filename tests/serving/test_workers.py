@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import subprocess
+import sys
 import threading
 import time
+import weakref
 
 import pytest
 
 from pellucid.serving.problems import Problem
-from pellucid.serving.workers import Cancelled, CancelToken, WorkerPool
+from pellucid.serving.workers import Cancelled, CancelToken, DaemonThreads, WorkerPool
 
 
 def test_a_full_pool_refuses_at_once_and_is_free_again_after() -> None:
@@ -84,3 +88,35 @@ def test_errors_of_the_work_come_through() -> None:
             await pool.run(lambda _: 1)
 
     asyncio.run(scene())
+
+
+def test_a_stuck_thread_keeps_no_process_alive() -> None:
+    code = (
+        "import threading, time; from pellucid.serving.workers import DaemonThreads;"
+        "threads = DaemonThreads(2, 'stuck'); begun = threading.Event();"
+        "stuck = threads.submit(lambda: (begun.set(), time.sleep(60))); begun.wait(5);"
+        "waiting = [threads.submit(lambda: time.sleep(60)) for _ in range(3)];"
+        "threads.close(0.2); assert waiting[-1].cancelled()"
+    )
+    began = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert time.monotonic() - began < 30
+
+
+def test_a_thread_holds_nothing_of_the_work_before() -> None:
+    """A body of 32 MB would otherwise be kept until the next request comes."""
+
+    class Body:
+        pass
+
+    threads, body = DaemonThreads(1, "test"), Body()
+    gone = weakref.ref(body)
+    work = functools.partial(lambda held: None, body)
+    threads.submit(work).result(5)
+    del body, work
+    ends = time.monotonic() + 5
+    while gone() is not None and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert gone() is None
+    threads.close(5)
