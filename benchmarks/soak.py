@@ -1,6 +1,6 @@
 """Does a server hold: mixed load of 16 clients, a fifth of it hostile, for ten minutes.
 
-    python benchmarks/soak.py [--seconds 600] [--clients 16] [--run RUN]
+    python benchmarks/soak.py [--seconds 600] [--clients 16] [--run RUN] [--source SRC]
 
 Ordinary requests are predictions, explanations, batches, feedback, KServe, statistics; hostile ones are those of
 `pellucid doctor --attack` that are about bodies, and clients that hang up. The server, the clients and the watcher that
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import sqlite3
 import statistics
@@ -116,7 +117,7 @@ class Load:
             self.statuses[status] += 1
 
     def _kept(self, reply: Reply) -> Reply:
-        if reply.status == 200 and reply.document["stored"]:
+        if reply.status == 200 and reply.document.get("stored", True):
             with self._lock:
                 self.stored.add(reply.document["id"])
         return reply
@@ -196,11 +197,12 @@ def lost(store: Path, load: dict[str, Any]) -> tuple[int, int]:
     return len(set(load["stored"]) - answers), len(set(load["said"]) - said)
 
 
-def started(run: Path, store: Path, log: Path) -> tuple[subprocess.Popen[str], str]:
+def started(run: Path, store: Path, log: Path, source: Path | None) -> tuple[subprocess.Popen[str], str]:
     """A server on a free port, and its URL."""
     command = [sys.executable, "-m", "pellucid", "serve", str(run), "--port", "0", "--store", str(store)]
     with log.open("w", encoding="utf-8") as file:
-        process = subprocess.Popen(command, stderr=file, text=True)
+        environment = {**os.environ, **({"PYTHONPATH": str(source)} if source else {})}
+        process = subprocess.Popen(command, stderr=file, text=True, env=environment)
     for _ in range(1200):
         text = log.read_text(encoding="utf-8")
         if "\n" in text:
@@ -211,7 +213,7 @@ def started(run: Path, store: Path, log: Path) -> tuple[subprocess.Popen[str], s
 
 def soak(run: Path, folder: Path, options: argparse.Namespace) -> int:
     """Run the load against a server of its own; 1 when a goal is missed."""
-    server, url = started(run, folder / "store", folder / "log")
+    server, url = started(run, folder / "store", folder / "log", options.source)
     own = [sys.executable, __file__]
     others = [
         subprocess.Popen([*own, kind, url, "--seconds", str(options.seconds), "--clients", str(options.clients)],
@@ -252,7 +254,12 @@ def soak(run: Path, folder: Path, options: argparse.Namespace) -> int:
     time.sleep(1)
     stopping = time.monotonic()
     server.terminate()
-    code, took = server.wait(60), time.monotonic() - stopping
+    try:
+        code = server.wait(60)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        code = server.wait()
+    took = time.monotonic() - stopping
     return judge(load, latencies, rows, lost(folder / "store", load), (code, took))
 
 
@@ -290,6 +297,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--run", type=Path, help="run or bundle to serve; a MobileNetV2 of random weights by default")
+    parser.add_argument("--source", type=Path, help="source folder (src) of another build to serve with")
     parser.add_argument("--as-clients", help=argparse.SUPPRESS)
     parser.add_argument("--as-watcher", help=argparse.SUPPRESS)
     options = parser.parse_args()
