@@ -211,6 +211,28 @@ def started(run: Path, store: Path, log: Path, source: Path | None) -> tuple[sub
     raise SystemExit("the server did not start")
 
 
+def table_of_usage(
+    clients: subprocess.Popen[str], server: subprocess.Popen[str], latencies: list[float]
+) -> list[dict[str, int]]:
+    """What the server uses, second by second until the clients end; a line is printed every minute."""
+    rows: list[dict[str, int]] = []
+    began, shown = time.monotonic(), 0
+    sys.stdout.write("minute  memory MB  descriptors  threads  /livez median  99 %  worst (ms)\n")
+    while clients.poll() is None:
+        time.sleep(1)
+        rows.append(usage(server.pid))
+        if len(rows) % 60 == 0:
+            recent, shown = latencies[shown:], len(latencies)
+            now = rows[-1]
+            sys.stdout.write(
+                f"{(time.monotonic() - began) / 60:6.1f}  {now['memory']:9d}  {now['descriptors']:11d}"
+                f"  {now['threads']:7d}"
+                f"  {quantile(recent, 0.5):13.0f}  {quantile(recent, 0.99):4.0f}  {quantile(recent, 1):5.0f}\n"
+            )
+            sys.stdout.flush()
+    return rows
+
+
 def soak(run: Path, folder: Path, options: argparse.Namespace) -> int:
     """Run the load against a server of its own; 1 when a goal is missed."""
     server, url = started(run, folder / "store", folder / "log", options.source)
@@ -233,21 +255,7 @@ def soak(run: Path, folder: Path, options: argparse.Namespace) -> int:
     ]
     for reader in readers:
         reader.start()
-    rows: list[dict[str, int]] = []
-    began, shown = time.monotonic(), 0
-    sys.stdout.write("minute  memory MB  descriptors  threads  /livez median  99 %  worst (ms)\n")
-    while others[0].poll() is None:
-        time.sleep(1)
-        rows.append(usage(server.pid))
-        if len(rows) % 60 == 0:
-            recent, shown = latencies[shown:], len(latencies)
-            now = rows[-1]
-            sys.stdout.write(
-                f"{(time.monotonic() - began) / 60:6.1f}  {now['memory']:9d}  {now['descriptors']:11d}"
-                f"  {now['threads']:7d}"
-                f"  {quantile(recent, 0.5):13.0f}  {quantile(recent, 0.99):4.0f}  {quantile(recent, 1):5.0f}\n"
-            )
-            sys.stdout.flush()
+    rows = table_of_usage(others[0], server, latencies)
     for reader in readers:
         reader.join()
     load = json.loads(heard[0])
