@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # As the command line sets it: idle threads sleep, so that a busy machine does not slow torch down several times.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup demo test test-slow check gates docs bench clean
+.PHONY: setup demo test test-slow check gates docs bench soak clean
 
 setup: $(READY)
 
@@ -47,7 +47,11 @@ docs: $(READY)
 	$(BIN)/python docs/reference/generate.py
 
 bench: $(READY)
-	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out benchmarks/soak.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+# Ten minutes of mixed load on a server, a fifth of it hostile.
+soak: $(READY)
+	$(BIN)/python benchmarks/soak.py
 
 clean:
 	rm -rf $(VENV) demo

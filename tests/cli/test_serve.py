@@ -94,5 +94,5 @@ def test_doctor_without_a_server(cli: Cli) -> None:
     ended = cli("doctor", "--attack", f"http://127.0.0.1:{port}")
     assert ended.code == 2
     assert "No server answers" in sentence(ended.err)
-    assert "--attack" in sentence(cli("doctor", "--attack", "ftp://x").err)
+    assert "address of a server" in sentence(cli("doctor", "--attack", "ftp://x").err)
     assert cli("doctor").code == 2

@@ -15,7 +15,7 @@ from typing import Any
 from pellucid.serving.attacks.client import Target
 from pellucid.serving.logs import JsonLines
 from pellucid.serving.registry import Registry
-from pellucid.serving.server import listening_socket, make_server
+from pellucid.serving.server import Server, listening_socket, make_server
 from pellucid.serving.service import Service
 from pellucid.serving.settings import ServerSettings
 
@@ -27,6 +27,13 @@ class Running:
     url: str
     service: Service
     log: io.StringIO
+    server: Server
+    thread: threading.Thread
+
+    def stop(self) -> None:
+        """Stop it as a signal does, and wait for its end."""
+        self.server.should_exit = True
+        self.thread.join(30)
 
     def target(self, key: str | None = None) -> Target:
         return Target(self.url, key)
@@ -51,7 +58,7 @@ def running(paths: dict[str, Path], **settings: Any) -> Iterator[Running]:
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.01)
-        yield Running(f"http://127.0.0.1:{bound.getsockname()[1]}", service, log)
+        yield Running(f"http://127.0.0.1:{bound.getsockname()[1]}", service, log, server, thread)
     finally:
         server.should_exit = True
         thread.join(30)

@@ -223,6 +223,7 @@ def test_reload_exchanges_a_model_without_dropping_requests(served_bundle: Path,
         manifest.write_text("{", encoding="utf-8")
         broken = target.request("POST", "/v1/reload")
         assert (broken.status, broken.code) == (422, "bundle")
+        assert str(tmp_path).encode() not in broken.body
         assert target.request("GET", "/v1/model").document["title"] == "second"
         ended.set()
         for thread in threads:

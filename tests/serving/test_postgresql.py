@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
+from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +23,7 @@ from tests.serving.running import running
 
 from pellucid.serving.attacks.client import Target
 from pellucid.serving.attacks.files import plain_jpeg, plain_png
-from pellucid.serving.store import FEEDBACK, PREDICTIONS, REFUSALS
+from pellucid.serving.store_tables import FEEDBACK, PREDICTIONS, REFUSALS
 
 pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'pellucid[postgresql]'")
 
@@ -104,3 +110,75 @@ def test_a_nul_in_a_comment_is_replaced(served_bundle: Path, database: str) -> N
         assert say(target, id=given["id"], correct=True, comment="a\0b") == 204
         exported = target.request("GET", "/v1/feedback.csv").body.decode()
     assert "a\N{REPLACEMENT CHARACTER}b" in exported
+
+
+# A thread that was given up closes its connection when the database answers again, behind the pool's back.
+ABANDONED = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@contextmanager
+def frozen(url: str) -> Iterator[None]:
+    """Stop every process of the database, as a hung disk or machine does: connections stay open and nothing answers."""
+    folder = Path(url.rpartition("=")[2])
+    parent = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    processes = [parent, *map(int, children)]
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+        time.sleep(0.5)
+        gc.collect()
+
+
+@ABANDONED
+def test_a_frozen_database_hangs_nothing_that_does_not_need_it(served_bundle: Path, database: str) -> None:
+    began = None
+    with running({"small": served_bundle}, store=database, store_deadline=1.5, drain=6) as server:
+        target = server.target()
+        first = target.upload(plain_png(), "").document["id"]
+        assert say(target, id=first, correct=True) == 204
+        image = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [b64encode(plain_png()).decode()]}
+        body = json.dumps({"inputs": [image]}).encode()
+        with frozen(database), ThreadPoolExecutor(48) as threads:
+            asked = [threads.submit(target.request, "GET", "/v1/stats?days=1") for _ in range(45)]
+            said = threads.submit(say, target, id=first, correct=False)
+            time.sleep(0.2)
+            quick = [
+                target.upload(plain_png(), ""),
+                target.request("POST", "/v2/models/small/infer", body, {"Content-Type": "application/json"}),
+                target.request("GET", "/"),
+                target.request("GET", "/livez"),
+            ]
+            assert [r.status for r in quick] == [200] * 4
+            assert max(r.seconds for r in quick) < 1.5
+            refused = [f.result() for f in asked]
+            assert {(r.status, r.code) for r in refused} == {(503, "store")}
+            assert max(r.seconds for r in refused) < 5
+            assert said.result() == 503
+            kept = quick[0].document
+            assert kept["stored"] is True
+        assert target.request("GET", "/v1/stats?days=1").document["days"][-1]["requests"] >= 2
+        assert say(target, id=kept["id"], correct=True) == 204
+        with frozen(database):
+            began = time.monotonic()
+            server.stop()
+            assert time.monotonic() - began < 6
+
+
+@ABANDONED
+def test_answers_of_an_hour_without_the_database_are_kept(served_bundle: Path, database: str, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    with running({"small": served_bundle}, store=database, spool=spool) as server:
+        target = server.target()
+        with frozen(database):
+            given = [target.upload(plain_png(), "").document["id"] for _ in range(3)]
+            server.stop()
+            assert spool.is_file()
+    with running({"small": served_bundle}, store=database, spool=spool) as server:
+        assert server.service.store is not None
+        assert [say(server.target(), id=identity, correct=True) for identity in given] == [204] * 3
+    assert not spool.exists()

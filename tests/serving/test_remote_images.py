@@ -8,10 +8,13 @@ import gzip
 import http.server
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from tests.serving.running import running
 
+from pellucid.serving.attacks.client import Reply
 from pellucid.serving.attacks.files import plain_png
 from pellucid.serving.problems import Problem
 from pellucid.serving.remote_images import RemoteImages, is_public
@@ -180,8 +183,62 @@ def test_public_addresses(address: str) -> None:
         "169.254.169.254", "100.64.0.1", "100.100.100.200", "168.63.129.16", "224.0.0.1", "255.255.255.255",
         "240.0.0.1", "192.0.2.1", "198.18.0.1", "::1", "::", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "::127.0.0.1",
         "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254", "ff02::1", "64:ff9b::7f00:1", "64:ff9b:1::1",
-        "2002:7f00:1::", "2001::1", "2001:db8::1", "fec0::1", "x",
+        "2002:7f00:1::", "2001::1", "2001:db8::1", "fec0::1", "3fff::1", "3fff:fff:ffff::1", "x",
     ],
 )  # fmt: skip
 def test_addresses_inside(address: str) -> None:
     assert not is_public(address)
+
+
+class Names:
+    """A resolver whose answers change from one question to the next; the last one stays."""
+
+    def __init__(self, **answers: list[str]) -> None:
+        self.answers, self.asked = answers, 0
+
+    async def __call__(self, host: str, _: int) -> list[str]:
+        self.asked += 1
+        left = self.answers[host.partition(".")[0]]
+        return [left.pop(0) if len(left) > 1 else left[0]]
+
+
+@pytest.fixture
+def fetching(served_bundle: Path, port: int) -> Iterator[Callable[[Names, str], Reply]]:
+    """Ask a live server for the image at a URL, under a resolver; 127.0.0.1 counts as public, 127.0.0.2 as inside."""
+    with running({"small": served_bundle}, allow_url=True) as server:
+
+        def ask(names: Names, url: str) -> Reply:
+            ports = frozenset({80, 443, port})
+            server.service.remote = RemoteImages(
+                2.0, 500_000, resolver=names, permitted=lambda a: a == "127.0.0.1", ports=ports
+            )
+            return server.target().url(url)
+
+        yield ask
+
+
+def test_a_live_server_is_not_rebound(fetching: Callable[[Names, str], Reply], port: int) -> None:
+    before = len(HITS)
+    first = Names(rebound=["127.0.0.1", "127.0.0.2"])
+    assert fetching(first, f"http://rebound.example:{port}/image").status == 200
+    assert first.asked == 1  # what was judged is what was connected to
+    assert len(HITS) == before + 1
+    second = fetching(Names(rebound=["127.0.0.2", "127.0.0.1"]), f"http://rebound.example:{port}/image")
+    assert (second.status, second.code) == (422, "url")
+    assert len(HITS) == before + 1
+
+
+def test_a_live_server_follows_no_redirect_inside(fetching: Callable[[Names, str], Reply], port: int) -> None:
+    before = [h for h in HITS if h.startswith("inside")]
+    refusals = set()
+    for path in ("inside", "scheme", "loop", "nowhere", "missing", "endless", "squeezed"):
+        names = Names(site=["127.0.0.1"], inside=["127.0.0.2"])
+        reply = fetching(names, f"http://site.example:{port}/{path}")
+        assert reply.status == 422
+        refusals.add(reply.body)
+    # A host that is public when it is named and inside when it is redirected to.
+    turning = Names(site=["127.0.0.1"], inside=["127.0.0.1", "127.0.0.2"])
+    assert fetching(turning, f"http://inside.example:{port}/inside").status == 422
+    assert len(refusals) == 1
+    assert len([h for h in HITS if h.startswith("inside")]) == len(before) + 1
+    assert fetching(Names(site=["127.0.0.1"]), f"http://site.example:{port}/once").status == 200

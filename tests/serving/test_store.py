@@ -4,7 +4,10 @@ import csv
 import io
 import json
 import sqlite3
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -15,10 +18,12 @@ from tests.serving.running import Running, running
 
 import pellucid
 from pellucid.errors import InputError, ResourceError
-from pellucid.serving import stats
+from pellucid.serving import stats, store_writer
 from pellucid.serving.attacks.client import Reply
 from pellucid.serving.attacks.files import plain_jpeg, plain_png
-from pellucid.serving.store import FEEDBACK, PREDICTIONS, REFUSALS, Store
+from pellucid.serving.problems import Problem
+from pellucid.serving.store import Feedback, Store
+from pellucid.serving.store_tables import FEEDBACK, PREDICTIONS, REFUSALS
 
 
 def say(server: Running, **given: object) -> Reply:
@@ -188,9 +193,9 @@ def test_a_lost_database_does_not_take_the_server_with_it(served_bundle: Path, t
 
 
 def test_stores_that_cannot_be_opened(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--store"):
+    with pytest.raises(InputError, match="`store=`"):
         Store("nonsense://x")
-    with pytest.raises(ResourceError, match="--store none"):
+    with pytest.raises(ResourceError, match="`store=none`"):
         Store(f"sqlite:///{tmp_path}/missing/s")
     with pytest.raises((InputError, ResourceError)) as caught:
         Store("postgresql+psycopg://user:secret@127.0.0.1:1/x")
@@ -202,3 +207,151 @@ def test_a_server_without_a_store_says_so(served_bundle: Path) -> None:
         identity = server.target().upload(plain_png()).document["id"]
         assert say(server, id=identity, correct=True).code == "no-store"
         assert server.target().request("GET", "/v1/stats").status == 404
+
+
+def row(identity: str) -> dict[str, object]:
+    return {
+        "id": identity,
+        "time": time.time(),
+        "model": "m",
+        "checksum": "c",
+        "latency_ms": 1.0,
+        "label": "a",
+        "confidence": 0.5,
+        "output": None,
+        "outside_score": None,
+        "outside": None,
+        "features": b"\x00\x01",
+        "image": None,
+    }
+
+
+def ids(file: Path) -> list[str]:
+    with sqlite3.connect(file) as connection:
+        return [r[0] for r in connection.execute("select id from predictions order by id")]
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold the database's write lock, as another program that writes to it would."""
+    connection = sqlite3.connect(file, isolation_level=None)
+    connection.execute("begin immediate")
+    try:
+        yield
+    finally:
+        connection.execute("rollback")
+        connection.close()
+
+
+def impatient(store: Store) -> None:
+    """Let SQLite give up on a lock after 50 ms instead of 5 s."""
+    sql.event.listen(store.engine, "checkout", lambda c, *_: c.execute("PRAGMA busy_timeout=50"))
+
+
+@pytest.mark.parametrize("spooled", [False, True])
+def test_answers_outlive_a_locked_database(tmp_path: Path, spooled: bool) -> None:
+    file, spool = tmp_path / "s", tmp_path / "spool"
+    store = Store(f"sqlite:///{file}", spool=spool if spooled else None)
+    impatient(store)
+    with locked(file):
+        for n in range(12):
+            assert store._writer.keep(row(f"{n:032d}"))
+            time.sleep(0.05)
+        time.sleep(0.5)
+        assert spool.exists() is spooled
+        assert ids(file) == []
+        with pytest.raises(Problem) as caught:
+            store.feedback(Feedback(f"{0:032d}", True, None, None)).result(5)
+        assert caught.value.code == "store"
+    store.flush()
+    assert ids(file) == [f"{n:032d}" for n in range(12)]
+    assert store.feedback(Feedback(f"{3:032d}", True, None, None)).result(5)
+    assert not spool.exists()
+    store.close()
+
+
+def test_what_a_stopped_server_could_not_write_is_there_after_the_next_start(tmp_path: Path) -> None:
+    file, spool = tmp_path / "s", tmp_path / "spool"
+    store = Store(f"sqlite:///{file}", spool=spool)
+    impatient(store)
+    with locked(file):
+        assert store._writer.keep(row("a" * 32))
+        store.close(0.5)
+        with spool.open("a", encoding="utf-8") as broken:
+            broken.write('{"id": "half')  # a line that a full disk broke off
+    again = Store(f"sqlite:///{file}", spool=spool)
+    assert again._writer.keep(row("b" * 32))
+    again.flush()
+    again.close()
+    assert ids(file) == ["a" * 32, "b" * 32]
+    with sqlite3.connect(file) as connection:
+        assert {r[0] for r in connection.execute("select features from predictions")} == {b"\x00\x01"}
+
+
+def test_a_row_that_no_database_takes_keeps_no_other_back(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 's'}")
+    for identity in ("a" * 32, "b" * 32, "a" * 32, "c" * 32):
+        assert store._writer.keep(row(identity))
+    store.flush()
+    store.close()
+    assert ids(tmp_path / "s") == ["a" * 32, "b" * 32, "c" * 32]
+
+
+def test_the_writer_survives_a_cancelled_call_and_any_error(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 's'}")
+    gate = threading.Event()
+    first = store._writer.call(lambda _: gate.wait(5))
+    cancelled = store._writer.call(lambda _: 1)
+    assert cancelled.cancel()
+    gate.set()
+    assert first.result(5)
+
+    def broken(_: sql.Connection) -> None:
+        raise KeyError("x")
+
+    assert isinstance(store._writer.call(broken).exception(5), Problem)
+    assert store._writer.call(lambda _: 7).result(5) == 7
+    store.close()
+
+
+def test_a_client_is_told_when_its_answer_is_not_stored(
+    served_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running({"small": served_bundle}, store=str(tmp_path / "s"), spool=tmp_path / "none" / "spool") as server:
+        assert server.target().upload(plain_png()).document["stored"] is True
+        monkeypatch.setattr(store_writer, "MOST_WAITING", 0)
+        for path in ("/v1/predict", "/v1/explain", "/predict"):
+            reply = server.target().upload(plain_png(), path=path)
+            assert (reply.status, reply.document["stored"]) == (200, False)
+        assert b"pellucid_store_lost 3.0" in server.target().request("GET", "/metrics").body
+    with running({"small": served_bundle}) as server:
+        assert server.target().upload(plain_png()).document["stored"] is False
+
+
+def test_a_clock_that_goes_back_stops_nothing(
+    served_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time
+    with running({"small": served_bundle}, store=str(tmp_path / "s"), rate_limit=6000) as server:
+        first = server.target().upload(plain_png()).document["id"]
+        monkeypatch.setattr(time, "time", lambda: now() - 3 * 86_400)
+        second = server.target().upload(plain_png()).document["id"]
+        assert say(server, id=first, correct=True).status == say(server, id=second, correct=True).status == 204
+        days = server.target().request("GET", "/v1/stats?days=2").document["days"]
+        assert [d["requests"] for d in days] == [0, 1]
+        monkeypatch.setattr(time, "time", now)
+        days = server.target().request("GET", "/v1/stats?days=5").document["days"]
+    assert sum(d["requests"] for d in days) == 2
+
+
+def test_the_default_store_lies_in_the_cache_folder(
+    served_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PELLUCID_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    with running({"small": served_bundle}, store=None) as server:
+        server.target().upload(plain_png())
+    assert len(list((tmp_path / "xdg" / "pellucid" / "serving").glob("small-*.sqlite"))) == 1
+    monkeypatch.setenv("PELLUCID_CACHE", "")
+    with running({"small": served_bundle}, store=None) as server:
+        assert server.service.store is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
@@ -35,6 +35,10 @@ def serve(
     store: Annotated[
         Optional[str], typer.Option(help="File or database URL for results and feedback, or none.")
     ] = None,
+    spool: Annotated[
+        Optional[Path],
+        typer.Option(help="File for results that the store does not accept; next to a store file by default."),
+    ] = None,
     store_days: Annotated[int, typer.Option(min=1, help="Days to keep results.")] = 365,
     keep_images: Annotated[
         Optional[Path], typer.Option(help="Folder for submitted images; by default they are not kept.")
@@ -54,7 +58,7 @@ def serve(
         Optional[int],
         typer.Option(
             min=1,
-            help="Threads per forward pass; by default all cores for a single request, a share of them otherwise.",
+            help="Threads per forward pass; by default all cores for a single request, otherwise a share.",
         ),
     ] = None,
     queue: Annotated[
@@ -72,7 +76,7 @@ def serve(
     from ..serving.server import serve as run
     from ..serving.settings import ServerSettings
 
-    given = {} if workers is None else {"workers": workers}
+    given: dict[str, Any] = {} if workers is None else {"workers": workers}
     settings = ServerSettings(
         host=host,
         port=port,
@@ -87,6 +91,7 @@ def serve(
         proxies=tuple(proxy or ()),
         keep_images=keep_images,
         store=store,
+        spool=spool,
         store_days=store_days,
         examples=examples,
         threads=threads,

@@ -6,7 +6,7 @@ import base64
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,49 +21,52 @@ from ..evaluation.outside import outside_warning
 from ..explanation.attribution import Attribution
 from ..explanation.catalogue import METHODS, Method, find_method
 from ..explanation.explain import explain_tensors
+from ..images.formats import recognise
 from ..images.pictures import DecodedImage, open_picture
 from ..preprocessing import FloatArray
 from ..reporting.overlay import display_limit, verdict
 from ..reporting.words import lack_words
-from .lanes import Ticket
 from .pictures import fitted, heat_pictures, jpeg, overlaid, png, shrunk
 from .registry import Served
 from .settings import ServerSettings
+from .text_bombs import refuse_text_bombs
+from .uploads import Upload
+from .workers import CancelToken
 
 PICTURES = frozenset({"overlay", "map", "seen", "preview"})
 PREVIEW_SIDE = 1024
 COARSE_SIDE, GRID_SIDE, FINE_GRID_SIDE = 64, 128, 256
 CELLS_PER_CELL = 8
-"""The longer side of the maps in replies. A CAM map is linear between the cells of its layer, so that eight values for
-each of them tell all of it; the others have details of the model's input."""
+"""The longer side of the maps in replies. A CAM map is linear between the cells of its layer, so eight values per cell
+describe it fully; other maps show details of the model's input."""
 
 
 class Watched(ManifestClassifier):
     """A bundle, or one of its layers, that stops between passes when the work is no longer wanted."""
 
-    def __init__(self, engine: Engine, manifest: Manifest, ticket: Ticket) -> None:
+    def __init__(self, engine: Engine, manifest: Manifest, token: CancelToken) -> None:
         super().__init__(manifest)
-        self._engine, self._ticket = engine, ticket
+        self._engine, self._token = engine, token
 
     def logits(self, batch: FloatArray) -> FloatArray:
-        self._ticket.check()
+        self._token.check()
         return self._engine.logits(batch)
 
     def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:
-        self._ticket.check()
+        self._token.check()
         return self._engine.evidence(batch, target, score)
 
     def input_gradients(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> InputGradients:
-        self._ticket.check()
+        self._token.check()
         return self._engine.input_gradients(batch, target, score)
 
     def tail(self, activations: FloatArray) -> FloatArray:
-        self._ticket.check()
+        self._token.check()
         return self._engine.tail(activations)
 
 
 @dataclass(slots=True)
-class Answer:
+class ServedAnswer:
     """What was found of one image. `features` (C,) is what the store keeps of it; times are in seconds."""
 
     served: Served
@@ -72,14 +75,21 @@ class Answer:
     features: FloatArray | None
     seconds: dict[str, float]
     attributions: tuple[Attribution, ...] = ()
-    pictures: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, list[bytes]] = field(default_factory=dict)
     method: Method | None = None
 
+    def picture(self, kind: str, index: int = 0) -> str | None:
+        """One of `pictures` in base64; None when it was not asked for."""
+        return base64_of(self.pictures[kind][index]) if kind in self.pictures else None
 
-def read(served: Served, data: bytes, settings: ServerSettings) -> DecodedImage:
-    """Decode an image no larger than the model and the reply's pictures need. Raises ImageError."""
+
+def read(served: Served, upload: Upload, settings: ServerSettings) -> DecodedImage:
+    """Decode an image no larger than the model and the reply's pictures need. Raises ImageError, Problem 422."""
+    if recognise(upload.data, settings.limits.formats).name == "PNG":
+        refuse_text_bombs(upload.data)
     wanted = served.bundle.preprocessing.decode_size
-    return open_picture(data, at_least=wanted, limits=settings.limits)
+    picture = open_picture(upload.data, at_least=wanted, limits=settings.limits)
+    return replace(picture, warnings=upload.remarks(picture.format) + picture.warnings)
 
 
 def tensor_of(bundle: Bundle, image: DecodedImage) -> FloatArray:
@@ -87,17 +97,17 @@ def tensor_of(bundle: Bundle, image: DecodedImage) -> FloatArray:
     return bundle.preprocessing.normalise(bundle.preprocessing.resize_image(image)[None])
 
 
-def predict(served: Served, data: bytes, settings: ServerSettings, ticket: Ticket) -> Answer:
+def predict(served: Served, upload: Upload, settings: ServerSettings, token: CancelToken) -> ServedAnswer:
     """Classify one image."""
     began = time.perf_counter()
-    image = read(served, data, settings)
+    image = read(served, upload, settings)
     decoded = time.perf_counter()
-    ticket.check()
-    bundle = served.session(ticket.alone)
+    token.check()
+    bundle = served.session(token.alone)
     logits, features = _logits_and_features(bundle, tensor_of(bundle, image))
     prediction = served.bundle.prediction(logits, features=features, warnings=image.warnings)
     seconds = {"decode": decoded - began, "model": time.perf_counter() - decoded}
-    return Answer(served, prediction, image, features, seconds)
+    return ServedAnswer(served, prediction, image, features, seconds)
 
 
 def _logits_and_features(bundle: Bundle, batch: FloatArray) -> tuple[FloatArray, FloatArray | None]:
@@ -107,27 +117,27 @@ def _logits_and_features(bundle: Bundle, batch: FloatArray) -> tuple[FloatArray,
 
 def explain(
     served: Served,
-    data: bytes,
+    upload: Upload,
     settings: ServerSettings,
-    ticket: Ticket,
+    token: CancelToken,
     *,
     method: str,
     target: Target = None,
     layer: str | None = None,
     pictures: frozenset[str] = frozenset(),
-) -> Answer:
+) -> ServedAnswer:
     """Classify one image and explain it for a class, several, or the one predicted.
 
     Raises ImageError, and UnknownNameError or InputError for a method, class or layer that will not do.
     """
-    row, bundle = find_method(method), served.session(ticket.alone)
+    row, bundle = find_method(method), served.session(token.alone)
     began = time.perf_counter()
-    image = read(served, data, settings)
+    image = read(served, upload, settings)
     decoded = time.perf_counter()
-    ticket.check()
+    token.check()
     batch = tensor_of(bundle, image)
     size = fitted(image.size, _map_side(bundle.manifest, row, layer))
-    explained = explain_tensors(_watched(bundle, layer, ticket), batch, [size], method=method, target=target)[0]
+    explained = explain_tensors(_watched(bundle, layer, token), batch, [size], method=method, target=target)[0]
     logits, features = explained.logits, explained.features
     if logits is None or features is None or layer is not None:
         # A method without evidence of the bundle's own layer: one pass more tells whether the image lies outside.
@@ -136,7 +146,7 @@ def explain(
     modelled = time.perf_counter()
     drawn = _drawn(served, image, explained.attributions, pictures, settings)
     seconds = {"decode": decoded - began, "model": modelled - decoded, "pictures": time.perf_counter() - modelled}
-    return Answer(served, prediction, image, features, seconds, explained.attributions, drawn, row)
+    return ServedAnswer(served, prediction, image, features, seconds, explained.attributions, drawn, row)
 
 
 def _map_side(manifest: Manifest, row: Method, layer: str | None) -> int:
@@ -147,11 +157,11 @@ def _map_side(manifest: Manifest, row: Method, layer: str | None) -> int:
     return min(GRID_SIDE, max(COARSE_SIDE, CELLS_PER_CELL * max(explained.height, explained.width)))
 
 
-def _watched(bundle: Bundle, layer: str | None, ticket: Ticket) -> Watched:
+def _watched(bundle: Bundle, layer: str | None, token: CancelToken) -> Watched:
     if layer is None:
-        return Watched(bundle, bundle.manifest, ticket)
+        return Watched(bundle, bundle.manifest, token)
     manifest = bundle.manifest.model_copy(update={"layer": bundle.manifest.find_layer(layer)})
-    return Watched(bundle.at(layer), manifest, ticket)
+    return Watched(bundle.at(layer), manifest, token)
 
 
 def _drawn(
@@ -160,19 +170,19 @@ def _drawn(
     attributions: tuple[Attribution, ...],
     wanted: frozenset[str],
     settings: ServerSettings,
-) -> dict[str, Any]:
-    """The pictures asked for, as base64: `seen`, `preview`, and `overlay` and `map` for each attribution."""
-    drawn: dict[str, Any] = {}
+) -> dict[str, list[bytes]]:
+    """The pictures asked for, as files: one `seen`, one `preview`, an `overlay` and a `map` for each attribution."""
+    drawn: dict[str, list[bytes]] = {}
     if "seen" in wanted:
-        drawn["seen"] = base64_of(png(served.bundle.preprocessing.resize_image(image)))
+        drawn["seen"] = [png(served.bundle.preprocessing.resize_image(image))]
     if "preview" in wanted:
-        drawn["preview"] = base64_of(jpeg(shrunk(image, PREVIEW_SIDE)))
+        drawn["preview"] = [jpeg(shrunk(image, PREVIEW_SIDE))]
     if "overlay" in wanted:
         base = shrunk(image, settings.picture_side)
-        drawn["overlay"] = [base64_of(png(overlaid(base, a.values, display_limit(a)))) for a in attributions]
+        drawn["overlay"] = [png(overlaid(base, a.values, display_limit(a))) for a in attributions]
     if "map" in wanted:
         size = fitted(image.size, settings.picture_side)
-        drawn["map"] = [base64_of(png(heat_pictures(a.values, display_limit(a), size)[0])) for a in attributions]
+        drawn["map"] = [png(heat_pictures(a.values, display_limit(a), size)[0]) for a in attributions]
     return drawn
 
 
@@ -181,12 +191,7 @@ def base64_of(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def from_base64(text: str) -> bytes:
-    """The bytes of base64 text."""
-    return base64.b64decode(text)
-
-
-def verdict_of(answer: Answer) -> str:
+def verdict_of(answer: ServedAnswer) -> str:
     """One line on where the evidence of an answer's first map lies."""
     return verdict(answer.attributions[0], answer.prediction)
 
@@ -198,7 +203,7 @@ def reference_distances(served: Served) -> Sequence[float] | None:
 
 
 def is_slow(method: str) -> bool:
-    """Whether a method takes so many passes that it runs in the slow lane. Raises UnknownNameError."""
+    """Whether a method takes hundreds of passes and runs in the slow pool. Raises UnknownNameError."""
     return find_method(method).cost().slow
 
 
@@ -231,8 +236,8 @@ def decision(served: Served, prediction: Prediction) -> str:
     return f"{sure}; {positive} is answered from {100 * manifest.threshold:.3g} % on."
 
 
-def outside_of(answer: Answer) -> dict[str, Any] | None:
-    """Whether the image is unlike those of the training; None where the bundle does not know them."""
+def outside_of(answer: ServedAnswer) -> dict[str, Any] | None:
+    """Whether the image is unusual; None where the bundle has no description of its training images."""
     score = answer.prediction.outside_score
     if score is None:
         return None
@@ -242,11 +247,12 @@ def outside_of(answer: Answer) -> dict[str, Any] | None:
     return {"score": score if math.isfinite(score) else None, "flagged": flagged, "sentence": sentence}
 
 
-def prediction_document(answer: Answer, identity: str) -> dict[str, Any]:
-    """The reply of `/v1/predict`."""
+def prediction_document(answer: ServedAnswer, identity: str, stored: bool) -> dict[str, Any]:
+    """The reply of `/v1/predict`; `stored` says whether feedback on it is possible."""
     p, image = answer.prediction, answer.image
     return {
         "id": identity,
+        "stored": stored,
         "model": answer.served.name,
         "label": p.label,
         "confidence": p.confidence,
@@ -260,7 +266,7 @@ def prediction_document(answer: Answer, identity: str) -> dict[str, Any]:
     }
 
 
-def explanation_document(answer: Answer, identity: str) -> dict[str, Any]:
+def explanation_document(answer: ServedAnswer, identity: str, stored: bool) -> dict[str, Any]:
     """The reply of `/v1/explain`."""
     listed = []
     for i, a in enumerate(answer.attributions):
@@ -277,14 +283,14 @@ def explanation_document(answer: Answer, identity: str) -> dict[str, Any]:
                 "grid": {"width": width, "height": height, "values": base64_of(values)},
                 "quantiles": {"model": _own_scale(answer.served.bundle, a)},
                 "settings": _plain(a.settings),
-                "png": answer.pictures["overlay"][i] if "overlay" in answer.pictures else None,
-                "png_map": answer.pictures["map"][i] if "map" in answer.pictures else None,
+                "png": answer.picture("overlay", i),
+                "png_map": answer.picture("map", i),
             }
         )
     return {
-        **prediction_document(answer, identity),
+        **prediction_document(answer, identity, stored),
         "explanations": listed,
-        **{p: answer.pictures.get(p) for p in ("seen", "preview")},
+        **{kind: answer.picture(kind) for kind in ("seen", "preview")},
     }
 
 
@@ -300,10 +306,10 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in settings.items() if isinstance(v, str | int | float | bool | None)}
 
 
-def classic_document(answer: Answer, identity: str) -> dict[str, Any]:
+def classic_document(answer: ServedAnswer, identity: str, stored: bool) -> dict[str, Any]:
     """The reply of the older `/predict`."""
     p = answer.prediction
-    overlay = answer.pictures.get("overlay")
+    overlay = answer.picture("overlay")
     shown = answer.served.bundle.manifest.positive or p.label
     raw = p.probabilities[shown] if p.output is None else p.output
     return {
@@ -312,8 +318,8 @@ def classic_document(answer: Answer, identity: str) -> dict[str, Any]:
         "raw_score": round(raw, 4),
         "status": "success",
         "gradcam_available": overlay is not None,
-        "gradcam": overlay[0] if overlay else None,
-        **{k: v for k, v in prediction_document(answer, identity).items() if k not in ("confidence", "label")},
+        "gradcam": overlay,
+        **{k: v for k, v in prediction_document(answer, identity, stored).items() if k not in ("confidence", "label")},
         "medical_notice": NOTICE if answer.served.bundle.manifest.medical else None,
     }
 

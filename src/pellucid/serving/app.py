@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from .._version import __version__
-from ..errors import PellucidError
+from ..errors import BundleError, PellucidError
 from . import logs
 from .bodies import Bodies
 from .guard import Guard
@@ -44,7 +44,7 @@ def create_app(service: Service) -> ASGIApp:
         app.include_router(module.router)
     app.add_exception_handler(RequestValidationError, _wrong_parameter)
     app.add_exception_handler(HTTPException, _of_starlette)
-    for kind in (Problem, PellucidError, MemoryError, Exception):
+    for kind in (Problem, PellucidError, MemoryError, OSError, Exception):
         app.add_exception_handler(kind, _refuse)
     app.add_exception_handler(ClientGone, _gone)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -60,6 +60,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 async def _refuse(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
+    if isinstance(error, BundleError):
+        logs.event("bundle", level=logging.ERROR, reason=str(error))
+    elif isinstance(error, OSError):
+        logs.event("error", level=logging.ERROR, error=error)
     service: Service = request.app.state.service
     service.refused(problem)
     request.scope["noted"] = {**request.scope.get("noted", {}), "code": problem.code}
@@ -72,7 +76,7 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 
 async def _wrong_parameter(request: Request, error: Exception) -> Response:
-    """A parameter that does not fit: named where it is one of ours, its value never quoted."""
+    """A parameter that does not fit: named if the route has it, its value never quoted."""
     found = error.errors() if isinstance(error, RequestValidationError) else []
     named = [str(e["loc"][1]) for e in found if len(e["loc"]) == 2 and e["loc"][0] in ("query", "path")]
     which = f"The parameter {named[0]}" if named else "The request"

@@ -1,4 +1,4 @@
-"""Request bodies: bounded in bytes, in time and in what all of them hold together, before anything parses them.
+"""Request bodies: bounded in bytes, in time and in memory overall, before anything parses them.
 
 An ASGI layer. A declared length over the limit is refused before the body is read, a chunked body once it passes it. A
 body must keep up a least rate after a time of grace. When an answer is sent before the whole body has come, the rest is
@@ -13,13 +13,28 @@ from collections.abc import Callable
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .forms import media_type
+from .json_bodies import SMALL
 from .problems import ClientGone, Problem, busy, response
 from .settings import MEGABYTE, ServerSettings
 
+JSON = "application/json"
+PIECE = 64 * 1024
 LINGER = 2.0
 """Seconds for which the rest of a refused body is read and dropped."""
-HELD_UPLOADS = 16
+HELD_UPLOADS = 8
 """How many of the largest bodies may be held at once."""
+
+
+def most_bytes(path: str, content_type: bytes, settings: ServerSettings) -> int:
+    """How many bytes the body of a request may have, by its route."""
+    if path == "/v1/batch":
+        return settings.max_batch_upload
+    if path == "/v1/feedback":
+        return SMALL
+    if path in ("/v1/predict", "/v1/explain", "/predict") and media_type(content_type.decode("latin-1")) == JSON:
+        return settings.max_upload * 4 // 3 + SMALL  # base64
+    return settings.max_upload
 
 
 class Bodies:
@@ -28,7 +43,7 @@ class Bodies:
     def __init__(self, app: ASGIApp, settings: ServerSettings, refused: Callable[[Problem], None]) -> None:
         self.app, self.settings, self.refused = app, settings, refused
         self.held = 0
-        self.most_held = HELD_UPLOADS * max(settings.max_upload, settings.max_batch_upload // 4)
+        self.most_held = max(HELD_UPLOADS * settings.max_upload, settings.max_batch_upload)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,8 +67,7 @@ class _Body:
     def __init__(self, layer: Bodies, scope: Scope, receive: Receive, send: Send) -> None:
         self.layer, self.settings, self._receive, self._send = layer, layer.settings, receive, send
         headers = dict(scope["headers"])
-        batch = scope["path"] == "/v1/batch"
-        self.limit = self.settings.max_batch_upload if batch else self.settings.max_upload
+        self.limit = most_bytes(scope["path"], headers.get(b"content-type", b""), self.settings)
         self.declared = headers.get(b"content-length")
         self.waits = headers.get(b"expect", b"").lower() == b"100-continue"
         # A request without either header has no body.
@@ -69,7 +83,7 @@ class _Body:
         return None
 
     def _too_large(self) -> Problem:
-        largest = f"{self.limit / MEGABYTE:.3g} MB"
+        largest = f"{self.limit / MEGABYTE:.3g} MB" if self.limit >= MEGABYTE else f"{self.limit / 1024:.3g} kB"
         return Problem(413, "too-many-bytes", f"At most {largest} can be sent at once. Send a smaller file.")
 
     async def receive(self) -> Message:
@@ -100,11 +114,25 @@ class _Body:
         if message["type"] == "http.response.start" and not self.complete:
             self.closing = True
             message = {**message, "headers": [*message.get("headers", []), (b"connection", b"close")]}
-        elif message["type"] == "http.response.body" and self.closing and not message.get("more_body", False):
-            await self._send({**message, "more_body": True})
-            await self._drop_the_rest()
-            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        elif message["type"] == "http.response.body":
+            await self._send_pieces(message)
+            return
         await self._send(message)
+
+    async def _send_pieces(self, message: Message) -> None:
+        """Send a body in pieces, each once the one before is on its way, and count it as held until then."""
+        body, ends = message.get("body", b""), not message.get("more_body", False)
+        pieces = [body[start : start + PIECE] for start in range(0, len(body), PIECE)] or [b""]
+        self.layer.held += len(body)
+        try:
+            for number, piece in enumerate(pieces, 1):
+                last = ends and number == len(pieces) and not self.closing
+                await self._send({**message, "body": piece, "more_body": not last})
+        finally:
+            self.layer.held -= len(body)
+        if ends and self.closing:
+            await self._drop_the_rest()
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _drop_the_rest(self) -> None:
         # Asking for more would tell a client that waits to send its body to go ahead.

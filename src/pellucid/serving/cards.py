@@ -94,7 +94,7 @@ def _outside(manifest: Manifest) -> dict[str, Any]:
     if reference is None:
         return {
             "available": False,
-            "sentence": "This model cannot tell images that are unlike those it was trained on.",
+            "sentence": "This model cannot recognise unusual images.",
         }
     share = 100 * (1 - reference.quantile)
     sentence = (
@@ -108,7 +108,7 @@ def limitations(served: Served) -> list[str]:
     manifest, metrics, found = served.bundle.manifest, served.metrics, []
     if manifest.medical:
         found.append(NOTICE)
-    found.append(f"It knows only {', '.join(manifest.classes)}; any image is answered as one of them.")
+    found.append(f"It knows only {', '.join(manifest.classes)}; every image is assigned to one of these classes.")
     if metrics is None:
         found.append("It comes without an evaluation: how often it is right is not known here.")
     elif metrics.n < 200:
@@ -118,5 +118,5 @@ def limitations(served: Served) -> list[str]:
     if served.record is not None and served.record.data.synthetic:
         found.append("It was trained on synthetic images and says nothing about real ones.")
     if manifest.reference is None:
-        found.append("It gives no warning for images unlike those it was trained on.")
+        found.append("It gives no warning for images that do not resemble its training images.")
     return found

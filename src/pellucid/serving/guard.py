@@ -47,7 +47,7 @@ class Guard:
         headers = dict(scope["headers"])
         host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
         if not self._hosts.trusted(host):
-            detail = "This server does not answer to that host name. Its operator can allow it with --trusted-host."
+            detail = "This server does not answer to that host name. Its operator can allow it."
             return Problem(400, "host", detail)
         if scope["method"] not in SAFE_METHODS and crosses_sites(headers, host):
             return Problem(403, "cross-site", "Requests from other sites are refused. Use this server's own page.")
@@ -110,7 +110,7 @@ def _host_name(header: str) -> str | None:
         return None
     try:
         parts = urlsplit(f"//{header}")
-        parts.port  # noqa: B018  raises for a port that is none
+        parts.port  # noqa: B018  raises for an invalid port
     except ValueError:
         return None
     return (parts.hostname or "").rstrip(".") or None
@@ -147,6 +147,19 @@ def client_of(scope: Scope) -> str:
     return str(address)
 
 
+def is_local(scope: Scope) -> bool:
+    """Whether a request was made on this machine, as far as that can be seen: not through a proxy on it."""
+    forwarded = {b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"}
+    if any(name in forwarded for name, _ in scope["headers"]):
+        return False
+    try:
+        address = ipaddress.ip_address((scope.get("client") or ("", 0))[0])
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
 class Meter:
     """A bucket of tokens per client: `rate` requests a minute, of which a sixth may come at once."""
 
@@ -155,7 +168,7 @@ class Meter:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait(self, client: str) -> float:
-        """0 when the client may go on, else the seconds until it may."""
+        """0 when the client may ask now, otherwise the seconds until it may."""
         now = self._clock()
         tokens, then = self._buckets.pop(client, (self._size, now))
         tokens = min(self._size, tokens + (now - then) * self._fill)

@@ -24,19 +24,15 @@ class Metrics:
         self.predictions = Counter(
             "pellucid_predictions_total", "Images classified.", ("model", "label"), registry=self.registry
         )
-        self.outside = Counter(
-            "pellucid_outside_total", "Images unlike those of the training.", ("model",), registry=self.registry
-        )
+        self.outside = Counter("pellucid_outside_total", "Unusual images.", ("model",), registry=self.registry)
         self.refusals = Counter("pellucid_refusals_total", "Refusals by code.", ("code",), registry=self.registry)
         self.running = Gauge(
-            "pellucid_in_flight", "Requests that wait or run, by lane.", ("lane",), registry=self.registry
+            "pellucid_in_flight", "Requests that wait or run, by worker pool.", ("lane",), registry=self.registry
         )
         self.feedback = Counter(
             "pellucid_feedback_total", "Feedback received.", ("model", "correct"), registry=self.registry
         )
-        self.store_failures = Counter(
-            "pellucid_store_failures_total", "Rows that could not be written.", registry=self.registry
-        )
+        self.lost = Gauge("pellucid_store_lost", "Answers that could be stored nowhere.", registry=self.registry)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

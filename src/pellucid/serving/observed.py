@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from urllib.parse import unquote, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -41,6 +42,8 @@ class Observed:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if scope["path"][:1] not in ("/", "*"):
+            scope = _without_authority(scope)
         if scope["method"] == "HEAD":  # answered like GET; the server that called this leaves out the body
             scope = {**scope, "method": "GET"}
         scope["request_id"] = secrets.token_hex(8)
@@ -73,6 +76,23 @@ class Observed:
         method = scope["method"] if scope["method"] in METHODS else "OTHER"
         fields = {**scope.get("noted", {}), "status": status, "ms": round(1000 * seconds, 1), "id": scope["request_id"]}
         logs.event("request", route=route, method=method, **fields)
+
+
+def _without_authority(scope: Scope) -> Scope:
+    """A request for `http://host/path`, as proxies are asked, as one for `/path` of that host (RFC 9112, 3.2.2)."""
+    try:
+        parts = urlsplit(scope["raw_path"].decode("ascii"))
+    except ValueError:
+        return scope
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        return scope
+    headers = [pair for pair in scope["headers"] if pair[0] != b"host"]
+    return {
+        **scope,
+        "path": unquote(parts.path) or "/",
+        "raw_path": parts.path.encode() or b"/",
+        "headers": [(b"host", parts.netloc.encode()), *headers],
+    }
 
 
 def _with_security(headers: list[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:

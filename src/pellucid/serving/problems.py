@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -13,6 +14,8 @@ from ..errors import BundleError, ImageError, InputError, ResourceError, Unknown
 MEDIA_TYPE = "application/problem+json"
 
 # ImageError's codes that say "not one of the formats that are read"; all others are of the right type and unusable.
+# A full disk, or too many open files.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE})
 WRONG_TYPE = frozenset({"not-an-image", "unsupported-format"})
 
 
@@ -43,9 +46,12 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, UnknownNameError):
         return Problem(422, f"unknown-{error.kind.rsplit(' ', 1)[-1]}", str(error))
     if isinstance(error, BundleError):
-        return Problem(422, "bundle", str(error))
+        # Its sentence names folders of this machine; the log has it.
+        return Problem(422, "bundle", "A model's files cannot be used. The server's log says which and why.")
     if isinstance(error, InputError):
         return Problem(422, "not-possible", str(error))
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return busy("The server has no room left for this. Try again later.", after=30, code="no-room")
     if isinstance(error, ResourceError | MemoryError):
         return busy("Memory ran out on this request. Try again, or send a smaller image.", after=5, code="memory")
     return Problem(500, "internal", "Something went wrong on the server; the log says what. Nothing was stored.")

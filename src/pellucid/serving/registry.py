@@ -58,7 +58,7 @@ def parse_names(given: Sequence[str]) -> dict[str, Path]:
         path = Path(tail if named else text)
         name = head if named else _name_of(path)
         if name in found:
-            raise InputError(f"Two models are named {name!r}. Give one of them another name: {name}-2={path}.")
+            raise InputError(f"Two models are named {name!r}. Give one another name: {name}-2={path}.")
         found[name] = path
     return found
 

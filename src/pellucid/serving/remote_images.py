@@ -9,6 +9,7 @@ Reference: OWASP, Server-Side Request Forgery Prevention Cheat Sheet.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Iterable
@@ -19,6 +20,7 @@ import anyio
 import httpcore
 
 from .problems import Problem
+from .workers import DaemonThreads
 
 MOST_REDIRECTS = 3
 PORTS = {"http": 80, "https": 443}
@@ -38,8 +40,11 @@ ALSO_INSIDE = tuple(
         "2001::/23",
         "2002::/16",
         "fec0::/10",
+        "3fff::/20",
     )
 )
+
+_RESOLVING = DaemonThreads(4, "pellucid-names")
 
 
 class Refused(Exception):
@@ -61,7 +66,9 @@ def is_public(text: str) -> bool:
 
 async def resolve(host: str, port: int) -> list[str]:
     """All addresses of a name, by the system's resolver."""
-    found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    # In threads of its own: a resolver that does not answer must keep nothing else waiting, nor the process alive.
+    asked = _RESOLVING.submit(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    found = await asyncio.wrap_future(asked)
     return [str(entry[4][0]) for entry in found]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import signal
 import socket
 import sys
@@ -13,67 +12,24 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import cast
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import InputError
 from . import logs
 from .app import create_app
-from .problems import Problem, document
+from .protocol import PatientProtocol, most_connections
 from .registry import Registry
 from .service import Service
 from .settings import ServerSettings
 
-HEADER_SECONDS = 15.0
 MOST_HEADER_BYTES = 64 * 1024
+SWITCH_SECONDS = 0.001
+"""How long a worker may keep Python's lock while the event loop waits for it; Python's own 5 ms make every answer wait
+several times 5 ms when the workers are busy."""
 DRAIN_NOTICE = 0.5
 """Seconds for which a stopping server still takes connections, so that a balancer sees that it is not ready."""
-
-
-class PatientProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1, which by itself waits for the headers of a first request without end."""
-
-    _header_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._header_timer = self.loop.call_later(HEADER_SECONDS, self._give_up)
-
-    def handle_events(self) -> None:
-        super().handle_events()
-        waiting = self.conn.their_state is h11.IDLE
-        if self._header_timer is not None and not waiting:
-            self._header_timer.cancel()
-            self._header_timer = None
-        elif self._header_timer is None and waiting and self.conn.trailing_data[0]:
-            self._header_timer = self.loop.call_later(HEADER_SECONDS, self._give_up)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-        super().connection_lost(exc)
-
-    def _give_up(self) -> None:
-        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
-            self.transport.close()
-
-    def send_400_response(self, msg: str) -> None:
-        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-            self.transport.close()
-            return
-        problem = Problem(400, "malformed", "The request is not valid HTTP.")
-        body = json.dumps(document(problem)).encode()
-        headers = [
-            (b"content-type", b"application/problem+json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-        ]
-        for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
-            self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -109,11 +65,13 @@ class Server(uvicorn.Server):
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises InputError, naming the option to change, when host or port cannot be had."""
+    """A bound socket. Raises InputError, naming what to change, when host or port cannot be had."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (OSError, UnicodeError):
-        raise InputError(f"--host {host} is no address of this machine. Use 127.0.0.1, or 0.0.0.0 for all.") from None
+        raise InputError(
+            f"{host} is no address of this machine. Set `host=127.0.0.1`, or `host=0.0.0.0` for all."
+        ) from None
     # With its protocol named: only then does asyncio send small replies at once instead of waiting 40 ms for an
     # acknowledgement (TCP_NODELAY).
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -130,14 +88,15 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 def _cannot_bind(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} on {host} is in use by another program. Choose another one with --port."
+        return f"Port {port} on {host} is in use by another program. Choose another one with `port=`."
     if error.errno == errno.EACCES:
-        return f"Port {port} needs rights that this user has not. Choose one above 1023 with --port."
-    return f"{host} cannot be listened on ({error.strerror}). Choose another address with --host."
+        return f"Port {port} needs rights that this user has not. Choose one above 1023 with `port=`."
+    return f"{host} cannot be listened on ({error.strerror}). Choose another address with `host=`."
 
 
 def make_server(service: Service) -> Server:
     """A server for a service; `run(sockets=[...])` runs it, in any thread."""
+    settings = service.settings
     config = uvicorn.Config(
         create_app(service),
         http=PatientProtocol,
@@ -146,12 +105,13 @@ def make_server(service: Service) -> Server:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=bool(service.settings.proxies),
-        forwarded_allow_ips=list(service.settings.proxies),
+        proxy_headers=bool(settings.proxies),
+        forwarded_allow_ips=list(settings.proxies),
         timeout_keep_alive=30,
-        timeout_graceful_shutdown=int(service.settings.drain),
+        timeout_graceful_shutdown=cast("int", max(0.0, settings.drain - settings.closing_seconds - DRAIN_NOTICE)),
         h11_max_incomplete_event_size=MOST_HEADER_BYTES,
     )
+    PatientProtocol.most = most_connections()
     return Server(config, service)
 
 
@@ -161,6 +121,7 @@ def serve(paths: dict[str, Path], settings: ServerSettings) -> None:
     with bound:
         service = Service(Registry(paths, settings), settings)
         logs.configure()
+        sys.setswitchinterval(SWITCH_SECONDS)
         port = bound.getsockname()[1]
         shown = f"[{settings.host}]" if ":" in settings.host else settings.host
         logs.event("serving", url=f"http://{shown}:{port}/", models=service.registry.names)

@@ -20,7 +20,8 @@ class ServerSettings:
     decoded; `allow_tiff` adds TIFF to the formats that are read. `workers` passes run side by side and `queue` more
     requests may wait; `slow_queue` is the same for explanations that take hundreds of passes, which have a worker of
     their own. `deadline` is the most seconds that a request may wait and run. `rate_limit` is requests per minute per
-    client, 0 for none. `store` is a SQLAlchemy URL, a file, or "none".
+    client, 0 for none. `store` is a SQLAlchemy URL, a file, or "none"; answers that it does not accept wait in the file
+    `spool`. `drain` is the most seconds that stopping takes.
     """
 
     host: str = "127.0.0.1"
@@ -38,17 +39,24 @@ class ServerSettings:
     keep_images: Path | None = None
     store: str | None = None
     store_days: int = 365
+    spool: Path | None = None
     examples: bool | None = None
     workers: int = field(default_factory=lambda: min(16, (os.cpu_count() or 1) + 1))
     threads: int | None = None
     queue: int = 32
     slow_queue: int = 4
     deadline: float = 60.0
+    store_deadline: float = 10.0
     body_grace: float = 10.0
     body_rate: int = 16 * 1024
     drain: float = 30.0
     url_deadline: float = 10.0
     picture_side: int = 384
+
+    @property
+    def closing_seconds(self) -> float:
+        """The last part of `drain`: for the store, after requests have been answered."""
+        return min(5.0, self.drain / 4)
 
     @property
     def limits(self) -> Limits:

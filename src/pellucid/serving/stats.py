@@ -15,7 +15,9 @@ import numpy as np
 import sqlalchemy as sql
 
 from ..files import cells
-from .store import FEEDBACK, PREDICTIONS, REFUSALS, SECONDS_A_DAY, Store
+from .store import Store
+from .store_tables import FEEDBACK, PREDICTIONS, REFUSALS
+from .store_writer import SECONDS_A_DAY
 
 BINS = 10
 

@@ -53,7 +53,7 @@ class Target:
         except ValueError:
             port = -1
         if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
-            raise InputError(f"--attack {url!r} is no address of a server; write http://127.0.0.1:8000.")
+            raise InputError(f"{url!r} is not the address of a server. Write it like http://127.0.0.1:8000.")
         self.host, self.tls = parts.hostname, parts.scheme == "https"
         self.port = port or (443 if self.tls else 80)
         self.header = parts.netloc.rpartition("@")[2]

@@ -10,7 +10,7 @@ import PIL.Image
 
 from . import files
 from .client import Reply, Target
-from .verdicts import Attack, Failed, Skipped, card, judged, seen, uploads
+from .verdicts import Attack, Failed, NotApplicable, card, judged, seen, uploads
 
 
 def _unechoed(tail: Callable[[], bytes]) -> Callable[[Target], str]:
@@ -32,6 +32,18 @@ def _warned(data: Callable[[], bytes], declared: str = "image/png") -> Callable[
         if reply.status == 200 and not reply.document["warnings"]:
             raise Failed("200 without a warning")
         return seen(reply)
+
+    return run
+
+
+def _renamed(declared: str) -> Callable[[Target], str]:
+    """An image of another format than declared is an everyday file: read, with a warning that says what it is."""
+
+    def run(target: Target) -> str:
+        reply = judged(target.upload(files.plain_png(), declared), 200)
+        if not any("PNG" in warning for warning in reply.document["warnings"]):
+            raise Failed("200 without a warning that says what it is")
+        return "200 with a warning"
 
     return run
 
@@ -104,7 +116,7 @@ def _dicom(make: Callable[[], bytes], *statuses: int) -> Callable[[Target], str]
     def run(target: Target) -> str:
         reply = target.upload(make(), "application/dicom")
         if reply.status == 415 and "pydicom" in str(reply.document):
-            raise Skipped("the server has no pydicom")
+            raise NotApplicable("the server has no pydicom")
         return seen(judged(reply, *statuses))
 
     return run
@@ -123,7 +135,7 @@ def _inverted(target: Target) -> str:
 def _outside(make: Callable[[], bytes]) -> Callable[[Target], str]:
     def run(target: Target) -> str:
         if not card(target)["outside"]["available"]:
-            raise Skipped("the model does not know its training images")
+            raise NotApplicable("the model does not know its training images")
         document = judged(target.upload(make()), 200).document
         if not (document["outside"] or {}).get("flagged"):
             raise Failed("200 without a warning")
@@ -160,8 +172,9 @@ def _photograph() -> bytes:
 PICTURES: tuple[Attack, ...] = (
     *(uploads(7, f"{what} named .png", lambda d=data: d, 415) for what, data in files.OTHERS.items()),  # type: ignore[misc]
     uploads(7, "TIFF named .png", files.tiff, 415),
-    uploads(8, "a PNG declared as JPEG", files.plain_png, 415, declared="image/jpeg"),
-    uploads(8, "a PNG declared as text", files.plain_png, 415, declared="text/html"),
+    Attack(8, "a PNG declared as JPEG", "200 with a warning", _renamed("image/jpeg")),
+    Attack(8, "a PNG declared as text", "200 with a warning", _renamed("text/html")),
+    uploads(8, "a web page declared as JPEG", lambda: files.OTHERS["HTML"], 415, declared="image/jpeg"),
     Attack(9, "JPEG with a ZIP behind it", "200, not echoed", _unechoed(files.zip_tail)),
     Attack(9, "JPEG with HTML behind it", "200, not echoed", _unechoed(lambda: files.OTHERS["HTML"])),
     uploads(10, "truncated JPEG", lambda: files.plain_jpeg()[:-200], 422, declared="image/jpeg"),

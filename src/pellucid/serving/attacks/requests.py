@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from . import files
 from .client import BOUNDARY, Reply, Target, form, trickle
-from .verdicts import Attack, Failed, Skipped, card, elsewhere, judged, seen, sends, uploads
+from .verdicts import Attack, Failed, NotApplicable, card, elsewhere, judged, seen, sends, uploads
 
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
 JSON = "application/json"
@@ -118,7 +118,7 @@ def _one_answer(target: Target) -> str:
 
 def _switched_off(target: Target) -> str:
     if card(target)["limits"]["allow_url"]:
-        raise Skipped("the operator has switched it on")
+        raise NotApplicable("the operator has switched it on")
     reply = judged(target.url("https://example.org/x.png"), 422)
     if reply.code != "url-off":
         raise Failed(seen(reply))
@@ -127,7 +127,7 @@ def _switched_off(target: Target) -> str:
 
 def _without_key(target: Target) -> str:
     if target.request("GET", "/v1/models", key=False).status == 200:
-        raise Skipped("the server has no key")
+        raise NotApplicable("the server has no key")
     for wrong in ("", "wrong", "x" * 10_000):
         judged(target.request("GET", "/v1/models", headers={"X-API-Key": wrong}, key=False), 401)
     return "401"

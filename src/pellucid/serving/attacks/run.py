@@ -10,11 +10,12 @@ from typing import Any
 
 from ...errors import InputError
 from .client import Target
+from .costly import COSTLY
 from .pictures import PICTURES
 from .requests import REQUESTS
-from .verdicts import Attack, Failed, Skipped
+from .verdicts import Attack, Failed, NotApplicable
 
-ATTACKS: tuple[Attack, ...] = tuple(sorted((*REQUESTS, *PICTURES), key=lambda attack: attack.row))
+ATTACKS: tuple[Attack, ...] = tuple(sorted((*REQUESTS, *PICTURES, *COSTLY), key=lambda attack: attack.row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def run_attacks(url: str, api_key: str | None = None) -> list[Outcome]:
     """
     target = Target(url, api_key)
     if "models" not in (target.request("GET", "/v1/models").document or {}):
-        raise InputError(f"{url} is not a pellucid server, or needs another --api-key.")
+        raise InputError(f"{url} is not a pellucid server, or needs another `api_key=`.")
     return [outcome_of(attack, target) for attack in ATTACKS]
 
 
@@ -50,7 +51,7 @@ def outcome_of(attack: Attack, target: Target) -> Outcome:
         seen = attack.run(target)
         if target.request("GET", "/health").status != 200:
             held, seen = False, f"{seen}, and /health does not answer any more"
-    except Skipped as reason:
+    except NotApplicable as reason:
         held, seen = None, str(reason)
     except (Failed, InputError) as reason:
         held, seen = False, str(reason)

@@ -1,6 +1,6 @@
 """One attack, and how the answer to it is judged.
 
-An attack that cannot be judged from outside, or not on the server at hand, says so by raising Skipped.
+An attack that cannot be judged from outside, or not on the server at hand, says so by raising NotApplicable.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .client import Reply, Target
 MOST_SECONDS = 45.0
 
 
-class Skipped(Exception):
+class NotApplicable(Exception):
     """The attack does not apply here."""
 
 
@@ -24,7 +24,7 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """One attack of a row. `run` sends it and returns what was seen, or raises Failed or Skipped."""
+    """One attack of a row. `run` sends it and returns what was seen, or raises Failed or NotApplicable."""
 
     row: int
     title: str
@@ -75,7 +75,7 @@ def elsewhere(row: int, title: str, expected: str) -> Attack:
     """An attack that only pellucid's own tests can judge."""
 
     def run(_: Target) -> str:
-        raise Skipped("cannot be judged from outside; pellucid's own tests do")
+        raise NotApplicable("cannot be judged from outside; pellucid's own tests do")
 
     return Attack(row, title, expected, run)
 

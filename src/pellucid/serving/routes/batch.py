@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from .. import answers, jobs, uploads
+from .. import answers, jobs
 from ..archives import Archive
+from ..forms import MOST_PARTS, FormReader, media_type
 from ..problems import Problem
-from ..replies import json_reply
-from ..service import Service, service_of
+from ..replies import json_reply, spooled_reply
+from ..service import service_of
+from ..spools import Spool
 from .documents import REFUSALS
 from .v1 import ModelName
 
@@ -33,7 +36,7 @@ BODY: dict[str, Any] = {
         },
     }
 }
-WRITERS = {
+WRITERS: dict[str, tuple[Callable[[jobs.BatchJob], bytes | Spool], str]] = {
     "json": (jobs.as_json, "application/json"),
     "csv": (jobs.as_csv, "text/csv; charset=utf-8"),
     "zip": (jobs.as_zip, "application/zip"),
@@ -51,28 +54,44 @@ async def start(
     served = service.model(model)
     if method is not None:
         answers.check_usable(served.bundle, method)
-    service.jobs.lane.refuse_when_full()
-    body = await request.body()
-    files = await run_in_threadpool(_files, service, body, request.headers.get("content-type", ""))
-    job = service.jobs.start(served, files, method)
+    service.jobs.pool.refuse_when_full()
+    spool = Spool()
+    try:
+        files = await _files(request, spool, service.settings.max_batch_files)
+        job = service.jobs.start(served, files, spool, method)
+    except BaseException:
+        spool.close()
+        raise
     return json_reply(job.progress(), status=202)
 
 
-def _files(service: Service, body: bytes, content_type: str) -> jobs.Files:
-    most = service.settings.max_batch_files
-    kind = uploads.media_type(content_type)
+async def _files(request: Request, spool: Spool, most: int) -> jobs.Files:
+    """Read a body into a spool, and say where in it each file lies. Raises Problem."""
+    content_type = request.headers.get("content-type", "")
+    kind = media_type(content_type)
     if kind in ("application/zip", "application/x-zip-compressed"):
-        return Archive(body, most)
+        async for piece in request.stream():
+            spool.append(piece)
+            await spool.settle()
+        await spool.finish()
+        return await run_in_threadpool(Archive, spool, 0, spool.size, most)
     if kind != "multipart/form-data":
-        raise Problem(415 if body else 400, "content-type", "Send a form with many `files`, or a ZIP.")
-    parts = uploads.parse_form(body, content_type, most + uploads.MOST_PARTS)
-    files = [(bytes(p.body), p.declared) for p in parts if p.name in ("files", "file") and (p.chosen or p.body)]
+        declared = request.headers.get("content-length") or request.headers.get("transfer-encoding")
+        raise Problem(
+            400 if declared in (None, "0") else 415, "content-type", "Send a form with many `files`, or a ZIP."
+        )
+    form = FormReader(content_type, most + MOST_PARTS, spool)
+    async for piece in request.stream():
+        form.feed(piece)
+        await spool.settle()
+    await spool.finish()
+    files = [p for p in form.parts() if p.name in ("files", "file") and (p.chosen or p.length)]
     if not files:
         raise Problem(400, "no-file", "No file was sent. Send a form with the images in the field `files`, or a ZIP.")
     if len(files) > most:
         raise Problem(413, "too-many-files", f"At most {most:,} files can be sent at once. Send several batches.")
-    if len(files) == 1 and files[0][0][:4] == b"PK\x03\x04":
-        return Archive(files[0][0], most)
+    if len(files) == 1 and spool.read(files[0].start, 4) == b"PK\x03\x04":
+        return await run_in_threadpool(Archive, spool, files[0].start, files[0].length, most)
     return files
 
 
@@ -90,7 +109,10 @@ async def results(
     found = service_of(request).jobs.find(job)
     write, kind = WRITERS[format]
     data = await run_in_threadpool(write, found)
-    return Response(data, media_type=kind, headers={"Content-Disposition": f'attachment; filename="results.{format}"'})
+    headers = {"Content-Disposition": f'attachment; filename="results.{format}"'}
+    if isinstance(data, Spool):
+        return spooled_reply(data, kind, headers)
+    return Response(data, media_type=kind, headers=headers)
 
 
 @router.delete("/{job}")

@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from .. import answers
-from ..lanes import Ticket
 from ..service import service_of
+from ..uploads import Upload
+from ..workers import CancelToken
 from .documents import IMAGE_BODY, REFUSALS, ClassicReply
 
 router = APIRouter(tags=["classic"])
@@ -35,10 +36,10 @@ async def predict(request: Request, model: Annotated[str | None, Query(max_lengt
     served = service.model(model)
     with_map = served.bundle.manifest.layer is not None
 
-    def work(data: bytes, ticket: Ticket) -> answers.Answer:
+    def work(upload: Upload, token: CancelToken) -> answers.ServedAnswer:
         if not with_map:
-            return answers.predict(served, data, service.settings, ticket)
+            return answers.predict(served, upload, service.settings, token)
         wanted = frozenset({"overlay"})
-        return answers.explain(served, data, service.settings, ticket, method="grad-cam", pictures=wanted)
+        return answers.explain(served, upload, service.settings, token, method="grad-cam", pictures=wanted)
 
     return await service.answer(request, work, answers.classic_document)

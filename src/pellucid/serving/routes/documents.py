@@ -19,7 +19,7 @@ class ProblemDocument(BaseModel):
 
 
 class Outside(BaseModel):
-    """Whether an image is unlike those of the training."""
+    """Whether an image is unusual: it does not resemble the training images."""
 
     score: float | None
     flagged: bool
@@ -35,13 +35,14 @@ class ImageFacts(BaseModel):
 
 
 class PredictionReply(BaseModel):
-    """One classified image. `id` is what feedback refers to."""
+    """One classified image. `id` is what feedback refers to; it can be given where `stored` is true."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
                 {
                     "id": "4f6f8a0f1c0e4a0c9d1d0b4f5c7b2a11",
+                    "stored": True,
                     "model": "phantom",
                     "label": "opacity",
                     "confidence": 0.973,
@@ -58,6 +59,7 @@ class PredictionReply(BaseModel):
     )
 
     id: str
+    stored: bool
     model: str
     label: str
     confidence: float | None
@@ -148,11 +150,21 @@ IMAGE_BODY: dict[str, Any] = {
             },
             "application/json": {
                 "schema": {
-                    "type": "object",
-                    "required": ["url"],
-                    "properties": {"url": {"type": "string", "examples": ["https://example.org/film.png"]}},
+                    "oneOf": [
+                        {
+                            "type": "object",
+                            "required": ["image"],
+                            "properties": {"image": {"type": "string", "description": "The file in base64."}},
+                        },
+                        {
+                            "type": "object",
+                            "required": ["url"],
+                            "properties": {"url": {"type": "string", "examples": ["https://example.org/film.png"]}},
+                        },
+                    ]
                 }
             },
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
             "image/png": {"schema": {"type": "string", "format": "binary"}},
             "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
         },

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from .. import answers, stats
-from ..problems import Problem
 from ..replies import json_reply
 from ..service import Service, service_of
-from ..store import Store
 from .documents import REFUSALS
 from .v1 import ModelName
 
@@ -20,41 +17,33 @@ router = APIRouter(prefix="/v1", tags=["insight"], responses=REFUSALS)
 Days = Annotated[int, Query(ge=1, le=366, description="How many days, today included.")]
 
 
-def _store(service: Service) -> Store:
-    if service.store is None:
-        raise Problem(404, "no-store", "This server keeps no results (--store none).")
-    return service.store
-
-
-def _by_day(service: Service, days: int, model: str | None) -> list[dict[str, Any]]:
+async def _by_day(service: Service, days: int, model: str | None) -> list[dict[str, Any]]:
     served = service.model(model)
     # Distances of different models have no common scale.
-    return stats.by_day(
-        _store(service), days, None if model is None else served.name, answers.reference_distances(served)
-    )
+    name, reference = None if model is None else served.name, answers.reference_distances(served)
+    return await service.ask_store(lambda store: stats.by_day(store, days, name, reference))
 
 
 @router.get("/stats")
 async def stats_by_day(request: Request, days: Days = 30, model: ModelName = None) -> Response:
     """Requests, times, classes, sureness, flags, feedback and drift, day by day."""
     service = service_of(request)
-    return json_reply({"days": await run_in_threadpool(_by_day, service, days, model)})
+    return json_reply({"days": await _by_day(service, days, model)})
 
 
 @router.get("/stats.csv", response_class=Response)
 async def stats_csv(request: Request, days: Days = 30, model: ModelName = None) -> Response:
     """The same as CSV."""
     service = service_of(request)
-    table = await run_in_threadpool(lambda: stats.days_csv(_by_day(service, days, model)))
-    return _csv(table, "stats.csv")
+    return _csv(stats.days_csv(await _by_day(service, days, model)), "stats.csv")
 
 
 @router.get("/feedback.csv", response_class=Response)
 async def feedback_csv(request: Request) -> Response:
     """Feedback as a labelled CSV, as `pellucid train` reads it where images are kept."""
     service = service_of(request)
-    store = _store(service)
-    return _csv(await run_in_threadpool(stats.feedback_csv, store, service.settings.keep_images), "feedback.csv")
+    folder = service.settings.keep_images
+    return _csv(await service.ask_store(lambda store: stats.feedback_csv(store, folder)), "feedback.csv")
 
 
 def _csv(text: str, name: str) -> Response:

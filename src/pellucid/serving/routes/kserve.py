@@ -8,25 +8,23 @@ Reference: https://kserve.github.io/website/docs/concepts/architecture/data-plan
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.concurrency import run_in_threadpool
 
 from ..._version import __version__
 from ...preprocessing import FloatArray
-from .. import uploads
 from ..answers import read
-from ..lanes import Ticket
+from ..json_bodies import LargeJson, from_base64
 from ..problems import Problem
 from ..registry import Served
 from ..replies import json_reply
 from ..service import Service, service_of
+from ..uploads import Upload
+from ..workers import CancelToken
 from .documents import REFUSALS
 
 router = APIRouter(prefix="/v2", tags=["kserve"], responses=REFUSALS)
@@ -119,51 +117,59 @@ async def infer(request: Request, name: str) -> Response:
     service = service_of(request)
     served = service.model(name)
     service.fast.refuse_when_full()
-    body = await request.body()
-    asked = await run_in_threadpool(_asked, body)
-    logits, probabilities = await service.fast.run(lambda ticket: _infer(service, served, asked, ticket), request)
-    outputs = [_output("probabilities", probabilities), _output("logits", logits)]
-    wanted = {o.get("name") for o in asked.outputs or []} or {"probabilities", "logits"}
-    reply = {"model_name": name, "model_version": "1", "outputs": [o for o in outputs if o["name"] in wanted]}
-    return json_reply({**reply, "id": asked.id} if asked.id is not None else reply)
+    pieces = [piece async for piece in request.stream()]
+
+    def work(token: CancelToken) -> Response:
+        body, asked = _asked(b"".join(pieces))
+        logits, probabilities = _infer(service, served, body, asked, token)
+        outputs = [_output("probabilities", probabilities), _output("logits", logits)]
+        wanted = {o.get("name") for o in asked.outputs or []} or {"probabilities", "logits"}
+        reply = {"model_name": name, "model_version": "1", "outputs": [o for o in outputs if o["name"] in wanted]}
+        return json_reply({**reply, "id": asked.id} if asked.id is not None else reply)
+
+    return await service.fast.run(work, request)
 
 
 def _output(name: str, values: FloatArray) -> dict[str, Any]:
     return {"name": name, "datatype": "FP32", "shape": list(values.shape), "data": values.ravel().tolist()}
 
 
-def _asked(body: bytes) -> InferRequest:
+def _asked(body: bytes) -> tuple[LargeJson, InferRequest]:
+    read = LargeJson(body)
     try:
-        return InferRequest.model_validate(uploads.parse_json(body))
+        return read, InferRequest.model_validate(read.document)
     except (ValidationError, RecursionError):
         raise _unfit("The request does not follow the v2 protocol: it needs one input named image.") from None
 
 
-def _infer(service: Service, served: Served, asked: InferRequest, ticket: Ticket) -> tuple[FloatArray, FloatArray]:
+def _infer(
+    service: Service, served: Served, body: LargeJson, asked: InferRequest, token: CancelToken
+) -> tuple[FloatArray, FloatArray]:
     given = asked.inputs[0]
-    batch = _files(service, served, given) if given.datatype == "BYTES" else _tensor(served, given)
-    ticket.check()
-    logits = served.session(ticket.alone).logits(batch)
+    batch = _files(service, served, body, given) if given.datatype == "BYTES" else _tensor(served, body, given)
+    token.check()
+    logits = served.session(token.alone).logits(batch)
     if served.bundle.task == "regression":
         return logits, logits
     return logits, served.bundle.manifest.probabilities(logits)
 
 
-def _files(service: Service, served: Served, given: InferInput) -> FloatArray:
+def _files(service: Service, served: Served, body: LargeJson, given: InferInput) -> FloatArray:
     if not 1 <= len(given.data) <= MOST_IMAGES or given.shape not in ([len(given.data)], [len(given.data), 1]):
         raise _unfit(f"BYTES must be of shape [N] with N image files in base64, at most {MOST_IMAGES}.")
     images = []
     for text in given.data:
+        encoded = text[0] if isinstance(text, list) and len(text) == 1 else text
         try:
-            data = base64.b64decode(text, validate=True)
-        except (binascii.Error, TypeError, ValueError):
+            data = from_base64(body.text(encoded))
+        except (Problem, AttributeError):
             raise _unfit("BYTES must hold image files in base64.") from None
-        image = read(served, uploads.checked(data, ""), service.settings)
+        image = read(served, Upload(data), service.settings)
         images.append(served.bundle.preprocessing.resize_image(image))
     return served.bundle.preprocessing.normalise(np.stack(images))
 
 
-def _tensor(served: Served, given: InferInput) -> FloatArray:
+def _tensor(served: Served, body: LargeJson, given: InferInput) -> FloatArray:
     size = served.bundle.preprocessing
     wanted = [3, size.height, size.width]
     if (
@@ -173,12 +179,13 @@ def _tensor(served: Served, given: InferInput) -> FloatArray:
         or not 1 <= given.shape[0] <= MOST_IMAGES
     ):
         raise _unfit(f"The image must be FP32 of shape [N, 3, {size.height}, {size.width}], N from 1 to {MOST_IMAGES}.")
+    count = math.prod(given.shape)
     try:
-        with np.errstate(over="ignore"):
-            values = np.asarray(given.data, np.float32)
+        values = body.numbers(given.data, count)
+        fits = values.size == count and bool(np.isfinite(values).all())
     except (ValueError, TypeError, OverflowError):
-        raise _unfit("The image's data must be numbers.") from None
-    if values.size != math.prod(given.shape) or not np.isfinite(values).all():
+        fits = False
+    if not fits:
         raise _unfit("The image's data must be as many finite numbers as its shape says.")
     return values.reshape(given.shape)
 

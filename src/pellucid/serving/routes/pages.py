@@ -63,7 +63,7 @@ async def dashboard(request: Request) -> Response:
 
 @router.get("/favicon.ico")
 async def icon(request: Request) -> Response:
-    """The icon that browsers ask for unasked."""
+    """The icon that browsers request by themselves."""
     return _file(request, HERE / "static" / "favicon.ico")
 
 

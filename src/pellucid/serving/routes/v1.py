@@ -11,12 +11,15 @@ from starlette.concurrency import run_in_threadpool
 
 from ...classifier import Target
 from ...errors import UnknownNameError
-from .. import answers, cards, uploads
-from ..lanes import Ticket
+from .. import answers, cards
+from ..json_bodies import parse_json
 from ..problems import Problem
 from ..replies import json_reply
 from ..service import service_of
 from ..store import Feedback
+from ..store_writer import no_store
+from ..uploads import Upload
+from ..workers import CancelToken
 from .documents import IMAGE_BODY, REFUSALS, ExplanationReply, FeedbackRequest, PredictionReply
 
 router = APIRouter(prefix="/v1", tags=["v1"], responses=REFUSALS)
@@ -45,7 +48,7 @@ async def model_card(request: Request, model: ModelName = None) -> Response:
     return json_reply(cards.card(service.model(model), service.settings))
 
 
-@router.get("/examples/{number}")
+@router.get("/examples/{number}", response_class=Response, responses={200: {"content": {"image/png": {}}}})
 async def example(request: Request, number: int, model: ModelName = None) -> Response:
     """One of the images that a model's card offers to try."""
     found = service_of(request).model(model).examples
@@ -61,8 +64,8 @@ async def predict(request: Request, model: ModelName = None) -> Response:
     service = service_of(request)
     served = service.model(model)
 
-    def work(data: bytes, ticket: Ticket) -> answers.Answer:
-        return answers.predict(served, data, service.settings, ticket)
+    def work(upload: Upload, token: CancelToken) -> answers.ServedAnswer:
+        return answers.predict(served, upload, service.settings, token)
 
     return await service.answer(request, work, answers.prediction_document)
 
@@ -84,10 +87,10 @@ async def explain(
     answers.check_usable(served.bundle, method, layer)
     wanted, targets = _wanted(pictures), _targets(served.bundle.classes, target, all_classes)
 
-    def work(data: bytes, ticket: Ticket) -> answers.Answer:
+    def work(upload: Upload, token: CancelToken) -> answers.ServedAnswer:
         settings = service.settings
         return answers.explain(
-            served, data, settings, ticket, method=method, target=targets, layer=layer, pictures=wanted
+            served, upload, settings, token, method=method, target=targets, layer=layer, pictures=wanted
         )
 
     slow = answers.is_slow(method)
@@ -122,7 +125,7 @@ def _wanted(pictures: str) -> frozenset[str]:
 async def feedback(request: Request) -> Response:
     """Say whether an answer was right."""
     service = service_of(request)
-    given = _feedback(uploads.parse_json(await request.body()))
+    given = _feedback(parse_json(await request.body()))
     if service.store is None:
         raise Problem(422, "no-store", "This server keeps no results, and so no feedback.")
     served = service.registry
@@ -130,7 +133,13 @@ async def feedback(request: Request) -> Response:
     if given.label is not None and given.label not in classes:
         raise Problem(422, "unknown-class", "The label is none of the classes of this server's models.")
     said = Feedback(given.id, given.correct, given.label, given.comment or None)
-    if not await asyncio.wrap_future(service.store.feedback(said)):
+    try:
+        known = await asyncio.wait_for(
+            asyncio.wrap_future(service.store.feedback(said)), service.settings.store_deadline
+        )
+    except asyncio.TimeoutError:
+        raise no_store() from None
+    if not known:
         raise Problem(404, "unknown-answer", "There is no answer of that id in the store.")
     service.metrics.feedback.labels("any", str(given.correct).lower()).inc()
     return Response(status_code=204)

@@ -6,7 +6,8 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -16,11 +17,11 @@ from .problems import ClientGone, busy
 T = TypeVar("T")
 
 
-class Stopped(Exception):
+class Cancelled(Exception):
     """The work was called off; raised inside the worker."""
 
 
-class Ticket:
+class CancelToken:
     """What work looks at between passes: whether it is still wanted. `alone` says that nothing else ran as it began."""
 
     def __init__(self, seconds: float) -> None:
@@ -28,7 +29,7 @@ class Ticket:
         self.alone = False
         self._off = threading.Event()
 
-    def call_off(self) -> None:
+    def cancel(self) -> None:
         """Make the next `check` raise."""
         self._off.set()
 
@@ -38,17 +39,61 @@ class Ticket:
         return max(0.0, self.ends - time.monotonic())
 
     def check(self) -> None:
-        """Raise Stopped when the client has gone or the deadline has passed."""
+        """Raise Cancelled when the client has gone or the deadline has passed."""
         if self._off.is_set() or time.monotonic() > self.ends:
-            raise Stopped
+            raise Cancelled
 
 
-class Lane:
+class DaemonThreads:
+    """Threads that take work in order. One that is stuck, on a frozen database say, does not keep the process alive."""
+
+    def __init__(self, count: int, name: str) -> None:
+        self._work: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
+        self._closed = False
+        self._threads = [threading.Thread(target=self._run, name=f"{name}-{n}", daemon=True) for n in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        """Queue work. Raises RuntimeError once closed."""
+        if self._closed:
+            raise RuntimeError
+        future: Future[T] = Future()
+        self._work.put((work, future))
+        return future
+
+    def close(self, seconds: float) -> None:
+        """Drop what waits, and wait for what runs, at most so long."""
+        self._closed = True
+        try:
+            while (entry := self._work.get_nowait()) is not None:
+                entry[1].cancel()
+        except Empty:
+            pass
+        for _ in self._threads:
+            self._work.put(None)
+        ends = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, ends - time.monotonic()))
+
+    def _run(self) -> None:
+        while (entry := self._work.get()) is not None:
+            work, future = entry
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(work())
+            except BaseException as error:
+                future.set_exception(error)
+            del entry, work, future  # what a request brought is not held until the next one comes
+
+
+class WorkerPool:
     """`workers` threads and a queue of `queue` more. Its count is exact: a slot is free only once its thread is."""
 
     def __init__(self, name: str, workers: int, queue: int, seconds: float) -> None:
         self.name, self.workers, self.capacity, self.seconds = name, workers, workers + queue, seconds
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix=f"pellucid-{name}")
+        self._threads = DaemonThreads(workers, f"pellucid-{name}")
         self._lock = threading.Lock()
         self._taken = 0
 
@@ -62,16 +107,16 @@ class Lane:
         if self._taken >= self.capacity:
             raise busy(f"The server is busy: {self.capacity} requests are running or waiting. Try again in a moment.")
 
-    def start(self, work: Callable[[Ticket], T], ticket: Ticket) -> Future[T]:
-        """Queue `work`, or raise the 503 of a full lane at once."""
+    def start(self, work: Callable[[CancelToken], T], token: CancelToken) -> Future[T]:
+        """Queue `work`, or raise the 503 of a full pool at once."""
         with self._lock:
             self.refuse_when_full()
             self._taken += 1
 
         def guarded() -> T:
-            ticket.check()
-            ticket.alone = self._taken == 1
-            return work(ticket)
+            token.check()
+            token.alone = self._taken == 1
+            return work(token)
 
         try:
             future = self._threads.submit(guarded)
@@ -85,36 +130,36 @@ class Lane:
         with self._lock:
             self._taken -= 1
 
-    async def run(self, work: Callable[[Ticket], T], request: Request | None = None) -> T:
+    async def run(self, work: Callable[[CancelToken], T], request: Request | None = None) -> T:
         """The result of `work` in a thread.
 
-        Raises Problem 503 when the lane is full or the deadline passes, ClientGone when `request`'s client hangs up.
+        Raises Problem 503 when the pool is full or the deadline passes, ClientGone when `request`'s client hangs up.
         The request's body must have been read to its end.
         """
-        ticket = Ticket(self.seconds)
-        future = self.start(work, ticket)
+        token = CancelToken(self.seconds)
+        future = self.start(work, token)
         answer = asyncio.wrap_future(future)
         watch = None if request is None else asyncio.ensure_future(_hung_up(request))
         try:
             awaited: set[asyncio.Future[Any]] = {answer} if watch is None else {answer, watch}
-            await asyncio.wait(awaited, timeout=ticket.left, return_when="FIRST_COMPLETED")
+            await asyncio.wait(awaited, timeout=token.left, return_when="FIRST_COMPLETED")
             if answer.done():
                 return answer.result()
             if watch is not None and watch.done():
                 raise ClientGone
             raise _too_slow(self.seconds)
-        except Stopped:
+        except Cancelled:
             raise _too_slow(self.seconds) from None
         finally:
-            ticket.call_off()
+            token.cancel()
             if watch is not None:
                 watch.cancel()
             if not answer.done():
                 answer.cancel()
 
-    def close(self) -> None:
-        """Wait for the threads to end; what still waits is dropped."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+    def close(self, seconds: float = 60.0) -> None:
+        """Wait for the threads to end, at most so long; what still waits is dropped."""
+        self._threads.close(seconds)
 
 
 def _too_slow(seconds: float) -> Exception:
