@@ -48,6 +48,7 @@ def evaluate(
     from ..evaluation.schema import metrics_document
     from ..reporting.figures import save_figures
     from ..reporting.html import build_report
+    from ..reporting.verdict_on_training import seal_in_words
     from ..workflow.decision import choose_again
     from ..workflow.evaluation import evaluate_run
     from .options import parse_split
@@ -79,6 +80,8 @@ def evaluate(
         show_result(found.result)
         if found.against is not None:
             show_comparison(found.against)
+        if found.sealed is not None:
+            out.print(Text(f"\n{seal_in_words(found.sealed)}"))
         out.print(f"\nWritten to {folder}: metrics.json, predictions.csv, figures/")
     raise typer.Exit(report_skipped([(s.path, s.reason) for s in found.skipped]))
 

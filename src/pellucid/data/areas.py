@@ -31,6 +31,7 @@ def clustered_area(scores: Values, labels: IntArray, units: IntArray, level: flo
     """The area under the ROC curve with its interval; the mean of several curves.
 
     `scores` is (N, 1), high for label 1 of two, or (N, K) with a column for each of K labels, each against the rest.
+    Labels without images are left out of the mean; there must be images of at least two.
     `units` (N,) number what images belong together. The interval is symmetric on the logit scale. Where the classes are
     told without a miss it ends at `0.025 ** (1 / m)`, m being the images of the smaller class.
     """
@@ -59,7 +60,8 @@ def area_lost(before: Values, after: Values, labels: IntArray, units: IntArray, 
 
 def _area_and_influence(scores: Values, labels: IntArray) -> tuple[float, Values]:
     targets = [1] if scores.shape[1] == 1 else list(range(scores.shape[1]))
-    parts = [_components(scores[:, i], labels == k) for i, k in enumerate(targets)]
+    targets = [k for k in targets if (labels == k).any()]
+    parts = [_components(scores[:, -1 if scores.shape[1] == 1 else k], labels == k) for k in targets]
     influence: Values = np.mean([c for _, c in parts], axis=0)
     return float(np.mean([a for a, _ in parts])), influence
 

@@ -20,6 +20,8 @@ LOST_CAUTION, LOST_PROBLEM = 0.02, 0.1
 CHANGED_CAUTION, CHANGED_PROBLEM = 0.05, 0.15
 # Evidence in a region, as a multiple of the region's share of the picture, that is worth a look.
 CROWDED = 4.0
+# Where every region suffices alone, one that tells more than the weakest by this much is still named.
+STANDS_OUT = 0.1
 GAP_PROBLEM = 0.1
 OUTSIDE_CAUTION = 0.1
 FEW_IMAGES = 60
@@ -63,6 +65,9 @@ def _skill(found: AuditDocument) -> Iterator[Finding]:
 
 def _regions(found: AuditDocument) -> Iterator[Finding]:
     edges = [r for r in found.regions if r.region != CENTRE]
+    if _everywhere(found.regions):
+        yield _evidence_everywhere(found.regions)
+        edges = [r for r in edges if _stands_out(r, found.regions)]
     bad = [(region, level) for region in edges if (level := _level(region))]
     for region, level in bad:
         yield _finding(
@@ -72,7 +77,7 @@ def _regions(found: AuditDocument) -> Iterator[Finding]:
             f"Look at the {region.region} in images of each class (letters, tags, frames); crop it or cover it in all "
             "images, and train again.",
         )
-    if edges and not bad:
+    if edges and not bad and not _everywhere(found.regions):
         most = max(edges, key=lambda r: r.alone.value)
         text = (
             "Neither a corner nor the border alone tells the model the class: at most "
@@ -85,6 +90,30 @@ def _regions(found: AuditDocument) -> Iterator[Finding]:
             "curve: all that the model needs lies around it."
         )
         yield _finding("information", "Centre", text, "If the object is in the middle, that is not where it looks.")
+
+
+def _everywhere(regions: Sequence[RegionEntry]) -> bool:
+    """Whether each part of the picture suffices alone, the centre as well as every corner and the border."""
+    return CENTRE in {r.region for r in regions} and all(r.alone.low >= SHORTCUT_CAUTION for r in regions)
+
+
+def _evidence_everywhere(regions: Sequence[RegionEntry]) -> Finding:
+    least = min(regions, key=lambda r: r.alone.value)
+    text = (
+        "Every part of the picture alone tells the model the class, the least of them at "
+        f"{least.alone} ({least.region}): the evidence is everywhere, as in a texture."
+    )
+    advice = (
+        "Expected of materials and surfaces. Of anything else, ask whether the classes differ in how the images were "
+        "made (sharpness, brightness, compression), which also shows everywhere."
+    )
+    return _finding("information", "Evidence everywhere", text, advice)
+
+
+def _stands_out(region: RegionEntry, regions: Sequence[RegionEntry]) -> bool:
+    """Whether a region alone tells much more than the weakest part, or its loss is felt although all others remain."""
+    weakest = min(r.alone.high for r in regions)
+    return region.alone.low > weakest + STANDS_OUT or region.lost.low >= LOST_CAUTION
 
 
 def _level(region: RegionEntry) -> Level | None:

@@ -46,6 +46,7 @@ from ..storage import cache_folder
 from .evaluation import foreign_split, own_split
 from .localisation import true_mask
 from .prediction import answers_on_pixels
+from .sealing import open_again
 
 BATCH, MOST = 16, 600
 METHOD = "grad-cam"
@@ -83,6 +84,7 @@ def audit_run(
         if data is None
         else foreign_split(bundle, data, settings.split)
     )
+    open_again(RunFolder(run), dataset, "audit", own_test=data is None and settings.split == "test")
     source = data or Path(RunFolder(run).read_record().data.source)
     document = audit_bundle(bundle, dataset, source=source, settings=settings, progress=progress or Silent())
     folder = out or run / "audit"

@@ -156,11 +156,17 @@ def _calibration(
     if len(answers.labels) < FEWEST or len(np.unique(answers.labels)) < 2:
         progress.say(f"Not calibrated: that takes {FEWEST} validation images or more, of at least two classes.")
         return None
-    found = fit_calibration(
+    fitted = fit_calibration(
         "platt" if method == "platt" else "temperature", answers.logits, answers.labels, answers.groups
     )
-    progress.say(found.in_words())
-    return found
+    if not fitted.helps:
+        progress.say(
+            f"Not calibrated: the best {fitted.method} would raise the loss of the validation images from "
+            f"{fitted.loss_before:.3g} to {fitted.loss_after:.3g}."
+        )
+        return None
+    progress.say(fitted.in_words())
+    return fitted
 
 
 def _answered_again(bundle: Bundle, folder: RunFolder, progress: Progress) -> ValidationAnswers:

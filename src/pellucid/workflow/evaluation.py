@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..bundle.bundle import Bundle, load
-from ..bundle.run import RunFolder
+from ..bundle.run import RunFolder, SealedTest
 from ..classifier import probabilities_from_logits
 from ..data.cache import cached_pixels
 from ..data.dataset import Dataset, Skipped, Split
@@ -23,6 +23,7 @@ from ..progress import Progress, Silent
 from ..storage import cache_folder
 from .leaks import overlap_with_training, trained_on
 from .prediction import answers_on_pixels
+from .sealing import open_again
 
 AGAINST_FILE = "against.json"
 
@@ -31,7 +32,8 @@ AGAINST_FILE = "against.json"
 class Evaluated:
     """The result, the files that could not be scored, where it was written, and how another model does beside it.
 
-    `pixels` (N, height, width, 3) uint8 are the images as the model saw them, in the order of the result.
+    `pixels` (N, height, width, 3) uint8 are the images as the model saw them, in the order of the result. `sealed` is
+    the run's sealed test where its images were used, with every use until now.
     """
 
     result: EvaluationResult
@@ -39,6 +41,7 @@ class Evaluated:
     folder: Path | None
     against: PairedComparison | None = None
     pixels: Uint8Array | None = None
+    sealed: SealedTest | None = None
 
 
 def evaluate_run(
@@ -68,6 +71,7 @@ def evaluate_run(
             f"{leaks[0]} Figures on images that were trained on mean nothing; "
             "`allow_leak=True` gives them nevertheless, marked."
         )
+    sealed = open_again(folder, dataset, "evaluate", own_test=data is None and split == "test")
     evaluated = evaluate_dataset(bundle, dataset, split or "all", leaks=leaks, prevalence=prevalence, progress=progress)
     target = out or (
         folder.evaluation if data is None and split == "test" else run / f"evaluation-{data.name if data else split}"
@@ -76,7 +80,7 @@ def evaluate_run(
     write_evaluation(evaluated.result, target)
     if compared is not None:
         write_whole(target / AGAINST_FILE, compared.model_dump_json(indent=2) + "\n")
-    return replace(evaluated, folder=target, against=compared)
+    return replace(evaluated, folder=target, against=compared, sealed=sealed)
 
 
 def _compare(
@@ -96,6 +100,7 @@ def _compare(
             f"{other} answers {', '.join(theirs.classes)}, and this model {', '.join(bundle.classes)}: only models of"
             " the same classes can be compared."
         )
+    open_again(RunFolder(other), rest, "evaluate --against", own_test=False)
     beside = evaluate_dataset(theirs, rest, result.split, progress=progress).result
     return compare_models(Named(names[0], result), Named(names[1], beside), left_out=len(known))
 
