@@ -11,6 +11,7 @@ from ..classifier import probabilities_from_logits
 from ..data.cache import cached_pixels
 from ..data.dataset import Dataset, Skipped, Split
 from ..data.folder import read_dataset
+from ..data.labelling import counted
 from ..data.manifest import read_split
 from ..errors import DataError, InputError
 from ..evaluation.evaluate import evaluate_predictions
@@ -141,8 +142,15 @@ def evaluate_dataset(
         operating_point=manifest.operating_point,
         prevalence=prevalence,
     )
-    result = replace(result, leaks=leaks)
+    result = replace(result, leaks=leaks, notes=(*_notes_on_unknown(dataset), *result.notes))
     return Evaluated(result, cached.dataset.skipped, None, pixels=cached.pixels)
+
+
+def _notes_on_unknown(dataset: Dataset) -> list[str]:
+    if not dataset.unknown:
+        return []
+    named = ", ".join(f"{name} ({counted(images, 'image')})" for name, images in dataset.unknown)
+    return [f"Left out, because the model does not know these classes: {named}."]
 
 
 def own_split(folder: RunFolder, bundle: Bundle, split: Split) -> Dataset:
@@ -162,7 +170,10 @@ def own_split(folder: RunFolder, bundle: Bundle, split: Split) -> Dataset:
 
 
 def foreign_split(bundle: Bundle, data: Path, split: Split) -> Dataset:
-    """Other data for the bundle's classes: its `split` where it has splits, all of it otherwise."""
+    """Other data for the bundle's classes: its `split` where it has splits, all of it otherwise.
+
+    A class may be absent; images of classes that the model does not know are left out and counted in `unknown`.
+    """
     dataset = read_dataset(data, classes=bundle.classes)
     splits = {s.split for s in dataset.samples}
     if splits == {""}:
@@ -171,4 +182,7 @@ def foreign_split(bundle: Bundle, data: Path, split: Split) -> Dataset:
         raise DataError(
             f"{data} has no split {split!r}, only {', '.join(sorted(splits - {''}))}. Choose one by `split=`."
         )
-    return dataset.split(split)
+    chosen = dataset.split(split)
+    if not len(chosen):
+        raise DataError(f"The {split} split of {data} has no images of {', '.join(bundle.classes)}.")
+    return chosen
