@@ -125,7 +125,7 @@ def show_decision(result: EvaluationResult) -> None:
         before, after = result.before["ece"], result.metrics["ece"]
         out.print(f"Calibration error {_worded(after)}, before calibration {_worded(before)}.")
     if result.flagged is not None:
-        out.print(f"Unlike the training images: {_worded(result.flagged)} of these.")
+        out.print(f"Unusual images: {_worded(result.flagged)} of all.")
     if restated is not None:
         out.print(
             f"Where {restated.prevalence:g} of all are {result.classes[1]} (here {restated.observed:.3g}): "

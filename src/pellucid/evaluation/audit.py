@@ -97,7 +97,7 @@ class AuditDocument(FiniteDocument):
     `area` is the area under the ROC curve on the pictures as they are; for more than two classes every area is the mean
     over the classes that have images, each against the rest. With images of one class only no area is defined, and each
     is None. `absent` names the classes without images, `unknown` those of the data that the model does not know, whose
-    images were left out. `outside_share` is the share of images flagged as unlike the training images.
+    images were left out. `outside_share` is the share of images flagged as unusual.
     """
 
     schema_version: Literal[1] = 1

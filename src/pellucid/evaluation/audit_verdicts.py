@@ -16,7 +16,7 @@ from ..data.verdicts import SHORTCUT_CAUTION, SHORTCUT_PROBLEM
 from .audit import AuditDocument, DisturbanceEntry, Estimate, RegionEntry, SubgroupEntry
 from .regions import CENTRE
 
-# Area under the curve that is lost for sure, and share of answers changed for sure, from which on it weighs.
+# From these on, an area that is certainly lost, and a share of answers that certainly changes, counts.
 LOST_CAUTION, LOST_PROBLEM = 0.02, 0.1
 CHANGED_CAUTION, CHANGED_PROBLEM = 0.05, 0.15
 # Evidence in a region, as a multiple of the region's share of the picture, that is worth a look.
@@ -80,7 +80,7 @@ def _skill(found: AuditDocument) -> Iterator[Finding]:
         yield _finding("caution", "Classes", text, "Audit on images of at least two classes.")
         return
     if found.area.low <= 0.5:
-        text = f"The model does not tell the classes apart for sure: area under the curve {found.area}."
+        text = f"The model is not shown to tell the classes apart: area under the curve {found.area}."
         yield _finding("caution", "Skill", text, "A model that has learned nothing shows no shortcut either.")
 
 
@@ -166,7 +166,7 @@ def _relies(part: _Part) -> str:
 def _masks(found: AuditDocument) -> Iterator[Finding]:
     masks, topic = found.masks, "Masks"
     if masks is None:
-        text = "The heat maps were not compared with masks or boxes: there are none."
+        text = "The heat maps were not compared with masks or boxes, because the data have neither."
         yield _finding("information", topic, text, "Audit again with a folder of masks of lungs or objects.")
         return
     where = (
@@ -260,7 +260,7 @@ def _subgroups(found: AuditDocument) -> Iterator[Finding]:
 
 
 def _behind(entry: SubgroupEntry) -> tuple[str, Estimate] | None:
-    """The figure in which a subgroup is worse than all other images for sure, and the gap."""
+    """The figure in which a subgroup is certainly worse than all other images, and the gap."""
     for what, gap in (("the area under the curve", entry.area_gap), ("the accuracy", entry.accuracy_gap)):
         if gap is not None and gap.high < 0:
             return what, gap
@@ -270,5 +270,5 @@ def _behind(entry: SubgroupEntry) -> tuple[str, Estimate] | None:
 def _outside(found: AuditDocument) -> Iterator[Finding]:
     share = found.outside_share
     if share is not None and share >= OUTSIDE_CAUTION:
-        text = f"{100 * share:.0f} % of the images are unlike those that the model was trained on."
+        text = f"{100 * share:.0f} % of the images are unusual: they do not resemble the training images."
         yield _finding("caution", "Outside", text, "Its answers for these mean little; see where they come from.")

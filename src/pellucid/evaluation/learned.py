@@ -18,7 +18,7 @@ GUESSING = 0.5
 class LearningRecord(FiniteDocument):
     """The area under the ROC curve of the validation images with its 95 % interval; a mean over more than two classes.
 
-    `images` were answered; whole groups of them are resampled where there are groups.
+    `images` were answered; images of one group are not independent, and count so.
     """
 
     images: int

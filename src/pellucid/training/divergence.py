@@ -9,7 +9,7 @@ from ..classifier import Task
 from ..recipe import TrainSection
 
 GROWN = 10.0
-"""A loss that is so many times the reference has grown."""
+"""A loss has grown when it exceeds its reference by this factor."""
 
 
 def guessing_loss(section: TrainSection, task: Task, classes: int) -> float:

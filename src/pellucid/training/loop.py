@@ -1,4 +1,4 @@
-"""The training loop: epochs over batches, validation, early stopping, the best weights kept, a state to go on from."""
+"""The training loop: epochs over batches, validation, early stopping, the best weights, a state to resume from."""
 
 from __future__ import annotations
 

@@ -315,7 +315,7 @@ def _metadata(dataset: Dataset, units: Indices, seed: int, progress: Progress) -
 
 
 def _outside_share(bundle: Bundle, pixels: Uint8Array) -> float | None:
-    """The share of pictures flagged as unlike the training images; None for a model that cannot tell."""
+    """The share of pictures flagged as unusual; None for a model that cannot tell."""
     _, features = answers_on_pixels(bundle, pixels, lambda done, total: None)
     scores = None if features is None else bundle.outside_scores(features)
     return None if scores is None else float((scores > 1).mean())

@@ -1,4 +1,4 @@
-"""A sealed test: the test images stay out of every decision of a training, and each use of them is counted.
+"""A sealed test: the test images stay out of every decision of a training, and each use is counted.
 
 The seal of a whole run is in its `run.json`; that of a training under way is a file of its own, so that a use of the
 test images counts although the training is interrupted after it.

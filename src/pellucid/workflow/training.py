@@ -94,7 +94,7 @@ def train(
     anything fails; finished epochs then stay beside it, and the same call with `resume=True` continues after them.
     `track` is `tensorboard` or `mlflow`. Under `torchrun` or `accelerate launch` the processes train together and the
     first one writes. With `sealed_test=True` the test images are opened once, after the last decision, and `run.json`
-    counts every later use of them. Needs the extra `train`. Raises InputError and its kinds for what cannot be used,
+    counts every later use. Needs the extra `train`. Raises InputError and its kinds for what cannot be used,
     ResourceError when memory or disk space runs out.
     """
     chosen = choose_recipe(
