@@ -130,7 +130,7 @@ CORNERS = ("top left corner", "top right corner", "bottom left corner", "bottom 
 
 def everywhere(**more: RegionEntry) -> tuple[RegionEntry, ...]:
     """Regions of a texture: each tells the class alone, and none is missed."""
-    entries = {name: region(name, alone=0.85) for name in (*CORNERS, "border", "centre")}
+    entries = {name: region(name, alone=0.8) for name in (*CORNERS, "border", "centre")}
     return tuple({**entries, **more}.values())
 
 
