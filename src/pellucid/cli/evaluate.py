@@ -75,7 +75,8 @@ def evaluate(
     if json:
         document = metrics_document(found.result).model_dump(mode="json")
         compared = {} if found.against is None else {"against": found.against.model_dump(mode="json")}
-        print_json({**document, **compared})
+        sealed = {} if found.sealed is None else {"sealed": found.sealed.model_dump(mode="json")}
+        print_json({**document, **compared, **sealed})
     else:
         show_result(found.result)
         if found.against is not None:
