@@ -123,7 +123,7 @@ class ModelSection(_Section):
     dropout: float = Field(default=0.0, ge=0, lt=1, description="before the output layer")
     freeze: int | str = Field(
         default="none",
-        description="`none`, `all` (the backbone), `half` of its layers, a count of them, or the first that trains",
+        description="`none`, `all` (the backbone), `half` of its layers, a number of layers, or the first that trains",
     )
     layer: str | None = Field(default=None, description="explained layer; found by itself when absent")
     layers: tuple[str, ...] = Field(default=(), description="further layers that can be explained")
@@ -288,7 +288,7 @@ def recipe_names() -> list[str]:
 
 
 def recipe_text(name: str) -> str:
-    """The TOML text of a shipped recipe; UnknownNameError when there is none of that name."""
+    """The TOML text of a shipped recipe; UnknownNameError for a name that is not shipped."""
     if name not in recipe_names():
         remedy = "`pellucid recipes` lists them; a path to a .toml file works too."
         raise UnknownNameError("recipe", name, recipe_names(), remedy)

@@ -90,8 +90,11 @@ def test_classes_asked_for_are_kept_in_that_order_and_spelling() -> None:
     assert found.classes == ("OWL", "cat")
     assert [(s.path, s.label) for s in found.samples] == [("cat/0.png", 1), ("owl/2.png", 0)]
     assert found.notes == ("Left out, because other classes were asked for: dog.",)
-    with pytest.raises(DataError, match="no class named 'fox'"):
-        build_dataset(ROOT, entries("cat", "dog"), classes=["cat", "fox"])
+    assert found.unknown == (("dog", 1),)
+    absent = build_dataset(ROOT, entries("cat", "dog"), classes=["fox", "cat"])
+    assert (absent.classes, absent.labels.tolist(), absent.unknown) == (("fox", "cat"), [1], (("dog", 1),))
+    with pytest.raises(DataError, match="no images of fox, owl: the data have cat, dog"):
+        build_dataset(ROOT, entries("cat", "dog"), classes=["fox", "owl"])
     with pytest.raises(DataError, match="one class twice"):
         build_dataset(ROOT, entries("cat", "dog"), classes=["cat", "CAT"])
 

@@ -123,3 +123,34 @@ def test_few_images_no_skill_and_strange_images_are_said() -> None:
     assert levels(document(area=figure(0.51)), "Skill") == ["caution"]
     assert levels(document(outside_share=0.4), "Outside") == ["caution"]
     assert levels(document(masks=None), "Masks") == ["information"]
+
+
+CORNERS = ("top left corner", "top right corner", "bottom left corner", "bottom right corner")
+
+
+def everywhere(**more: RegionEntry) -> tuple[RegionEntry, ...]:
+    """Regions of a texture: each tells the class alone, and none is missed."""
+    entries = {name: region(name, alone=0.8) for name in (*CORNERS, "border", "centre")}
+    return tuple({**entries, **more}.values())
+
+
+def test_evidence_everywhere_is_no_shortcut() -> None:
+    found = document(regions=everywhere())
+    assert levels(found, "Shortcut") == []
+    assert levels(found, "Evidence everywhere") == ["information"]
+    assert "centre" in {r.region for r in found.regions}
+    assert not found.serious
+    assert found.verdict.startswith("No shortcut was found")
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (region("border", alone=0.99), ["problem"]),  # far above the weakest part
+        (region("border", alone=0.86, lost=0.15), ["problem"]),  # missed, although all other parts are there
+        (region("border", alone=0.5), ["problem"] * 4),  # one part does not suffice: the corners are shortcuts
+    ],
+)
+def test_a_part_that_stands_out_is_named_where_every_part_suffices(entry: RegionEntry, expected: list[str]) -> None:
+    found = document(regions=everywhere(border=entry))
+    assert levels(found, "Shortcut") == expected

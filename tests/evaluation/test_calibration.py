@@ -92,6 +92,10 @@ def test_what_it_says():
     sure = Calibration(method="temperature", scale=0.5, images=90)
     assert "divided by 2.00" in sure.in_words()
     assert "too sure" in sure.in_words()
+    unsure = Calibration(method="temperature", scale=2.0, images=90)
+    assert "divided by 0.50" in unsure.in_words()
+    assert "not sure enough" in unsure.in_words()
+    assert "about right" in Calibration(method="temperature", scale=1.001, images=90).in_words()
     assert "moved by -0.30" in Calibration(method="platt", scale=2, shift=-0.3, images=9).in_words()
 
 
@@ -121,3 +125,16 @@ def test_reliability_is_that_of_scikit_learn():
 def test_wrong_input(method, logits, labels, error, words):
     with pytest.raises(error, match=words):
         fit_calibration(method, logits, labels)
+
+
+def test_whether_it_helps_is_what_the_loss_says():
+    logits = np.repeat([-4.0, 4.0], 20)[:, None]
+    labels = (logits[:, 0] > 0).astype(int)
+    found = fit_calibration("temperature", logits, labels)
+    before, after = np.log1p(np.exp(-4.0)), np.log1p(np.exp(-4.0 * found.scale))
+    assert (found.loss_before, found.loss_after) == pytest.approx((before, after))
+    # Without an error the targets are less than certain, so that the fit makes the loss of the labels larger.
+    assert after > before
+    assert not found.helps
+    assert fit_calibration("temperature", *overconfident(400)).helps
+    assert Calibration(method="temperature", scale=0.5, images=9).helps  # of an older build, without losses

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ..documents import Document
 from ..errors import BundleError
+from ..evaluation.learned import LearningRecord
 from .manifest import MANIFEST
 
 
@@ -35,7 +36,11 @@ class DataRecord(Document):
 
 
 class TrainingRecord(Document):
-    """The course of a training; each epoch is a row of `history.csv`."""
+    """The course of a training; each epoch is a row of `history.csv`.
+
+    `learning` says whether the validation images are told apart, and is None where they are of one class, or the run is
+    of an older build. `grown` is None unless the training loss grew tenfold.
+    """
 
     epochs: int
     best_epoch: int
@@ -45,6 +50,21 @@ class TrainingRecord(Document):
     ended: str
     parameters: int
     trainable_parameters: int
+    learning: LearningRecord | None = None
+    grown: LossGrowth | None = None
+
+    @property
+    def learned(self) -> bool:
+        """False when the interval of the validation images' AUC holds that of guessing."""
+        return self.learning is None or self.learning.learned
+
+
+class LossGrowth(Document):
+    """The epoch in which the training loss was largest, after it had grown tenfold."""
+
+    epoch: int
+    loss: float
+    learning_rate: float
 
 
 class ImportRecord(Document):
@@ -101,6 +121,26 @@ class LocalisationRecord(Document):
     energy_chance: float
 
 
+class Opening(Document):
+    """One use of sealed test images: when (UTC, ISO 8601), by which command, how many of them, and their checksum."""
+
+    time: str
+    by: str
+    images: int
+    checksum: str
+
+
+class SealedTest(Document):
+    """Test images that no decision of the training saw, and every use of them since.
+
+    `checksum` is over the sorted content hashes of the images when they were sealed.
+    """
+
+    images: int
+    checksum: str
+    openings: tuple[Opening, ...] = ()
+
+
 class RunRecord(Document):
     """`run.json`: the command, data, software and hardware behind a run, and the seconds of each step.
 
@@ -120,6 +160,7 @@ class RunRecord(Document):
     imported: ImportRecord | None = None
     localisation: LocalisationRecord | None = None
     abroad: AbroadRecord | None = None
+    sealed: SealedTest | None = None
     seconds: dict[str, float] = Field(default_factory=dict)
 
 
@@ -160,6 +201,11 @@ class RunFolder:
     @property
     def explanations(self) -> Path:
         return self.root / "explanations"
+
+    @property
+    def seal(self) -> Path:
+        """Where an unfinished run keeps its sealed test; of a whole run it is in `run.json`."""
+        return self.root / "sealed-test.json"
 
     @property
     def report(self) -> Path:

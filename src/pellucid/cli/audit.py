@@ -113,14 +113,15 @@ def _show(document: AuditDocument) -> None:
     of = f" of {document.sampled_from:,}" if document.sampled_from > document.images else ""
     out.print(f"{document.name}: {document.images:,}{of} images of the {document.split} split\n")
     rows = [
-        (r.region, f"{100 * r.share:.0f} %", str(r.alone), str(r.lost), f"{100 * r.changed:.0f} %")
+        (r.region, f"{100 * r.share:.0f} %", str(r.alone or "-"), str(r.lost or "-"), f"{100 * r.changed:.0f} %")
         for r in document.regions
     ]
     columns = [("region", False), ("of picture", True), ("AUC, shown alone", True), ("AUC lost, hidden", True)]
     print_table([*columns, ("answers changed", True)], rows)
     out.print()
     changes = [
-        (d.kind, d.amount, f"{100 * d.changed.value:.1f} %", f"{d.lost.value:+.3f}") for d in document.disturbances
+        (d.kind, d.amount, f"{100 * d.changed.value:.1f} %", f"{d.lost.value:+.3f}" if d.lost else "-")
+        for d in document.disturbances
     ]
     print_table([("change", False), ("amount", False), ("answers changed", True), ("AUC lost", True)], changes)
     if document.subgroups:

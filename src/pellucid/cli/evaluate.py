@@ -56,6 +56,7 @@ def evaluate(
     from ..evaluation.schema import metrics_document
     from ..reporting.figures import save_figures
     from ..reporting.html import build_report
+    from ..reporting.verdict_on_training import seal_in_words
     from ..workflow.decision import choose_again
     from ..workflow.evaluation import evaluate_run
     from .options import parse_split
@@ -82,11 +83,14 @@ def evaluate(
     if json:
         document = metrics_document(found.result).model_dump(mode="json")
         compared = {} if found.against is None else {"against": found.against.model_dump(mode="json")}
-        print_json({**document, **compared})
+        sealed = {} if found.sealed is None else {"sealed": found.sealed.model_dump(mode="json")}
+        print_json({**document, **compared, **sealed})
     else:
         show_result(found.result)
         if found.against is not None:
             show_comparison(found.against)
+        if found.sealed is not None:
+            out.print(Text(f"\n{seal_in_words(found.sealed)}"))
         out.print(f"\nWritten to {folder}: metrics.json, predictions.csv, figures/")
     raise typer.Exit(report_skipped([(s.path, s.reason) for s in found.skipped]))
 
@@ -156,7 +160,7 @@ def show_decision(result: EvaluationResult) -> None:
         before, after = result.before["ece"], result.metrics["ece"]
         out.print(f"Calibration error {_worded(after)}, before calibration {_worded(before)}.")
     if result.flagged is not None:
-        out.print(f"Unlike the training images: {_worded(result.flagged)} of these.")
+        out.print(f"Unusual images: {_worded(result.flagged)} of all.")
     if restated is not None:
         out.print(
             f"Where {restated.prevalence:g} of all are {result.classes[1]} (here {restated.observed:.3g}): "

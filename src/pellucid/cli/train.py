@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypedDict
 
 import typer
+from rich.text import Text
 
-from .console import TerminalProgress, out, print_table, report_skipped
+from .console import PARTLY, TerminalProgress, out, print_table, report_skipped
 from .options import parse_merge
 
 if TYPE_CHECKING:
@@ -99,6 +100,12 @@ def train(
     track: Annotated[
         str | None, typer.Option(metavar="TOOL", help="Also log each epoch to tensorboard or mlflow.")
     ] = None,
+    sealed_test: Annotated[
+        bool,
+        typer.Option(
+            "--sealed-test", help="Open the test images once, after every decision, and count each later use."
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress.")] = False,
 ) -> None:
     """Train a classifier, export and evaluate it, explain examples, write a report."""
@@ -124,7 +131,8 @@ def train(
     )
     progress = TerminalProgress(quiet=quiet)
     if folds or seeds != 1 or learning_curve:
-        _refuse({"--track": track, "--layer": layers, "--operating-point": operating_point})
+        of_a_run = {"--track": track, "--layer": layers, "--operating-point": operating_point}
+        _refuse({**of_a_run, "--sealed-test": sealed_test})
         several = train_folds(
             data,
             choose_recipe(recipe, **choices, progress=progress),
@@ -145,6 +153,7 @@ def train(
         seed=seed,
         resume=resume,
         track=track,
+        sealed_test=sealed_test,
         command=["pellucid", *sys.argv[1:]],
         progress=progress,
         **choices,
@@ -155,11 +164,19 @@ def train(
 
 
 def _finish(run: Path) -> NoReturn:
-    """Show a new run, and end with the code that says whether files were skipped."""
+    """Show a new run, and end with code 1 where files were skipped or nothing was learned."""
     from ..bundle.run import RunFolder
+    from ..reporting.verdict_on_training import first_words, seal_in_words
 
+    record = RunFolder(run).read_record()
+    for said in first_words(record.training):
+        out.print(Text(said, style="bold red"))
     show_run(run)
-    code = report_skipped([(s.path, s.reason) for s in RunFolder(run).read_record().data.skipped])
+    if record.sealed is not None:
+        out.print(Text(seal_in_words(record.sealed)))
+    code = report_skipped([(s.path, s.reason) for s in record.data.skipped])
+    if record.training is not None and not record.training.learned:
+        code = PARTLY
     quoted = shlex.quote(str(run))
     out.print(f"Next: open {run / 'report.html'}, or: pellucid explain {quoted} IMAGE... --out maps")
     raise typer.Exit(code)

@@ -27,13 +27,19 @@ class Area:
     high: float
 
 
+UNDEFINED = Area(math.nan, math.nan, math.nan)
+
+
 def clustered_area(scores: Values, labels: IntArray, units: IntArray, level: float = 0.95) -> Area:
     """The area under the ROC curve with its interval; the mean of several curves.
 
     `scores` is (N, 1), high for label 1 of two, or (N, K) with a column for each of K labels, each against the rest.
+    Labels without images are left out of the mean. With images of one label only, all three numbers are NaN.
     `units` (N,) number what images belong together. The interval is symmetric on the logit scale. Where the classes are
     told without a miss it ends at `0.025 ** (1 / m)`, m being the images of the smaller class.
     """
+    if len(np.unique(labels)) < 2:
+        return UNDEFINED
     area, influence = _area_and_influence(scores, labels)
     error = _standard_error(influence, units)
     if not 0 < area < 1:
@@ -49,8 +55,11 @@ def clustered_area(scores: Values, labels: IntArray, units: IntArray, level: flo
 def area_lost(before: Values, after: Values, labels: IntArray, units: IntArray, level: float = 0.95) -> Area:
     """How much area under the curve is lost from the scores `before` to `after` of the same images: -1 to 1.
 
-    Shapes as of `clustered_area`. The interval is that of paired areas; it is empty where the scores rank alike.
+    Shapes, and what is not defined, as of `clustered_area`. The interval is that of paired areas; it is empty where the
+    scores rank alike.
     """
+    if len(np.unique(labels)) < 2:
+        return UNDEFINED
     (first, of_first), (second, of_second) = _area_and_influence(before, labels), _area_and_influence(after, labels)
     half = NormalDist().inv_cdf(0.5 + level / 2) * _standard_error(of_first - of_second, units)
     lost = first - second
@@ -59,7 +68,8 @@ def area_lost(before: Values, after: Values, labels: IntArray, units: IntArray, 
 
 def _area_and_influence(scores: Values, labels: IntArray) -> tuple[float, Values]:
     targets = [1] if scores.shape[1] == 1 else list(range(scores.shape[1]))
-    parts = [_components(scores[:, i], labels == k) for i, k in enumerate(targets)]
+    targets = [k for k in targets if (labels == k).any()]
+    parts = [_components(scores[:, -1 if scores.shape[1] == 1 else k], labels == k) for k in targets]
     influence: Values = np.mean([c for _, c in parts], axis=0)
     return float(np.mean([a for a, _ in parts])), influence
 

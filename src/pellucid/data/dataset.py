@@ -46,7 +46,8 @@ class Dataset:
     """Labelled images under one root folder.
 
     For two classes the order is (negative, positive). `notes` are sentences for people about what was decided while
-    reading (the positive class, a validation set carved from train, folders ignored).
+    reading (the positive class, a validation set carved from train, folders ignored). `unknown` are the classes that
+    were found beside those asked for, with their numbers of images, which were left out.
     """
 
     root: Path
@@ -54,6 +55,7 @@ class Dataset:
     samples: tuple[Sample, ...]
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+    unknown: tuple[tuple[str, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -58,8 +58,9 @@ def build_dataset(
     if grouping:
         entries = _merge(entries, grouping)
     found = sorted({e.name for e in entries})
+    unknown: tuple[tuple[str, int], ...] = ()
     if classes is not None:
-        entries, names = _chosen(classes, entries, told)
+        entries, names, unknown = _chosen(classes, entries, told)
     else:
         names = tuple(found)
     if len(names) < 2:
@@ -75,7 +76,7 @@ def build_dataset(
         for e, g in zip(kept, with_families(origins, groups), strict=True)
     )
     _tell_of_gaps(samples, names, told)
-    dataset = Dataset(root, names, samples, tuple(skipped), ())
+    dataset = Dataset(root, names, samples, tuple(skipped), (), unknown)
     first = {o: replace(s, group=g) for o, s, g in zip(origins[::-1], samples[::-1], groups[::-1], strict=True)}
     pattern = suggest_group_pattern(replace(dataset, samples=tuple(first.values())))
     if pattern is not None:
@@ -185,16 +186,28 @@ def _merge(entries: Sequence[Entry], grouping: Mapping[str, Sequence[str]]) -> l
     return [replace(e, name=target[e.name]) if e.name in target else e for e in entries]
 
 
-def _chosen(classes: Sequence[str], entries: Sequence[Entry], notes: list[str]) -> tuple[list[Entry], tuple[str, ...]]:
-    """Only the entries of `classes`, in the spelling asked for."""
+def _chosen(
+    classes: Sequence[str], entries: Sequence[Entry], notes: list[str]
+) -> tuple[list[Entry], tuple[str, ...], tuple[tuple[str, int], ...]]:
+    """Only the entries of `classes`, in the spelling asked for, and the other classes with their numbers of images.
+
+    A class may have no entries. DataError where none of the classes has any, or two are spellings of one class.
+    """
     found = sorted({e.name for e in entries})
-    spelling = {match_name("class", c, found): c for c in classes}
-    if len(spelling) < len(classes):
+    there = [c for c in classes if any(_key(c) == _key(n) for n in found)]
+    if not there and found:
+        raise DataError(
+            f"There are no images of {shorten(classes)}: the data have {shorten(found)}. Name the classes of the data "
+            "as those asked for."
+        )
+    spelling = {match_name("class", c, found): c for c in there}
+    if len(spelling) < len(there):
         raise DataError(f"The classes asked for name one class twice: {', '.join(classes)}.")
     left = [n for n in found if n not in spelling]
     if left:
         notes.append(f"Left out, because other classes were asked for: {shorten(left)}.")
-    return [replace(e, name=spelling[e.name]) for e in entries if e.name in spelling], tuple(classes)
+    kept = [replace(e, name=spelling[e.name]) for e in entries if e.name in spelling]
+    return kept, tuple(classes), tuple((name, sum(e.name == name for e in entries)) for name in left)
 
 
 def _too_few(root: Path, names: Sequence[str], grouping: object, notes: Sequence[str]) -> str:

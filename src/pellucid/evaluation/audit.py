@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
+
+from pydantic import Field
 
 from ..data.areas import Area
 from ..data.finding import Finding
@@ -22,6 +25,11 @@ class Estimate(FiniteDocument):
     def of(cls, area: Area) -> Estimate:
         return cls(value=area.value, low=area.low, high=area.high)
 
+    @classmethod
+    def where_defined(cls, area: Area) -> Estimate | None:
+        """The same, or None for what is not a number."""
+        return cls.of(area) if math.isfinite(area.value) else None
+
     def __str__(self) -> str:
         # Adding 0 turns -0.0, to which a small negative number is rounded, into 0.0.
         value, low, high = (round(v, 3) + 0.0 for v in (self.value, self.low, self.high))
@@ -38,8 +46,8 @@ class RegionEntry(FiniteDocument):
 
     region: str
     share: float
-    alone: Estimate
-    lost: Estimate
+    alone: Estimate | None
+    lost: Estimate | None
     changed: float
     evidence: float | None
 
@@ -69,7 +77,7 @@ class DisturbanceEntry(FiniteDocument):
     amount: str
     strength: Literal["mild", "strong"]
     changed: Estimate
-    lost: Estimate
+    lost: Estimate | None
 
 
 class SubgroupEntry(FiniteDocument):
@@ -87,7 +95,9 @@ class AuditDocument(FiniteDocument):
     """Everything that `pellucid audit` found of a model on N images of one split.
 
     `area` is the area under the ROC curve on the pictures as they are; for more than two classes every area is the mean
-    of each class against the rest. `outside_share` is the share of images flagged as unlike the training images.
+    over the classes that have images, each against the rest. With images of one class only no area is defined, and each
+    is None. `absent` names the classes without images, `unknown` those of the data that the model does not know, whose
+    images were left out. `outside_share` is the share of images flagged as unusual.
     """
 
     schema_version: Literal[1] = 1
@@ -101,7 +111,7 @@ class AuditDocument(FiniteDocument):
     classes: tuple[str, ...]
     seed: int
     bundle: str
-    area: Estimate
+    area: Estimate | None
     accuracy: Estimate
     regions: tuple[RegionEntry, ...]
     masks: MaskEntry | None
@@ -110,6 +120,8 @@ class AuditDocument(FiniteDocument):
     subgroup_by: str | None
     subgroups: tuple[SubgroupEntry, ...]
     outside_share: float | None
+    absent: tuple[str, ...] = ()
+    unknown: dict[str, int] = Field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     verdict: str = ""
 

@@ -8,6 +8,7 @@ from 0.6 on, a problem from 0.75.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from ..data.finding import LEVELS, Finding, Level
 from ..data.labelling import counted
@@ -15,14 +16,25 @@ from ..data.verdicts import SHORTCUT_CAUTION, SHORTCUT_PROBLEM
 from .audit import AuditDocument, DisturbanceEntry, Estimate, RegionEntry, SubgroupEntry
 from .regions import CENTRE
 
-# Area under the curve that is lost for sure, and share of answers changed for sure, from which on it weighs.
+# From these on, an area that is certainly lost, and a share of answers that certainly changes, counts.
 LOST_CAUTION, LOST_PROBLEM = 0.02, 0.1
 CHANGED_CAUTION, CHANGED_PROBLEM = 0.05, 0.15
 # Evidence in a region, as a multiple of the region's share of the picture, that is worth a look.
 CROWDED = 4.0
+# Where every region suffices alone, one that tells more than the weakest by this much is still named.
+STANDS_OUT = 0.1
 GAP_PROBLEM = 0.1
 OUTSIDE_CAUTION = 0.1
 FEW_IMAGES = 60
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A region of which both areas are known."""
+
+    entry: RegionEntry
+    alone: Estimate
+    lost: Estimate
 
 
 def judge(found: AuditDocument) -> AuditDocument:
@@ -50,62 +62,102 @@ def _finding(level: Level, topic: str, text: str, advice: str = "") -> Finding:
 
 
 def _size(found: AuditDocument) -> Iterator[Finding]:
+    if found.unknown:
+        named = ", ".join(f"{name} ({counted(n, 'image')})" for name, n in found.unknown.items())
+        yield _finding("caution", "Classes", f"Left out, because the model does not know these classes: {named}.")
+    if found.absent and found.area is not None:
+        yield _finding(
+            "caution", "Classes", f"There is no image of {' or '.join(found.absent)}: nothing is said of it."
+        )
     if found.images < FEW_IMAGES:
         text = f"Only {counted(found.images, 'image')}: intervals are wide, and what is not found may still be there."
         yield _finding("caution", "Images", text, "Audit on more images where you can.")
 
 
 def _skill(found: AuditDocument) -> Iterator[Finding]:
+    if found.area is None:
+        text = "All images are of one class: how well it is told from others, alone and when parts are hidden, is open."
+        yield _finding("caution", "Classes", text, "Audit on images of at least two classes.")
+        return
     if found.area.low <= 0.5:
-        text = f"The model does not tell the classes apart for sure: area under the curve {found.area}."
+        text = f"The model is not shown to tell the classes apart: area under the curve {found.area}."
         yield _finding("caution", "Skill", text, "A model that has learned nothing shows no shortcut either.")
 
 
 def _regions(found: AuditDocument) -> Iterator[Finding]:
-    edges = [r for r in found.regions if r.region != CENTRE]
-    bad = [(region, level) for region in edges if (level := _level(region))]
-    for region, level in bad:
+    parts = [_Part(r, r.alone, r.lost) for r in found.regions if r.alone is not None and r.lost is not None]
+    edges = [p for p in parts if p.entry.region != CENTRE]
+    everywhere = _everywhere(parts)
+    if everywhere:
+        yield _evidence_everywhere(parts)
+        edges = [p for p in edges if _stands_out(p, parts)]
+    bad = [(part, level) for part in edges if (level := _level(part))]
+    for part, level in bad:
         yield _finding(
             level,
             "Shortcut",
-            _relies(region),
-            f"Look at the {region.region} in images of each class (letters, tags, frames); crop it or cover it in all "
-            "images, and train again.",
+            _relies(part),
+            f"Look at the {part.entry.region} in images of each class (letters, tags, frames); crop it or cover it in "
+            "all images, and train again.",
         )
-    if edges and not bad:
-        most = max(edges, key=lambda r: r.alone.value)
+    if edges and not bad and not everywhere:
+        most = max(edges, key=lambda p: p.alone.value)
         text = (
             "Neither a corner nor the border alone tells the model the class: at most "
-            f"{most.alone} ({most.region}). None is missed when hidden."
+            f"{most.alone} ({most.entry.region}). None is missed when hidden."
         )
         yield _finding("good", "Shortcut", text)
-    for centre in (r for r in found.regions if r.region == CENTRE and r.lost.high < LOST_CAUTION):
+    for centre in (p for p in parts if p.entry.region == CENTRE and p.lost.high < LOST_CAUTION):
         text = (
-            f"Hiding the centre ({100 * centre.share:.0f} % of the picture) costs {centre.lost} of the area under the "
-            "curve: all that the model needs lies around it."
+            f"Hiding the centre ({100 * centre.entry.share:.0f} % of the picture) costs {centre.lost} of the area "
+            "under the curve: all that the model needs lies around it."
         )
         yield _finding("information", "Centre", text, "If the object is in the middle, that is not where it looks.")
 
 
-def _level(region: RegionEntry) -> Level | None:
-    if region.alone.low >= SHORTCUT_PROBLEM or region.lost.low >= LOST_PROBLEM:
+def _everywhere(parts: Sequence[_Part]) -> bool:
+    """Whether each part of the picture suffices alone, the centre as well as every corner and the border."""
+    return CENTRE in {p.entry.region for p in parts} and all(p.alone.low >= SHORTCUT_CAUTION for p in parts)
+
+
+def _evidence_everywhere(parts: Sequence[_Part]) -> Finding:
+    least = min(parts, key=lambda p: p.alone.value)
+    text = (
+        "Every part of the picture alone tells the model the class, the weakest at "
+        f"{least.alone} ({least.entry.region}): the evidence is everywhere, as in a texture."
+    )
+    advice = (
+        "Expected of materials and surfaces. Of anything else, ask whether the classes differ in how the images were "
+        "made (sharpness, brightness, compression), which also shows everywhere."
+    )
+    return _finding("information", "Evidence everywhere", text, advice)
+
+
+def _stands_out(part: _Part, parts: Sequence[_Part]) -> bool:
+    """Whether a region alone tells much more than the weakest part, or is missed although all others remain."""
+    weakest = min(p.alone.high for p in parts)
+    return part.alone.low > weakest + STANDS_OUT or part.lost.low >= LOST_CAUTION
+
+
+def _level(part: _Part) -> Level | None:
+    region = part.entry
+    if part.alone.low >= SHORTCUT_PROBLEM or part.lost.low >= LOST_PROBLEM:
         return "problem"
     crowded = region.evidence is not None and region.evidence >= CROWDED * region.share
-    if region.alone.low >= SHORTCUT_CAUTION or region.lost.low >= LOST_CAUTION or crowded:
+    if part.alone.low >= SHORTCUT_CAUTION or part.lost.low >= LOST_CAUTION or crowded:
         return "caution"
     return None
 
 
-def _relies(region: RegionEntry) -> str:
+def _relies(part: _Part) -> str:
     """What speaks for a shortcut through a region, in figures."""
+    region = part.entry
     area = f"{100 * region.share:.0f} % of the picture"
-    said = [f"From the {region.region} alone ({area}) the model tells the class at {region.alone}"]
-    if region.lost.low > 0:
-        said.append(f"Hiding it costs {region.lost} of the area under the curve")
+    said = [f"From the {region.region} alone ({area}) the model tells the class at {part.alone}"]
+    if part.lost.low > 0:
+        said.append(f"Hiding it costs {part.lost} of the area under the curve")
     if region.changed >= 0.01:
-        said.append(
-            f"{'It' if region.lost.low > 0 else 'Hiding it'} changes {100 * region.changed:.0f} % of the answers"
-        )
+        said.append(f"{'It' if part.lost.low > 0 else 'Hiding it'} changes {100 * region.changed:.0f} % of the answers")
     if region.evidence is not None and region.evidence >= 2 * region.share:
         said.append(f"{100 * region.evidence:.0f} % of the heat maps' evidence lies there")
     return ". ".join(said) + "."
@@ -114,7 +166,7 @@ def _relies(region: RegionEntry) -> str:
 def _masks(found: AuditDocument) -> Iterator[Finding]:
     masks, topic = found.masks, "Masks"
     if masks is None:
-        text = "The heat maps were not compared with masks or boxes: there are none."
+        text = "The heat maps were not compared with masks or boxes, because the data have neither."
         yield _finding("information", topic, text, "Audit again with a folder of masks of lungs or objects.")
         return
     where = (
@@ -154,10 +206,10 @@ def _disturbances(found: AuditDocument) -> Iterator[Finding]:
         level = _disturbed(worst)
         if level:
             bad = True
+            area = "" if worst.lost is None else f", and the area under the curve by {-worst.lost.value:+.3f}"
             text = (
                 f"A {worst.kind} change of {worst.amount} alters {100 * worst.changed.value:.0f} % "
-                f"[{100 * worst.changed.low:.0f}, {100 * worst.changed.high:.0f}] of the answers, and the area under "
-                f"the curve by {-worst.lost.value:+.3f}."
+                f"[{100 * worst.changed.low:.0f}, {100 * worst.changed.high:.0f}] of the answers{area}."
             )
             advice = "Train with such changes (recipe section [augment]), or fix how images are made."
             yield _finding(level, "Robustness", text, advice)
@@ -171,9 +223,10 @@ def _disturbances(found: AuditDocument) -> Iterator[Finding]:
 
 
 def _disturbed(entry: DisturbanceEntry) -> Level | None:
-    if entry.changed.low >= CHANGED_PROBLEM or entry.lost.low >= LOST_PROBLEM:
+    lost = 0.0 if entry.lost is None else entry.lost.low
+    if entry.changed.low >= CHANGED_PROBLEM or lost >= LOST_PROBLEM:
         return "problem"
-    return "caution" if entry.changed.low >= CHANGED_CAUTION or entry.lost.low >= LOST_CAUTION else None
+    return "caution" if entry.changed.low >= CHANGED_CAUTION or lost >= LOST_CAUTION else None
 
 
 def _breaking(found: AuditDocument) -> Iterator[Finding]:
@@ -207,7 +260,7 @@ def _subgroups(found: AuditDocument) -> Iterator[Finding]:
 
 
 def _behind(entry: SubgroupEntry) -> tuple[str, Estimate] | None:
-    """The figure in which a subgroup is worse than all other images for sure, and the gap."""
+    """The figure in which a subgroup is certainly worse than all other images, and the gap."""
     for what, gap in (("the area under the curve", entry.area_gap), ("the accuracy", entry.accuracy_gap)):
         if gap is not None and gap.high < 0:
             return what, gap
@@ -217,5 +270,5 @@ def _behind(entry: SubgroupEntry) -> tuple[str, Estimate] | None:
 def _outside(found: AuditDocument) -> Iterator[Finding]:
     share = found.outside_share
     if share is not None and share >= OUTSIDE_CAUTION:
-        text = f"{100 * share:.0f} % of the images are unlike those that the model was trained on."
+        text = f"{100 * share:.0f} % of the images are unusual: they do not resemble the training images."
         yield _finding("caution", "Outside", text, "Its answers for these mean little; see where they come from.")

@@ -14,7 +14,7 @@ from .result import Metric
 from .tally import Answers, Tally
 
 MOST_NAMED = 5
-"""A note names at most so many classes of a metric."""
+"""The most classes of a metric that a note names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +129,10 @@ def _calibration_bounds(value: float, low: float, point: Tally, tallies: list[Ta
 
 
 def _base_units(base: Base, k: int, answers: Answers, resampling: Resampling) -> int:
-    """How many images, or groups of them, a share is a share of."""
+    """How many images or groups a share is a share of."""
     actual, predicted = answers.labels == k, answers.predicted == k
     if base == "pairs":
-        # The variance of an area A is at most A (1 - A) / min(positives, negatives), that of a proportion of so many
+        # The variance of an area A is at most A (1 - A) / min(positives, negatives), that of a proportion of that many
         # (Birnbaum and Klose, Ann. Math. Stat. 28 (1957) 933), so Wilson's interval for that number is a safe one.
         return min(resampling.units_among(actual), resampling.units_among(~actual))
     among = {
@@ -150,7 +150,7 @@ def _listed(rows: Sequence[TableRow], classes: Sequence[str]) -> str:
     overall = [METRICS[row.name].title for row in rows if not row.of_class and METRICS[row.name].twin_of is None]
     of_classes: dict[str, list[str]] = {}
     for row in rows:
-        # Of two classes, a figure of the positive one is the overall figure, and so is an area for either of them.
+        # Of two classes, a figure of the positive one is the overall figure, and so is an area for either class.
         if row.of_class and (len(classes) > 2 or (row.index == 0 and row.base != "pairs")):
             of_classes.setdefault(CLASS_METRICS[row.name].title, []).append(classes[row.index])
     return ", ".join([*overall, *(f"{title} of {_some(names)}" for title, names in of_classes.items())])

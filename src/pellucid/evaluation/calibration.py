@@ -24,6 +24,7 @@ from .intervals import Indices, Resampling, Values, wilson
 from .tally import CALIBRATION_BINS
 
 Method = Literal["temperature", "platt"]
+Direction = Literal["too sure", "not sure enough", "about right"]
 
 
 STEEPEST = 20
@@ -55,13 +56,26 @@ class Calibration(Document):
         calibrated: FloatArray = logits * np.float32(self.scale) + np.float32(self.shift)
         return calibrated
 
+    @property
+    def helps(self) -> bool:
+        """Whether the validation images' cross-entropy falls, as far as it is known."""
+        if self.loss_before is None or self.loss_after is None:
+            return True
+        return self.loss_after < self.loss_before
+
+    @property
+    def direction(self) -> Direction:
+        """Whether the model by itself was too sure or not sure enough; neither where the temperature rounds to 1."""
+        if f"{self.temperature:.2f}" == "1.00":
+            return "about right"
+        return "too sure" if self.temperature > 1 else "not sure enough"
+
     def in_words(self) -> str:
         """What the calibration does, as a sentence."""
-        was = "too sure" if self.scale < 1 else "not sure enough"
         moved = f" and moved by {self.shift:+.2f}" if self.method == "platt" else ""
         return (
             f"Logits are divided by {self.temperature:.2f}{moved} before they become probabilities, as fitted to "
-            f"{self.images:,} validation images: the model by itself was {was}."
+            f"{self.images:,} validation images: the model by itself was {self.direction}."
         )
 
 

@@ -49,12 +49,12 @@ def checked_scores(
     """What the metrics rank by, (N, K) or (N, 1), and the probabilities (N, K) or (N, 0), checked."""
     if task == "regression":
         if outputs is None:
-            raise InputError("A regression is evaluated by its outputs, and there are none: give `outputs`.")
+            raise InputError("A regression is evaluated by its outputs: give `outputs=`.")
         scores = np.asarray(outputs, np.float32).reshape(-1, 1)
         shares = np.zeros((n, 0), np.float32)
     else:
         if probabilities is None:
-            raise InputError(f"A {task} evaluation needs `probabilities`, and there are none.")
+            raise InputError(f"A {task} evaluation needs `probabilities=`.")
         scores = shares = np.asarray(probabilities, np.float32)
         if scores.ndim != 2 or scores.shape[1] != classes:
             raise InputError(

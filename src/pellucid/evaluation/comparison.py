@@ -1,7 +1,7 @@
 """Two batches of answers side by side: how far they agree on the same images, and whether what came in has changed.
 
-Agreement is asked of images that are in both, told by the checksum of their bytes: so it compares models. Drift is
-asked of what is in only one of them, as the tests suppose that the two sets of images are independent.
+Agreement is measured on the images in both batches, matched by the checksum of their bytes: it compares models. Drift
+is tested on the images in one batch only, because the tests assume two independent sets of images.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LEVEL = 0.001
 
 SMALL, LARGE = 0.05, 0.15
 """A distance between two distributions (0 to 1) below the first is too small to matter; above the second it is large.
-These are conventions of ours, not laws."""
+These limits are conventions of pellucid."""
 
 
 class Share(Document):
@@ -52,8 +52,8 @@ class BatchAgreement(Document):
     """How two batches answer the same images.
 
     `table[a][b]` counts images by decision. `kappa` is Cohen's: 1 for full agreement, 0 for as much as chance gives,
-    None where both give one answer only. `shift` is the mean absolute change of the score, None where there is none in
-    common.
+    None where both give one answer only. `shift` is the mean absolute change of the score, None without common
+    images.
     """
 
     images: int
@@ -175,7 +175,7 @@ def mix_drift(a: Counts, b: Counts, new_a: Counts, new_b: Counts) -> Drift:
 def number_drift(
     what: Literal["score", "distance to the training images"], a: Floats, b: Floats, new_a: Floats, new_b: Floats
 ) -> Drift | None:
-    """Drift of numbers: the distance of all of them, tested on those of new images; None where a side has none."""
+    """Drift of numbers: the distance over all images, tested on the new ones; None where a side has none."""
     if not len(a) or not len(b):
         return None
     tested = len(new_a) > 0 and len(new_b) > 0
@@ -211,7 +211,7 @@ def findings_of(
 def _about_agreement(agreement: BatchAgreement, flipped: int, same_model: bool) -> Finding:
     same = agreement.same
     text = (
-        f"{agreement.images - flipped:,} of {agreement.images:,} images are answered alike, {100 * same.value:.1f} % "
+        f"{agreement.images - flipped:,} of {agreement.images:,} images agree, {100 * same.value:.1f} % "
         f"[{100 * same.low:.1f}, {100 * same.high:.1f}]"
     )
     kappa = "" if agreement.kappa is None else f", kappa {agreement.kappa:.2f}"

@@ -29,7 +29,7 @@ class Curve:
 def roc_curve(result: EvaluationResult, target: str | None = None, *, resamples: int = 2000, seed: int = 0) -> Curve:
     """Sensitivity over the false-positive rate (1 - specificity), starting at (0, 0) and then on a grid.
 
-    `target` is the class to find; left out, the positive one of two. The band is vertical: sensitivity at a given
+    `target` is the class to find; by default the positive class. The band is vertical: sensitivity at a given
     false-positive rate. Ties are straight lines. Raises DataError when the split lacks images of either kind, and
     InputError for more than two classes without a `target`. Reference: Fawcett, Pattern Recognit. Lett. 27 (2006) 861.
     """
@@ -81,7 +81,7 @@ def risk_coverage(
 
 
 def _risk_at(answered: Values, errors: Values) -> Values:
-    """The share of errors at each coverage of the grid; at coverage 0, that of the surest images."""
+    """The share of errors at each coverage of the grid; at coverage 0, that of the most confident answers."""
     wanted = GRID * answered[-1]
     counted = np.interp(wanted, np.concatenate([[0.0], answered]), np.concatenate([[0.0], errors]))
     first = int(np.flatnonzero(answered)[0])
@@ -90,7 +90,7 @@ def _risk_at(answered: Values, errors: Values) -> Values:
 
 
 def _sureness(result: EvaluationResult, by: Literal["confidence", "outside"]) -> Values:
-    """What images (N,) are ranked by, surest highest."""
+    """What images (N,) are ranked by, the most confident answers highest."""
     if by == "outside":
         if result.outside is None:
             raise InputError("This model knows nothing of what is outside: train it again, or rank by confidence.")

@@ -23,7 +23,7 @@ from .result import EvaluationResult, Metric, Restated
 from .tally import Answers
 
 FEW_UNITS = 50
-"""Below so many images or groups the bootstrap's intervals are too narrow (measured at 60: 87 to 92 % for 95 %)."""
+"""With fewer images or groups the bootstrap's intervals are too narrow (measured at 60: 87 to 92 % for 95 %)."""
 
 
 def evaluate_predictions(
@@ -154,8 +154,8 @@ class ReportLine:
 def classification_report(result: EvaluationResult) -> list[ReportLine]:
     """Precision, recall and F1 of each class, then their plain mean and their mean weighted by support.
 
-    As in scikit-learn, a class that is never predicted counts with precision 0 in the means; classes without images are
-    left out of them.
+    As in scikit-learn, a class that is never predicted counts with precision 0 in the means; classes without images do
+    not count.
     """
     lines = [
         ReportLine(name, of["precision"], of["recall"], of["f1"], int(of["support"].value))
@@ -210,7 +210,7 @@ def _notes_on_promise(point: OperatingPoint | None, metrics: dict[str, Metric], 
     short = "less than asked, which may be chance" if found.high >= asked else "less than asked"
     verdict = "as asked" if found.value >= asked else short
     where = f"the {split} images" if split else "these images"
-    again = " The threshold was chosen anew after these images had been seen once." if point.revision else ""
+    again = " The threshold was chosen again after these images had been used once." if point.revision else ""
     return [f"The threshold was chosen for {point.asked}; the {point.bounded} on {where} is {seen}: {verdict}.{again}"]
 
 

@@ -49,7 +49,7 @@ def accuracy(t: Tally) -> Values:
 
 
 def balanced_accuracy(t: Tally) -> Values:
-    """Mean recall over the classes that have images; NaN with fewer than two of them."""
+    """Mean recall over the classes that have images; NaN with fewer than two such classes."""
     present = (t.actual > 0).sum(axis=0)
     return np.where(present > 1, ratio(np.nan_to_num(recall_by_class(t)).sum(axis=0), present), np.nan)
 

@@ -1,4 +1,4 @@
-"""The operating point: the threshold that serves a purpose, chosen on validation images, with what is then sure.
+"""The operating point: the threshold that serves a purpose, chosen on validation images, and what it guarantees.
 
 A demand like `sensitivity>=0.95` is met by risk control: with the confidence stated, the true sensitivity at the chosen
 threshold is at least what was asked, whatever the distribution of scores. As the sensitivity only falls when the
@@ -126,8 +126,8 @@ def choose_operating_point(
     found, passed = _Rates.of(given, truth == 1, units, True), _Rates.of(given, truth == 0, units, False)
     if not (found.units and passed.units):
         missing = positive if not found.units else "the other class"
-        raise DataError(f"{demand.text} needs validation images of both classes, and there is none of {missing}.")
-    # Every threshold that tells images apart, rising: each score itself, and one above all of them.
+        raise DataError(f"{demand.text} needs validation images of both classes, and {missing} has no images.")
+    # Every threshold that tells images apart, rising: each score itself, and one above every score.
     distinct = np.unique(given)
     cuts = np.append(distinct, np.nextafter(distinct[-1], np.float32(np.inf)))
     if demand.bounded == "sensitivity":
@@ -195,7 +195,7 @@ def _highest_sure(rates: Values, kind: _Rates, least: float, confidence: float) 
 
 
 def lower_bound(rate: float, units: int, confidence: float = LEVEL, *, grouped: bool = False) -> float:
-    """What a true share is at least, with `confidence`, when `rate` of so many independent units was seen.
+    """What a true share is at least, with `confidence`, when `rate` of `units` independent units was seen.
 
     Clopper and Pearson's one-sided bound; when `grouped`, units may be right in part, and it is the wider one of
     Hoeffding and Bentkus. 0 when nothing can be said.
@@ -305,5 +305,5 @@ def _statement(
     unit = "groups" if units.grouped else "images"
     return (
         f"A {asked} cannot be promised {sure} on {count:,} such validation {unit}, as it takes {needed:,} or more."
-        f" At the threshold all of them are answered rightly, and {bound:.3f} is sure."
+        f" At the threshold every one is answered correctly, which guarantees {bound:.3f}."
     )

@@ -27,7 +27,7 @@ from .intervals import Resampling, Values
 
 REFERENCE = "reference.npz"
 COMPONENTS = 64
-"""At most so many principal components, with five images or more for each. On features of MobileNetV2 and of a small
+"""The most principal components, with five images or more for each. On features of MobileNetV2 and of a small
 CNN 16 separate photographs from X-rays less well, and 128 no better."""
 QUANTILE = 0.975
 _LARGEST = 2**26
@@ -80,7 +80,7 @@ class Surroundings:
         return np.where(np.isfinite(given).all(axis=1), np.sqrt(squared), np.inf)
 
     def scores(self, features: npt.ArrayLike) -> Values:
-        """Distances (N,) over the threshold: above 1 an image is unlike those trained on."""
+        """Distances (N,) over the threshold: above 1 an image is unusual."""
         return self.distances(features) / self.threshold
 
     def to_bytes(self) -> bytes:
@@ -110,7 +110,7 @@ def describe_surroundings(features: npt.ArrayLike) -> Surroundings:
 
 
 def _principal(standard: Values, most: int) -> tuple[Values, Values]:
-    """Variances (P,) and directions (P, C) of at most so many principal components of centred rows (N, C)."""
+    """Variances (P,) and directions (P, C) of at most `most` principal components of centred rows (N, C)."""
     from scipy.linalg import eigh
 
     # The smaller of the two Gram matrices has the same eigenvalues, and only the highest are wanted.
@@ -131,11 +131,11 @@ def with_threshold(
 
     `features` (N, C) are of validation images, which were not described. The threshold is conformal: of new images from
     the same source no more than 1 - `quantile` are flagged on average, with groups of the mean new group (Vovk et al.,
-    Algorithmic Learning in a Random World, 2005). With too few of them for that, the largest distance.
+    Algorithmic Learning in a Random World, 2005). With too few images or groups for that, the largest distance.
     """
     distances = found.distances(features)
     if not len(distances):
-        raise InputError("A threshold needs validation images, and there are none.")
+        raise InputError("A threshold needs at least one validation image.")
     units = Resampling.of(len(distances), groups, resamples=100, seed=0)
     weights = 1 / np.bincount(units.unit_of)[units.unit_of]
     order = np.argsort(distances, kind="stable")

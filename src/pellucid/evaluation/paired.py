@@ -25,14 +25,14 @@ MARGIN = 0.02
 """Two models whose difference surely lies within this count as alike."""
 FLIPS = 9999
 
-Judgement = Literal["better", "worse", "alike", "too few images to tell"]
+Judgement = Literal["better", "worse", "alike", "too few images to tell", "not defined"]
 
 
 class MetricDifference(Document):
     """One figure of both models, and the first's less the other's with its 95 % interval; null where not defined.
 
     `judgement` is of the first model: better or worse when the interval leaves out 0, alike when it lies within 0.02 of
-    it, and otherwise there are too few images to tell.
+    it, not defined where these images give one of the models no value, and otherwise too few images to tell.
     """
 
     ours: float | None
@@ -170,6 +170,8 @@ def _difference(name: str, point: Values, low: float, high: float) -> MetricDiff
         judgement = "alike"
     if low > 0 or high < 0:
         judgement = "better" if (low > 0) == better else "worse"
+    if not np.isfinite(point).all():
+        judgement = "not defined"
     values = [float(point[0]), float(point[1]), float(point[0] - point[1]), low, high]
     ours, theirs, difference, lower, upper = (v if math.isfinite(v) else None for v in values)
     return MetricDifference(ours=ours, theirs=theirs, difference=difference, low=lower, high=upper, judgement=judgement)

@@ -37,7 +37,7 @@ def check_prevalence(prevalence: float, classes: int) -> None:
 def restate(prevalence: float, point: Tally, tallies: list[Tally], found: Metric, passed: Metric) -> Restated:
     """Predictive values at a prevalence, with 95 % intervals from the resamples in `tallies`.
 
-    `found` is the sensitivity on the images and `passed` the specificity, with their intervals. Where one of them is 0
+    `found` is the sensitivity on the images and `passed` the specificity, with their intervals. Where either is 0
     or 1, so that resampling cannot show how unsure it is, the interval runs from the predictive value at both lower
     bounds to that at both upper ones, which is wider than it need be.
     """

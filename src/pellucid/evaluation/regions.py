@@ -54,7 +54,7 @@ def probed_regions(height: int, width: int) -> tuple[Region, ...]:
 
 
 def average_picture(pixels: Uint8Array, chunk: int = 256) -> FloatArray:
-    """The mean (height, width, 3), 0 to 255, of pictures (N, height, width, 3), a few of them in memory at a time."""
+    """The mean (height, width, 3), 0 to 255, of pictures (N, height, width, 3), `chunk` in memory at a time."""
     total = np.zeros(pixels.shape[1:], np.float64)
     for start in range(0, len(pixels), chunk):
         total += pixels[start : start + chunk].sum(axis=0, dtype=np.float64)

@@ -151,7 +151,7 @@ def probe_disturbances(
 
 
 def _in_pieces(change: Change, pixels: Uint8Array, size: int = 64) -> Uint8Array:
-    """A change made to a few pictures at a time: some of them take floats on the way."""
+    """A change made to `size` pictures at a time, because some changes compute in floats."""
     changed = np.empty_like(pixels)
     for start in range(0, len(pixels), size):
         changed[start : start + size] = change(pixels[start : start + size])

@@ -60,7 +60,7 @@ class CalibrationEntry(FiniteDocument):
 
 
 class OutsideEntry(FiniteDocument):
-    """The share of the images that is unlike those trained on."""
+    """The share of unusual images: those that do not resemble the training images."""
 
     flagged: MetricEntry
 

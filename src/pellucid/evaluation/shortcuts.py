@@ -56,7 +56,7 @@ def probe_regions(
     regions: tuple[Region, ...],
     advance: Advance,
 ) -> list[RegionProbe]:
-    """Show each region alone and hide it in pictures (N, height, width, 3); `whole` is what the model says of them."""
+    """Show each region alone and hide it in pictures (N, height, width, 3); `whole` is the answer to the pictures."""
     average = average_picture(pixels)
     found = []
     for done, region in enumerate(regions, 1):

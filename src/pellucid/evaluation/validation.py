@@ -42,7 +42,7 @@ def write_validation(answers: ValidationAnswers, classes: tuple[str, ...], folde
 
 
 def read_validation(folder: Path, classes: tuple[str, ...], logits: int) -> ValidationAnswers | None:
-    """Read back what `write_validation` wrote, to the last bit; None where there is none. BundleError when damaged."""
+    """Read back what `write_validation` wrote, to the last bit; None without the file. BundleError when damaged."""
     path = folder / VALIDATION_FILE
     if not path.is_file():
         return None
@@ -50,10 +50,10 @@ def read_validation(folder: Path, classes: tuple[str, ...], logits: int) -> Vali
     lines = csv.DictReader(io.StringIO(text, newline=""))
     columns = _columns(logits)
     if lines.fieldnames != columns:
-        raise BundleError(f"{path} should have the columns {', '.join(columns)}. Remove it to have it made anew.")
+        raise BundleError(f"{path} should have the columns {', '.join(columns)}. Remove it, and it is made again.")
     rows = list(lines)
     if any(None in row or None in row.values() for row in rows):
-        raise BundleError(f"{path} is damaged (a row has not {len(columns)} fields). Remove it to have it made anew.")
+        raise BundleError(f"{path} is damaged (a row has not {len(columns)} fields). Remove it, and it is made again.")
     try:
         return ValidationAnswers(
             paths=tuple(row["path"] for row in rows),
@@ -62,7 +62,7 @@ def read_validation(folder: Path, classes: tuple[str, ...], logits: int) -> Vali
             logits=np.array([[row[c] for c in columns[3:]] for row in rows], np.float32).reshape(-1, logits),
         )
     except ValueError as error:
-        raise BundleError(f"{path} is damaged ({error}). Remove it to have it made anew.") from error
+        raise BundleError(f"{path} is damaged ({error}). Remove it, and it is made again.") from error
 
 
 def _columns(logits: int) -> list[str]:

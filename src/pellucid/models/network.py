@@ -11,6 +11,7 @@ from ..classifier import Task
 from ..errors import InputError
 from ..recipe import ModelSection, Recipe
 from .backbones import build_backbone, last_feature_layer
+from .catalogue import OWN
 from .evidence_graph import check_layer
 from .layers import find_layer
 
@@ -66,6 +67,8 @@ def build_network(recipe: Recipe, classes: int) -> Network:
     width = _width(backbone, pool, size)
     logits = number_of_logits(task_of(recipe, classes), classes)
     head = _head(recipe.model, width, logits)
+    if recipe.model.backbone == OWN and not recipe.model.batch_norm:
+        _keep_variance(backbone, head)
     network = Network(backbone, pool, head, last_feature_layer(backbone, "backbone")).eval()
     if recipe.model.layer is not None:
         network.explained_layer = find_layer(network, recipe.model.layer)
@@ -98,6 +101,19 @@ def _width(backbone: nn.Module, pool: nn.Module, size: tuple[int, int]) -> int:
         width = int(pool(features).shape[1])
     backbone.train(was_training)
     return width
+
+
+def _keep_variance(backbone: nn.Module, head: nn.Module) -> None:
+    """Draw the weights before each ReLU so that signals keep their size from layer to layer.
+
+    Without normalisation torch's own initial weights shrink a signal by about 2.4 per layer, and a network of a few
+    layers then learns nothing. Reference: He et al., ICCV 2015.
+    """
+    for module in (*backbone.modules(), *list(head.children())[:-1]):
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def _head(section: ModelSection, width: int, logits: int) -> nn.Sequential:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..classifier import reaches
 from ..errors import InputError
-from ..evaluation.audit import AuditDocument, RegionEntry
+from ..evaluation.audit import AuditDocument
 from ..evaluation.calibration import Reliability, reliability
 from ..evaluation.curves import risk_coverage
 from ..evaluation.intervals import wilson
@@ -274,7 +274,7 @@ def regions_figure(audit: AuditDocument) -> Figure:
     """Where the class can be told from: the area under the curve when the model is shown one region alone."""
     from matplotlib.patches import Rectangle
 
-    of = {region.region: region for region in audit.regions}
+    alone = {region.region: region.alone.value for region in audit.regions if region.alone is not None}
     places = {
         "top left corner": (0.0, 0.0, CORNER, CORNER), "top right corner": (1 - CORNER, 0.0, CORNER, CORNER),
         "bottom left corner": (0.0, 1 - CORNER, CORNER, CORNER),
@@ -286,36 +286,33 @@ def regions_figure(audit: AuditDocument) -> Figure:
         axes = figure.add_subplot()
         axes.set(xlim=(0, 1), ylim=(1, 0), aspect="equal", xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-        if BORDER in of:
-            alpha = _strength(of[BORDER])
+        if BORDER in alone:
+            alpha = _strength(alone[BORDER])
             for x, y, w, h in ((0, 0, 1, FRAME), (0, 1 - FRAME, 1, FRAME), (0, 0, FRAME, 1), (1 - FRAME, 0, FRAME, 1)):
                 axes.add_patch(Rectangle((x, y), w, h, facecolor=style.ACCENT, alpha=alpha, linewidth=0))
             axes.text(
                 0.5,
                 FRAME / 2,
-                f"border {of[BORDER].alone.value:.2f}",
+                f"border {alone[BORDER]:.2f}",
                 ha="center",
                 va="center",
                 fontsize=9,
                 color=style.ON_ACCENT if alpha > 0.55 else style.INK,
             )
         for name, (x, y, w, h) in places.items():
-            if name in of:
+            if name in alone:
                 axes.add_patch(Rectangle((x, y), w, h, facecolor=style.PAPER, linewidth=0))
-                strong = _strength(of[name])
+                strong = _strength(alone[name])
                 axes.add_patch(Rectangle((x, y), w, h, facecolor=style.ACCENT, alpha=strong, linewidth=0))
                 axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=style.LINE, linewidth=0.6))
                 ink = style.ON_ACCENT if strong > 0.55 else style.INK
-                words = f"{'centre ' if name == CENTRE else ''}{of[name].alone.value:.2f}"
+                words = f"{'centre ' if name == CENTRE else ''}{alone[name]:.2f}"
                 axes.text(x + w / 2, y + h / 2, words, ha="center", va="center", color=ink, fontsize=11)
-        edges = [r for r in audit.regions if r.region != CENTRE]
-        most = max(edges, key=lambda r: r.alone.value)
-        style.state_finding(
-            figure, f"Shown the {most.region} alone, the model tells the class at {most.alone.value:.2f}"
-        )
+        most = max(alone.keys() - {CENTRE}, key=lambda name: (alone[name], name))
+        style.state_finding(figure, f"Shown the {most} alone, the model tells the class at {alone[most]:.2f}")
     return figure
 
 
-def _strength(region: RegionEntry) -> float:
+def _strength(area: float) -> float:
     """How strongly a region is coloured: not at all at 0.5, fully at 1."""
-    return float(np.clip(2 * (region.alone.value - 0.5), 0, 1))
+    return float(np.clip(2 * (area - 0.5), 0, 1))

@@ -128,7 +128,7 @@ def page_frame(*styles: str, colormap: str | None = None) -> dict[str, str]:
 def _figures(run: RunContents) -> dict[str, InlineFigure]:
     """Every figure of the run, ready to stand in the page."""
     figures = {**evaluation_figures(run.evaluation), **run_figures(run)} if run.evaluation else {}
-    if run.audit:
+    if run.audit and run.audit.area is not None:
         figures["regions"] = regions_figure(run.audit)
     training = run.record.training
     if run.history and training is not None:

@@ -13,6 +13,7 @@ from ..evaluation.result import EvaluationResult, Metric
 from .cases import Case, Cases
 from .contents import RunContents
 from .figures import chart_start, charted_metrics
+from .verdict_on_training import first_words, seal_in_words
 from .words import TWINS, count, listed, metric_name
 
 NOT_FOR_DIAGNOSIS = "For research and education, not for diagnosis."
@@ -78,9 +79,8 @@ def day(created: str) -> str:
 
 def notices(run: RunContents) -> list[str]:
     """What must stand on the page before anything else."""
-    return [
-        text for text, applies in ((NOT_FOR_DIAGNOSIS, run.medical), (SYNTHETIC, run.record.data.synthetic)) if applies
-    ]
+    usual = ((NOT_FOR_DIAGNOSIS, run.medical), (SYNTHETIC, run.record.data.synthetic))
+    return [*first_words(run.record.training), *(text for text, applies in usual if applies)]
 
 
 def totals(run: RunContents) -> dict[str, int]:
@@ -250,6 +250,8 @@ def limits(run: RunContents) -> list[str]:
             "split. They do not tell how much depends on the training: another seed gives another model."
         )
         said += _about_answers(run, result)
+    if run.record.sealed is not None:
+        said.append(seal_in_words(run.record.sealed))
     if run.record.localisation is None:
         said.append("The heat maps were not compared with masks or boxes. They show where, not why, and may mislead.")
     else:

@@ -20,7 +20,7 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass
 class State:
-    """What a training needs to go on: tensors in named groups, and facts that JSON can hold."""
+    """What a training needs to resume: tensors in named groups, and facts that JSON can hold."""
 
     facts: dict[str, Any]
     tensors: dict[str, Tensors] = field(default_factory=dict)
@@ -34,7 +34,7 @@ def write_state(path: Path, state: State) -> None:
 
 
 def read_state(path: Path) -> State | None:
-    """The state in a file, None where there is none. Raises InputError for a file that is damaged or newer."""
+    """The state in a file, None without the file. Raises InputError for a file that is damaged or newer."""
     if not path.is_file():
         return None
     try:
@@ -45,9 +45,9 @@ def read_state(path: Path) -> State | None:
                 group, _, name = key.partition("/")
                 tensors.setdefault(group, {})[name] = file.get_tensor(key)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}): remove its folder and train anew.") from error
+        raise InputError(f"{path} is damaged ({error}): remove its folder and train again.") from error
     if facts.pop("version") != VERSION:
-        raise InputError(f"{path} is of another version of pellucid: finish with that one, or train anew.")
+        raise InputError(f"{path} is of another version of pellucid: finish with that version, or train again.")
     return State(facts, tensors)
 
 

@@ -23,7 +23,7 @@ class Cut:
 
 
 def cut_network(network: nn.Module, example: torch.Tensor) -> Cut | str:
-    """The network cut as late as a single frozen tensor carries all that goes on; or why it cannot be, in words.
+    """The network, cut at the last frozen tensor that alone feeds the rest; or a sentence on why it cannot be cut.
 
     Only modules that hold both kinds of parameters are looked into, by torch.fx; each other one stays whole. The two
     parts are run on `example` (N, 3, H, W) and must agree to the bit with the network. The network keeps its mode.

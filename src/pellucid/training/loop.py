@@ -1,4 +1,4 @@
-"""The training loop: epochs over batches, validation, early stopping, the best weights kept, a state to go on from."""
+"""The training loop: epochs over batches, validation, early stopping, the best weights, a state to resume from."""
 
 from __future__ import annotations
 
@@ -120,9 +120,12 @@ class _Fit:
         if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
             if not self.best:
                 raise InputError(
-                    f"The loss is not a number in epoch {shown}: lower train.learning_rate (now {rate:g})."
+                    f"The loss is not a number in epoch {shown}: lower `train.learning_rate` (now {rate:g})."
                 )
-            self.ended = f"the loss was not a number in epoch {shown}; the best epoch before it is kept"
+            self.ended = (
+                f"the loss was not a number in epoch {shown}, so the best epoch before it is kept; lower "
+                f"`train.learning_rate` (now {rate:g})"
+            )
             return
         row = {"epoch": shown, "seconds": time.perf_counter() - started, "learning_rate": rate}
         row |= {"train_loss": train_loss, "val_loss": val_loss}

@@ -17,7 +17,7 @@ class RowReader:
     """Reads rows of an array (N, ...), of a mapped file without mapping them.
 
     Pages of a mapped file count as this process's memory until the system wants them back, so that an epoch over a
-    hundred thousand images would seem to need all of them. A row that is read needs its own bytes only.
+    hundred thousand images would seem to need the whole file. A row that is read needs its own bytes only.
     """
 
     def __init__(self, array: npt.NDArray[Any]) -> None:

@@ -33,7 +33,7 @@ Source = tuple[Uint8Array, Rows, Labels]
 
 @dataclass(frozen=True)
 class Shelf:
-    """Where trainings on parts of the same images keep what frozen layers give, in `folder`, for all of them.
+    """Where trainings on parts of the same images share what frozen layers give, in `folder`.
 
     `rows` of `pixels` are the images of all trainings, sorted, `trials` their number; `seed` decides how the views are
     changed. The frozen layers must be the same in all.
@@ -48,9 +48,9 @@ class Shelf:
 
 @dataclass(frozen=True)
 class Training:
-    """What `train_network` is to do: `train` and `validation` are (pixels, rows of them, labels).
+    """What `train_network` is to do: `train` and `validation` are (pixels, rows of the pixels, labels).
 
-    `checkpoints` is where the training is written after each epoch, and from where it goes on when it is there already;
+    `checkpoints` is where the training is written after each epoch, and from where it resumes;
     at the end it holds `best.safetensors`. `track` is called with the row of each epoch, and `progress` shows a line on
     it unless `announce_epochs` is False. The images of `test`, where given, are answered at the end.
     """
@@ -104,7 +104,7 @@ def train_network(network: Network, training: Training) -> Fitted:
 
 
 def forget(checkpoints: Path, pattern: str = "*stage-*") -> None:
-    """Remove what only a training that goes on needs: once the run is whole, or a stage is done."""
+    """Remove what only a resumed training needs, once the run is whole or a stage is done."""
     for path in checkpoints.glob(pattern):
         path.unlink()
 

@@ -46,6 +46,7 @@ from ..storage import cache_folder
 from .evaluation import foreign_split, own_split
 from .localisation import true_mask
 from .prediction import answers_on_pixels
+from .sealing import open_again
 
 BATCH, MOST = 16, 600
 METHOD = "grad-cam"
@@ -83,6 +84,7 @@ def audit_run(
         if data is None
         else foreign_split(bundle, data, settings.split)
     )
+    open_again(RunFolder(run), dataset, "audit", own_test=data is None and settings.split == "test")
     source = data or Path(RunFolder(run).read_record().data.source)
     document = audit_bundle(bundle, dataset, source=source, settings=settings, progress=progress or Silent())
     folder = out or run / "audit"
@@ -99,7 +101,8 @@ def audit_bundle(
     with progress.bar("Reading images") as advance:
         cached = cached_pixels(chosen, bundle.preprocessing, cache_folder(), progress=advance)
     labels = cached.dataset.labels
-    _check_classes(bundle, labels, settings.split)
+    if not len(labels):
+        raise DataError(f"There is no readable image in the {settings.split} split.")
     probed = _Probed.of(bundle, cached, progress)
     units = probed.units
     names = _subgroups(cached.dataset, source, settings.subgroup)
@@ -114,7 +117,7 @@ def audit_bundle(
         classes=bundle.classes,
         seed=settings.seed,
         bundle=bundle.manifest.files.get("model.onnx", ""),
-        area=Estimate.of(clustered_area(probed.whole.ranking, labels, units)),
+        area=Estimate.where_defined(clustered_area(probed.whole.ranking, labels, units)),
         accuracy=Estimate.of(clustered_mean((probed.whole.answers == labels).astype(np.float64), units)),
         regions=probed.regions,
         masks=_mask_entry(bundle, cached.dataset, units, settings.masks, progress),
@@ -123,15 +126,10 @@ def audit_bundle(
         subgroup_by=settings.subgroup,
         subgroups=tuple(_subgroup_entry(s) for s in by_subgroup(names, probed.whole, labels, units)) if names else (),
         outside_share=_outside_share(bundle, cached.pixels),
+        absent=tuple(name for k, name in enumerate(bundle.classes) if not (labels == k).any()),
+        unknown=dict(dataset.unknown),
     )
     return judge(document)
-
-
-def _check_classes(bundle: Bundle, labels: Indices, split: str) -> None:
-    counts = np.bincount(labels, minlength=len(bundle.classes))
-    if counts.min() == 0:
-        absent = bundle.classes[int(counts.argmin())]
-        raise DataError(f"There is no readable image of {absent} in the {split} split: an audit needs each class.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +167,8 @@ def _region_entry(probe: RegionProbe, evidence: float | None) -> RegionEntry:
     return RegionEntry(
         region=probe.region,
         share=probe.share,
-        alone=Estimate.of(probe.alone),
-        lost=Estimate.of(probe.lost),
+        alone=Estimate.where_defined(probe.alone),
+        lost=Estimate.where_defined(probe.lost),
         changed=probe.changed,
         evidence=evidence,
     )
@@ -182,7 +180,7 @@ def _disturbance_entry(found: DisturbanceProbe) -> DisturbanceEntry:
         amount=found.amount,
         strength=found.strength,
         changed=Estimate.of(found.changed),
-        lost=Estimate.of(found.lost),
+        lost=Estimate.where_defined(found.lost),
     )
 
 
@@ -317,7 +315,7 @@ def _metadata(dataset: Dataset, units: Indices, seed: int, progress: Progress) -
 
 
 def _outside_share(bundle: Bundle, pixels: Uint8Array) -> float | None:
-    """The share of pictures flagged as unlike the training images; None for a model that cannot tell."""
+    """The share of pictures flagged as unusual; None for a model that cannot tell."""
     _, features = answers_on_pixels(bundle, pixels, lambda done, total: None)
     scores = None if features is None else bundle.outside_scores(features)
     return None if scores is None else float((scores > 1).mean())

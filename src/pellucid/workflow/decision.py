@@ -32,9 +32,9 @@ from .prediction import Rows, answers_on_pixels
 FEWEST = 20
 """Fewer validation images than this calibrate nothing, and say nothing of what is outside."""
 DESCRIBED = 1000
-"""At most so many training images are described: more change the description no more."""
+"""The most training images that are described: more do not change the description."""
 STEPS = 21
-"""So many quantiles of the validation images' outside scores are kept."""
+"""The number of quantiles kept of the validation images' outside scores."""
 
 
 def check_decision(wanted: DecisionSection, task: str) -> None:
@@ -62,7 +62,7 @@ def decide(
 ) -> Bundle:
     """Fit all that a bundle's decision takes, keep it in the bundle, and load that.
 
-    `pixels` (M, height, width, 3) are resized images; `train` and `validation` are rows of them, and `samples` the
+    `pixels` (M, height, width, 3) are resized images; `train` and `validation` are rows of `pixels`, and `samples` the
     validation images in the order of their rows. Writes `evaluation/validation.csv` as well.
     """
     bundle = load(run.bundle)
@@ -115,7 +115,7 @@ def _surroundings(
 
 
 def choose_again(run: Path, asked: str, *, progress: Progress | None = None) -> OperatingPoint:
-    """Choose a run's operating point anew from its kept validation answers, and keep it in its bundle.
+    """Choose a run's operating point again from its kept validation answers, and keep it in its bundle.
 
     A run made before these were kept has its validation images answered again, where its data are still there. Raises
     InputError for an operating point that cannot be read or does not fit, DataError when the images are not there.
@@ -156,11 +156,17 @@ def _calibration(
     if len(answers.labels) < FEWEST or len(np.unique(answers.labels)) < 2:
         progress.say(f"Not calibrated: that takes {FEWEST} validation images or more, of at least two classes.")
         return None
-    found = fit_calibration(
+    fitted = fit_calibration(
         "platt" if method == "platt" else "temperature", answers.logits, answers.labels, answers.groups
     )
-    progress.say(found.in_words())
-    return found
+    if not fitted.helps:
+        progress.say(
+            f"Not calibrated: the best {fitted.method} would raise the loss of the validation images from "
+            f"{fitted.loss_before:.3g} to {fitted.loss_after:.3g}."
+        )
+        return None
+    progress.say(fitted.in_words())
+    return fitted
 
 
 def _answered_again(bundle: Bundle, folder: RunFolder, progress: Progress) -> ValidationAnswers:

@@ -1,4 +1,4 @@
-"""The whole road once, on generated films whose truth is known."""
+"""The full pipeline once, on synthetic X-rays with known truth."""
 
 from __future__ import annotations
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..bundle.bundle import Bundle, load
-from ..bundle.run import RunFolder
+from ..bundle.run import RunFolder, SealedTest
 from ..classifier import probabilities_from_logits
 from ..data.cache import cached_pixels
 from ..data.dataset import Dataset, Skipped, Split
 from ..data.folder import read_dataset
+from ..data.labelling import counted
 from ..data.manifest import read_split
 from ..errors import DataError, InputError
 from ..evaluation.evaluate import evaluate_predictions
@@ -23,6 +24,7 @@ from ..progress import Progress, Silent
 from ..storage import cache_folder
 from .leaks import overlap_with_training, trained_on
 from .prediction import answers_on_pixels
+from .sealing import open_again
 
 AGAINST_FILE = "against.json"
 
@@ -31,7 +33,8 @@ AGAINST_FILE = "against.json"
 class Evaluated:
     """The result, the files that could not be scored, where it was written, and how another model does beside it.
 
-    `pixels` (N, height, width, 3) uint8 are the images as the model saw them, in the order of the result.
+    `pixels` (N, height, width, 3) uint8 are the images as the model saw them, in the order of the result. `sealed` is
+    the run's sealed test where its images were used, with every use until now.
     """
 
     result: EvaluationResult
@@ -39,6 +42,7 @@ class Evaluated:
     folder: Path | None
     against: PairedComparison | None = None
     pixels: Uint8Array | None = None
+    sealed: SealedTest | None = None
 
 
 def evaluate_run(
@@ -68,6 +72,7 @@ def evaluate_run(
             f"{leaks[0]} Figures on images that were trained on mean nothing; "
             "`allow_leak=True` gives them nevertheless, marked."
         )
+    sealed = open_again(folder, dataset, "evaluate", own_test=data is None and split == "test")
     evaluated = evaluate_dataset(bundle, dataset, split or "all", leaks=leaks, prevalence=prevalence, progress=progress)
     target = out or (
         folder.evaluation if data is None and split == "test" else run / f"evaluation-{data.name if data else split}"
@@ -76,7 +81,7 @@ def evaluate_run(
     write_evaluation(evaluated.result, target)
     if compared is not None:
         write_whole(target / AGAINST_FILE, compared.model_dump_json(indent=2) + "\n")
-    return replace(evaluated, folder=target, against=compared)
+    return replace(evaluated, folder=target, against=compared, sealed=sealed)
 
 
 def _compare(
@@ -96,6 +101,7 @@ def _compare(
             f"{other} answers {', '.join(theirs.classes)}, and this model {', '.join(bundle.classes)}: only models of"
             " the same classes can be compared."
         )
+    open_again(RunFolder(other), rest, "evaluate --against", own_test=False)
     beside = evaluate_dataset(theirs, rest, result.split, progress=progress).result
     return compare_models(Named(names[0], result), Named(names[1], beside), left_out=len(known))
 
@@ -136,8 +142,15 @@ def evaluate_dataset(
         operating_point=manifest.operating_point,
         prevalence=prevalence,
     )
-    result = replace(result, leaks=leaks)
+    result = replace(result, leaks=leaks, notes=(*_notes_on_unknown(dataset), *result.notes))
     return Evaluated(result, cached.dataset.skipped, None, pixels=cached.pixels)
+
+
+def _notes_on_unknown(dataset: Dataset) -> list[str]:
+    if not dataset.unknown:
+        return []
+    named = ", ".join(f"{name} ({counted(images, 'image')})" for name, images in dataset.unknown)
+    return [f"Left out, because the model does not know these classes: {named}."]
 
 
 def own_split(folder: RunFolder, bundle: Bundle, split: Split) -> Dataset:
@@ -157,7 +170,10 @@ def own_split(folder: RunFolder, bundle: Bundle, split: Split) -> Dataset:
 
 
 def foreign_split(bundle: Bundle, data: Path, split: Split) -> Dataset:
-    """Other data for the bundle's classes: its `split` where it has splits, all of it otherwise."""
+    """Other data for the bundle's classes: its `split` where it has splits, all of it otherwise.
+
+    A class may be absent; images of classes that the model does not know are left out and counted in `unknown`.
+    """
     dataset = read_dataset(data, classes=bundle.classes)
     splits = {s.split for s in dataset.samples}
     if splits == {""}:
@@ -166,4 +182,7 @@ def foreign_split(bundle: Bundle, data: Path, split: Split) -> Dataset:
         raise DataError(
             f"{data} has no split {split!r}, only {', '.join(sorted(splits - {''}))}. Choose one by `split=`."
         )
-    return dataset.split(split)
+    chosen = dataset.split(split)
+    if not len(chosen):
+        raise DataError(f"The {split} split of {data} has no images of {', '.join(bundle.classes)}.")
+    return chosen

@@ -1,4 +1,4 @@
-"""Which test images a run shows: the surest right and the surest wrong of each class, explained."""
+"""Which test images a run shows: the most confident right and wrong answers of each class, explained."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def explain_examples(
 def choose_examples(result: EvaluationResult) -> list[str]:
     """Paths: of each class the answers most sure and wrong, and of those right one at each level of sureness.
 
-    The right ones run from the surest to the least sure, so that they are not the easiest only.
+    The right answers run from the most to the least confident, so that not only easy images are shown.
     """
     predicted = result.predicted
     if result.outputs is not None:

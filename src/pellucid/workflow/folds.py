@@ -1,6 +1,6 @@
 """How much a recipe's figures vary: over folds, over seeds, over the number of images; by many short trainings.
 
-Frozen layers run once for all of them, so that with a frozen backbone a training takes about a second.
+Frozen layers run once for all trainings, so that with a frozen backbone a training takes about a second.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def _record(
 
 
 def _leave_only_results(draft: Path) -> None:
-    """Take away what only trainings that go on need."""
+    """Remove what only a resumed call needs."""
     shutil.rmtree(draft / "checkpoints")
     for name in ("split.csv", "plan.json"):
         (draft / name).unlink()

@@ -33,7 +33,7 @@ def trained_on(folder: RunFolder, dataset: Dataset) -> list[str]:
     if not folder.split.is_file():
         return []
     hashes = content_hashes([dataset.file(s) for s in dataset.samples])
-    trained = _checksums(folder)
+    trained = checksums_of_split(folder.split, *USED)
     return [s.path for s, content in zip(dataset.samples, hashes, strict=True) if content in trained]
 
 
@@ -41,9 +41,10 @@ def _sentence(how: str, paths: list[str], dataset: Dataset) -> str:
     return f"{len(paths):,} of {len(dataset):,} images are {how} (for example {paths[0]})."
 
 
-def _checksums(folder: RunFolder) -> set[str]:
-    with folder.split.open(encoding="utf-8", newline="") as file:
-        return {row["sha256"] for row in csv.DictReader(file) if row["split"] in USED and row["sha256"]}
+def checksums_of_split(path: Path, *splits: str) -> set[str]:
+    """The content hashes of the images of some splits, from a run's `split.csv`."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["sha256"] for row in csv.DictReader(file) if row["split"] in splits and row["sha256"]}
 
 
 def _alike(folder: RunFolder, dataset: Dataset, known: set[str]) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ class Prepared:
         return np.flatnonzero([s.split == split for s in self.dataset.samples])
 
     def source(self, split: str) -> tuple[Uint8Array, npt.NDArray[np.intp], npt.NDArray[np.int64]]:
-        """A split as training takes it: pixels, rows of them, labels."""
+        """A split as training takes it: pixels, their rows, labels."""
         chosen = self.positions(split)
         return self.pixels, self.rows[chosen], self.dataset.labels[chosen]
 

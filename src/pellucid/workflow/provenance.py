@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 
@@ -45,4 +46,9 @@ def hardware() -> dict[str, str]:
 def data_checksum(dataset: Dataset, run: RunFolder) -> str:
     """One sha256 over the content hashes of all images of a run, in sorted order."""
     hashes = read_checksums(run.split)
-    return hashlib.sha256("\n".join(sorted(hashes[s.path] for s in dataset.samples)).encode()).hexdigest()
+    return joint_checksum([hashes[s.path] for s in dataset.samples])
+
+
+def joint_checksum(hashes: Sequence[str]) -> str:
+    """One sha256 over content hashes, in sorted order."""
+    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()

@@ -18,9 +18,11 @@ import numpy as np
 from .._version import __version__
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import Layer, Manifest
-from ..bundle.run import DataRecord, LocalisationRecord, RunFolder, RunRecord, SkippedFile, TrainingRecord
+from ..bundle.run import DataRecord, LocalisationRecord, LossGrowth, RunFolder, RunRecord, SkippedFile, TrainingRecord
 from ..data.manifest import write_split
+from ..evaluation.learned import learning_of
 from ..evaluation.schema import write_evaluation
+from ..evaluation.validation import read_validation
 from ..progress import Progress, Silent
 from ..recipe import Recipe, same_recipe
 from ..storage import draft_of, resumable_folder, the_same_as_before
@@ -32,6 +34,7 @@ from .localisation import localise
 from .preparing import Prepared, build, choose_recipe, prepare, read_labelled
 from .provenance import data_checksum, hardware, now, versions
 from .scales import keep_scales
+from .sealing import open_first
 from .settling import settled_recipe
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ class _TrainingJob:
     seed: int
     command: Sequence[str]
     track: str | None
+    sealed_test: bool
     run: RunFolder
     processes: Processes
     progress: Progress
@@ -80,6 +84,7 @@ def train(
     name: str | None = None,
     resume: bool = False,
     track: str | None = None,
+    sealed_test: bool = False,
     command: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Path:
@@ -91,8 +96,9 @@ def train(
     report, by default the folder's name. The folder appears whole, or not at all when anything fails; finished epochs
     then stay beside it, and the same call with `resume=True` continues after them.
     `track` is `tensorboard` or `mlflow`. Under `torchrun` or `accelerate launch` the processes train together and the
-    first one writes. Needs the extra `train`. Raises InputError and its kinds for what cannot be used, ResourceError
-    when memory or disk space runs out.
+    first one writes. With `sealed_test=True` the test images are opened once, after the last decision, and `run.json`
+    counts every later use. Needs the extra `train`. Raises InputError and its kinds for what cannot be used,
+    ResourceError when memory or disk space runs out.
     """
     chosen = choose_recipe(
         recipe,
@@ -113,7 +119,9 @@ def train(
     out = Path(out)
     with resumable_folder(out, resume=resume) if processes.first else _followed(out) as draft:
         run = RunFolder(draft)
-        _run(_TrainingJob(Path(data), name or out.name, chosen, seed, command, track, run, processes, shown))
+        _run(
+            _TrainingJob(Path(data), name or out.name, chosen, seed, command, track, sealed_test, run, processes, shown)
+        )
     return out
 
 
@@ -159,13 +167,15 @@ def _run(job: _TrainingJob) -> None:
         bundle = _decide(job, prepared)
     with job.timed("scales"), job.progress.bar("Scales of the heat maps") as advance:
         bundle = keep_scales(bundle, prepared.pixels, prepared.rows[prepared.positions("val")], advance)
+    sealed = job.sealed_test or job.run.seal.is_file()
+    seal = open_first(job.run, prepared.dataset.split("test")) if sealed else None
     with job.timed("evaluate"):
         evaluated = _evaluate(job, bundle, prepared)
     with job.timed("explain"):
         explain_examples(bundle, prepared.dataset, evaluated.result, job.run.explanations, job.progress)
         localisation = localise(bundle, prepared.dataset.split("test"), job.progress)
-    record = _record(job, prepared, _training_record(job, network, fitted), localisation)
-    record = record.model_copy(update={"abroad": abroad})
+    record = _record(job, prepared, _training_record(job, network, fitted, bundle), localisation)
+    record = record.model_copy(update={"sealed": seal, "abroad": abroad})
     job.run.record.write_text(record.model_dump_json(indent=2), encoding="utf-8")
     _draw(job, fitted, evaluated)
     _forget(job)
@@ -293,6 +303,7 @@ def _forget(job: _TrainingJob) -> None:
     from ..training.session import forget
 
     forget(job.run.checkpoints)
+    job.run.seal.unlink(missing_ok=True)
 
 
 def _record(
@@ -325,8 +336,9 @@ def _record(
     )
 
 
-def _training_record(job: _TrainingJob, network: Network, fitted: Fitted) -> TrainingRecord:
+def _training_record(job: _TrainingJob, network: Network, fitted: Fitted, bundle: Bundle) -> TrainingRecord:
     best, monitor = fitted.history.best_row, fitted.history.monitor
+    answers = read_validation(job.run.evaluation, bundle.classes, bundle.manifest.logits)
     parameters = list(network.parameters())
     return TrainingRecord(
         epochs=len(fitted.history.rows),
@@ -337,4 +349,15 @@ def _training_record(job: _TrainingJob, network: Network, fitted: Fitted) -> Tra
         ended=fitted.ended,
         parameters=sum(p.numel() for p in parameters),
         trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
+        learning=answers and learning_of(bundle.task, answers.logits, answers.labels, answers.groups),
+        grown=_growth(job, fitted, bundle),
     )
+
+
+def _growth(job: _TrainingJob, fitted: Fitted, bundle: Bundle) -> LossGrowth | None:
+    from ..training.divergence import grown, guessing_loss
+
+    row = grown(fitted.history.rows, guessing_loss(job.recipe.train, bundle.task, len(bundle.classes)))
+    if row is None:
+        return None
+    return LossGrowth(epoch=int(row["epoch"]), loss=row["train_loss"], learning_rate=row["learning_rate"])

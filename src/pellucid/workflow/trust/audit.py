@@ -24,6 +24,7 @@ from ...files import write_whole
 from ...progress import Progress, Silent
 from ..evaluation import foreign_split, own_split
 from ..scales import cheap_methods
+from ..sealing import open_again
 from .budget import Limit, Spending, parse_limit
 from .card import card_of
 from .measures import Measurements
@@ -56,6 +57,7 @@ def audit_explanations(
     limit = parse_limit(budget)
     bundle = load(run)
     dataset = own_split(RunFolder(run), bundle, split) if data is None else foreign_split(bundle, data, split)
+    open_again(RunFolder(run), dataset, "audit --explanations", own_test=data is None and split == "test")
     chosen = chosen_methods(methods, bundle.manifest)
     curves = CurveSettings(replacement=replacement, seed=seed)
     card = measure_trust(
