@@ -237,7 +237,7 @@ def test_groups_in_two_splits_are_a_problem(clean: Path) -> None:
     )
     (finding,) = about(guessed, "Groups")
     assert finding.level == "caution"
-    assert "--group-by '(p\\d)'" in finding.advice
+    assert "`group_by='(p\\d)'" in finding.advice
 
 
 def _grouped(root: Path) -> tuple[tuple[str, ...], tuple[object, ...]]:

@@ -258,7 +258,12 @@ def test_images_that_cannot_be_decoded_are_left_out() -> None:
             {},
             "Class b cannot be divided into train, test, val: its 2 images form only 2 independent",
         ),
-        ({"": (30, 9)}, {"b": "one"}, {}, "its 9 images form only 1 independent units .* a finer --group-by"),
+        (
+            {"": (30, 9)},
+            {"b": "one"},
+            {},
+            "its 9 images form only 1 independent units .* smaller groups by `group_by=",
+        ),
         ({"test": (30, 30)}, {}, {}, "has no training images: put them in a folder train/"),
         ({"": (30, 30)}, {}, {"test": 0.7, "validation": 0.2}, "leave at least 0.2 for training"),
         ({"": (30, 30)}, {}, {"test": -0.1}, "must be 0 or more"),

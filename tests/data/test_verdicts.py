@@ -126,7 +126,7 @@ def test_guessed_groups_are_a_caution_where_splits_are_still_to_be_drawn() -> No
         assert level("Groups", grouping=grouping(known=False), counts=counts) == "caution"
     (finding,) = said("Groups", grouping=grouping(known=False), counts=undivided)
     assert r"by (p\d+), 4 of 9 groups hold several images, up to 3" in finding.text
-    assert r"add --group-by '(p\d+)' to every command" in finding.advice
+    assert r"give every command `group_by='(p\d+)'`" in finding.advice
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
-from .dataset import SPLITS, Dataset, Sample, Skipped, Split
+from .dataset import SPLITS, Dataset, LeftOut, Sample, Split
 from .disjointness import Disjointness, Kinship, kinship_of, proof_of
 from .fingerprint import Fingerprints, IntArray, fingerprint
 from .groups import copies_by_name
@@ -179,7 +179,7 @@ def _readable(dataset: Dataset, fingerprints: Fingerprints | None) -> tuple[Data
     """The dataset without images that cannot be decoded (they go to `skipped`), and its fingerprints."""
     prints = fingerprint(dataset) if fingerprints is None else fingerprints.of(s.path for s in dataset.samples)
     if prints.problems:
-        bad = tuple(Skipped(path, reason) for path, reason in sorted(prints.problems.items()))
+        bad = tuple(LeftOut(path, reason) for path, reason in sorted(prints.problems.items()))
         dataset = replace(dataset.where(lambda s: s.path not in prints.problems), skipped=(*dataset.skipped, *bad))
         prints = prints.of(s.path for s in dataset.samples)
     missing = [c for i, c in enumerate(dataset.classes) if i not in set(dataset.labels.tolist())]
@@ -236,7 +236,7 @@ def _left_out(
     """Everything without the images that are `gone`, which go to `skipped`."""
     keep = ~gone
     reason = "a copy of it, or its group, is in a split that is kept"
-    out = tuple(Skipped(s.path, reason) for s, g in zip(dataset.samples, gone, strict=True) if g)
+    out = tuple(LeftOut(s.path, reason, "twin") for s, g in zip(dataset.samples, gone, strict=True) if g)
     samples = tuple(s for s, k in zip(dataset.samples, keep, strict=True) if k)
     fewer = Kinship(kin.content[keep], kin.near[keep], kin.group[keep], kin.unit[keep], kin.threshold)
     return replace(dataset, samples=samples, skipped=(*dataset.skipped, *out)), fewer, splits[keep]
@@ -284,7 +284,8 @@ def _all_present(dataset: Dataset, kin: Kinship, parts: IntArray, names: Sequenc
             raise DataError(
                 f"Class {name} cannot be divided into {', '.join(names)}: its {int((mine & (parts >= 0)).sum()):,} "
                 f"images form only {units} independent units (groups, and copies of one image, stay together), and "
-                f"{' and '.join(gone)} got none; add images, or ask for fewer parts or a finer --group-by."
+                f"{' and '.join(gone)} got none; add images, ask for fewer parts, or name smaller "
+                "groups by `group_by=`."
             )
 
 

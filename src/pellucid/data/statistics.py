@@ -22,7 +22,7 @@ from ..images.containers import jpeg_header
 from ..images.formats import misnamed
 from ..images.pictures import DecodedImage, open_picture, read_file
 from ..preprocessing import FloatArray, Uint8Array
-from .dataset import Dataset, Skipped
+from .dataset import Dataset, LeftOut
 from .fingerprint import SIDE, Fingerprints, HalfArray, Progress, thumbnail
 
 Family = Literal["file", "edge", "picture"]
@@ -86,7 +86,7 @@ class Measurements:
     """
 
     dataset: Dataset
-    unreadable: tuple[Skipped, ...]
+    unreadable: tuple[LeftOut, ...]
     fingerprints: Fingerprints
     values: dict[str, Values]
     formats: tuple[str, ...]
@@ -115,12 +115,12 @@ def measure_images(dataset: Dataset, *, workers: int | None = None, progress: Pr
     """
     looks: list[_Look] = []
     kept: list[int] = []
-    unreadable: list[Skipped] = []
+    unreadable: list[LeftOut] = []
     sums = np.zeros((2, len(dataset.classes), AVERAGE_SIDE, AVERAGE_SIDE))
     for number, found in enumerate(_each(dataset, workers)):
         sample = dataset.samples[number]
         if isinstance(found, str):
-            unreadable.append(Skipped(sample.path, found))
+            unreadable.append(LeftOut(sample.path, found))
         else:
             small = found.small.astype(np.float64)
             sums[0, sample.label] += small
@@ -144,7 +144,7 @@ def _each(dataset: Dataset, workers: int | None) -> Iterator[_Look | str]:
 
 
 def _gathered(
-    dataset: Dataset, kept: Sequence[int], looks: Sequence[_Look], unreadable: Sequence[Skipped], sums: Values
+    dataset: Dataset, kept: Sequence[int], looks: Sequence[_Look], unreadable: Sequence[LeftOut], sums: Values
 ) -> Measurements:
     chosen = set(kept)
     order = iter(range(len(dataset)))

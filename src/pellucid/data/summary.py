@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from .areas import Area
 from .companions import Companions
-from .dataset import SPLITS, Skipped
+from .dataset import SPLITS, LeftOut
 from .disjointness import Kinship, proof_of
 from .finding import LEVELS
 from .fingerprint import IntArray
@@ -89,7 +89,7 @@ def audit(
     return inspection.model_copy(update={"findings": tuple(ordered), "verdict": verdict_of(ordered)})
 
 
-def _file_notes(skipped: Iterable[Skipped]) -> tuple[FileNote, ...]:
+def _file_notes(skipped: Iterable[LeftOut]) -> tuple[FileNote, ...]:
     return tuple(FileNote(path=s.path, reason=s.reason) for s in skipped)
 
 

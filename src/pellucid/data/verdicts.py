@@ -94,7 +94,8 @@ def _groups(found: Inspection) -> Iterator[Finding]:
     if groups is None:
         text = "Which images show the same patient or object is not known, and the file names do not tell."
         advice = (
-            "If several do, say so by `--group-by` or a column group in a CSV: otherwise figures come out too good."
+            "If several do, name the patient or object by `group_by=`, or by a column group in a CSV: otherwise "
+            "metrics come out too good."
         )
         yield _finding("information", topic, text, advice)
         return
@@ -116,7 +117,7 @@ def _known_groups(found: Inspection, groups: Grouping, told: str) -> Finding:
 
 
 def _guessed_groups(found: Inspection, groups: Grouping, told: str) -> Finding:
-    option = f"If they do, add --group-by '{groups.pattern}' to every command"
+    option = f"If they do, give every command `group_by='{groups.pattern}'`"
     text = f"File names look as if images belong together: by {groups.pattern}, {told}."
     if groups.across_splits:
         return _finding("caution", "Groups", f"{text} {_crossing(groups)}.", f"{option}, and divide the images again.")
@@ -261,7 +262,7 @@ def _balance(found: Inspection) -> Iterator[Finding]:
         yield _finding("good", topic, f"The classes have {span} each.")
         return
     text = f"{most} has {sizes[most]:,} images and {least} {sizes[least]:,}: {tidy(ratio)} times as many."
-    advice = "Read per-class figures rather than accuracy; `--set train.class_weights=balanced` evens training out."
+    advice = "Read the metrics of each class rather than accuracy; `train.class_weights` = balanced evens training out."
     yield _finding("caution" if ratio >= VERY_UNEVEN else "information", topic, text, advice)
 
 

@@ -88,7 +88,7 @@ def write_inspection(folder: Path, inspection: Inspection, found: Measurements) 
         write_whole(folder / DOCUMENT, (inspection.model_dump_json(indent=2) + "\n").encode("utf-8", "replace"))
         write_whole(folder / PAGE, page.encode("utf-8", "replace"))
     except OSError as error:
-        message = f"{folder} cannot be written to ({error.strerror}). Choose another --out, or make room."
+        message = f"{folder} cannot be written to ({error.strerror}). Choose another folder by `out=`, or make room."
         raise ResourceError(message) from error
     return folder / PAGE
 

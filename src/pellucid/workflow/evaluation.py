@@ -9,7 +9,7 @@ from ..bundle.bundle import Bundle, load
 from ..bundle.run import RunFolder
 from ..classifier import probabilities_from_logits
 from ..data.cache import cached_pixels
-from ..data.dataset import Dataset, Skipped, Split
+from ..data.dataset import Dataset, LeftOut, Split
 from ..data.folder import read_dataset
 from ..data.manifest import read_split
 from ..errors import DataError, InputError
@@ -35,7 +35,7 @@ class Evaluated:
     """
 
     result: EvaluationResult
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[LeftOut, ...]
     folder: Path | None
     against: PairedComparison | None = None
     pixels: Uint8Array | None = None

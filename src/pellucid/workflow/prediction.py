@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..bundle.bundle import Bundle
 from ..classifier import Prediction
-from ..data.dataset import Skipped
+from ..data.dataset import LeftOut
 from ..errors import DataError, ImageError, InputError
 from ..images import Image
 from ..images.formats import IMAGE_SUFFIXES
@@ -49,17 +49,17 @@ def _hidden(file: Path, root: Path) -> bool:
 
 def predict_files(
     bundle: Bundle, files: Sequence[Path], *, batch_size: int, advance: Advance
-) -> tuple[list[Prediction], list[Skipped]]:
+) -> tuple[list[Prediction], list[LeftOut]]:
     """Predictions of the files that can be read, in order, and the files that cannot, with the reason."""
     predictions: list[Prediction] = []
-    skipped: list[Skipped] = []
+    skipped: list[LeftOut] = []
     for start in range(0, len(files), batch_size):
         readable: list[tuple[Path, Image]] = []
         for file in files[start : start + batch_size]:
             try:
                 readable.append((file, bundle.read(file)))
             except ImageError as error:
-                skipped.append(Skipped(str(file), error.reason))
+                skipped.append(LeftOut(str(file), error.reason))
         if readable:
             found = [image for _, image in readable]
             predictions += bundle.predict_images(found, paths=[str(file) for file, _ in readable])

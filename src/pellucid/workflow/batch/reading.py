@@ -73,7 +73,7 @@ class Reader:
                     raise ImageError("unreadable", f"{where[-200:]!r} cannot be read: {reason}.") from None
                 self._forget()
                 if attempt == ATTEMPTS - 1:
-                    message = f"{where} could not be read in {ATTEMPTS} attempts ({error}). Go on later with --resume."
+                    message = f"{where} could not be read in {ATTEMPTS} attempts ({error}). Continue by `resume=`."
                     raise ResourceError(message) from error
                 time.sleep(PAUSE * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
