@@ -254,7 +254,7 @@ def _names_in_yaml(lines: Sequence[str]) -> list[str]:
     if first:
         text = first + " ".join(line.strip() for line in lines[start + 1 :])
         inside = re.match(r"[\[{](.*?)[\]}]", text)
-        cells = re.findall(r"""(?:\d+\s*:\s*)?('[^']*'|"[^"]*"|[^,]+)""", inside[1]) if inside else []
+        cells = re.findall(r"""\s*(?:\d+\s*:\s*)?('[^']*'|"[^"]*"|[^,]+)""", inside[1]) if inside else []
         return [cell.strip().strip("'\"") for cell in cells if cell.strip()]
     names: dict[int, str] = {}
     for line in lines[start + 1 :]:

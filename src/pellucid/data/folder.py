@@ -145,7 +145,7 @@ def _read_folder(root: Path, options: LabelOptions) -> Dataset:
     entries = _entries(pictures, layout, annotations, tree, several=options.one_against_rest is not None)
     entries = _without_second_ways(root, entries, tree)
     _drop_documents(tree, entries, annotations)
-    _name_idle_folders(tree, [e.path for e in entries], aside)
+    _name_idle_folders(tree, [*(e.path for e in entries), *(annotations.used if annotations else ())], aside)
     twins = {_twin_key(m): m for m in sorted(masks, reverse=True)}
     entries = [replace(e, mask=twins.get(_twin_key(e.path))) for e in entries]
     entries = _with_boxes(root, layout, entries, tree.notes)
