@@ -279,6 +279,39 @@ def test_sets_that_cannot_be_divided(
         split_dataset(replace(dataset, samples=samples), seed=0, fingerprints=prints, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"train": (30, 1)}, r"too few training images to learn from: b \(1\)\. .* by `leave_out=b`"),
+        ({"train": (30, 0), "test": (9, 9)}, r"too few training images to learn from: b \(0\)"),
+        ({"train": (0, 1), "test": (9, 9)}, r"from: a \(0\), b \(1\)\. .* by `leave_out=a` `leave_out=b`"),
+    ],
+)
+def test_classes_without_training_images_are_named_first(sizes: dict[Split, tuple[int, ...]], message: str) -> None:
+    dataset, prints = planted(sizes)
+    with pytest.raises(DataError, match=message):
+        split_dataset(dataset, seed=0, fingerprints=prints)
+
+
+def test_a_single_training_image_is_told_where_splits_are_kept() -> None:
+    dataset, prints = planted({"train": (30, 1), "val": (30, 30), "test": (30, 30)})
+    plan = split_dataset(dataset, seed=0, fingerprints=prints)
+    assert plan.reasons[0] == "Classes with a single training image, hardly to be learnt: b."
+
+
+def test_training_images_that_are_all_test_images_are_said_to_be_so() -> None:
+    dataset, prints = planted({"train": (30, 30), "test": (30, 30)})
+    contents = list(prints.contents)
+    for i, (train, test) in enumerate((f"train/b/{n:04}.png", f"test/b/{n:04}.png") for n in range(30)):
+        assert i < 30
+        contents[prints.paths.index(test)] = contents[prints.paths.index(train)]
+    same = replace(prints, contents=tuple(contents))
+    message = r"All 30 training images of b are in test as well, as the same files: nothing is left to learn from"
+    for leave_out_twins in (True, False):
+        with pytest.raises(DataError, match=message):
+            split_dataset(dataset, seed=0, fingerprints=same, leave_out_twins=leave_out_twins)
+
+
 # ---- folds
 
 
