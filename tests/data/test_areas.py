@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from pellucid.data.areas import area_lost, clustered_area
 from pellucid.evaluation.intervals import Resampling, percentiles
-from pellucid.evaluation.metrics import Ranking
+from pellucid.evaluation.tally import Ranking
 
 Floats = npt.NDArray[np.float64]
 

@@ -19,7 +19,7 @@ from ..data.groups import assign_groups, suggest_group_pattern
 from ..data.inspection import Inspection
 from ..data.label_errors import LabelCheck, check_labels
 from ..data.metadata import metadata_test
-from ..data.statistics import Measurements, measure_images
+from ..data.statistics import ImageMeasurements, measure_images
 from ..data.summary import audit
 from ..data.table import TableOptions
 from ..errors import InputError
@@ -40,7 +40,7 @@ class Inspected:
     """The findings, and the measurements that they were drawn from (for pictures)."""
 
     inspection: Inspection
-    measurements: Measurements
+    measurements: ImageMeasurements
 
 
 @dataclass(frozen=True, slots=True)
