@@ -19,6 +19,7 @@ from typing import IO
 from ..errors import InputError, ResourceError
 from ..progress import Progress, Silent
 from .dataset import LeftOut
+from .walk import is_made_by_system
 
 MOST_FILES = 5_000_000
 CHUNK = 1 << 20
@@ -30,12 +31,14 @@ def unpack(
 ) -> tuple[int, int, tuple[LeftOut, ...]]:
     """Unpack `archive` into the folder `out`; returns the number of files, their bytes, and what was left out.
 
-    Left out are links and devices, entries whose place is taken, and names that the disk refuses. Raises InputError for
+    Left out are links and devices, entries whose place is taken, and names that the disk refuses; folders that a system
+    made for itself are passed over. Raises InputError for
     an archive with a password, for one that is damaged and, before anything is written, for one with an entry that
     leads outside `out`; ResourceError when it unpacks to more than `limit` bytes or there is no room.
     """
     with _opened(archive) as opened:
-        entries = [(info, _place(info.filename)) for info in opened.infolist() if not info.is_dir()]
+        places = [(info, _place(info.filename)) for info in opened.infolist() if not info.is_dir()]
+        entries = [(info, place) for info, place in places if not is_made_by_system(place)]
         if len(entries) > MOST_FILES:
             raise InputError(f"The archive holds {len(entries):,} files, and at most {MOST_FILES:,} are unpacked.")
         if any(info.flag_bits & 1 for info, _ in entries):
@@ -47,7 +50,7 @@ def unpack(
             for done, (info, place) in enumerate(entries, 1):
                 refused = _extract(opened, info, out / place)
                 if refused:
-                    skipped.append(LeftOut(place, refused))
+                    skipped.append(LeftOut(place, refused, "place-taken"))
                 else:
                     files, size = files + 1, size + info.file_size
                 advance(done, len(entries))

@@ -58,8 +58,17 @@ def has_image_suffix(name: str) -> bool:
 
 def is_passed_over(name: str) -> bool:
     """Whether a folder or file of this name is hidden, or made by a system, a store or a camera for itself."""
+    return name.startswith(".") or _of_system(name)
+
+
+def _of_system(name: str) -> bool:
     low = name.casefold()
-    return name.startswith(".") or low in SYSTEM_FOLDERS or low in SYSTEM_FILES or bool(SYSTEM_PATTERNS.fullmatch(low))
+    return low in SYSTEM_FOLDERS or low in SYSTEM_FILES or bool(SYSTEM_PATTERNS.fullmatch(low))
+
+
+def is_made_by_system(path: str) -> bool:
+    """Whether a folder on a path was made by a system, a store or a camera for itself; hidden ones are not meant."""
+    return any(map(_of_system, path.split("/")))
 
 
 def is_passed_over_in(path: str) -> bool:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ..bundle.bundle import Bundle
 from ..classifier import Prediction
 from ..data.dataset import LeftOut
+from ..data.walk import has_image_suffix, walk
 from ..errors import DataError, ImageError, InputError
 from ..images import Image
 from ..images.formats import IMAGE_SUFFIXES
@@ -29,11 +30,8 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(
-                f
-                for f in path.rglob("*")
-                if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file() and not _hidden(f, path)
-            )
+            met = (f.path for f in walk(path, once=True) if f.what == "file" and has_image_suffix(f.path))
+            found += sorted(path / name for name in met)
         elif path.exists():
             found.append(path)
         else:
@@ -41,10 +39,6 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     if not found:
         raise InputError(f"No image files ({', '.join(sorted(IMAGE_SUFFIXES))}) in {', '.join(map(str, paths))}.")
     return found
-
-
-def _hidden(file: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
 def predict_files(

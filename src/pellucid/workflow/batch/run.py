@@ -14,6 +14,7 @@ from typing import Literal
 from ...bundle.bundle import Bundle, load
 from ...bundle.run import find_bundle
 from ...classifier import selected_targets
+from ...data.table import TableOptions
 from ...errors import InputError, ResourceError
 from ...explanation.catalogue import find_method
 from ...progress import Progress, Silent
@@ -56,15 +57,17 @@ def predict_archive(
     resume: bool = False,
     batch: int | None = None,
     part_size: int = PART_SIZE,
+    table: TableOptions | None = None,
     running: Running = Running(),
     progress: Progress | None = None,
 ) -> Summary:
     """Classify every image of `sources` into Parquet parts in `out`, with `method` also explain it.
 
     `sources` are folders, globs, CSV lists, ZIP and TAR archives, Parquet files of bytes, or image files, local or as
-    URLs. Files that cannot be read are listed in `skipped.csv`. Parts appear whole, `part_size` images each; with
-    `resume` the finished ones are kept, and at most the part in hand is computed again. The rows depend on model,
-    images and `batch` only, neither on the engine nor on the number of workers, but for `seconds`.
+    URLs; `table` names the column of the files in CSV lists, and their folder. Files that cannot be read are listed in
+    `skipped.csv`. Parts appear whole, `part_size` images each; with `resume` the finished ones are kept, and at most
+    the part in hand is computed again. The rows depend on model, images and `batch` only, neither on the engine nor on
+    the number of workers, but for `seconds`.
 
     Raises InputError for a source or option that does not fit and for a folder that holds another batch, BundleError
     for another model than the batch was begun with, ResourceError when disk, network or a worker gives out.
@@ -81,7 +84,7 @@ def predict_archive(
             check_same(job, bundle, named, Question(method, target, batch or job.batch), folder)
         else:
             question = Question(method, target, batch or tuning.batch)
-            job = _begin(bundle, folder, named, question, part_size, shown)
+            job = _begin(bundle, folder, named, question, part_size, table, shown)
         began = time.perf_counter()
         force = _force(running, tuning)
         answered = _answer(bundle, folder, job, force, running, shown)
@@ -117,7 +120,13 @@ def _force(running: Running, tuning: Tuning) -> Workforce:
 
 
 def _begin(
-    bundle: Bundle, out: Path, sources: tuple[str, ...], question: Question, part_size: int, progress: Progress
+    bundle: Bundle,
+    out: Path,
+    sources: tuple[str, ...],
+    question: Question,
+    part_size: int,
+    table: TableOptions | None,
+    progress: Progress,
 ) -> Job:
     """List the sources and write down what is asked of them."""
     with Reader() as reader:
@@ -126,7 +135,8 @@ def _begin(
     out.mkdir(parents=True, exist_ok=True)
     try:
         with progress.bar("Listing") as advance:
-            items = write_plan(out / PLAN, list_items(sources), part_size, lambda total: advance(total, total))
+            listed = list_items(sources, table, progress.say)
+            items = write_plan(out / PLAN, listed, part_size, lambda total: advance(total, total))
     except BaseException:
         if fresh:
             out.rmdir()
