@@ -174,6 +174,40 @@ def test_folders_of_systems_and_stores_are_passed_over(tmp_path: Path, folder: s
     assert any(folder in note and "made by the system" in note for note in dataset.notes)
 
 
+OUTPUTS = {
+    "run.json": {"recipe": "r", "versions": {}, "hardware": {}},
+    "manifest.json": {"schema_version": 1, "classes": [], "preprocessing": {}},
+    "job.json": {"pellucid_version": "1", "part_size": 1000},
+    "metrics.json": {"schema_version": 2, "task": "binary", "metrics": {}, "confusion": {}},
+    "audit.json": {"schema_version": 1, "bundle": "", "regions": [], "disturbances": []},
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_what_pellucid_wrote_is_passed_over_by_its_files(tmp_path: Path, name: str) -> None:
+    root = plant(tmp_path, "cat/1.jpg", "dog/1.jpg", "anything/here/pictures/1.png")
+    (root / "anything/here" / name).write_text(json.dumps(OUTPUTS[name]))
+    dataset = read_dataset(root)
+    assert dataset.classes == ("cat", "dog")
+    assert not dataset.skipped
+    assert any("because pellucid wrote them: anything/here (" in note for note in dataset.notes)
+    (root / "anything/here" / name).write_text("{}")
+    assert read_dataset(root).classes == ("anything", "cat", "dog")
+
+
+def test_a_class_called_runs_is_a_class(tmp_path: Path) -> None:
+    assert read_dataset(plant(tmp_path, "runs/1.jpg", "walks/1.jpg", "runs/run.json")).classes == ("runs", "walks")
+
+
+def test_explanations_among_photographs_are_told_apart(tmp_path: Path) -> None:
+    root = plant(tmp_path, "cat/1.jpg", "cat/1-overlay.png", "cat/sheet.png", "dog/1.jpg", "owl/1-overlay.png")
+    record = {"images": [{"files": {"overlay": "1-overlay.png"}}], "sheets": {"1.jpg": "sheet.png"}}
+    manifest = json.dumps({"pellucid_version": "1", "colormap": "x", **record})
+    for name in ("cat", "owl"):
+        (root / name / "manifest.json").write_text(manifest)
+    assert set(found(read_dataset(root))) == {"cat/1.jpg", "dog/1.jpg"}
+
+
 def test_what_is_mostly_left_out_is_the_first_thing_said(tmp_path: Path) -> None:
     layout = [f"train/{c}/{i}.jpg" for c in "ab" for i in range(5)] + [f"test/{c}/1.jpg" for c in "ab"]
     dataset = read_dataset(plant(tmp_path, *layout, *(f"docs/{i}.jpg" for i in range(40))))

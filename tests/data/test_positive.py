@@ -13,6 +13,7 @@ from pellucid.data.positive import order_of_two
         ("safe", "unsafe"), ("valid", "invalid"), ("real", "fake"), ("live", "spoof"), ("ham", "spam"),
         ("genuine", "forged"), ("without mask", "with mask"), ("maskless", "mask"), ("defect-free", "defect"),
         ("surface", "crack"), ("empty", "animal"), ("accepted", "rejected"), ("Negative", "Positive"), ("0", "1"),
+        ("0.0", "1.0"),
         ("false", "true"), ("no", "yes"), ("unripe", "ripe"), ("alive", "dead"), ("clear", "smoke"),
         ("Non Violence", "Violence"), ("gut", "defekt"),
     ],

@@ -275,9 +275,9 @@ def _drop_documents(tree: Tree, entries: Sequence[LabelledFile], annotations: An
 
 
 def _name_idle_folders(tree: Tree, used: Sequence[str], aside: set[str]) -> None:
-    """Say which folders gave no image, the topmost of each branch."""
+    """Say which folders gave no image and hold nothing that was passed over, the topmost of each branch."""
     busy: set[str] = set()
-    for path in used:
+    for path in (*used, *tree.hidden, *tree.pellucid):
         folder = path.rpartition("/")[0]
         while folder and folder not in busy:
             busy.add(folder)

@@ -69,6 +69,7 @@ def _letters(name: str) -> str:
 
 def _weight(name: str) -> int:
     """How much a name says that it is the negative: 2 to -2, the extremes where the whole name is such a word."""
+    name = re.sub(r"^([01])[.,]0+$", r"\1", name.strip())
     words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
     whole = len(words) == 1
     if any(w in NEGATIVE_WORDS for w in words):

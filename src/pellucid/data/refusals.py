@@ -39,7 +39,8 @@ def no_classes(root: Path, pictures: Sequence[str], layout: Layout, others: Sequ
         seen = f"no class folders in its splits {shorten(splits)}"
     if layout.pooled:
         seen += f" (folders of folds, years or parts are no classes: {shorten(sorted(layout.pooled))})"
-    where = f", for example {splits[0]}/CLASS," if splits else ""
+    first = min(splits, key=lambda name: (layout.places[name].split != "train", name), default="")
+    where = f", for example {first}/CLASS," if splits else ""
     words = _first_words(pictures)
     names = (
         f" File names begin with {shorten(words)}: if these are the classes, sort the files by them." if words else ""
