@@ -16,7 +16,7 @@ from pellucid.data.finding import Finding
 from pellucid.data.folder import read_dataset
 from pellucid.data.inspection import Inspection
 from pellucid.data.metadata import metadata_test
-from pellucid.data.statistics import Measurements, measure_images
+from pellucid.data.statistics import ImageMeasurements, measure_images
 from pellucid.data.summary import audit
 
 Pixels = npt.NDArray[np.uint8]
@@ -53,7 +53,7 @@ def write_folder(
     return root
 
 
-def look(root: Path, *, metadata: bool = False) -> tuple[Inspection, Measurements]:
+def look(root: Path, *, metadata: bool = False) -> tuple[Inspection, ImageMeasurements]:
     """Audit a folder without features, and only on demand with the metadata-only test, which takes a second."""
     found = measure_images(read_dataset(root))
     kin = kinship_of(found.dataset, found.fingerprints)

@@ -58,6 +58,15 @@ class DataSection(_Section):
     positive: str | None = Field(default=None, description="the positive class, where there are two")
     merge: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="class = [folders merged into it]")
     group_by: str | None = Field(default=None, description="regular expression or CSV column that names the patient")
+    leave_out: tuple[str, ...] = Field(default=(), description="classes that are left out")
+    one_against_rest: str | None = Field(default=None, description="the class to tell from all others")
+    path_column: str | None = Field(default=None, description="column of a CSV with the paths of the files")
+    label_column: str | None = Field(
+        default=None, description="column of a CSV with the classes, or several of 0 and 1 with commas between them"
+    )
+    images: str | None = Field(
+        default=None, description="folder of the files that a CSV lists, where it is not its own"
+    )
     validation: float = Field(default=0.15, ge=0.02, le=0.5, description="share carved from train where val is missing")
     test: float = Field(default=0.2, ge=0.02, le=0.5, description="share set apart where test is missing")
 
@@ -362,6 +371,8 @@ def _complaints(error: ValidationError) -> Iterable[str]:
 
 def _near_keys(key: str) -> list[str]:
     """The keys that an unknown one may have meant, by its last part: of its section, else of any."""
+    if key in ("data.group", "data.grouping"):
+        return ["data.merge"]
     section, _, last = key.rpartition(".")
     items: dict[str, type[_Section]] = {"model.head": HiddenLayer, "published": PublishedFigure}
     kind, inside = items.get(section.rpartition(".")[0]), f"{section}."

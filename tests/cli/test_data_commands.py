@@ -66,7 +66,7 @@ def images(tmp_path: Path) -> Path:
 def test_split_prints_counts_reasons_and_proof(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = run(
-        "split", "data", "--seed", 4, "--group-by", r"(p\d+)_", "--group", "ill=covid,flu", "--positive", "ill"
+        "split", "data", "--seed", 4, "--group-by", r"(p\d+)_", "--merge", "ill=covid,flu", "--positive", "ill"
     )
     assert [line.split() for line in result.stdout.splitlines()[:2]] == [
         ["file", "split", "normal", "ill", "images"],

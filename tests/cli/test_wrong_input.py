@@ -52,7 +52,7 @@ def test_data_that_cannot_be_trained_on(cli: Cli, tmp_path: Path, one_class: Pat
         (["--weights", "gone.safetensors"], ["gone.safetensors"]),
         (["--weights", "imagenet"], ["cnn", "none"]),
         (["--positive", "opacty"], ["opacity"]),
-        (["--group", "sick"], ["NAME="]),
+        (["--merge", "sick"], ["NAME="]),
         (["--set", "model.layer='backbone.conv9'"], ["backbone.conv4"]),
         (["--set", "data.size=8"], ["data.size", "16"]),
         (["--folds", "3", "--track", "mlflow"], ["--track goes with a run", "--folds"]),

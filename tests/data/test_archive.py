@@ -91,7 +91,7 @@ def test_names_that_cannot_be_written_are_told_and_the_rest_is_unpacked(tmp_path
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     path = archive_of(tmp_path, {f"{i}": b"\0" * 10**6 for i in range(11)}, compression=zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 20_000
-    with pytest.raises(ResourceError, match=r"unpacks to 11 MB, more than --limit allows \(10 MB\)"):
+    with pytest.raises(ResourceError, match=r"unpacks to 11 MB, more than `limit=` allows \(10 MB\)"):
         unpack(path, tmp_path, limit=LIMIT)
     assert [p.name for p in tmp_path.iterdir()] == ["a.zip"]
 

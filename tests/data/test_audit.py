@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from sklearn.metrics import roc_auc_score
-from tests.audit_samples import Pixels, about, look, plain, save, write_folder
+from tests.audit_samples import Pixels, about, clouds, look, plain, save, write_folder
 
 from pellucid.data.areas import Area
 from pellucid.data.companions import Companions
@@ -237,7 +237,7 @@ def test_groups_in_two_splits_are_a_problem(clean: Path) -> None:
     )
     (finding,) = about(guessed, "Groups")
     assert finding.level == "caution"
-    assert "--group-by '(p\\d)'" in finding.advice
+    assert "`group_by='(p\\d)'" in finding.advice
 
 
 def _grouped(root: Path) -> tuple[tuple[str, ...], tuple[object, ...]]:
@@ -316,3 +316,64 @@ def test_the_known_traps_of_the_chest_films_are_found(
     assert about(inspection, "Shortcut")[0].level == "problem"
     assert about(inspection, "Copies")[0].level == "caution"
     assert np.array_equal(found.fingerprints.thumbnails, prints.thumbnails)
+
+
+# ---- textures
+
+
+def _texture(rng: np.random.Generator, amplitude: float, side: int = 96) -> Pixels:
+    grains = PIL.Image.fromarray(rng.normal(0, 1, (side // 3, side // 3)).astype(np.float32))
+    values = np.asarray(grains.resize((side, side), PIL.Image.Resampling.BICUBIC))
+    return np.clip(128 + amplitude * values / values.std(), 0, 255).astype(np.uint8)
+
+
+def _steel(rng: np.random.Generator, name: str) -> Pixels:
+    return _texture(rng, rng.uniform(20, 26) if name == "a" else rng.uniform(32, 40))
+
+
+def _tagged(rng: np.random.Generator, name: str) -> Pixels:
+    pixels = _texture(rng, rng.uniform(25, 33))
+    if name == "b":
+        pixels[3:14, 3:14] = 255
+    return pixels
+
+
+def _framed(rng: np.random.Generator, name: str) -> Pixels:
+    pixels = _texture(rng, rng.uniform(25, 33))
+    if name == "b":
+        pixels[:3] = pixels[-3:] = pixels[:, :3] = pixels[:, -3:] = 0
+    return pixels
+
+
+def _on_plain_ground(rng: np.random.Generator, name: str) -> Pixels:
+    pixels = np.full((96, 96), 240, np.uint8) if name == "a" else _texture(rng, 30)
+    pixels[30:66, 30:66] = _texture(rng, 40, 36)
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("draw", "level"),
+    [(_steel, "information"), (_tagged, "problem"), (_framed, "problem"), (_on_plain_ground, "problem")],
+)
+def test_textures_are_no_shortcut_and_what_lies_in_one_place_is(
+    tmp_path: Path, draw: Callable[[np.random.Generator, str], Pixels], level: str
+) -> None:
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        for i in range(40):
+            save(tmp_path / name / f"{i}x{rng.integers(1 << 40):x}.png", draw(rng, name))
+    inspection, _ = look(tmp_path, metadata=True)
+    (finding,) = [f for f in inspection.findings if f.topic == "Shortcut"]
+    assert finding.level == level
+    assert ("everywhere in the picture" in finding.text) == (level == "information")
+
+
+def test_images_left_out_above_a_tenth_are_the_first_thing_said(tmp_path: Path) -> None:
+    root = write_folder(tmp_path)
+    for i in range(60):
+        save(root / "docs" / f"{i}.png", clouds(np.random.default_rng(1000 + i)))
+    inspection, _ = look(root)
+    assert inspection.verdict.startswith("60 of 210 images were left out.")
+    assert (inspection.findings[0].topic, inspection.findings[0].level) == ("Left out", "problem")
+    assert "docs: folder of 60 images beside the splits" in inspection.findings[0].text
+    assert inspection.serious

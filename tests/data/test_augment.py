@@ -210,7 +210,7 @@ def test_names_that_would_collide(tmp_path: Path) -> None:
     paths = ["covid/x.png", "flu/x.png", "flu/deep/x.png", "flu/x.bmp", "flu/X.png", "flu/x_aug1.png", "flu/x-2.png"]
     for number, path in enumerate([*paths, "ok/x.png", "ok/" + "\u00e9" * 120 + ".png"]):
         draw(tmp_path / "in" / path, number)
-    dataset = read_dataset(tmp_path / "in", grouping={"ill": ["covid", "flu"]})
+    dataset = read_dataset(tmp_path / "in", merge={"ill": ["covid", "flu"]})
     dataset = replace(dataset, samples=tuple(replace(s, split="train") for s in dataset.samples))
     done = augment_dataset(dataset, tmp_path / "out", SECTION, copies=1)
     assert (done.counts["train"], done.skipped) == ({"ok": 4, "ill": 14}, ())
@@ -280,9 +280,9 @@ def test_progress_is_told_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "copies", "balance", "classes", "words"),
     [
-        (AugmentSection(), 1, False, "ab", r"every range in its \[augment\] section is 0"),
-        (SECTION, 0, False, "ab", "--copies must lie between 1 and 1000; it is 0"),
-        (SECTION, -1, True, "ab", "--copies must lie between 0 and 1000; it is -1"),
+        (AugmentSection(), 1, False, "ab", r"every range in its section `augment` is 0"),
+        (SECTION, 0, False, "ab", "`copies=` must lie between 1 and 1000; it is 0"),
+        (SECTION, -1, True, "ab", "`copies=` must lie between 0 and 1000; it is -1"),
         (SECTION, 1001, False, "ab", "it is 1001"),
         (SECTION, 1, False, ("a", "x/y"), "'x/y' cannot be the name of a folder"),
         (SECTION, 1, False, ("a", ".."), "cannot be the name of a folder"),

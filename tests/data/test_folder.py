@@ -7,6 +7,7 @@ import pytest
 
 from pellucid.data.dataset import Dataset
 from pellucid.data.folder import read_dataset
+from pellucid.data.walk import walk
 from pellucid.errors import DataError
 
 
@@ -58,6 +59,65 @@ LAYOUTS = {
     "images below the class": {"COVID/images/1.png": ("", "COVID"), "Normal/images/1.png": ("", "Normal")},
     "split below the class": {"cat/train/1.jpg": ("train", "cat"), "dog/test/1.jpg": ("test", "dog")},
     "a class named test": {"test/1.jpg": ("", "test"), "control/1.jpg": ("", "control")},
+    "Eval beside Train": {
+        "Train/cat/1.jpg": ("train", "cat"),
+        "Train/dog/1.jpg": ("train", "dog"),
+        "Eval/dog/1.jpg": ("val", "dog"),
+    },
+    "an archive of Kaggle's": {
+        "training_set/training_set/cats/1.jpg": ("train", "cats"),
+        "training_set/training_set/dogs/1.jpg": ("train", "dogs"),
+        "test_set/test_set/cats/2.jpg": ("test", "cats"),
+        "test_set/test_set/dogs/2.jpg": ("test", "dogs"),
+    },
+    "an archive with its name in every folder": {
+        "seg_train/seg_train/sea/1.jpg": ("train", "sea"),
+        "seg_train/seg_train/ice/1.jpg": ("train", "ice"),
+        "seg_test/seg_test/ice/2.jpg": ("test", "ice"),
+    },
+    "another folder in each split": {
+        "Train/Train_Alphabet/a/1.jpg": ("train", "a"),
+        "Train/Train_Alphabet/b/1.jpg": ("train", "b"),
+        "Test/Test_Alphabet/b/1.jpg": ("test", "b"),
+    },
+    "years of splits": {
+        "train2017/cat/1.jpg": ("train", "cat"),
+        "train2017/dog/1.jpg": ("train", "dog"),
+        "val2017/cat/2.jpg": ("val", "cat"),
+    },
+    "folds": {f"fold{i}/{c}/{i}.jpg": ("", c) for i in (1, 2, 3) for c in ("a", "b")},
+    "years": {f"{y}/{c}/{y}.jpg": ("", c) for y in (2019, 2020, 2021) for c in ("mass", "normal")},
+    "days": {f"2024-05-0{d}/{c}/1.jpg": ("", c) for d in (1, 2) for c in ("ok", "scratch")},
+    "parts": {f"part_{i}/{c}/1.jpg": ("", c) for i in (1, 2) for c in ("a", "b")},
+    "folds and a test set": {
+        "fold_1/a/1.jpg": ("", "a"),
+        "fold_2/b/1.jpg": ("", "b"),
+        "test/a/2.jpg": ("test", "a"),
+        "test/b/2.jpg": ("test", "b"),
+    },
+    "split and class in one name": {
+        "trainA/1.jpg": ("train", "A"),
+        "trainB/1.jpg": ("train", "B"),
+        "testA/2.jpg": ("test", "A"),
+        "testB/2.jpg": ("test", "B"),
+    },
+    "class and split in one name": {
+        "cats_train/1.jpg": ("train", "cats"),
+        "dogs_train/1.jpg": ("train", "dogs"),
+        "cats_val/2.jpg": ("val", "cats"),
+    },
+    "a class named train": {"train/1.jpg": ("", "train"), "bus/1.jpg": ("", "bus"), "car/1.jpg": ("", "car")},
+    "a class named train in splits": {
+        **{f"train/{c}/1.jpg": ("train", c) for c in ("train", "bus", "car")},
+        **{f"val/{c}/2.jpg": ("val", c) for c in ("train", "bus", "car")},
+    },
+    "a class named train above splits": {
+        f"{c}/{s}/1.jpg": (s, c) for c in ("train", "bus", "car") for s in ("train", "test")
+    },
+    "valid and invalid": {"valid/1.jpg": ("", "valid"), "invalid/1.jpg": ("", "invalid")},
+    "numbered classes": {f"c{i}/1.jpg": ("", f"c{i}") for i in range(3)},
+    "digits": {f"{i}/1.jpg": ("", str(i)) for i in range(10)},
+    "coins": {f"{i}/1.jpg": ("", str(i)) for i in (500, 1000, 2000)},
     "any script": {
         "\u732b \u3068/\u5199\u771f 1.png": ("", "\u732b \u3068"),
         "\u0441\u043e\u0431\u0430\u043a\u0430/\U0001f415.webp": ("", "\u0441\u043e\u0431\u0430\u043a\u0430"),
@@ -73,6 +133,88 @@ def test_layouts(tmp_path: Path, layout: dict[str, tuple[str, str]]) -> None:
     assert not dataset.skipped
     assert [s.path for s in dataset.samples] == sorted(layout)
     assert all(dataset.file(s).is_file() for s in dataset.samples)
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (("train/cat.0.jpg", "train/dog.0.jpg", "train/cat.1.jpg", "train/dog.1.jpg", "test1/1.jpg"),
+         "no class folders in its splits test1, train, .* put each class .* File names begin with cat, dog"),
+        (("images/train/1.jpg", "images/val/2.jpg"), "no class folders in its splits train, val"),
+        (("fold1/1.jpg", "fold2/1.jpg", "fold3/1.jpg"), "folds, years or parts are no classes: fold1, fold2, fold3"),
+        (("2019/1.jpg", "2020/1.jpg"), "years or parts are no classes: 2019, 2020"),
+        (("HAM10000_images_part_1/a.jpg", "HAM10000_images_part_2/b.jpg"), "parts are no classes: HAM10000_im"),
+        (("images_001/a.png", "images_002/b.png"), "parts are no classes: images_001, images_002"),
+        (("fold1/train/a/1.jpg", "fold1/test/a/2.jpg", "fold2/train/a/2.jpg", "fold2/test/b/1.jpg"),
+         "fold1, fold2 are folds of a cross-validation, each with its own .* give one of them, fold1"),
+        (("train/a/1.jpg", "train/b/1.jpg", "bus/1.jpg", "car/1.jpg"), "train may be a class like bus, car, or"),
+    ],
+)  # fmt: skip
+def test_splits_folds_and_years_are_never_classes(tmp_path: Path, paths: tuple[str, ...], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_dataset(plant(tmp_path, *paths))
+
+
+def test_a_table_beside_images_without_classes_is_offered_with_its_columns(tmp_path: Path) -> None:
+    plant(tmp_path, "images/ISIC_1.jpg", "images/ISIC_2.jpg")
+    (tmp_path / "meta.csv").write_text("lesion_id,image_id,dx\nl1,ISIC_1,nv\nl2,ISIC_2,mel\n")
+    with pytest.raises(DataError, match=r"meta.csv \(files in column image_id, classes in dx\)"):
+        read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", ".thumbnails", "__MACOSX", "System Volume Information",
+     "cat/@eaDir", "cat/.@__thumb", "cat/THMBNL", "FOUND.000", "Previews.lrdata", "cat/thumbnails"],
+)  # fmt: skip
+def test_folders_of_systems_and_stores_are_passed_over(tmp_path: Path, folder: str) -> None:
+    root = plant(tmp_path, "cat/1.jpg", "dog/1.jpg", f"{folder}/1.jpg", f"{folder}/cat/1.jpg")
+    dataset = read_dataset(root)
+    assert set(found(dataset)) == {"cat/1.jpg", "dog/1.jpg"}
+    assert any(folder in note and "made by the system" in note for note in dataset.notes)
+
+
+OUTPUTS = {
+    "run.json": {"recipe": "r", "versions": {}, "hardware": {}},
+    "manifest.json": {"schema_version": 1, "classes": [], "preprocessing": {}},
+    "job.json": {"pellucid_version": "1", "part_size": 1000},
+    "metrics.json": {"schema_version": 2, "task": "binary", "metrics": {}, "confusion": {}},
+    "audit.json": {"schema_version": 1, "bundle": "", "regions": [], "disturbances": []},
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_what_pellucid_wrote_is_passed_over_by_its_files(tmp_path: Path, name: str) -> None:
+    root = plant(tmp_path, "cat/1.jpg", "dog/1.jpg", "anything/here/pictures/1.png")
+    (root / "anything/here" / name).write_text(json.dumps(OUTPUTS[name]))
+    dataset = read_dataset(root)
+    assert dataset.classes == ("cat", "dog")
+    assert not dataset.skipped
+    assert any("because pellucid wrote them: anything/here (" in note for note in dataset.notes)
+    (root / "anything/here" / name).write_text("{}")
+    assert read_dataset(root).classes == ("anything", "cat", "dog")
+
+
+def test_a_class_called_runs_is_a_class(tmp_path: Path) -> None:
+    assert read_dataset(plant(tmp_path, "runs/1.jpg", "walks/1.jpg", "runs/run.json")).classes == ("runs", "walks")
+
+
+def test_explanations_among_photographs_are_told_apart(tmp_path: Path) -> None:
+    root = plant(tmp_path, "cat/1.jpg", "cat/1-overlay.png", "cat/sheet.png", "dog/1.jpg", "owl/1-overlay.png")
+    record = {"images": [{"files": {"overlay": "1-overlay.png"}}], "sheets": {"1.jpg": "sheet.png"}}
+    manifest = json.dumps({"pellucid_version": "1", "colormap": "x", **record})
+    for name in ("cat", "owl"):
+        (root / name / "manifest.json").write_text(manifest)
+    assert set(found(read_dataset(root))) == {"cat/1.jpg", "dog/1.jpg"}
+
+
+def test_what_is_mostly_left_out_is_the_first_thing_said(tmp_path: Path) -> None:
+    layout = [f"train/{c}/{i}.jpg" for c in "ab" for i in range(5)] + [f"test/{c}/1.jpg" for c in "ab"]
+    dataset = read_dataset(plant(tmp_path, *layout, *(f"docs/{i}.jpg" for i in range(40))))
+    assert len(dataset) == 12
+    assert dataset.notes[0].startswith("40 of 52 images were left out (docs: folder of 40 images beside the splits)")
+    few = read_dataset(plant(tmp_path / "few", *layout, "docs/1.jpg"))
+    assert not any("were left out" in note for note in few.notes)
 
 
 def test_phantoms_with_masks_and_lungs(tmp_path: Path) -> None:
@@ -182,24 +324,41 @@ def test_an_ignored_name_that_is_asked_for_is_a_class(tmp_path: Path) -> None:
     assert read_dataset(tmp_path, classes=["faces", "masks"]).classes == ("faces", "masks")
 
 
-def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path: Path) -> None:
-    outside = plant(tmp_path / "outside", "x.jpg")
+def test_links_are_followed_and_circles_are_named(tmp_path: Path) -> None:
+    outside = plant(tmp_path / "outside", "x.jpg", "deep/y.jpg")
     root = plant(tmp_path / "root", "cat/1.jpg", "dog/1.jpg")
     (root / "cat/linked.jpg").symlink_to(outside / "x.jpg")
     (root / "cat/round").symlink_to(root, target_is_directory=True)
-    (root / "out").symlink_to(outside, target_is_directory=True)
+    (outside / "back").symlink_to(tmp_path, target_is_directory=True)
+    (root / "owl").symlink_to(outside, target_is_directory=True)
+    (root / "feline").symlink_to(root / "cat", target_is_directory=True)
     (root / "dog/broken.jpg").symlink_to(root / "nowhere.jpg")
     dataset = read_dataset(root)
-    assert set(found(dataset)) == {"cat/1.jpg", "cat/linked.jpg", "dog/1.jpg"}
-    assert {p: r.split(":")[0] for p, r in skipped(dataset).items()} == {
-        "cat/round": "link to a folder",
-        "out": "link to a folder",
-        "dog/broken.jpg": "link that leads nowhere",
+    assert dataset.classes == ("cat", "dog", "owl")
+    assert set(found(dataset)) == {"cat/1.jpg", "cat/linked.jpg", "dog/1.jpg", "owl/x.jpg", "owl/deep/y.jpg"}
+    assert {s.path: s.code for s in dataset.skipped} == {
+        "cat/round": "circle",
+        "feline/round": "circle",
+        "owl/back": "circle",
+        "feline": "again",
+        "dog/broken.jpg": "dead-link",
     }
     (tmp_path / "links").mkdir()
-    (tmp_path / "links" / "cat").symlink_to(outside, target_is_directory=True)
-    with pytest.raises(DataError, match=r"Links to folders are not followed \(cat\): copy or mount"):
-        read_dataset(tmp_path / "links")
+    for name in ("cat", "dog"):
+        (tmp_path / "links" / name).symlink_to(root / name, target_is_directory=True)
+    assert read_dataset(tmp_path / "links").classes == ("cat", "dog")
+
+
+def test_links_to_links_end(tmp_path: Path) -> None:
+    for level in range(12):
+        plant(tmp_path, f"l{level}/x.jpg")
+        for name in "ab":
+            (tmp_path / f"l{level}/{name}").symlink_to(tmp_path / f"l{level + 1}", target_is_directory=True)
+    start = time.perf_counter()
+    met = sum(1 for _ in walk(tmp_path))
+    assert met < 12 * 100 * 5
+    assert sum(f.what == "file" for f in walk(tmp_path, once=True)) == 12
+    assert time.perf_counter() - start < 5
 
 
 def test_a_folder_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +397,7 @@ def test_a_file_name_that_is_no_unicode_is_skipped(tmp_path: Path) -> None:
         (("cat/1.jpg", "cat/2.jpg"), "holds one class only, cat: a classifier needs at least two"),
         (("images/1.jpg", "images/2.jpg", "masks/1.png"), "holds 2 images but no class folders, .* put each class"),
         (("1.jpg", "2.jpg"), "holds 2 images but no class folders"),
-        (("1.jpg", "labels.csv"), r"or give the table with their labels, .*labels\.csv"),
+        (("1.jpg", "labels.csv"), r"or give a table of paths and labels, perhaps .*labels\.csv"),
         (("train/cat/1.jpg", "train/2.jpg"), "one class only, cat"),
     ],
 )

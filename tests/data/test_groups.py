@@ -33,12 +33,12 @@ def test_paths_without_a_group_are_counted() -> None:
     notes: list[str] = []
     assert assign_groups(["a/p1.png", "a/q.png"], r"p(\d)", notes) == ["1", ""]
     assert notes == [
-        "--group-by matches no part of 1 of 2 paths, for example a/q.png: each of these is a group of its own."
+        "`group_by=` matches no part of 1 of 2 paths, for example a/q.png: each of these is a group of its own."
     ]
 
 
 def test_patterns_that_cannot_be_used() -> None:
-    with pytest.raises(DataError, match="no regular expression"):
+    with pytest.raises(DataError, match="neither a regular expression"):
         assign_groups(["a/p1.png"], "p(", [])
     with pytest.raises(DataError, match=r"matches none of 1 paths, for example a/p1\.png"):
         assign_groups(["a/p1.png"], "z(.)", [])
@@ -79,7 +79,7 @@ def test_patients_of_the_pneumonia_set(shared_data: Path) -> None:
     """Bacteria and virus, IM and NORMAL2-IM are numbered apart: the numbers 808 and 211 occur in both."""
     plain = read_dataset(shared_data / "pneumonia")
     assert suggest_group_pattern(plain) == r"^(person\d+)|(IM-\d+)"
-    assert any("--group-by '^(person" in note for note in plain.notes)
+    assert any("`group_by='^(person" in note for note in plain.notes)
     exact = read_dataset(shared_data / "pneumonia", group_by=r"(person\d+_[a-z]+)|((?:NORMAL2-)?IM-\d+)")
     groups = {s.group for s in exact.samples}
     assert all(s.group for s in exact.samples)

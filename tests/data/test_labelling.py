@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.data.labelling import Entry, build_dataset, counted, match_name, order_classes, shorten
+from pellucid.data.labelling import LabelledFile, build_dataset, counted, match_name, order_classes, shorten
 from pellucid.errors import DataError
 
 ROOT = Path("data")
 
 
-def entries(*names: str, split: str = "") -> list[Entry]:
-    return [Entry(f"{name}/{i}.png", name, split) for i, name in enumerate(names)]  # type: ignore[arg-type]
+def entries(*names: str, split: str = "") -> list[LabelledFile]:
+    return [LabelledFile(f"{name}/{i}.png", name, split) for i, name in enumerate(names)]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_order_of_classes_by_their_names(names: tuple[str, ...], expected: tuple
 def test_the_positive_class_can_be_said_and_the_note_says_how() -> None:
     notes: list[str] = []
     assert order_classes(("PNEUMONIA", "NORMAL"), None, notes) == ("NORMAL", "PNEUMONIA")
-    assert notes == ["The positive class is PNEUMONIA (NORMAL reads as negative); --positive NORMAL turns it round."]
+    assert notes == ["The positive class is PNEUMONIA (NORMAL reads as negative); `positive='NORMAL'` turns it round."]
     assert order_classes(("PNEUMONIA", "NORMAL"), "normal") == ("PNEUMONIA", "NORMAL")
 
 
@@ -54,19 +54,19 @@ def test_an_unknown_positive_class_offers_the_nearest() -> None:
 
 
 def test_a_positive_class_among_three_asks_for_merging() -> None:
-    with pytest.raises(DataError, match=r"needs two classes, and there are 3 .*--group"):
+    with pytest.raises(DataError, match=r"needs two classes, and there are 3 .*`merge="):
         order_classes(("a", "b", "c"), "b")
 
 
 def test_classes_are_merged_and_then_ordered() -> None:
-    found = build_dataset(ROOT, entries("covid", "pneumonia", "normal"), grouping={"ill": ["covid", "pneumonia"]})
+    found = build_dataset(ROOT, entries("covid", "pneumonia", "normal"), merge={"ill": ["covid", "pneumonia"]})
     assert found.classes == ("normal", "ill")
     assert {s.path: s.label for s in found.samples} == {"covid/0.png": 1, "normal/2.png": 0, "pneumonia/1.png": 1}
 
 
 def test_a_merged_class_may_keep_the_name_of_a_member() -> None:
     merged = {"pneumonia": ["Covid", "pneumonia"]}
-    found = build_dataset(ROOT, entries("covid", "pneumonia", "normal"), grouping=merged)
+    found = build_dataset(ROOT, entries("covid", "pneumonia", "normal"), merge=merged)
     assert found.classes == ("normal", "pneumonia")
 
 
@@ -74,15 +74,15 @@ def test_a_merged_class_may_keep_the_name_of_a_member() -> None:
     ("grouping", "message"),
     [
         ({"ill": ["covit", "pneumonia"]}, r"no class named 'covit': did you mean covid\?"),
-        ({"ill": ["covid", "pneumonia", "normal"]}, "only the class ill is left"),
+        ({"ill": ["covid", "pneumonia", "normal"]}, "has only the class ill; a classifier needs two"),
         ({"ill": ["covid"], "bad": ["covid", "pneumonia"]}, "covid cannot go into both ill and bad"),
-        ({"normal": ["covid"]}, "also take in the class normal .* --group normal=covid,normal"),
-        ({"ill": []}, "--group ill= names no class"),
+        ({"normal": ["covid"]}, "take in the class normal .* `merge=normal=covid,normal`"),
+        ({"ill": []}, "Merging into ill names no class"),
     ],
 )
 def test_merging_that_cannot_be_meant(grouping: dict[str, list[str]], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        build_dataset(ROOT, entries("covid", "pneumonia", "normal"), grouping=grouping)
+        build_dataset(ROOT, entries("covid", "pneumonia", "normal"), merge=grouping)
 
 
 def test_classes_asked_for_are_kept_in_that_order_and_spelling() -> None:
@@ -110,7 +110,7 @@ def test_spelling_that_differs_between_splits_is_one_class() -> None:
         ROOT,
         [
             *entries("NORMAL", "NORMAL", composed, composed, split="train"),
-            *[Entry("test/1.png", "Normal", "test"), Entry("test/2.png", decomposed, "test")],
+            *[LabelledFile("test/1.png", "Normal", "test"), LabelledFile("test/2.png", decomposed, "test")],
         ],
     )
     assert found.classes == ("NORMAL", composed)
@@ -123,7 +123,7 @@ def test_letters_that_meet_in_one_split_stay_two_classes() -> None:
 
 
 def test_a_class_that_is_missing_from_a_split_is_told() -> None:
-    found = build_dataset(ROOT, [*entries("cat", "dog", split="train"), Entry("t.png", "cat", "test")])
+    found = build_dataset(ROOT, [*entries("cat", "dog", split="train"), LabelledFile("t.png", "cat", "test")])
     assert "The test folder holds no image of dog." in found.notes
 
 

@@ -8,7 +8,8 @@ import pytest
 from pellucid.data.dataset import Dataset, Sample
 from pellucid.data.fingerprint import Fingerprints, HalfArray
 from pellucid.data.folder import read_dataset
-from pellucid.data.manifest import COLUMNS, read_checksums, read_split, split_named, write_split
+from pellucid.data.layout import split_named
+from pellucid.data.manifest import COLUMNS, read_checksums, read_split, write_split
 from pellucid.errors import DataError
 
 
@@ -57,7 +58,7 @@ def test_groups_come_from_a_column_or_from_the_path(tmp_path: Path) -> None:
 def test_options_hold_for_a_csv_as_well(tmp_path: Path) -> None:
     text = "path,label\na.png,covid\nb.png,pneumonia\nc.png,normal\n"
     source = table(tmp_path, text, "a.png", "b.png", "c.png")
-    dataset = read_dataset(source, grouping={"ill": ["covid", "pneumonia"]}, positive="normal")
+    dataset = read_dataset(source, merge={"ill": ["covid", "pneumonia"]}, positive="normal")
     assert dataset.classes == ("ill", "normal")
     (tmp_path / "boxes.json").write_text('{"a.png": [[0, 0, 1, 1]]}')
     assert read_dataset(source).samples[0].boxes == ((0, 0, 1, 1),)
@@ -79,9 +80,10 @@ def test_absolute_paths_are_made_relative_where_they_lie_below(tmp_path: Path) -
     [
         ("", "is empty: it needs a first line path,label"),
         ("path,label\n", "lists no images"),
-        ("file,label\na.png,x\n", "has no column path, only file, label: name the columns path,label"),
-        ("file,class\na.png,x\n", "has no column path and none label"),
-        ("path,label\na.png,\n", "line 2: the label is blank"),
+        ("stem,label\na,x\n", "has no column path, only stem, label: name the column of the files by `path_column=`"),
+        ("path,size,depth\na.png,3,4\n", "has no column label, only path, size, depth: .* `label_column=`"),
+        ("path,label\na.png,\nb.png,nan\n", "lists no images with a label"),
+        ("path,label\na.png,x\nc.png,y\n", "`images=`"),
         ("path,label\na.png,x\n ,y\n", "line 3: the path is blank"),
         ("path,label,split\na.png,x,trian\n", "line 2: the split 'trian' is unknown; did you mean train?"),
         ("path,label,split\na.png,x,7\n", "write train, val, test or nothing"),

@@ -12,13 +12,13 @@ from tests.data.test_areas import clustered
 from pellucid.data.dataset import Dataset, Sample
 from pellucid.data.fingerprint import SIDE, Fingerprints
 from pellucid.data.metadata import enough_units, folds_of, metadata_test
-from pellucid.data.statistics import MEASURES, Measurements
+from pellucid.data.statistics import MEASURES, ImageMeasurements
 
 Floats = npt.NDArray[np.float64]
 
 
-def measured(labels: npt.NDArray[np.int64], seed: int = 0, classes: int = 2, **values: Floats) -> Measurements:
-    """Measurements in which only the values given differ from noise."""
+def measured(labels: npt.NDArray[np.int64], seed: int = 0, classes: int = 2, **values: Floats) -> ImageMeasurements:
+    """ImageMeasurements in which only the values given differ from noise."""
     rng, n = np.random.default_rng(seed), len(labels)
     paths = tuple(f"{i:04d}.png" for i in range(n))
     data = Dataset(
@@ -27,7 +27,7 @@ def measured(labels: npt.NDArray[np.int64], seed: int = 0, classes: int = 2, **v
     prints = Fingerprints(paths, paths, np.zeros((n, SIDE, SIDE), np.float16), {})
     table = {name: values.get(name, rng.normal(100, 10, n)) for name in MEASURES}
     empty = np.zeros((classes, 2, 2), np.float32)
-    return Measurements(data, (), prints, table, ("PNG",) * n, ("L",) * n, {}, empty, empty)
+    return ImageMeasurements(data, (), prints, table, ("PNG",) * n, ("L",) * n, {}, empty, empty)
 
 
 def test_folds_keep_units_whole_and_classes_even_whatever_the_order() -> None:
@@ -103,7 +103,7 @@ def test_formats_and_modes_count_and_constant_measures_do_not() -> None:
     found = measured(labels, aspect=np.ones(120), jpeg_quality=np.where(labels == 0, 90.0, np.nan))
     formats = tuple("JPEG" if k == 0 else "PNG" for k in labels)
     modes = tuple("RGB" if i < 1 else "L" for i in range(120))
-    mixed = Measurements(
+    mixed = ImageMeasurements(
         found.dataset, (), found.fingerprints, found.values, formats, modes, {}, found.means, found.means
     )
     test = metadata_test(mixed, np.arange(120))

@@ -7,7 +7,7 @@ import pytest
 from pellucid.data.dataset import Dataset
 from pellucid.data.folder import read_dataset
 from pellucid.data.groups import copies_by_name
-from pellucid.data.labelling import Entry
+from pellucid.data.labelling import LabelledFile
 from pellucid.data.origins import FILE, Origin, read_origins, with_origins, write_origins
 from pellucid.errors import DataError
 
@@ -112,7 +112,7 @@ def test_a_list_inside_the_folder_that_holds_everything(tmp_path: Path) -> None:
     touch(tmp_path, "up/a/x.png", "up/a/x_aug1.png", "up/b/y.png")
     write_origins(tmp_path / "up", [Origin("a/x.png", "", "s"), Origin("a/x_aug1.png", "a/x.png", "s")], ())
     assert groups_of(read_dataset(tmp_path)) == {"up/a/x.png": "s", "up/a/x_aug1.png": "s", "up/b/y.png": ""}
-    entries = [Entry("a/x.png", "a"), Entry("b/y.png", "b")]
+    entries = [LabelledFile("a/x.png", "a"), LabelledFile("b/y.png", "b")]
     notes: list[str] = []
     assert with_origins(tmp_path / "nowhere", "", entries, notes) == entries
     assert notes == []
@@ -121,9 +121,9 @@ def test_a_list_inside_the_folder_that_holds_everything(tmp_path: Path) -> None:
 def test_patients_are_still_suggested_and_copies_are_not_taken_for_them(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{c}/pic{i}x_aug{n}.png" for c in "ab" for i in range(20) for n in range(1, 16)))
     touch(tmp_path, *(f"{c}/pic{i}x.png" for c in "ab" for i in range(20)))
-    assert not any("--group-by" in note for note in read_dataset(tmp_path).notes)
+    assert not any("`group_by=" in note for note in read_dataset(tmp_path).notes)
     other = tmp_path / "other"
     touch(
         other, *(f"{c}/patient{i}_{k}{e}.png" for c in "ab" for i in range(20) for k in (1, 2) for e in ("", "_aug1"))
     )
-    assert any(r"--group-by '^(patient\d+)'" in note for note in read_dataset(other).notes)
+    assert any(r"`group_by='^(patient\d+)'" in note for note in read_dataset(other).notes)

@@ -258,7 +258,12 @@ def test_images_that_cannot_be_decoded_are_left_out() -> None:
             {},
             "Class b cannot be divided into train, test, val: its 2 images form only 2 independent",
         ),
-        ({"": (30, 9)}, {"b": "one"}, {}, "its 9 images form only 1 independent units .* a finer --group-by"),
+        (
+            {"": (30, 9)},
+            {"b": "one"},
+            {},
+            "its 9 images form only 1 independent units .* smaller groups by `group_by=",
+        ),
         ({"test": (30, 30)}, {}, {}, "has no training images: put them in a folder train/"),
         ({"": (30, 30)}, {}, {"test": 0.7, "validation": 0.2}, "leave at least 0.2 for training"),
         ({"": (30, 30)}, {}, {"test": -0.1}, "must be 0 or more"),
@@ -272,6 +277,39 @@ def test_sets_that_cannot_be_divided(
     samples = tuple(replace(s, group=groups.get(s.path.split("/")[1], "")) for s in dataset.samples)
     with pytest.raises(DataError, match=message):
         split_dataset(replace(dataset, samples=samples), seed=0, fingerprints=prints, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"train": (30, 1)}, r"too few training images to learn from: b \(1\)\. .* by `leave_out=b`"),
+        ({"train": (30, 0), "test": (9, 9)}, r"too few training images to learn from: b \(0\)"),
+        ({"train": (0, 1), "test": (9, 9)}, r"from: a \(0\), b \(1\)\. .* by `leave_out=a` `leave_out=b`"),
+    ],
+)
+def test_classes_without_training_images_are_named_first(sizes: dict[Split, tuple[int, ...]], message: str) -> None:
+    dataset, prints = planted(sizes)
+    with pytest.raises(DataError, match=message):
+        split_dataset(dataset, seed=0, fingerprints=prints)
+
+
+def test_a_single_training_image_is_told_where_splits_are_kept() -> None:
+    dataset, prints = planted({"train": (30, 1), "val": (30, 30), "test": (30, 30)})
+    plan = split_dataset(dataset, seed=0, fingerprints=prints)
+    assert plan.reasons[0] == "Classes with a single training image, hardly to be learnt: b."
+
+
+def test_training_images_that_are_all_test_images_are_said_to_be_so() -> None:
+    dataset, prints = planted({"train": (30, 30), "test": (30, 30)})
+    contents = list(prints.contents)
+    for i, (train, test) in enumerate((f"train/b/{n:04}.png", f"test/b/{n:04}.png") for n in range(30)):
+        assert i < 30
+        contents[prints.paths.index(test)] = contents[prints.paths.index(train)]
+    same = replace(prints, contents=tuple(contents))
+    message = r"All 30 training images of b are in test as well, as the same files: nothing is left to learn from"
+    for leave_out_twins in (True, False):
+        with pytest.raises(DataError, match=message):
+            split_dataset(dataset, seed=0, fingerprints=same, leave_out_twins=leave_out_twins)
 
 
 # ---- folds

@@ -141,9 +141,9 @@ def test_odd_files_are_remarked_on(tmp_path: Path) -> None:
     saved(tmp_path / "a/named.jpg", noise(), format="PNG")
     saved(tmp_path / "b/thin.png", noise(16, 400))
     remarks = measure_images(dataset(tmp_path, ["a/flat.png", "a/good.png", "a/named.jpg", "b/thin.png"])).remarks
-    assert remarks["a/flat.png"] == ("The picture is one flat tone.",)
-    assert remarks["a/named.jpg"] == ("The file is named .jpg but holds PNG.",)
-    assert "very thin" in remarks["b/thin.png"][0]
+    assert remarks["a/flat.png"] == (("flat", "The picture is one flat tone."),)
+    assert remarks["a/named.jpg"] == (("extension", "The file is named .jpg but holds PNG."),)
+    assert "very thin" in remarks["b/thin.png"][0].text
     assert "a/good.png" not in remarks
 
 

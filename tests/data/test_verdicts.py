@@ -126,7 +126,7 @@ def test_guessed_groups_are_a_caution_where_splits_are_still_to_be_drawn() -> No
         assert level("Groups", grouping=grouping(known=False), counts=counts) == "caution"
     (finding,) = said("Groups", grouping=grouping(known=False), counts=undivided)
     assert r"by (p\d+), 4 of 9 groups hold several images, up to 3" in finding.text
-    assert r"add --group-by '(p\d+)' to every command" in finding.advice
+    assert r"give every command `group_by='(p\d+)'`" in finding.advice
 
 
 @pytest.mark.parametrize(
@@ -155,13 +155,13 @@ def test_splits_without_a_class_and_small_ones() -> None:
 
 def test_remarks_of_one_kind_are_one_finding() -> None:
     remarks = [
-        ("a.jpg", "The file is named .jpg but holds PNG."),
-        ("b.png", "The file is named .png but holds GIF."),
-        ("c.png", "The picture is very thin, 16 x 400 pixels, and is distorted or cut to fit a model."),
-        ("d.png", "The picture is very thin, 20 x 500 pixels, and is distorted or cut to fit a model."),
-        ("d.png", "The picture is one flat tone."),
+        ("a.jpg", "extension", "The file is named .jpg but holds PNG."),
+        ("b.png", "extension", "The file is named .png but holds GIF."),
+        ("c.png", "thin", "The picture is very thin, 16 x 400 pixels, and is distorted or cut to fit a model."),
+        ("d.png", "thin", "The picture is very thin, 20 x 500 pixels, and is distorted or cut to fit a model."),
+        ("d.png", "flat", "The picture is one flat tone."),
     ]
-    notes = tuple(FileNote(path=p, reason=r) for p, r in remarks)
+    notes = tuple(FileNote(path=p, code=c, reason=r) for p, c, r in remarks)
     assert [f.text.split(",")[0] for f in said("Odd files", remarks=notes)] == ["2 files", "1 file"]
     assert [f.text.split(",")[0] for f in said("Extensions", remarks=notes)] == ["2 files"]
 

@@ -14,7 +14,7 @@ import pytest
 from tests.audit_samples import Pixels, look, save, write_folder
 
 from pellucid.data.inspection import AreaEntry, Inspection, LabelEntry, Suspect
-from pellucid.data.statistics import Measurements
+from pellucid.data.statistics import ImageMeasurements
 from pellucid.errors import ResourceError
 from pellucid.reporting.inspection import breakable, coded, headlines, measure_bar, render_inspection, write_inspection
 
@@ -29,7 +29,7 @@ def _tagged(path: Path, pixels: Pixels, ill: bool) -> None:
 
 
 @pytest.fixture(scope="module")
-def looked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inspection, Measurements]:
+def looked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inspection, ImageMeasurements]:
     root = write_folder(tmp_path_factory.mktemp("page") / "films", _tagged)
     shutil.copy(min((root / "train/normal").iterdir()), root / "test/ill/leak <b>&.png")
     (root / "train/ill/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
@@ -46,7 +46,7 @@ def looked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inspection, Measur
 
 
 @pytest.fixture(scope="module")
-def page(looked: tuple[Inspection, Measurements]) -> str:
+def page(looked: tuple[Inspection, ImageMeasurements]) -> str:
     return render_inspection(*looked)
 
 
@@ -67,7 +67,7 @@ class Text(HTMLParser):
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "action")]
 
 
-def test_every_finding_stands_in_the_page_in_its_order(page: str, looked: tuple[Inspection, Measurements]) -> None:
+def test_every_finding_stands_in_the_page_in_its_order(page: str, looked: tuple[Inspection, ImageMeasurements]) -> None:
     text, at = Text(page).text, 0
     assert looked[0].verdict in text
     assert len(looked[0].findings) >= 8
@@ -75,7 +75,7 @@ def test_every_finding_stands_in_the_page_in_its_order(page: str, looked: tuple[
         at = text.index(" ".join(f"{finding.topic} {finding.text}".replace("`", " ").split())[:60], at)
 
 
-def test_what_was_measured_stands_in_the_page(page: str, looked: tuple[Inspection, Measurements]) -> None:
+def test_what_was_measured_stands_in_the_page(page: str, looked: tuple[Inspection, ImageMeasurements]) -> None:
     text, (inspection, _) = Text(page).text, looked
     assert inspection.metadata is not None
     area = inspection.metadata.area
@@ -101,7 +101,7 @@ def test_it_names_no_other_host_and_escapes_names(page: str) -> None:
     assert len(page) < 3_000_000
 
 
-def test_it_is_written_whole_with_its_document(tmp_path: Path, looked: tuple[Inspection, Measurements]) -> None:
+def test_it_is_written_whole_with_its_document(tmp_path: Path, looked: tuple[Inspection, ImageMeasurements]) -> None:
     written = write_inspection(tmp_path / "new" / "folder", *looked)
     assert written == tmp_path / "new/folder/inspection.html"
     assert sorted(f.name for f in written.parent.iterdir()) == ["inspection.html", "inspection.json"]
@@ -114,7 +114,7 @@ def test_it_is_written_whole_with_its_document(tmp_path: Path, looked: tuple[Ins
         write_inspection(tmp_path / "file", *looked)
 
 
-def test_it_says_what_was_not_looked_for(looked: tuple[Inspection, Measurements]) -> None:
+def test_it_says_what_was_not_looked_for(looked: tuple[Inspection, ImageMeasurements]) -> None:
     inspection, found = looked
     bare = inspection.model_copy(
         update={"labels": None, "labels_absent": "Add `--weights`.", "metadata": None, "metadata_absent": "Too few."}
@@ -125,13 +125,13 @@ def test_it_says_what_was_not_looked_for(looked: tuple[Inspection, Measurements]
     assert headlines(bare)[2][1:] == ("n/a", "")
 
 
-def test_headlines(looked: tuple[Inspection, Measurements]) -> None:
+def test_headlines(looked: tuple[Inspection, ImageMeasurements]) -> None:
     images, more, _ = headlines(looked[0])
     assert images == ("Images", "152", "75 normal, 77 ill")
     assert more[:2] == ("Files more than needed", "1")
 
 
-def test_bars_show_a_measure_from_its_better_side(looked: tuple[Inspection, Measurements]) -> None:
+def test_bars_show_a_measure_from_its_better_side(looked: tuple[Inspection, ImageMeasurements]) -> None:
     assert looked[0].metadata is not None
     entry = looked[0].metadata.measures[0]
     low = entry.model_copy(update={"area": AreaEntry(value=0.1, low=0.05, high=0.2)})

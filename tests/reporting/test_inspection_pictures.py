@@ -11,7 +11,7 @@ import pytest
 from tests.audit_samples import look, save, write_folder
 
 from pellucid.data.inspection import AreaEntry, Inspection, MeasureEntry
-from pellucid.data.statistics import Measurements
+from pellucid.data.statistics import ImageMeasurements
 from pellucid.reporting.inspection_pictures import (
     SIDE,
     averages,
@@ -26,7 +26,7 @@ from pellucid.reporting.inspection_pictures import (
 
 
 @pytest.fixture(scope="module")
-def looked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inspection, Measurements]:
+def looked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Inspection, ImageMeasurements]:
     def brighter(path: Path, pixels: np.ndarray, ill: bool) -> None:
         save(path.with_suffix(".png"), np.clip(pixels.astype(int) + 40 * ill, 0, 255).astype(np.uint8))
 
@@ -53,7 +53,7 @@ def test_a_picture_is_the_file_made_small(tmp_path: Path) -> None:
     assert picture_of(tmp_path / "bad.png") == picture_of(tmp_path / "gone.png") == ""
 
 
-def test_averages_are_those_of_the_classes(looked: tuple[Inspection, Measurements]) -> None:
+def test_averages_are_those_of_the_classes(looked: tuple[Inspection, ImageMeasurements]) -> None:
     _, found = looked
     shown = averages(found)
     assert [a.title for a in shown] == ["normal", "ill"]
@@ -61,7 +61,7 @@ def test_averages_are_those_of_the_classes(looked: tuple[Inspection, Measurement
         np.testing.assert_allclose(np.asarray(decoded(average.picture)), mean, atol=0.51)
 
 
-def test_the_difference_is_cohens_d(looked: tuple[Inspection, Measurements]) -> None:
+def test_the_difference_is_cohens_d(looked: tuple[Inspection, ImageMeasurements]) -> None:
     _, found = looked
     normal, ill = (
         np.stack(
@@ -84,7 +84,7 @@ def test_the_difference_is_cohens_d(looked: tuple[Inspection, Measurements]) -> 
     assert difference(three) is None
 
 
-def test_the_ends_of_a_measure(looked: tuple[Inspection, Measurements]) -> None:
+def test_the_ends_of_a_measure(looked: tuple[Inspection, ImageMeasurements]) -> None:
     _, found = looked
     values = found.values["brightness"]
     low, high = ends_of(found, "brightness", 3)
@@ -93,7 +93,7 @@ def test_the_ends_of_a_measure(looked: tuple[Inspection, Measurements]) -> None:
     assert ends_of(found, "jpeg_quality") == ([], [])
 
 
-def test_only_measures_that_tell_something_are_drawn(looked: tuple[Inspection, Measurements]) -> None:
+def test_only_measures_that_tell_something_are_drawn(looked: tuple[Inspection, ImageMeasurements]) -> None:
     inspection, found = looked
     names = [m.name for m in leading(inspection, found)]
     assert names[0] in ("brightness", "border_brightness")

@@ -45,7 +45,7 @@ def augment(
     Images are split first, as for training, so that a copy is always in the same split as its original.
     """
     from ..data.augment import augment_dataset
-    from ..data.folder import read_dataset
+    from ..data.folder import read_by_recipe
     from ..data.split import split_dataset
     from ..errors import InputError
     from ..recipe import load_recipe
@@ -58,7 +58,7 @@ def augment(
             f"{folder} lies in {data}, where the copies would be taken for more data: choose another --out."
         )
     wanted, shown = chosen.data, TerminalProgress(quiet=json)
-    dataset = read_dataset(data, positive=wanted.positive, grouping=wanted.merge, group_by=group_by or wanted.group_by)
+    dataset = read_by_recipe(data, wanted.model_copy(update={"group_by": group_by or wanted.group_by}))
     with new_folder(folder) as draft:
         prints = take_fingerprints(dataset, shown)
         plan = split_dataset(

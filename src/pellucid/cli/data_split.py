@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from .console import PARTLY, TerminalProgress, out, print_json, print_table, report_skipped
-from .options import parse_merge
+from .options import (
+    GroupBy,
+    ImagesFolder,
+    LabelColumn,
+    LeaveOut,
+    Merge,
+    OldMerge,
+    OneAgainstRest,
+    PathColumn,
+    Positive,
+    parse_merge,
+    table_options,
+)
 
 if TYPE_CHECKING:
     from ..workflow.splitting import SplitFile
@@ -25,20 +37,20 @@ def split(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed; the same seed gives the same split.")] = 0,
-    group_by: Annotated[
-        Optional[str],
-        typer.Option(help="Regular expression for file names, or CSV column, that identifies the patient or object."),
-    ] = None,
+    group_by: GroupBy = None,
     validation: Annotated[
         float, typer.Option(help="Share of images for a missing validation set; 0 for no validation set.")
     ] = 0.15,
     test: Annotated[float, typer.Option(help="Share of images for a missing test set; 0 for no test set.")] = 0.2,
     folds: Annotated[Optional[int], typer.Option(help="Number of cross-validation folds to write.")] = None,
-    positive: Annotated[Optional[str], typer.Option(help="Positive class (binary tasks only).")] = None,
-    merge: Annotated[
-        Optional[list[str]],
-        typer.Option("--group", metavar="NAME=CLASS,CLASS", help="Merge classes, for example ill=covid,pneumonia."),
-    ] = None,
+    positive: Positive = None,
+    merge: Merge = None,
+    group: OldMerge = None,
+    leave_out: LeaveOut = None,
+    one_against_rest: OneAgainstRest = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    images: ImagesFolder = None,
     leave_out_twins: Annotated[
         bool,
         typer.Option(
@@ -58,7 +70,15 @@ def split(
 
     if folds is not None and leave_out_twins:
         raise InputError("--leave-out-twins goes with splits that are kept, and --folds keeps none: drop one of them.")
-    dataset = read_dataset(data, positive=positive, grouping=parse_merge(merge or []), group_by=group_by)
+    dataset = read_dataset(
+        data,
+        positive=positive,
+        merge=parse_merge(merge or []),
+        group_by=group_by,
+        leave_out=leave_out or (),
+        one_against_rest=one_against_rest,
+        table=table_options(path_column, label_column, images),
+    )
     shown = TerminalProgress(quiet=json)
     if folds is None:
         path = target or Path("split.csv")

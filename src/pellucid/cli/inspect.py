@@ -9,6 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .console import OK, PARTLY, TerminalProgress, out, print_findings, print_json, print_table, report_skipped
+from .options import (
+    GroupBy,
+    ImagesFolder,
+    LabelColumn,
+    LeaveOut,
+    Merge,
+    OldMerge,
+    OneAgainstRest,
+    PathColumn,
+    Positive,
+    parse_merge,
+    table_options,
+)
 
 if TYPE_CHECKING:
     from ..data.inspection import Inspection
@@ -20,14 +33,15 @@ def inspect(
     folder: Annotated[
         Path | None, typer.Option("--out", help="Output folder for inspection.html and inspection.json.")
     ] = None,
-    group_by: Annotated[
-        str | None,
-        typer.Option(help="Regular expression for file names, or CSV column, that identifies the patient or object."),
-    ] = None,
-    positive: Annotated[str | None, typer.Option(help="Positive class (binary tasks only).")] = None,
-    merge: Annotated[
-        list[str] | None, typer.Option("--group", metavar="NAME=A,B", help="Merge classes A and B into NAME.")
-    ] = None,
+    group_by: GroupBy = None,
+    positive: Positive = None,
+    merge: Merge = None,
+    group: OldMerge = None,
+    leave_out: LeaveOut = None,
+    one_against_rest: OneAgainstRest = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    images: ImagesFolder = None,
     backbone: Annotated[
         str | None,
         typer.Option(help="With --weights: backbone whose features check the labels; mobilenet_v2 by default."),
@@ -51,7 +65,6 @@ def inspect(
     """
     from ..errors import InputError
     from ..workflow.inspection import FeatureSource, inspect_data
-    from .options import parse_merge
 
     if bundle is not None and weights is not None:
         raise InputError("--bundle and --weights both give features: choose one.")
@@ -61,8 +74,11 @@ def inspect(
     found = inspect_data(
         data,
         positive=positive,
-        grouping=parse_merge(merge or []),
+        merge=parse_merge(merge or []),
         group_by=group_by,
+        leave_out=leave_out or (),
+        one_against_rest=one_against_rest,
+        table=table_options(path_column, label_column, images),
         features=features,
         seed=seed,
         progress=TerminalProgress(quiet=json),

@@ -2,15 +2,77 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
 
 from ..errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
     from ..classifier import Score
     from ..data.dataset import Split
+    from ..data.table import TableOptions
     from ..reporting.overlay import Scale
+
+
+def _renamed(old: Optional[list[str]]) -> None:
+    if old:
+        raise InputError(f"--group is now called --merge: write --merge {old[0]}. Patients are named by --group-by.")
+
+
+GroupBy = Annotated[
+    Optional[str],
+    typer.Option(help="Regular expression for file names, or CSV column, that identifies the patient or object."),
+]
+Positive = Annotated[Optional[str], typer.Option(help="Positive class (binary tasks only).")]
+Merge = Annotated[
+    Optional[list[str]],
+    typer.Option("--merge", metavar="NAME=A,B", help="Merge classes A and B into NAME."),
+]
+OldMerge = Annotated[Optional[list[str]], typer.Option("--group", hidden=True, callback=_renamed)]
+LeaveOut = Annotated[
+    Optional[list[str]], typer.Option("--leave-out", metavar="CLASS", help="Leave this class out; may be repeated.")
+]
+OneAgainstRest = Annotated[
+    Optional[str],
+    typer.Option(metavar="CLASS", help="Tell this class from all others; takes images that show several classes."),
+]
+PathColumn = Annotated[Optional[str], typer.Option(metavar="NAME", help="Of a CSV: the column of the files.")]
+LabelColumn = Annotated[
+    Optional[str],
+    typer.Option(metavar="NAME", help="Of a CSV: the column of the classes, or A,B,... for columns of 0 and 1."),
+]
+ImagesFolder = Annotated[
+    Optional[Path], typer.Option("--images", metavar="DIR", help="Of a CSV: the folder of the files that it lists.")
+]
+
+
+def table_options(path_column: str | None, label_column: str | None, images: Path | None) -> TableOptions:
+    """What the options say of a table."""
+    from ..data.table import TableOptions
+
+    return TableOptions(path_column, label_column, images)
+
+
+def reading_overrides(
+    leave_out: Sequence[str] | None,
+    one_against_rest: str | None,
+    path_column: str | None,
+    label_column: str | None,
+    images: Path | None,
+) -> list[str]:
+    """The options on what is read, as overrides of a recipe's data section."""
+    given = {
+        "leave_out": list(leave_out or ()),
+        "one_against_rest": one_against_rest,
+        "path_column": path_column,
+        "label_column": label_column,
+        "images": str(images) if images else None,
+    }
+    return [f"data.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value]
 
 
 def parse_merge(texts: Sequence[str]) -> dict[str, list[str]]:
@@ -20,7 +82,7 @@ def parse_merge(texts: Sequence[str]) -> dict[str, list[str]]:
         name, _, listed = text.partition("=")
         members = [m.strip() for m in listed.split(",") if m.strip()]
         if not name.strip() or not members:
-            raise InputError(f"--group {text!r}: write NAME=CLASS,CLASS, for example ill=covid,pneumonia.")
+            raise InputError(f"--merge {text!r}: write NAME=CLASS,CLASS, for example ill=covid,pneumonia.")
         merged.setdefault(name.strip(), []).extend(members)
     return merged
 
@@ -28,7 +90,7 @@ def parse_merge(texts: Sequence[str]) -> dict[str, list[str]]:
 def parse_split(text: str) -> Split:
     """The split that `--split` names, however it is spelt; UnknownNameError for another word."""
     from ..data.dataset import SPLITS
-    from ..data.manifest import split_named
+    from ..data.layout import split_named
 
     name = split_named(text)
     if name is None:

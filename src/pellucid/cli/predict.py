@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from .console import TerminalProgress, document_stream, err, print_json, print_table, report_skipped
+from .options import ImagesFolder, PathColumn, table_options
 
 if TYPE_CHECKING:
     from ..classifier import Prediction, Task
@@ -59,6 +60,8 @@ def predict(
         Optional[str], typer.Option(help="With --engine ray: address of the cluster, auto or ray://HOST:PORT.")
     ] = None,
     part_size: Annotated[int, typer.Option(min=1, help="With --out: images per Parquet part.")] = 1000,
+    path_column: PathColumn = None,
+    images_folder: ImagesFolder = None,
 ) -> None:
     """Classify images: class, confidence and the probability of each class. PyTorch is not needed."""
     from ..errors import InputError
@@ -81,8 +84,11 @@ def predict(
             address=address,
             batch=batch_size,
             part_size=part_size,
+            table=table_options(path_column, None, images_folder),
             json=json,
         )
+    if path_column or images_folder:
+        raise InputError("--path-column and --images go with --out, which reads CSV lists.")
     if method or target or pictures or resume or workers or address or engine != "local":
         raise InputError("--explain, --target, --pictures, --resume, --workers, --engine and --address need --out.")
     _predict(run, [Path(image) for image in images], batch_size or 16, json=json, csv=csv)

@@ -11,6 +11,7 @@ import typer
 from .console import PARTLY, TerminalProgress, err, out, print_json, print_table
 
 if TYPE_CHECKING:
+    from ..data.table import TableOptions
     from ..workflow.batch.summary import Summary
 
 
@@ -28,6 +29,7 @@ def predict_batch(
     address: str | None,
     batch: int | None,
     part_size: int,
+    table: TableOptions,
     json: bool,
 ) -> None:
     """Classify the sources into `folder`, and print a summary."""
@@ -46,6 +48,7 @@ def predict_batch(
         resume=resume,
         batch=batch,
         part_size=part_size,
+        table=table,
         running=Running(workers, "ray" if engine == "ray" else "local", address),
         progress=TerminalProgress(quiet=json),
     )

@@ -12,7 +12,19 @@ import typer
 from rich.text import Text
 
 from .console import PARTLY, TerminalProgress, out, print_table, report_skipped
-from .options import parse_merge
+from .options import (
+    GroupBy,
+    ImagesFolder,
+    LabelColumn,
+    LeaveOut,
+    Merge,
+    OldMerge,
+    OneAgainstRest,
+    PathColumn,
+    Positive,
+    parse_merge,
+    reading_overrides,
+)
 
 if TYPE_CHECKING:
     from ..workflow.folds import FoldsRecord
@@ -53,14 +65,15 @@ def train(
     seed: Annotated[
         int, typer.Option(help="Random seed for the split, initial weights, sample order and augmentation.")
     ] = 0,
-    group_by: Annotated[
-        str | None,
-        typer.Option(help="Regular expression for file names, or CSV column, that identifies the patient or object."),
-    ] = None,
-    positive: Annotated[str | None, typer.Option(help="Positive class (binary tasks only).")] = None,
-    merge: Annotated[
-        list[str] | None, typer.Option("--group", metavar="NAME=A,B", help="Merge classes A and B into NAME.")
-    ] = None,
+    group_by: GroupBy = None,
+    positive: Positive = None,
+    merge: Merge = None,
+    group: OldMerge = None,
+    leave_out: LeaveOut = None,
+    one_against_rest: OneAgainstRest = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    images: ImagesFolder = None,
     operating_point: Annotated[
         str | None,
         typer.Option(
@@ -117,6 +130,7 @@ def train(
     choices: _Choices = {
         "overrides": [
             *(settings or []),
+            *reading_overrides(leave_out, one_against_rest, path_column, label_column, images),
             *([f"model.layers={layers!r}"] if layers else []),
             *([f"decision.operating_point={operating_point!r}"] if operating_point is not None else []),
         ],

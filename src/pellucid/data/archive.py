@@ -18,7 +18,8 @@ from typing import IO
 
 from ..errors import InputError, ResourceError
 from ..progress import Progress, Silent
-from .dataset import Skipped
+from .dataset import LeftOut
+from .walk import is_made_by_system
 
 MOST_FILES = 5_000_000
 CHUNK = 1 << 20
@@ -27,27 +28,29 @@ FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 def unpack(
     archive: Path, out: Path, *, limit: int, progress: Progress | None = None
-) -> tuple[int, int, tuple[Skipped, ...]]:
+) -> tuple[int, int, tuple[LeftOut, ...]]:
     """Unpack `archive` into the folder `out`; returns the number of files, their bytes, and what was left out.
 
-    Left out are links and devices, entries whose place is taken, and names that the disk refuses. Raises InputError for
+    Left out are links and devices, entries whose place is taken, and names that the disk refuses; folders that a system
+    made for itself are passed over. Raises InputError for
     an archive with a password, for one that is damaged and, before anything is written, for one with an entry that
     leads outside `out`; ResourceError when it unpacks to more than `limit` bytes or there is no room.
     """
     with _opened(archive) as opened:
-        entries = [(info, _place(info.filename)) for info in opened.infolist() if not info.is_dir()]
+        places = [(info, _place(info.filename)) for info in opened.infolist() if not info.is_dir()]
+        entries = [(info, place) for info, place in places if not is_made_by_system(place)]
         if len(entries) > MOST_FILES:
             raise InputError(f"The archive holds {len(entries):,} files, and at most {MOST_FILES:,} are unpacked.")
         if any(info.flag_bits & 1 for info, _ in entries):
             raise InputError("The archive is protected by a password: unpack it by hand.")
         check_size("The archive unpacks to", sum(info.file_size for info, _ in entries), out, limit)
         files, size = 0, 0
-        skipped: list[Skipped] = []
+        skipped: list[LeftOut] = []
         with (progress or Silent()).bar("Unpacking") as advance:
             for done, (info, place) in enumerate(entries, 1):
                 refused = _extract(opened, info, out / place)
                 if refused:
-                    skipped.append(Skipped(place, refused))
+                    skipped.append(LeftOut(place, refused, "place-taken"))
                 else:
                     files, size = files + 1, size + info.file_size
                 advance(done, len(entries))
@@ -68,7 +71,7 @@ def check_size(what: str, size: int, folder: Path, limit: int) -> None:
 def check_limit(what: str, size: int, limit: int) -> None:
     """Raise ResourceError when `size` bytes exceed `limit`."""
     if size > limit:
-        raise ResourceError(f"{what} {_gigabytes(size)}, more than --limit allows ({_gigabytes(limit)}): raise it.")
+        raise ResourceError(f"{what} {_gigabytes(size)}, more than `limit=` allows ({_gigabytes(limit)}): raise it.")
 
 
 def write_part(file: IO[bytes], part: bytes) -> None:

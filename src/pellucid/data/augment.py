@@ -22,11 +22,13 @@ from ..images.formats import IMAGE_SUFFIXES
 from ..preprocessing import Uint8Array
 from ..recipe import AugmentSection
 from .change import CHANGES, change_boxes, change_mask, change_pixels, digest, draw_change
-from .dataset import SPLITS, Box, Dataset, Sample, Skipped
-from .folder import BESIDE_CLASSES, CONTAINERS, MASK_FOLDER
+from .dataset import SPLITS, Box, Dataset, LeftOut, Sample
 from .groups import COPY
 from .labelling import counted
+from .layout import CONTAINERS
 from .origins import FILE, Origin, read_origins, write_origins
+from .tree import BESIDE_CLASSES, MASK_FOLDER, is_beside
+from .walk import has_image_suffix, walk
 
 MOST_COPIES = 1000
 MANY_COPIES = 20
@@ -45,7 +47,7 @@ class Augmented:
 
     counts: dict[str, dict[str, int]]
     copies: dict[str, int]
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[LeftOut, ...]
     notes: tuple[str, ...]
 
 
@@ -119,7 +121,7 @@ class _Written:
 
     origins: tuple[Origin, ...] = ()
     boxes: tuple[tuple[str, Boxes], ...] = ()
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +151,12 @@ class _Job:
         sample = self.sample
         suffix = PurePosixPath(sample.path).suffix
         if suffix.lower() not in IMAGE_SUFFIXES:
-            return _Written(skipped=(Skipped(sample.path, "is not an image by its name: rename it"),))
+            return _Written(skipped=(LeftOut(sample.path, "is not an image by its name: rename it"),))
         try:
             data = read_file(self.dataset.file(sample))
             image = read_image(data) if self.copies else None
         except ImageError as error:
-            return _Written(skipped=(Skipped(sample.path, error.reason),))
+            return _Written(skipped=(LeftOut(sample.path, error.reason),))
         kept = self.place(self.stem, suffix)
         (self.out / kept).write_bytes(data)
         masks, skipped = self._masks(image)
@@ -175,7 +177,7 @@ class _Job:
             boxes = change_boxes(sample.boxes, change, image.size)
             yield Origin(path, original, sample.path, sample.group, change.record()), boxes
 
-    def _masks(self, image: Image | None) -> tuple[dict[str, Uint8Array], tuple[Skipped, ...]]:
+    def _masks(self, image: Image | None) -> tuple[dict[str, Uint8Array], tuple[LeftOut, ...]]:
         """Copy the masks; their pixels by folder, if they are to be changed with those of `image`."""
         masks: dict[str, Uint8Array] = {}
         skipped = []
@@ -184,10 +186,10 @@ class _Job:
                 data = read_file(self.dataset.root / path)
                 mask = read_image(data) if image else None
             except ImageError as error:
-                skipped.append(Skipped(path, f"{error.reason} Its image is kept without it."))
+                skipped.append(LeftOut(path, f"{error.reason} Its image is kept without it."))
                 continue
             if mask and image and mask.size != image.size:
-                skipped.append(Skipped(path, "mask that differs in size from its image, which is kept without it"))
+                skipped.append(LeftOut(path, "mask that differs in size from its image, which is kept without it"))
                 continue
             (self.out / folder / self.place(self.stem, PurePosixPath(path).suffix)).write_bytes(data)
             if mask:
@@ -241,8 +243,9 @@ def _layers(dataset: Dataset) -> list[tuple[tuple[str, str], ...]]:
     # Beside the classes, or one level down among the masks.
     for folder in sorted((*dataset.root.glob("*"), *dataset.root.glob(f"{MASK_FOLDER}/*"))):
         name = folder.name.casefold().replace("_", " ")
-        if folder.is_dir() and name in BESIDE_CLASSES and name != MASK_FOLDER:
-            pictures = sorted((p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES), reverse=True)
+        if folder.is_dir() and is_beside(name) and name != MASK_FOLDER:
+            files = (met.path for met in walk(folder) if met.what == "file" and has_image_suffix(met.path))
+            pictures = sorted((folder / path for path in files), reverse=True)
             paths = {_twin_key(p.relative_to(folder)): p.relative_to(dataset.root).as_posix() for p in pictures}
             found.append((folder.relative_to(dataset.root).as_posix(), paths))
     return [
@@ -262,16 +265,16 @@ def _twin_key(path: PurePath) -> tuple[str, ...]:
 def _check(dataset: Dataset, section: AugmentSection, copies: int, balance: bool) -> None:
     if not section.active:
         raise InputError(
-            "The recipe changes nothing: every range in its [augment] section is 0. Set some, for example "
-            "--set augment.rotation=10 --set augment.flip=true."
+            "The recipe changes nothing: every range in its section `augment` is 0. Set some, for example "
+            "`augment.rotation` to 10 and `augment.flip` to true."
         )
     least = 0 if balance else 1
     if not least <= copies <= MOST_COPIES:
-        raise InputError(f"--copies must lie between {least} and {MOST_COPIES}; it is {copies}.")
+        raise InputError(f"`copies=` must lie between {least} and {MOST_COPIES}; it is {copies}.")
     if read_origins(dataset.root):
         raise InputError(
             f"{dataset.root} holds augmented copies already ({FILE}): augment the folder of originals instead, with a "
-            "larger --copies if more are wanted."
+            "larger `copies=` if you want more."
         )
     if any(not s.split for s in dataset.samples):
         raise InputError("The images have no splits yet; split them first, so that no copy leaves its original's side.")

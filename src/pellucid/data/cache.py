@@ -30,7 +30,7 @@ import numpy.typing as npt
 from ..errors import DataError, ImageError, ResourceError
 from ..images.pictures import open_picture, read_file
 from ..preprocessing import Preprocessing, Uint8Array
-from .dataset import Dataset, Sample, Skipped
+from .dataset import Dataset, LeftOut, Sample
 
 MAGIC = b"PELLUCID"
 VERSION = 1
@@ -103,7 +103,7 @@ def _result(
     dataset: Dataset, pixels: Uint8Array, index: Sequence[int], skipped: Sequence[tuple[str, str]]
 ) -> CachedPixels:
     kept = tuple(dataset.samples[i] for i in index)
-    more = tuple(Skipped(path, reason) for path, reason in skipped)
+    more = tuple(LeftOut(path, reason) for path, reason in skipped)
     pixels.flags.writeable = False
     return CachedPixels(
         pixels, replace(dataset, samples=kept, skipped=dataset.skipped + more), np.array(index, dtype=np.intp)

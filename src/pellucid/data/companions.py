@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ImageError
-from ..images.formats import IMAGE_SUFFIXES
 from ..images.pictures import open_picture
-from .dataset import Dataset, Skipped
+from .dataset import Dataset, LeftOut
 from .fingerprint import Progress
-from .folder import BESIDE_CLASSES, CONTAINERS
+from .layout import CONTAINERS
+from .tree import is_beside
+from .walk import has_image_suffix, walk
 
 # Where fewer of a tree's files than this share bear an image's name, another way of naming is meant.
 NAMED_ALIKE = 0.5
@@ -32,7 +33,7 @@ class Companions:
     """
 
     trees: dict[str, int]
-    unreadable: tuple[Skipped, ...]
+    unreadable: tuple[LeftOut, ...]
     orphans: tuple[str, ...]
 
 
@@ -49,7 +50,7 @@ def check_companions(
     unreadable = []
     for done, (path, reason) in enumerate(zip(listed, _problems(dataset.root, listed, workers), strict=True), 1):
         if reason:
-            unreadable.append(Skipped(path, reason))
+            unreadable.append(LeftOut(path, reason))
         if progress is not None:
             progress(done, len(listed))
     sizes = {tree: len(files) for tree, files in sorted(trees.items())}
@@ -71,24 +72,15 @@ def _search(dataset: Dataset) -> tuple[dict[str, list[str]], list[str]]:
 
 
 def _pictures(root: Path) -> Iterator[str]:
-    """All pictures below a folder, by their names; hidden folders are left alone."""
-    for folder, below, names in os.walk(root):
-        below[:] = sorted(name for name in below if not name.startswith(".") and name != "__MACOSX")
-        inside = Path(folder).relative_to(root)
-        for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                yield (inside / name).as_posix()
-
-
-def _beside(folder: str) -> bool:
-    return folder.casefold().replace("_", " ") in BESIDE_CLASSES
+    """All pictures below a folder, by their names."""
+    return (met.path for met in walk(root) if met.what == "file" and has_image_suffix(met.path))
 
 
 def _tree(path: str) -> str:
     """The parallel folder in which a picture lies, as in `masks` or `set/masks/lungs`; "" for an image."""
     folders = path.split("/")[:-1]
-    first = next((i for i, folder in enumerate(folders) if _beside(folder)), len(folders))
-    last = next((i for i, folder in enumerate(folders) if i > first and not _beside(folder)), len(folders))
+    first = next((i for i, folder in enumerate(folders) if is_beside(folder)), len(folders))
+    last = next((i for i, folder in enumerate(folders) if i > first and not is_beside(folder)), len(folders))
     return "/".join(folders[:last]) if first < len(folders) else ""
 
 
@@ -96,7 +88,7 @@ def _key(path: str, tree: str) -> tuple[str, ...]:
     """What a picture and its companion have in common: the folders but for the tree's own, and the stem."""
     *folders, name = path.split("/")
     above = len(tree.split("/")) if tree else 0
-    kept = (f for i, f in enumerate(folders) if f.casefold() not in CONTAINERS and not (i < above and _beside(f)))
+    kept = (f for i, f in enumerate(folders) if f.casefold() not in CONTAINERS and not (i < above and is_beside(f)))
     return (*kept, name.rpartition(".")[0])
 
 

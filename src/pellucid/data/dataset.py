@@ -33,27 +33,45 @@ class Sample:
     boxes: tuple[Box, ...] = ()
 
 
+Reason = Literal[
+    "unreadable", "not-an-image", "no-class-folder", "beside-splits", "empty-folder", "closed-folder", "circle",
+    "again", "dead-link", "special-file", "file-name", "repeated", "no-label", "several-classes", "no-annotation",
+    "twin", "place-taken", "mask",
+]  # fmt: skip
+NO_IMAGES: frozenset[Reason] = frozenset((
+    "not-an-image", "empty-folder", "closed-folder", "circle", "again", "dead-link", "special-file", "mask",
+))  # fmt: skip
+"""Reasons for leaving out what is no image, or is not known to be one."""
+
+
 @dataclass(frozen=True, slots=True)
-class Skipped:
-    """A file that was left out, and why, in words for people."""
+class LeftOut:
+    """A file or folder that was left out: why, as a code and in words, and how many `files` the entry stands for."""
 
     path: str
     reason: str
+    code: Reason = "unreadable"
+    files: int = 1
+
+    @property
+    def images(self) -> int:
+        """How many images were left out by this entry."""
+        return 0 if self.code in NO_IMAGES else self.files
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """Labelled images under one root folder.
 
-    For two classes the order is (negative, positive). `notes` are sentences for people about what was decided while
-    reading (the positive class, a validation set carved from train, folders ignored). `unknown` are the classes that
+    For two classes the order is (negative, positive). `notes` are sentences for people on what was decided while
+    reading: the positive class, folders that were passed over, how the layout was read. `unknown` are the classes that
     were found beside those asked for, with their numbers of images, which were left out.
     """
 
     root: Path
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
     unknown: tuple[tuple[str, int], ...] = ()
 

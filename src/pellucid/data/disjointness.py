@@ -73,7 +73,7 @@ class Disjointness:
         """The proof in words, one sentence for each leak."""
         if self.leaks:
             return tuple(str(o) for o in self.leaks)
-        unchecked = "" if "group" in self.checked else " Groups are unknown and were not compared (see --group-by)."
+        unchecked = "" if "group" in self.checked else " Groups are unknown and were not compared (see `group_by=`)."
         return (f"No two splits share an image by {' or '.join(self.checked)}.{unchecked}",)
 
 

@@ -1,203 +1,162 @@
-"""A folder of images, or a CSV that lists them, to a `Dataset`: every layout that is found in the wild.
+"""A folder of images, or a table that lists them, to a `Dataset`, whatever the layout.
 
-Known are `root/<split>/<class>/*`, `root/<class>/<split>/*` and `root/<class>/*`, with any folders below a class, with
-`images/` anywhere between, and inside one or more folders that hold everything else (as unpacked archives do); masks
-lie in a parallel tree named `masks`, boxes in `boxes.json`.
+Folders say split and class as `layout.py` reads them; where they name no classes, annotations of object detection do
+(`annotations.py`). Masks lie in a parallel tree named `masks`, boxes in `boxes.json`.
 """
 
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import DataError
-from ..images.formats import IMAGE_SUFFIXES
-from .dataset import Dataset, Skipped, Split
-from .labelling import Entry, build_dataset, counted, shorten
-from .manifest import read_boxes, read_csv, split_named
+from ..recipe import DataSection
+from .annotations import Annotations, read_annotations
+from .dataset import Dataset, LeftOut, Reason
+from .labelling import LabelledFile, build_dataset, complement, counted, shorten
+from .layout import CONTAINERS, Layout, Parts, read_layout
+from .manifest import read_boxes, read_csv
 from .origins import with_origins
+from .refusals import no_classes, no_images
+from .table import TABLE_SUFFIXES, TableOptions
+from .tree import BESIDE_CLASSES, MASK_FOLDER, Tree, condensed, scan, set_apart, suffix
 
-TABLE_SUFFIXES = frozenset((".csv", ".tsv"))
-DOCUMENT_SUFFIXES = TABLE_SUFFIXES | {".md", ".txt", ".rst", ".json", ".toml", ".yaml", ".yml", ".xml", ".html", ".pdf"}
-MASK_FOLDER = "masks"
-BESIDE_CLASSES = frozenset((MASK_FOLDER, "lungs", "lung masks", "segmentations", "annotations", "labels"))
-CONTAINERS = frozenset(("images", "image", "imgs", "img"))
-LITTER = frozenset(("thumbs.db", "desktop.ini"))
-LISTED = 20
+DOCUMENT_SUFFIXES = TABLE_SUFFIXES | {".md", ".rst", ".json", ".toml", ".yaml", ".yml", ".xml", ".html", ".pdf"}
+MANY_LEFT_OUT = 0.1
+"""The share of all images from which on those left out are the first thing said."""
 
-Parts = tuple[str, ...]
+
+@dataclass(frozen=True, slots=True)
+class LabelOptions:
+    """What is made of the labels that were read; see `read_dataset`."""
+
+    positive: str | None = None
+    merge: Mapping[str, Sequence[str]] | None = None
+    group_by: str | None = None
+    classes: Sequence[str] | None = None
+    leave_out: Sequence[str] = ()
+    one_against_rest: str | None = None
+
+    @property
+    def named(self) -> set[str]:
+        """The classes that are named, casefolded: their folders are classes, whatever their names say."""
+        merged = [m for members in (self.merge or {}).values() for m in members]
+        rest = [self.one_against_rest] if self.one_against_rest else []
+        return {n.casefold() for n in (*(self.classes or ()), *merged, *self.leave_out, *rest)}
 
 
 def read_dataset(
     source: Path,
     *,
     positive: str | None = None,
-    grouping: Mapping[str, Sequence[str]] | None = None,
+    merge: Mapping[str, Sequence[str]] | None = None,
     group_by: str | None = None,
     classes: Sequence[str] | None = None,
+    leave_out: Sequence[str] = (),
+    one_against_rest: str | None = None,
+    table: TableOptions | None = None,
 ) -> Dataset:
-    """Read a folder of labelled images, or a CSV `path,label[,split,group,mask]` with paths relative to it.
+    """Read a folder of labelled images, or a table of paths and labels.
 
-    `positive` names the positive one of two classes. `grouping` merges classes, {new name: class names}. `group_by` is
-    a regular expression whose first non-empty capture group, searched in the file name and then in the relative path,
-    says which patient or object an image shows; or the name of a column of the CSV. `classes` keeps only these, in this
-    order. No image is opened. What was decided is told in the dataset's `notes`, what was left out in `skipped`.
+    `positive` names the positive one of two classes. `merge` merges classes, {new name: class names}. `group_by` is a
+    regular expression whose first non-empty capture group, searched in the file name and then in the relative path,
+    names the patient or object that an image shows; or the name of a column of the table. `classes` keeps only these,
+    in this order; `leave_out` drops some. `one_against_rest` makes two classes, the one it names and all others, and
+    takes images that show several classes. `table` names columns and the folder of the files. No image is opened. The
+    dataset's `notes` say what was decided, `skipped` what was left out.
 
-    Raises `DataError` when there is no such folder or file, fewer than two classes, or an option does not fit.
+    Raises `DataError` when there is no such folder or file, fewer than two classes, images with several classes, or an
+    option does not fit.
     """
+    options = LabelOptions(positive, merge, group_by, classes, leave_out, one_against_rest)
     if source.is_dir():
-        return _read_folder(source, positive, grouping, group_by, classes)
+        if table is not None and (table.path_column or table.label_column or table.images):
+            raise DataError(
+                "`path_column=`, `label_column=` and `images=` go with a table of paths and labels, and "
+                f"{source} is a folder: give the table."
+            )
+        return _read_folder(source, options)
     if not source.exists():
         raise DataError(f"There is no folder or CSV file {source}: check the path.")
     if source.suffix.lower() not in TABLE_SUFFIXES:
+        excel = " Save the sheet as CSV." if source.suffix.lower() in (".xlsx", ".xls", ".ods") else ""
         raise DataError(
-            f"{source} is neither a folder nor a CSV file: give the folder of images, or a CSV with path,label."
+            f"{source} is neither a folder nor a CSV file: give the folder of images, or a CSV with path,label.{excel}"
         )
-    root = source.parent
-    entries, skipped, pattern = read_csv(source, root, group_by)
-    boxes = read_boxes(root)
-    entries = [replace(e, boxes=boxes.get(e.path, ())) for e in entries]
-    return build_dataset(
-        root, entries, positive=positive, grouping=grouping, group_by=pattern, classes=classes, skipped=skipped
+    return _read_table(source, options, table)
+
+
+def read_by_recipe(source: Path, section: DataSection) -> Dataset:
+    """Read a folder or table as the data section of a recipe says."""
+    table = TableOptions(section.path_column, section.label_column, Path(section.images) if section.images else None)
+    return read_dataset(
+        source,
+        positive=section.positive,
+        merge=section.merge,
+        group_by=section.group_by,
+        leave_out=section.leave_out,
+        one_against_rest=section.one_against_rest,
+        table=table,
     )
 
 
-@dataclass(slots=True)
-class _Tree:
-    """What lies in a folder: relative paths of images, folders in which files were found, and what was left out."""
-
-    images: list[str] = field(default_factory=list)
-    hidden: list[str] = field(default_factory=list)
-    odd: list[str] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Layout:
-    """How the folders between the root and a file say its split and class."""
-
-    wrapper: Parts
-    order: str
+def _read_table(source: Path, options: LabelOptions, table: TableOptions | None) -> Dataset:
+    root = source.parent
+    rest = options.one_against_rest is not None or _asks_for_rest(options.classes)
+    listing = read_csv(source, root, options.group_by, table, several=rest)
+    boxes = read_boxes(root)
+    entries = [replace(e, boxes=boxes.get(e.path, ())) for e in listing.entries]
+    options = replace(options, group_by=listing.group_by)
+    return _built(root, entries, options, skipped=listing.skipped, notes=listing.notes)
 
 
-def _read_folder(
+def _asks_for_rest(classes: Sequence[str] | None) -> bool:
+    return classes is not None and len(classes) == 2 and any(complement(c) in classes for c in classes)
+
+
+def _built(
     root: Path,
-    positive: str | None,
-    grouping: Mapping[str, Sequence[str]] | None,
-    group_by: str | None,
-    classes: Sequence[str] | None,
+    entries: Sequence[LabelledFile],
+    options: LabelOptions,
+    *,
+    skipped: Sequence[LeftOut],
+    notes: Sequence[str],
+    passed_over: Sequence[str] = (),
 ) -> Dataset:
-    tree = _scan(root)
-    named = {n.casefold() for n in (*(classes or ()), *(m for ms in (grouping or {}).values() for m in ms))}
-    pictures, masks, aside, notes = _set_apart(tree, BESIDE_CLASSES - named)
-    if not pictures:
-        raise DataError(_no_images(root, tree, notes))
-    layout = _layout([_folders(p) for p in pictures])
-    entries = _entries(pictures, layout, tree, notes)
-    if not entries:
-        raise DataError(_no_classes(root, pictures, tree))
-    _drop_documents(tree, entries)
-    _name_idle_folders(tree, [e.path for e in entries], aside, notes)
-    found = {_twin_key(m): m for m in sorted(masks, reverse=True)}
-    entries = [replace(e, mask=found.get(_twin_key(e.path))) for e in entries]
-    entries = _with_boxes(root, layout, entries, notes)
-    entries = with_origins(root, "/".join(layout.wrapper), entries, notes)
-    if found:
-        notes.append(
-            f"Masks were found for {sum(e.mask is not None for e in entries):,} of {counted(len(entries), 'image')}."
-        )
     return build_dataset(
-        root, entries, positive=positive, grouping=grouping, group_by=group_by, classes=classes,
-        skipped=(*tree.skipped, *_condensed(tree.odd, "is not an image by its name")), notes=notes,
+        root, entries, positive=options.positive, merge=options.merge, group_by=options.group_by,
+        classes=options.classes, leave_out=options.leave_out, one_against_rest=options.one_against_rest,
+        skipped=skipped, notes=notes, passed_over=passed_over,
     )  # fmt: skip
 
 
-def _scan(root: Path) -> _Tree:
-    """All files below `root`. Links to files are followed, links to folders are not: they could run in circles."""
-    tree = _Tree()
-    pending = [""]
-    while pending:
-        folder = pending.pop()
-        try:
-            with os.scandir(root / folder) as found:
-                items = sorted(found, key=lambda item: item.name)
-        except OSError as error:
-            if not folder:
-                raise DataError(f"{root} cannot be opened ({error.strerror}): check your rights to it.") from None
-            tree.skipped.append(Skipped(folder, f"folder cannot be opened ({error.strerror})"))
-            continue
-        if folder:
-            tree.folders.append(folder)
-        for item in items:
-            path = f"{folder}/{item.name}" if folder else item.name
-            if _is_folder(item, path, tree):
-                pending.append(path)
-    tree.images.sort()
-    return tree
-
-
-def _is_folder(item: os.DirEntry[str], path: str, tree: _Tree) -> bool:
-    """File an item of a folder under what it is; True for a folder to look into."""
-    hidden = item.name.startswith(".") or item.name == "__MACOSX"
-    if item.is_dir(follow_symlinks=False):
-        if hidden:
-            tree.hidden.append(path)
-        return not hidden
-    if hidden or item.name.casefold() in LITTER:
-        return False
-    if item.is_dir():
-        reason = "link to a folder: only links to files are followed; copy or mount the folder instead"
-        tree.skipped.append(Skipped(path, reason))
-    elif not item.is_file():
-        tree.skipped.append(Skipped(path, "link that leads nowhere" if item.is_symlink() else "is not a regular file"))
-    elif not _is_text(item.name):
-        readable = path.encode("utf-8", "replace").decode()
-        tree.skipped.append(Skipped(readable, "file name is not valid Unicode: rename it"))
-    elif _suffix(item.name) in IMAGE_SUFFIXES:
-        tree.images.append(path)
-    else:
-        tree.odd.append(path)
-    return False
-
-
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - a Path for each of 100,000 files takes seconds
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _set_apart(tree: _Tree, beside: frozenset[str]) -> tuple[list[str], list[str], set[str], list[str]]:
-    """Images, masks, the folders that are no classes, and notes on them."""
-    pictures: list[str] = []
-    masks: list[str] = []
-    ignored: dict[str, int] = defaultdict(int)
-    for path in tree.images:
-        folders = path.split("/")[:-1]
-        at = next((i for i, f in enumerate(folders) if f.casefold().replace("_", " ") in beside), None)
-        if at is None:
-            pictures.append(path)
-            continue
-        ignored["/".join(folders[: at + 1])] += 1
-        if folders[at].casefold() == MASK_FOLDER:
-            masks.append(path)
-    notes = []
-    if ignored:
-        listed = shorten([f"{name} ({counted(n, 'file')})" for name, n in ignored.items()])
-        notes.append(f"Ignored as classes, because of their names: {listed}.")
-    if tree.hidden:
-        notes.append(f"Ignored, because they are hidden or made by the system: {shorten(sorted(tree.hidden))}.")
-    tree.odd = [p for p in tree.odd if not any(p.startswith(f"{name}/") for name in ignored)]
-    return pictures, masks, set(ignored), notes
+def _read_folder(root: Path, options: LabelOptions) -> Dataset:
+    tree = scan(root)
+    pictures, masks, aside = set_apart(tree, BESIDE_CLASSES - options.named)
+    if not pictures:
+        raise DataError(no_images(root, tree.odd, tree.skipped, tree.passed_over))
+    layout = read_layout({_folders(p) for p in pictures}, named=options.named)
+    annotations = read_annotations(root, pictures, tree.odd) if len(layout.classes) < 2 else None
+    if annotations is None and not layout.classes:
+        raise DataError(no_classes(root, pictures, layout, tree.odd))
+    entries = _entries(pictures, layout, annotations, tree, several=options.one_against_rest is not None)
+    entries = _without_second_ways(root, entries, tree)
+    _drop_documents(tree, entries, annotations)
+    _name_idle_folders(tree, [*(e.path for e in entries), *(annotations.used if annotations else ())], aside)
+    twins = {_twin_key(m): m for m in sorted(masks, reverse=True)}
+    entries = [replace(e, mask=twins.get(_twin_key(e.path))) for e in entries]
+    entries = _with_boxes(root, layout, entries, tree.notes)
+    entries = with_origins(root, "/".join(layout.wrapper), entries, tree.notes)
+    if twins:
+        many = sum(e.mask is not None for e in entries)
+        tree.notes.append(f"Masks were found for {many:,} of {counted(len(entries), 'image')}.")
+    skipped = (*tree.skipped, *condensed(tree.odd, "is not an image by its name", "not-an-image"))
+    if first := _mostly_left_out(len(entries), skipped):
+        tree.passed_over.insert(0, first)
+    return _built(root, entries, options, skipped=skipped, notes=tree.notes, passed_over=tree.passed_over)
 
 
 def _folders(path: str) -> Parts:
@@ -205,64 +164,120 @@ def _folders(path: str) -> Parts:
     return tuple(f for f in path.split("/")[:-1] if f.casefold() not in CONTAINERS)
 
 
-def _layout(found: Sequence[Parts]) -> _Layout:
-    """Recognise the layout from the folders of every image."""
-    kinds = set(found)
-    wrapper: Parts = ()
-    while True:
-        first = {k[0] for k in kinds if k}
-        if any(len(k) > 1 and split_named(k[0]) for k in kinds):
-            return _Layout(wrapper, "split/class")
-        if len(first) != 1 or not all(len(k) > 1 for k in kinds if k):
-            break
-        wrapper = (*wrapper, *first)
-        kinds = {k[1:] for k in kinds if k}
-    seconds = [k[1] if len(k) > 1 else "" for k in kinds if k]
-    return _Layout(wrapper, "class/split" if seconds and all(map(split_named, seconds)) else "class")
-
-
-def _entries(pictures: Sequence[str], layout: _Layout, tree: _Tree, notes: list[str]) -> list[Entry]:
+def _entries(
+    pictures: Sequence[str], layout: Layout, annotations: Annotations | None, tree: Tree, *, several: bool
+) -> list[LabelledFile]:
     """Class and split of each image; those that have none are put among the skipped."""
-    entries: list[Entry] = []
-    loose: list[str] = []
-    outside: dict[str, int] = defaultdict(int)
-    depth = len(layout.wrapper)
+    entries: list[LabelledFile] = []
+    gone: dict[Reason, list[str]] = defaultdict(list)
+    outside: Counter[str] = Counter()
     for path in pictures:
-        folders = _folders(path)[depth:]
-        split: Split | None = ""
-        if layout.order == "split/class" and folders:
-            split, folders = split_named(folders[0]), folders[1:]
-            if split is None:
-                outside["/".join((*layout.wrapper, _folders(path)[depth]))] += 1
-                continue
-        elif layout.order == "class/split" and folders:
-            split = split_named(folders[1])
-        if not folders:
-            loose.append(path)
+        chain = _folders(path)
+        if chain in layout.outside:
+            outside[layout.outside[chain]] += 1
             continue
-        entries.append(Entry(path, folders[0], split or ""))
-    if layout.wrapper:
-        notes.append(f"The images were found in {'/'.join(layout.wrapper)}/.")
-    if outside:
-        listed = shorten([f"{name} ({counted(n, 'image')})" for name, n in outside.items()])
-        notes.append(f"Ignored, because they stand beside train, validation or test folders: {listed}.")
-        tree.skipped += [
-            Skipped(name, f"folder of {counted(n, 'image')} beside the splits") for name, n in outside.items()
-        ]
-    tree.skipped += _condensed(loose, "lies in no class folder")
+        split, name = layout.read[chain]
+        if annotations is None:
+            if name is None:
+                gone["no-class-folder"].append(path)
+            else:
+                entries.append(LabelledFile(path, name, split))
+            continue
+        names = sorted(annotations.classes.get(path, ()))
+        if not names or (len(names) > 1 and not several):
+            gone["several-classes" if names else "no-annotation"].append(path)
+            continue
+        boxes = tuple(annotations.boxes.get(path, ()))
+        entries.append(
+            LabelledFile(path, names[0], annotations.splits.get(path, split), boxes=boxes, also=tuple(names[1:]))
+        )
+    _tell_of_layout(layout, outside, tree)
+    for code, paths in gone.items():
+        tree.skipped += condensed(paths, _WITHOUT_CLASS[code], code)
+    if annotations is not None:
+        _tell_of_annotations(annotations, len(entries), gone, tree)
     return entries
 
 
-def _drop_documents(tree: _Tree, entries: Sequence[Entry]) -> None:
-    """Keep silent on a README, a table or boxes.json that lies in no folder of images: it belongs there."""
+_WITHOUT_CLASS: dict[Reason, str] = {
+    "no-class-folder": "lies in no class folder",
+    "several-classes": "shows objects of several classes",
+    "no-annotation": "has no annotated object",
+}
+
+
+def _tell_of_layout(layout: Layout, outside: Mapping[str, int], tree: Tree) -> None:
+    if layout.wrapper:
+        tree.notes.append(f"The images were found in {'/'.join(layout.wrapper)}/.")
+    if layout.pooled:
+        listed = shorten(sorted(layout.pooled))
+        tree.notes.append(f"Folders of folds, years or parts are read together, and not as classes: {listed}.")
+    for name in layout.doubtful:
+        tree.notes.append(f"{name} is taken for a class, since the folders beside it are none of train, val or test.")
+    if outside:
+        listed = shorten([f"{name} ({counted(n, 'image')})" for name, n in outside.items()])
+        tree.passed_over.append(f"Ignored, because they stand beside train, validation or test folders: {listed}.")
+        tree.skipped += [
+            LeftOut(name, f"folder of {counted(n, 'image')} beside the splits", "beside-splits", n)
+            for name, n in outside.items()
+        ]
+
+
+def _tell_of_annotations(found: Annotations, kept: int, gone: Mapping[Reason, Sequence[str]], tree: Tree) -> None:
+    """Say what annotations gave. Raises DataError where they give no image one class."""
+    several, none = len(gone.get("several-classes", ())), len(gone.get("no-annotation", ()))
+    rest = f"{several:,} show objects of several classes, {none:,} have no annotated object"
+    if not kept:
+        raise DataError(
+            f"{found.form} annotations were found, but no image has objects of one class alone ({rest}), and one class "
+            "an image is learnt: cut the objects out into class folders, or tell one class from the rest by "
+            "`one_against_rest=CLASS`."
+        )
+    tree.passed_over.append(
+        f"Classes come from {found.form} annotations: {counted(kept, 'image')} with objects of one class are used; "
+        f"{rest}."
+    )
+
+
+def _without_second_ways(root: Path, entries: list[LabelledFile], tree: Tree) -> list[LabelledFile]:
+    """Leave out images that a link shows under a second class, in the same split, although they lie in a first one."""
+    if not tree.links:
+        return entries
+    base = os.path.realpath(root)
+
+    def real(folder: str) -> str:
+        above = folder
+        while above and above not in tree.links:
+            above = above.rpartition("/")[0]
+        return tree.links[above] + folder[len(above) :] if above else f"{base}/{folder}"
+
+    ways: dict[str, dict[tuple[str, str], str]] = defaultdict(dict)
+    for e in entries:
+        folder = e.path.rpartition("/")[0]
+        ways[real(folder)].setdefault((e.name, e.split), folder)
+    drop: set[str] = set()
+    for place, by_class in ways.items():
+        if len({name for name, _ in by_class}) > 1:
+            linked = sorted(by_class.values(), key=lambda folder: (f"{base}/{folder}" != place, folder))
+            drop.update(linked[1:])
+    tree.skipped += [LeftOut(folder, "link to a folder that is a class already", "again") for folder in sorted(drop)]
+    return [e for e in entries if e.path.rpartition("/")[0] not in drop]
+
+
+def _drop_documents(tree: Tree, entries: Sequence[LabelledFile], annotations: Annotations | None) -> None:
+    """Keep silent on what was read as annotations, and on documents that lie in no folder of images."""
     inside = {e.path.rpartition("/")[0] for e in entries}
-    tree.odd = [p for p in tree.odd if p.rpartition("/")[0] in inside or _suffix(p) not in DOCUMENT_SUFFIXES]
+    used = annotations.used if annotations else set()
+    tree.odd = [
+        p for p in tree.odd
+        if p not in used and (p.rpartition("/")[0] in inside or suffix(p) not in DOCUMENT_SUFFIXES)
+    ]  # fmt: skip
 
 
-def _name_idle_folders(tree: _Tree, used: Sequence[str], aside: set[str], notes: list[str]) -> None:
-    """Say which folders gave no image, the topmost of each branch."""
+def _name_idle_folders(tree: Tree, used: Sequence[str], aside: set[str]) -> None:
+    """Say which folders gave no image and hold nothing that was passed over, the topmost of each branch."""
     busy: set[str] = set()
-    for path in used:
+    for path in (*used, *tree.hidden, *tree.pellucid):
         folder = path.rpartition("/")[0]
         while folder and folder not in busy:
             busy.add(folder)
@@ -275,64 +290,39 @@ def _name_idle_folders(tree: _Tree, used: Sequence[str], aside: set[str], notes:
         if folder not in busy and not known:
             told.add(folder)
             idle.append(folder)
-    tree.skipped += [Skipped(folder, "folder holds no images") for folder in idle]
+    tree.skipped += [LeftOut(folder, "folder holds no images", "empty-folder") for folder in idle]
     if idle:
-        notes.append(f"Ignored, because they hold no images: {shorten(idle)}.")
+        tree.passed_over.append(f"Ignored, because they hold no images: {shorten(idle)}.")
 
 
 def _twin_key(path: str) -> Parts:
-    """What an image and its mask have in common: the folders less `images` and `masks`, and the stem."""
+    """What an image and its mask have in common: the folders without `images` and `masks`, and the stem."""
     *folders, name = path.split("/")
     kept = (f for f in folders if f.casefold() not in CONTAINERS and f.casefold() != MASK_FOLDER)
     return (*kept, name.rpartition(".")[0])
 
 
-def _with_boxes(root: Path, layout: _Layout, entries: list[Entry], notes: list[str]) -> list[Entry]:
+def _with_boxes(root: Path, layout: Layout, entries: list[LabelledFile], notes: list[str]) -> list[LabelledFile]:
     place = "/".join(layout.wrapper)
     boxes = read_boxes(root)
     if not boxes and place:
         boxes = {f"{place}/{path}": b for path, b in read_boxes(root / place).items()}
-    if not boxes:
+    if boxes:
+        unused = sorted(boxes.keys() - {e.path for e in entries})
+        if unused:
+            notes.append(f"boxes.json names {counted(len(unused), 'file')} not among the images: {shorten(unused, 3)}.")
+        entries = [replace(e, boxes=boxes.get(e.path, ())) for e in entries]
+    elif not any(e.boxes for e in entries):
         return entries
-    unused = sorted(boxes.keys() - {e.path for e in entries})
-    if unused:
-        notes.append(f"boxes.json names {counted(len(unused), 'file')} not among the images: {shorten(unused, 3)}.")
-    marked = [replace(e, boxes=boxes.get(e.path, ())) for e in entries]
-    notes.append(f"Boxes were found for {sum(bool(e.boxes) for e in marked):,} of {counted(len(marked), 'image')}.")
-    return marked
+    notes.append(f"Boxes were found for {sum(bool(e.boxes) for e in entries):,} of {counted(len(entries), 'image')}.")
+    return entries
 
 
-def _condensed(paths: Sequence[str], reason: str) -> list[Skipped]:
-    """One entry for each path, or one for a folder and file type with more than 20 of them."""
-    kinds: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for path in paths:
-        folder, _, name = path.rpartition("/")
-        kinds[folder, _suffix(name)].append(path)
-    result = []
-    for (folder, suffix), listed in kinds.items():
-        if len(listed) > LISTED:
-            result.append(Skipped(folder or ".", f"{len(listed):,} files *{suffix}: each {reason}"))
-        else:
-            result += [Skipped(path, reason) for path in listed]
-    return result
-
-
-def _no_images(root: Path, tree: _Tree, notes: Sequence[str]) -> str:
-    why = " ".join(notes) or (f"It holds {counted(len(tree.odd), 'other file')}." if tree.odd else "It holds no files.")
-    closed = [s.path for s in tree.skipped if "cannot be opened" in s.reason]
-    if closed:
-        why += f" Folders that cannot be opened: {shorten(closed)}."
-    links = [s.path for s in tree.skipped if s.reason.startswith("link to a folder")]
-    if links:
-        why += f" Links to folders are not followed ({shorten(links)}): copy or mount the folders instead."
-    kinds = " ".join(sorted(s[1:] for s in IMAGE_SUFFIXES))
-    return f"{root} holds no images ({kinds}). {why} Give a folder with one folder of images per class."
-
-
-def _no_classes(root: Path, pictures: Sequence[str], tree: _Tree) -> str:
-    tables = [p for p in tree.odd if _suffix(p) in TABLE_SUFFIXES]
-    listed = f", or give the table with their labels, {root / tables[0]}" if tables else ""
-    return (
-        f"{root} holds {counted(len(pictures), 'image')} but no class folders, so that their classes are unknown: put "
-        f"each class in a folder of its own{listed}."
-    )
+def _mostly_left_out(kept: int, skipped: Sequence[LeftOut]) -> str:
+    """A note where more than a tenth of the images were left out, with the folders that held most; else ""."""
+    gone = sorted((s for s in skipped if s.images), key=lambda s: -s.images)
+    many = sum(s.images for s in gone)
+    if many <= MANY_LEFT_OUT * (kept + many):
+        return ""
+    listed = "; ".join(f"{s.path}: {s.reason}" for s in gone[:3])
+    return f"{many:,} of {kept + many:,} images were left out ({listed}): check that this is the folder you mean."

@@ -25,20 +25,20 @@ def assign_groups(paths: Sequence[str], pattern: str, notes: list[str]) -> list[
         compiled = re.compile(pattern)
     except re.error as error:
         raise DataError(
-            f"--group-by {pattern!r} is no regular expression ({error}) and no column: "
-            "write for example 'patient(\\d+)'."
+            f"`group_by='{pattern}'` is neither a regular expression ({error}) nor a column: write for example "
+            "'patient(\\d+)'."
         ) from None
     groups = [_group(compiled, path) for path in paths]
     unmatched = sum(not g for g in groups)
     if paths and unmatched == len(paths):
         raise DataError(
-            f"--group-by {pattern!r} matches none of {len(paths):,} paths, for example {paths[0]}: "
+            f"`group_by='{pattern}'` matches none of {len(paths):,} paths, for example {paths[0]}: "
             "check the expression, or leave it out."
         )
     if unmatched:
         example = paths[next(i for i, g in enumerate(groups) if not g)]
         notes.append(
-            f"--group-by matches no part of {unmatched:,} of {len(paths):,} paths, for example {example}: "
+            f"`group_by=` matches no part of {unmatched:,} of {len(paths):,} paths, for example {example}: "
             "each of these is a group of its own."
         )
     return groups
@@ -79,7 +79,7 @@ def with_families(origins: Sequence[str], groups: Sequence[str]) -> list[str]:
 
 
 def suggest_group_pattern(dataset: Dataset) -> str | None:
-    """A `--group-by` pattern that the file names call for, or None.
+    """A pattern for `group_by` that the file names suggest, or None.
 
     Looked for are a word with a number ("person12", "IM-0115") or a leading number that several files of one folder
     share, in at least 4 groups none of which holds more than a tenth of all images (or 10, if that is more).

@@ -17,10 +17,12 @@ class _Part(BaseModel):
 
 
 class FileNote(_Part):
-    """A file, and what there is to say of it."""
+    """A file or folder and a remark on it, in words and as a code; `images` is how many images it stands for."""
 
     path: str
     reason: str
+    code: str = ""
+    images: int = 1
 
 
 class ImageEntry(_Part):
@@ -173,6 +175,11 @@ class Inspection(_Part):
     metadata_absent: str = ""
     labels: LabelEntry | None
     labels_absent: str = ""
+
+    @property
+    def images_left_out(self) -> int:
+        """How many images were found and not used, those that cannot be read not counted."""
+        return sum(note.images for note in self.left_out)
 
     @property
     def serious(self) -> bool:

@@ -1,8 +1,7 @@
-"""From class names as they were found to the labels of a dataset: spelling, merging, order, the positive class."""
+"""From the names of classes to the labels of a dataset: spelling, merging, order, the positive class."""
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,23 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import DataError, nearest
-from .dataset import Box, Dataset, Sample, Skipped, Split
+from .dataset import Box, Dataset, LeftOut, Sample, Split
 from .groups import assign_groups, suggest_group_pattern, with_families
-
-# fmt: off
-NEGATIVE_WORDS = frozenset((
-    "0", "absence", "absent", "background", "benign", "clean", "control", "controls", "false", "free", "good",
-    "healthy", "intact", "neg", "negative", "no", "non", "none", "normal", "not", "ok", "okay", "regular", "unaffected",
-    "undamaged", "uninfected", "without",
-))
-# fmt: on
+from .positive import order_of_two
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """An image as it was found: like a `Sample`, with its class still a name.
+class LabelledFile:
+    """An image like a `Sample`, with its class still a name.
 
-    `origin` is what copies of one image have in common, the path of their original; "" for an image known only itself.
+    `origin` is what copies of one image have in common, the path of their original; "" for an image without copies.
+    `also` are further classes of an image that shows several.
     """
 
     path: str
@@ -36,81 +29,113 @@ class Entry:
     mask: str | None = None
     boxes: tuple[Box, ...] = ()
     origin: str = ""
+    also: tuple[str, ...] = ()
 
 
 def build_dataset(
     root: Path,
-    entries: Sequence[Entry],
+    entries: Sequence[LabelledFile],
     *,
     positive: str | None = None,
-    grouping: Mapping[str, Sequence[str]] | None = None,
+    merge: Mapping[str, Sequence[str]] | None = None,
     group_by: str | None = None,
     classes: Sequence[str] | None = None,
-    skipped: Iterable[Skipped] = (),
+    leave_out: Sequence[str] = (),
+    one_against_rest: str | None = None,
+    skipped: Iterable[LeftOut] = (),
     notes: Iterable[str] = (),
+    passed_over: Sequence[str] = (),
 ) -> Dataset:
     """The dataset made of `entries`, sorted by path; the options are those of `read_dataset`.
 
-    Raises `DataError` when fewer than two classes are left, or an option names a class that is not there.
+    `passed_over` are notes on what was not read; an error for want of classes repeats them. Raises `DataError` when
+    fewer than two classes are left, or an option names a class that is not there.
     """
-    told = list(notes)
+    told = [*passed_over, *notes]
     entries = _one_spelling(entries, told)
-    if grouping:
-        entries = _merge(entries, grouping)
-    found = sorted({e.name for e in entries})
-    unknown: tuple[tuple[str, int], ...] = ()
-    if classes is not None:
-        entries, names, unknown = _chosen(classes, entries, told)
-    else:
-        names = tuple(found)
+    if one_against_rest is None and classes is not None:
+        one_against_rest = _implied_rest(classes, entries)
+    if one_against_rest is not None:
+        entries, rest = _against_rest(entries, one_against_rest, told)
+        positive = positive or (rest if classes is None else None)
+    if merge:
+        entries = _merge(entries, merge)
+    if leave_out:
+        entries = _without(entries, leave_out, told)
+    entries, names, unknown = _class_names(entries, classes, told)
     if len(names) < 2:
-        raise DataError(_too_few(root, names, grouping, told))
+        raise DataError(_too_few(root, names, merge, passed_over))
     if positive is not None or classes is None:
         names = order_classes(names, positive, told)
+    kept = sorted((e for e in entries if e.name in names), key=lambda e: e.path)
+    samples, groups = _samples(kept, names, group_by, told)
+    _tell_of_gaps(samples, names, told)
+    dataset = Dataset(root, names, samples, tuple(skipped), (), unknown)
+    _suggest_groups(dataset, [e.origin or e.path for e in kept], groups, told)
+    return replace(dataset, notes=tuple(told))
+
+
+def _class_names(
+    entries: Sequence[LabelledFile], classes: Sequence[str] | None, notes: list[str]
+) -> tuple[Sequence[LabelledFile], tuple[str, ...], tuple[tuple[str, int], ...]]:
+    if classes is not None:
+        return _chosen(classes, entries, notes)
+    return entries, tuple(sorted({e.name for e in entries})), ()
+
+
+def _samples(
+    kept: Sequence[LabelledFile], names: Sequence[str], group_by: str | None, notes: list[str]
+) -> tuple[tuple[Sample, ...], list[str]]:
+    """The samples, and the group of each without that of its copies."""
     index = {name: i for i, name in enumerate(names)}
-    kept = sorted((e for e in entries if e.name in index), key=lambda e: e.path)
     origins = [e.origin or e.path for e in kept]
-    groups = [e.group for e in kept] if group_by is None else assign_groups(origins, group_by, told)
+    groups = [e.group for e in kept] if group_by is None else assign_groups(origins, group_by, notes)
     samples = tuple(
         Sample(e.path, index[e.name], e.split, g, e.mask, e.boxes)
         for e, g in zip(kept, with_families(origins, groups), strict=True)
     )
-    _tell_of_gaps(samples, names, told)
-    dataset = Dataset(root, names, samples, tuple(skipped), (), unknown)
-    first = {o: replace(s, group=g) for o, s, g in zip(origins[::-1], samples[::-1], groups[::-1], strict=True)}
+    return samples, groups
+
+
+def _suggest_groups(dataset: Dataset, origins: Sequence[str], groups: Sequence[str], notes: list[str]) -> None:
+    triples = zip(origins[::-1], dataset.samples[::-1], groups[::-1], strict=True)
+    first = {o: replace(s, group=g) for o, s, g in triples}
     pattern = suggest_group_pattern(replace(dataset, samples=tuple(first.values())))
     if pattern is not None:
-        told.append(
-            f"File names look as if several images share a patient or object: if so, add --group-by '{pattern}', "
-            "so that they stay on one side of every split."
+        notes.append(
+            f"File names suggest that several images show one patient or object. If so, `group_by='{pattern}'` keeps "
+            "these on one side of every split."
         )
-    return replace(dataset, notes=tuple(told))
 
 
 def order_classes(names: Sequence[str], positive: str | None = None, notes: list[str] | None = None) -> tuple[str, ...]:
     """Class names in the order of their labels: sorted, and for two classes (negative, positive).
 
-    `positive` names the positive class; without it a name such as normal, healthy or no_tumour is the negative one,
-    and failing that the first in sorted order. What was taken is added to `notes`.
+    `positive` names the positive class. Without it the names decide (see `positive.order_of_two`), and where they say
+    nothing the later in the alphabet is positive. The choice is added to `notes`.
     """
     found = sorted(names)
     if positive is not None:
         chosen = match_name("class", positive, found)
         if len(found) != 2:
             raise DataError(
-                f"A positive class needs two classes, and there are {len(found)} ({shorten(found)}): merge classes "
-                "with --group NAME=CLASS,CLASS, or leave --positive out."
+                f"A positive class needs two classes, and there are {len(found)} ({shorten(found)}): merge classes by "
+                "`merge=NAME=CLASS,CLASS`, choose one by `one_against_rest=CLASS`, or leave `positive=` out."
             )
         return (next(n for n in found if n != chosen), chosen)
     if len(found) != 2:
         return tuple(found)
-    strength = [_negativity(n) for n in found]
-    order = (found[1], found[0]) if strength[1] > strength[0] else (found[0], found[1])
+    low, high, ground = order_of_two(*found)
     if notes is not None:
-        by_name = strength[0] != strength[1]
-        why = f"{order[0]} reads as negative" if by_name else "the later in alphabetical order"
-        notes.append(f"The positive class is {order[1]} ({why}); --positive {order[0]} turns it round.")
-    return order
+        if ground == "alphabet":
+            notes.append(
+                f"Which class is positive? The names {low} and {high} do not say, so {high} was taken, the later in "
+                f"the alphabet: confirm it by `positive={high!r}`, or choose `positive={low!r}`."
+            )
+        else:
+            why = f"{high} reads as positive" if ground == "positive-word" else f"{low} reads as negative"
+            notes.append(f"The positive class is {high} ({why}); `positive={low!r}` turns it round.")
+    return low, high
 
 
 def match_name(kind: str, name: str, known: Sequence[str]) -> str:
@@ -136,20 +161,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _negativity(name: str) -> int:
-    """2 when the whole name is a negative word, 1 when one of its words is, else 0."""
-    words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
-    if len(words) == 1 and words[0] in NEGATIVE_WORDS:
-        return 2
-    return int(any(w in NEGATIVE_WORDS for w in words))
-
-
 def _key(name: str) -> str:
     # A Mac stores accents decomposed; train/ from one machine and test/ from another must still agree.
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _one_spelling(entries: Sequence[Entry], notes: list[str]) -> list[Entry]:
+def _one_spelling(entries: Sequence[LabelledFile], notes: list[str]) -> list[LabelledFile]:
     """Join names that differ only in case or accents' encoding, unless one split holds both (letters a and A, say)."""
     variants: dict[str, Counter[str]] = defaultdict(Counter)
     held: dict[str, set[Split]] = defaultdict(set)
@@ -167,28 +184,68 @@ def _one_spelling(entries: Sequence[Entry], notes: list[str]) -> list[Entry]:
     return [replace(e, name=rename[e.name]) if e.name in rename else e for e in entries]
 
 
-def _merge(entries: Sequence[Entry], grouping: Mapping[str, Sequence[str]]) -> list[Entry]:
+def _implied_rest(classes: Sequence[str], entries: Sequence[LabelledFile]) -> str | None:
+    """The class that was learnt against the rest, where the classes wanted are it and its complement."""
+    held = {_key(name) for e in entries for name in (e.name, *e.also)}
+    for name in classes:
+        if (
+            len(classes) == 2
+            and complement(name) in classes
+            and _key(name) in held
+            and _key(complement(name)) not in held
+        ):
+            return name
+    return None
+
+
+def complement(name: str) -> str:
+    """The name of the class of everything that is not `name`."""
+    return f"not {name}"
+
+
+def _against_rest(entries: Sequence[LabelledFile], wanted: str, notes: list[str]) -> tuple[list[LabelledFile], str]:
+    """Every image as one of `wanted`, or of its complement; the class in the spelling of the data."""
+    name = match_name("class", wanted, sorted({n for e in entries for n in (e.name, *e.also) if n}))
+    other = complement(name)
+    marked = [replace(e, name=name if name in (e.name, *e.also) else other, also=()) for e in entries]
+    notes.append(
+        f"{name} is learnt against the rest: {sum(e.name == name for e in marked):,} of {len(marked):,} images."
+    )
+    return marked, name
+
+
+def _without(entries: Sequence[LabelledFile], leave_out: Sequence[str], notes: list[str]) -> list[LabelledFile]:
+    """The entries without those of the classes to be left out."""
+    found = sorted({e.name for e in entries})
+    gone = {match_name("class", name, found) for name in leave_out}
+    notes.append(
+        f"Left out on request: {counted(sum(e.name in gone for e in entries), 'image')} of {shorten(sorted(gone))}."
+    )
+    return [e for e in entries if e.name not in gone]
+
+
+def _merge(entries: Sequence[LabelledFile], merge: Mapping[str, Sequence[str]]) -> list[LabelledFile]:
     found = sorted({e.name for e in entries})
     target: dict[str, str] = {}
-    for new, members in grouping.items():
+    for new, members in merge.items():
         if not members:
-            raise DataError(f"--group {new}= names no class to merge: write --group {new}=CLASS,CLASS.")
+            raise DataError(f"Merging into {new} names no class: write `merge={new}=CLASS,CLASS`.")
         for member in members:
             name = match_name("class", member, found)
             if target.setdefault(name, new) != new:
-                raise DataError(f"Class {name} cannot go into both {target[name]} and {new}: name it in one --group.")
-    for new in grouping:
+                raise DataError(f"Class {name} cannot go into both {target[name]} and {new}: name it once in `merge=`.")
+    for new in merge:
         if new in found and new not in target:
             raise DataError(
-                f"--group {new}={','.join(grouping[new])} would also take in the class {new} that is there already: "
-                f"write --group {new}={','.join((*grouping[new], new))} if that is meant, or choose another name."
+                f"Merging {', '.join(merge[new])} into {new} would take in the class {new} that exists already: write "
+                f"`merge={new}={','.join((*merge[new], new))}` if you mean that, or choose another name."
             )
     return [replace(e, name=target[e.name]) if e.name in target else e for e in entries]
 
 
 def _chosen(
-    classes: Sequence[str], entries: Sequence[Entry], notes: list[str]
-) -> tuple[list[Entry], tuple[str, ...], tuple[tuple[str, int], ...]]:
+    classes: Sequence[str], entries: Sequence[LabelledFile], notes: list[str]
+) -> tuple[list[LabelledFile], tuple[str, ...], tuple[tuple[str, int], ...]]:
     """Only the entries of `classes`, in the spelling asked for, and the other classes with their numbers of images.
 
     A class may have no entries. DataError where none of the classes has any, or two are spellings of one class.
@@ -210,15 +267,12 @@ def _chosen(
     return kept, tuple(classes), tuple((name, sum(e.name == name for e in entries)) for name in left)
 
 
-def _too_few(root: Path, names: Sequence[str], grouping: object, notes: Sequence[str]) -> str:
-    ignored = " ".join(n for n in notes if n.startswith("Ignored"))
+def _too_few(root: Path, names: Sequence[str], merge: object, passed_over: Sequence[str]) -> str:
+    ignored = " ".join(passed_over)
     if not names:
         return f"{root} holds no labelled images. {ignored}".rstrip()
-    if grouping:
-        return (
-            f"After merging, only the class {names[0]} is left in {root}: a classifier needs two, so merge fewer "
-            "with --group."
-        )
+    if merge:
+        return f"After merging, {root} has only the class {names[0]}; a classifier needs two: merge fewer by `merge=`."
     rule = "a classifier needs at least two, each in a folder of its own."
     return f"{root} holds one class only, {names[0]}: {rule} {ignored}".rstrip()
 

@@ -1,109 +1,277 @@
-"""Lists of images in files: the CSV `path,label[,split,group,mask]`, a run's `split.csv`, and `boxes.json`."""
+"""Lists of images in files: tables with paths and labels, a run's `split.csv`, and `boxes.json`."""
 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import DataError, nearest
-from .dataset import Box, Dataset, Skipped, Split
+from .dataset import Box, Dataset, LeftOut, Split
 from .fingerprint import Fingerprints, content_hashes
-from .labelling import Entry, build_dataset, shorten
+from .labelling import LabelledFile, build_dataset, counted, shorten
+from .layout import split_named
+from .table import (
+    GROUP_COLUMNS,
+    LABEL_COLUMNS,
+    ImageFiles,
+    Table,
+    TableOptions,
+    UnusableTable,
+    find_column,
+    key_of,
+    label_sets,
+    one_hot,
+    open_table,
+    path_column,
+)
 
 COLUMNS = ("path", "label", "split", "group", "mask", "sha256")
-SPLIT_NAMES: dict[str, Split] = {
-    **dict.fromkeys(("train", "training", "augmented"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
+Row = tuple[int, list[str]]
 
 
-def split_named(name: str) -> Split | None:
-    """The split that a folder or cell names (`Training`, `test_data`, `augmented_data`, `VALID` ...), or None."""
-    words = name.strip().casefold().replace("-", "_").replace(" ", "_").strip("_")
-    for ending in ("_data", "_dataset", "_set", "_images", "data", "set"):
-        words = words.removesuffix(ending)
-    return SPLIT_NAMES.get(words)
+@dataclass(slots=True)
+class Listing:
+    """What a table lists: the images, the rows left out, notes, and `group_by` where it names no column."""
+
+    entries: list[LabelledFile]
+    skipped: list[LeftOut] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    group_by: str | None = None
 
 
-def read_csv(source: Path, root: Path, group_by: str | None = None) -> tuple[list[Entry], list[Skipped], str | None]:
-    """The rows of a CSV with the columns `path,label[,split,group,mask]`, paths relative to `root`.
+def read_csv(
+    source: Path,
+    root: Path,
+    group_by: str | None = None,
+    options: TableOptions | None = None,
+    *,
+    several: bool = False,
+    search: bool = True,
+) -> Listing:
+    """The rows of a table with a column of paths, one of labels and, where they are there, split, group and mask.
 
-    Commas, semicolons and tabs separate; other columns are ignored. `group_by` may name the column of the groups.
-    Returns the entries, the rows left out, and `group_by` if it named no column. Raises `DataError` when a column is
-    missing, a label blank, a split unknown, a path given two labels, or a file not there.
+    Paths are relative to `root`, to the folder of `options`, or just names, with or without a suffix. Labels stand in
+    one column, or in columns of 0 and 1 named after the classes. Columns are named in `options`, or found by their
+    names. Without `search`, paths have to be right as they stand. `group_by` may name the column of the groups. Rows
+    without a label are left out. Raises `DataError` when a column is missing, a path blank, a split unknown, an image
+    given two labels, or a file not there; and for several labels in one cell, unless `several` allows them.
     """
-    header, rows = _table(source)
-    columns = {name.strip().casefold(): i for i, name in enumerate(header)}
-    missing = [c for c in ("path", "label") if c not in columns]
-    if missing:
-        raise DataError(
-            f"{source} has no column {' and none '.join(missing)}, only {shorten(header)}: "
-            "name the columns path,label and, where known, split,group,mask."
-        )
-    group_column = "group"
-    if group_by is not None and group_by.strip().casefold() in columns:
-        group_column, group_by = group_by.strip().casefold(), None
-    entries: dict[str, Entry] = {}
-    skipped: list[Skipped] = []
-    for line, row in rows:
-        cells = {c: row[i].strip() if i < len(row) else "" for c, i in columns.items()}
-        if not cells["path"] or not cells["label"]:
-            blank = "label" if cells["path"] else "path"
-            raise DataError(f"{source}, line {line}: the {blank} is blank; fill it in or delete the row.")
-        entry = Entry(
-            _relative(cells["path"], root),
-            cells["label"],
-            _split_cell(cells.get("split", ""), source, line),
-            cells.get(group_column, ""),
-            _relative(cells["mask"], root) if cells.get("mask") else None,
-        )
-        known = entries.setdefault(entry.path, entry)
-        if known is not entry:
-            if known != entry:
-                raise DataError(
-                    f"{source}, line {line}: {entry.path} is listed before with another label, split, group or "
-                    "mask; keep one row of each image."
-                )
-            skipped.append(Skipped(entry.path, f"listed again in line {line}"))
-    if not entries:
-        raise DataError(f"{source} lists no images: add one row path,label for each.")
-    _must_exist(source, root, list(entries.values()))
-    return list(entries.values()), skipped, group_by
+    wanted = options or TableOptions()
+    with _opened(source) as table:
+        rows = list(table.rows)
+    header = table.header
+    columns = _columns(source, table, rows, wanted)
+    if group_by is not None and key_of(group_by) in map(key_of, header):
+        columns.places["group"], group_by = [key_of(h) for h in header].index(key_of(group_by)), None
+    listing = Listing([], notes=columns.notes, group_by=group_by)
+    _suggest_group_column(header, columns.places, group_by, listing.notes)
+    labels = columns.labels([row for _, row in rows])
+    made = _made(source, rows, labels, columns, ImageFiles(root, wanted.images, search=search), listing)
+    listing.entries = _united(source, made, listing.skipped, several=several)
+    if not several:
+        _single(source, listing)
+    if not listing.entries:
+        raise DataError(f"{source} lists no images with a label: add one row path,label for each.")
+    return listing
 
 
-def _table(source: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Header and (line number, row) of a CSV file; blank lines are passed over."""
+@contextmanager
+def _opened(source: Path) -> Iterator[Table]:
+    """A table in a file; what cannot be read becomes a DataError that names the file."""
     try:
-        with source.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            delimiter = max(",;\t", key=first.count)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{source} cannot be read as a CSV file in UTF-8 ({error}): save it again as such.") from None
+        with source.open("rb") as file:
+            yield open_table(file)
+    except UnusableTable as error:
+        raise DataError(f"{source} {error}") from None
+    except (UnicodeError, csv.Error) as error:
+        message = f"{source} cannot be read as a CSV file in UTF-8 ({error}): save it again as such."
+        raise DataError(message) from None
     except OSError as error:
         raise DataError(f"{source} cannot be opened ({error.strerror}): check path and rights.") from None
-    if not rows:
-        raise DataError(f"{source} is empty: it needs a first line path,label and one row for each image.")
-    return rows[0][1], rows[1:]
 
 
-def _relative(cell: str, root: Path) -> str:
-    """A path as it stands in a cell, with forward slashes and relative to `root` where it lies below it."""
-    if "\\" in cell and not (root / cell).exists():
-        cell = cell.replace("\\", "/")
-    path = os.path.normpath(cell)
-    if Path(path).is_absolute():
-        base = os.path.normpath(root.absolute())
-        path = os.path.relpath(path, base) if Path(path).is_relative_to(base) else path
-    return Path(path).as_posix()
+@dataclass(slots=True)
+class _Columns:
+    """Where things stand in a row: places by name, and how labels are read."""
+
+    places: dict[str, int]
+    labels: Callable[[Sequence[Sequence[str]]], list[tuple[str, ...]]]
+    notes: list[str] = field(default_factory=list)
+    marked: bool = False
+
+
+def _cells(rows: Sequence[Sequence[str]], place: int) -> list[str]:
+    return [row[place].strip() if place < len(row) else "" for row in rows]
+
+
+def _columns(source: Path, table: Table, rows: Sequence[Row], wanted: TableOptions) -> _Columns:
+    """Find the columns. Raises DataError where that of the paths or of the labels is not known."""
+    header, sample = table.header, [row for _, row in rows[:100]]
+    try:
+        path = path_column(table, wanted.path_column, sample)
+        listed = [name.strip() for name in (wanted.label_column or "").split(",") if name.strip()]
+        single = listed[0] if len(listed) == 1 else wanted.label_column if wanted.label_column in header else None
+        label = None if listed and single is None else find_column(header, single, LABEL_COLUMNS, "label")
+        hot = [i for name in listed if (i := find_column(header, name, (), "label")) is not None] if not single else []
+    except UnusableTable as error:
+        raise DataError(f"{source} {error}") from None
+    places = {name: i for i, name in reversed(list(enumerate(map(key_of, header)))) if name in COLUMNS}
+    notes: list[str] = []
+    if path is None:
+        raise DataError(
+            f"{source} has no column path, only {shorten(header)}: name the column of the files by `path_column=`, and "
+            "that of the classes by `label_column=`."
+        )
+    places["path"] = path
+    if label is None and not hot:
+        hot = _hot_columns(header, rows, path)
+        label = None if hot else _only_other(table, path)
+    if hot:
+        return _marked(source, header, rows, hot, places, notes)
+    if label is None:
+        raise DataError(
+            f"{source} has no column label, only {shorten(header)}: name the column of the classes by `label_column=`; "
+            "several columns of 0 and 1, one for each class, are named with commas between them."
+        )
+    places["label"] = label
+    if (key_of(header[path]), key_of(header[label])) != ("path", "label"):
+        notes.append(f"Files were taken from column {header[path]}, classes from column {header[label]}.")
+    return _Columns(places, lambda all_rows: label_sets(_cells(all_rows, label)), notes)
+
+
+def _only_other(table: Table, path: int) -> int | None:
+    """The column of the labels in a table that does not name it: the only other one, or the next without a header."""
+    others = [i for i in range(len(table.header)) if i != path]
+    if len(others) == 1 or (others and not table.named):
+        return others[0]
+    return None
+
+
+def _hot_columns(header: Sequence[str], rows: Sequence[Row], path: int) -> list[int]:
+    """Columns of 0 and 1 that look like one for each class: at least two, and all but the path's and our own."""
+    others = [i for i, name in enumerate(header) if i != path and key_of(name) not in COLUMNS]
+    cells = [row for _, row in rows]
+    return others if len(others) > 1 and rows and one_hot(header, cells, others) is not None else []
+
+
+def _marked(
+    source: Path,
+    header: Sequence[str],
+    rows: Sequence[Row],
+    hot: list[int],
+    places: dict[str, int],
+    notes: list[str],
+) -> _Columns:
+    if one_hot(header, [row for _, row in rows], hot) is None:
+        raise DataError(f"{source}: the columns {shorten([header[i] for i in hot])} hold more than 0 and 1.")
+    notes.append(f"Classes are the columns of 0 and 1: {shorten([header[i] for i in hot])}.")
+    return _Columns(places, lambda all_rows: one_hot(header, all_rows, hot) or [], notes, marked=True)
+
+
+def _suggest_group_column(
+    header: Sequence[str], places: Mapping[str, int], group_by: str | None, notes: list[str]
+) -> None:
+    named = next((name for name in header if key_of(name) in GROUP_COLUMNS), None)
+    if named is not None and group_by is None and "group" not in places:
+        notes.append(f"Images of one {named} may end up in two splits: `group_by='{named}'` keeps them together.")
+
+
+def _made(
+    source: Path,
+    rows: Sequence[Row],
+    labels: Sequence[tuple[str, ...]],
+    columns: _Columns,
+    files: ImageFiles,
+    listing: Listing,
+) -> list[tuple[int, LabelledFile]]:
+    """An entry with its line for each row that has a label."""
+    made: list[tuple[int, LabelledFile]] = []
+    gone: list[str] = []
+    unlabelled: list[str] = []
+    wanted = 0
+    for (line, row), names in zip(rows, labels, strict=True):
+        cells = {c: row[i].strip() if i < len(row) else "" for c, i in columns.places.items()}
+        if not cells["path"]:
+            raise DataError(f"{source}, line {line}: the path is blank; fill it in or delete the row.")
+        if not names and not columns.marked:
+            unlabelled.append(cells["path"])
+            continue
+        found = _find(source, line, files, cells["path"])
+        mask = _find(source, line, files, cells["mask"]) if cells.get("mask") else None
+        wanted += 1 + bool(cells.get("mask"))
+        gone += [c for c, f in ((cells["path"], found), (cells.get("mask"), mask)) if c and f is None]
+        split = _split_cell(cells.get("split", ""), source, line)
+        entry = LabelledFile(
+            found or cells["path"], names[0] if names else "", split, cells.get("group", ""), mask, also=names[1:]
+        )
+        made.append((line, entry))
+    if gone:
+        raise DataError(
+            f"{len(gone):,} of {wanted:,} files listed in {source} are not there ({shorten(gone, 2)}): paths are taken "
+            f"relative to {files.root}; give another folder by `images=`, correct the paths or delete the rows."
+        )
+    _leave_out_unlabelled(source, unlabelled, listing)
+    return made
+
+
+def _find(source: Path, line: int, files: ImageFiles, cell: str) -> str | None:
+    try:
+        return files.find(cell)
+    except UnusableTable as error:
+        raise DataError(f"{source}, line {line} {error}") from None
+
+
+def _united(
+    source: Path, made: Sequence[tuple[int, LabelledFile]], skipped: list[LeftOut], *, several: bool
+) -> list[LabelledFile]:
+    """One entry for each image. Rows that repeat one are left out; with `several`, their labels are added to it."""
+    entries: dict[str, LabelledFile] = {}
+    for line, entry in made:
+        known = entries.setdefault(entry.path, entry)
+        if known is entry:
+            continue
+        if known == entry:
+            skipped.append(LeftOut(entry.path, f"listed again in line {line}", "repeated"))
+        elif several and replace(known, name=entry.name, also=entry.also) == entry:
+            names = tuple(dict.fromkeys((known.name, *known.also, entry.name, *entry.also)))
+            entries[entry.path] = replace(known, name=names[0], also=names[1:])
+        else:
+            raise DataError(
+                f"{source}, line {line}: {entry.path} is listed before with another label, split, group or mask; keep "
+                "one row of each image, or, where images show several classes, tell one class from the rest by "
+                "`one_against_rest=CLASS`."
+            )
+    return list(entries.values())
+
+
+def _single(source: Path, listing: Listing) -> None:
+    """Leave out images of no class. Raises DataError where images show several classes."""
+    several = [e for e in listing.entries if e.also]
+    if several:
+        first = several[0]
+        raise DataError(
+            f"{len(several):,} of {len(listing.entries):,} images in {source} show several classes (for example "
+            f"{first.path}: {' and '.join((first.name, *first.also))}), and one class an image is learnt: tell one "
+            f"class from the rest by `one_against_rest={first.name!r}`, or keep the rows that name one class."
+        )
+    none = [e for e in listing.entries if not e.name]
+    if none:
+        listing.entries = [e for e in listing.entries if e.name]
+        _leave_out_unlabelled(source, [e.path for e in none], listing)
+
+
+def _leave_out_unlabelled(source: Path, paths: Sequence[str], listing: Listing) -> None:
+    if paths:
+        listing.notes.append(f"Rows without a label were left out: {len(paths):,}, for example {paths[0]}.")
+        reason = f"{counted(len(paths), 'row')} without a label"
+        listing.skipped.append(LeftOut(source.name, reason, "no-label", len(paths)))
 
 
 def _split_cell(cell: str, source: Path, line: int) -> Split:
@@ -115,16 +283,6 @@ def _split_cell(cell: str, source: Path, line: int) -> Split:
         hint = f"did you mean {near[0]}?" if near else "write train, val, test or nothing."
         raise DataError(f"{source}, line {line}: the split {cell!r} is unknown; {hint}")
     return split
-
-
-def _must_exist(source: Path, root: Path, entries: Sequence[Entry]) -> None:
-    wanted = [p for e in entries for p in (e.path, e.mask) if p is not None]
-    gone = [p for p in wanted if not (root / p).is_file()]
-    if gone:
-        raise DataError(
-            f"{len(gone):,} of {len(wanted):,} files listed in {source} are not there ({shorten(gone, 2)}): paths are "
-            f"taken relative to {root}; correct them or delete the rows."
-        )
 
 
 def read_boxes(folder: Path) -> dict[str, tuple[Box, ...]]:
@@ -185,17 +343,28 @@ def read_split(path: Path, root: Path | None = None, classes: Sequence[str] | No
     in `read_dataset`. Boxes are taken from the root's `boxes.json`. Raises `DataError` as `read_csv` does.
     """
     base = path.parent if root is None else root
-    entries, skipped, _ = read_csv(path, base)
+    listing = read_csv(path, base, search=False)
     boxes = read_boxes(base)
-    return build_dataset(
-        base, [replace(e, boxes=boxes.get(e.path, ())) for e in entries], classes=classes, skipped=skipped
-    )
+    entries = [replace(e, boxes=boxes.get(e.path, ())) for e in listing.entries]
+    return build_dataset(base, entries, classes=classes, skipped=listing.skipped)
 
 
 def read_checksums(path: Path) -> dict[str, str]:
     """{path: sha256} as `write_split` noted them, without looking at the images; blank checksums are left out."""
-    header, rows = _table(path)
+    with _opened(path) as table:
+        header, rows = table.header, list(table.rows)
     if "path" not in header or "sha256" not in header:
         raise DataError(f"{path} has no columns path and sha256: it was not written by pellucid's split.")
     p, h = header.index("path"), header.index("sha256")
     return {row[p]: row[h] for _, row in rows if len(row) > max(p, h) and row[h]}
+
+
+def describe_table(source: Path) -> str:
+    """The columns from which a table would be read, in brackets; "" where they are not known. Reads a few rows."""
+    with _opened(source) as table:
+        rows = list(itertools.islice(table.rows, 100))
+    if not rows:
+        return ""
+    found = _columns(source, table, rows, TableOptions())
+    label = table.header[found.places["label"]] if "label" in found.places else "columns of 0 and 1"
+    return f" (files in column {table.header[found.places['path']]}, classes in {label})"

@@ -17,7 +17,7 @@ import numpy as np
 from .areas import Area, clustered_area
 from .fingerprint import IntArray
 from .split import divide
-from .statistics import MEASURES, Family, Measure, Measurements, Values
+from .statistics import MEASURES, Family, ImageMeasurements, Measure, Values
 
 FOLDS = 5
 # With fewer independent images (or groups) of a class there is nothing to learn from and nothing to judge on.
@@ -65,7 +65,7 @@ class MetadataTest:
     units: int
 
 
-def metadata_test(found: Measurements, units: IntArray, *, seed: int = 0) -> MetadataTest | None:
+def metadata_test(found: ImageMeasurements, units: IntArray, *, seed: int = 0) -> MetadataTest | None:
     """Predict the class from MEASURES, by cross-validation in which `units` (N,) stay whole.
 
     None where a class has fewer than 10 units.
@@ -102,7 +102,7 @@ def _of_family(columns: dict[str, tuple[Measure, Values]], family: Family) -> di
     return {name: column for name, column in columns.items() if column[0].family == family}
 
 
-def _columns(found: Measurements) -> dict[str, tuple[Measure, Values]]:
+def _columns(found: ImageMeasurements) -> dict[str, tuple[Measure, Values]]:
     """Every measure that is not the same for all images, formats and modes as yes or no among them."""
     columns = {name: (MEASURES[name], values) for name, values in found.values.items()}
     for kind, names in (("format", found.formats), ("mode", found.modes)):

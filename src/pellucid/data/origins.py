@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from .groups import copies_by_name
-from .labelling import Entry, counted
+from .labelling import LabelledFile, counted
 
 FILE = "origins.csv"
 COLUMNS = ("path", "original", "source", "group")
@@ -61,7 +61,7 @@ def read_origins(folder: Path) -> dict[str, Origin]:
         ) from None
 
 
-def with_origins(root: Path, place: str, entries: Sequence[Entry], notes: list[str]) -> list[Entry]:
+def with_origins(root: Path, place: str, entries: Sequence[LabelledFile], notes: list[str]) -> list[LabelledFile]:
     """The entries with their origin, and the group of it, from `origins.csv` in `root` or in `root/place`.
 
     A file `x_aug1.png` that is in no such list, beside an image `x`, is a copy of that one.

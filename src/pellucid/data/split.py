@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
-from .dataset import SPLITS, Dataset, Sample, Skipped, Split
+from .dataset import SPLITS, Dataset, LeftOut, Sample, Split
 from .disjointness import Disjointness, Kinship, kinship_of, proof_of
 from .fingerprint import Fingerprints, IntArray, fingerprint
 from .groups import copies_by_name
@@ -77,6 +77,7 @@ def split_dataset(
             "have the images divided."
         )
     bound = _bound(kin, splits)
+    _check_training(dataset, kin, splits, bound, reasons, wanted=leave_out_twins or bool(drawn), drawn=bool(drawn))
     if bound.any() and leave_out_twins:
         dataset, kin, splits = _left_out(dataset, kin, splits, bound)
     if bound.any():
@@ -179,13 +180,14 @@ def _readable(dataset: Dataset, fingerprints: Fingerprints | None) -> tuple[Data
     """The dataset without images that cannot be decoded (they go to `skipped`), and its fingerprints."""
     prints = fingerprint(dataset) if fingerprints is None else fingerprints.of(s.path for s in dataset.samples)
     if prints.problems:
-        bad = tuple(Skipped(path, reason) for path, reason in sorted(prints.problems.items()))
+        bad = tuple(LeftOut(path, reason) for path, reason in sorted(prints.problems.items()))
         dataset = replace(dataset.where(lambda s: s.path not in prints.problems), skipped=(*dataset.skipped, *bad))
         prints = prints.of(s.path for s in dataset.samples)
     missing = [c for i, c in enumerate(dataset.classes) if i not in set(dataset.labels.tolist())]
     if missing:
         raise DataError(
-            f"{dataset.root} holds no readable image of {shorten(missing)}: add some, or leave the class out."
+            f"{dataset.root} holds no readable image of {shorten(missing)}: add some, or leave the class out by "
+            f"`leave_out={missing[0]}`."
         )
     return dataset, prints
 
@@ -230,13 +232,53 @@ def _bound(kin: Kinship, splits: npt.NDArray[np.str_]) -> npt.NDArray[np.bool_]:
     return bound
 
 
+def _check_training(
+    dataset: Dataset,
+    kin: Kinship,
+    splits: npt.NDArray[np.str_],
+    bound: npt.NDArray[np.bool_],
+    reasons: list[str],
+    *,
+    wanted: bool,
+    drawn: bool,
+) -> None:
+    """Raise for classes that cannot be learnt: with no training image, one to be divided, or only twins of kept ones.
+
+    `wanted` says that training images must be free of twins, `drawn` that a split is drawn from them.
+    """
+    train = splits == "train"
+    sizes = np.bincount(dataset.labels[train], minlength=len(dataset.classes))
+    few = [(c, int(n)) for c, n in zip(dataset.classes, sizes, strict=True) if n < (2 if drawn else 1)]
+    if few:
+        listed = shorten([f"{c} ({n})" for c, n in few])
+        out = " ".join(f"`leave_out={c}`" for c, _ in few[:6])
+        raise DataError(
+            f"These classes have too few training images to learn from: {listed}. Add images, or leave the classes out "
+            f"by {out}."
+        )
+    single = [c for c, n in zip(dataset.classes, sizes, strict=True) if n == 1]
+    if single:
+        reasons.insert(0, f"Classes with a single training image, hardly to be learnt: {shorten(single)}.")
+    free = np.bincount(dataset.labels[train & ~bound], minlength=len(dataset.classes))
+    twins = [c for c, n in zip(dataset.classes, free, strict=True) if not n]
+    if twins and wanted:
+        mine = train & np.isin(dataset.labels, [dataset.classes.index(c) for c in twins])
+        exact = bool(np.isin(kin.content[mine], kin.content[~train]).all())
+        how = "as the same files" if exact else "as the same files, pictures that look the same, or of the same groups"
+        kept = " and ".join(s for s in SPLITS if (splits[~train] == s).any())
+        raise DataError(
+            f"All {int(mine.sum()):,} training images of {shorten(twins)} are in {kept} as well, {how}: nothing is "
+            f"left to learn from. Remove them from {kept}, or put everything into one folder and have it divided."
+        )
+
+
 def _left_out(
     dataset: Dataset, kin: Kinship, splits: npt.NDArray[np.str_], gone: npt.NDArray[np.bool_]
 ) -> tuple[Dataset, Kinship, npt.NDArray[np.str_]]:
     """Everything without the images that are `gone`, which go to `skipped`."""
     keep = ~gone
     reason = "a copy of it, or its group, is in a split that is kept"
-    out = tuple(Skipped(s.path, reason) for s, g in zip(dataset.samples, gone, strict=True) if g)
+    out = tuple(LeftOut(s.path, reason, "twin") for s, g in zip(dataset.samples, gone, strict=True) if g)
     samples = tuple(s for s, k in zip(dataset.samples, keep, strict=True) if k)
     fewer = Kinship(kin.content[keep], kin.near[keep], kin.group[keep], kin.unit[keep], kin.threshold)
     return replace(dataset, samples=samples, skipped=(*dataset.skipped, *out)), fewer, splits[keep]
@@ -284,7 +326,8 @@ def _all_present(dataset: Dataset, kin: Kinship, parts: IntArray, names: Sequenc
             raise DataError(
                 f"Class {name} cannot be divided into {', '.join(names)}: its {int((mine & (parts >= 0)).sum()):,} "
                 f"images form only {units} independent units (groups, and copies of one image, stay together), and "
-                f"{' and '.join(gone)} got none; add images, or ask for fewer parts or a finer --group-by."
+                f"{' and '.join(gone)} got none; add images, ask for fewer parts, name smaller "
+                f"groups by `group_by=`, or leave the class out by `leave_out={name}`."
             )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from ..images.containers import jpeg_header
 from ..images.formats import misnamed
 from ..images.pictures import DecodedImage, open_picture, read_file
 from ..preprocessing import FloatArray, Uint8Array
-from .dataset import Dataset, Skipped
+from .dataset import Dataset, LeftOut
 from .fingerprint import SIDE, Fingerprints, HalfArray, Progress, thumbnail
 
 Family = Literal["file", "edge", "picture"]
@@ -74,24 +75,31 @@ MEASURES: dict[str, Measure] = {
 }  # fmt: skip
 
 
+class FileRemark(NamedTuple):
+    """Something odd about one file: `extension`, `flat`, or a warning of its decoder, in words with its numbers."""
+
+    code: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Measurements:
+class ImageMeasurements:
     """What one pass over the files of a dataset found, in the order of the N images that could be read.
 
     `dataset` holds these N; `unreadable` the others. `values` has a row (N,) for each of MEASURES: sizes in pixels of
     the upright picture, brightness and contrast in grey values 0..255, NaN where a measure has no meaning. `formats`
-    and `modes` are Pillow's names. `remarks` are sentences on single files, by path. `means` and `deviations`
+    and `modes` are Pillow's names. `remarks` are on single files, by path. `means` and `deviations`
     (K, 96, 96) are the average grey picture of each class and its standard deviation, pixel by pixel; zero for a class
     without images.
     """
 
     dataset: Dataset
-    unreadable: tuple[Skipped, ...]
+    unreadable: tuple[LeftOut, ...]
     fingerprints: Fingerprints
     values: dict[str, Values]
     formats: tuple[str, ...]
     modes: tuple[str, ...]
-    remarks: dict[str, tuple[str, ...]]
+    remarks: dict[str, tuple[FileRemark, ...]]
     means: FloatArray
     deviations: FloatArray
 
@@ -105,22 +113,24 @@ class _Look(NamedTuple):
     values: tuple[float, ...]
     format: str
     mode: str
-    remarks: tuple[str, ...]
+    remarks: tuple[FileRemark, ...]
 
 
-def measure_images(dataset: Dataset, *, workers: int | None = None, progress: Progress | None = None) -> Measurements:
+def measure_images(
+    dataset: Dataset, *, workers: int | None = None, progress: Progress | None = None
+) -> ImageMeasurements:
     """Read every file of `dataset` once, in `workers` threads (default: one a core), and measure it.
 
     `progress` is called with (files done, files in all). Raises DataError when not one of the images can be read.
     """
     looks: list[_Look] = []
     kept: list[int] = []
-    unreadable: list[Skipped] = []
+    unreadable: list[LeftOut] = []
     sums = np.zeros((2, len(dataset.classes), AVERAGE_SIDE, AVERAGE_SIDE))
     for number, found in enumerate(_each(dataset, workers)):
         sample = dataset.samples[number]
         if isinstance(found, str):
-            unreadable.append(Skipped(sample.path, found))
+            unreadable.append(LeftOut(sample.path, found))
         else:
             small = found.small.astype(np.float64)
             sums[0, sample.label] += small
@@ -144,8 +154,8 @@ def _each(dataset: Dataset, workers: int | None) -> Iterator[_Look | str]:
 
 
 def _gathered(
-    dataset: Dataset, kept: Sequence[int], looks: Sequence[_Look], unreadable: Sequence[Skipped], sums: Values
-) -> Measurements:
+    dataset: Dataset, kept: Sequence[int], looks: Sequence[_Look], unreadable: Sequence[LeftOut], sums: Values
+) -> ImageMeasurements:
     chosen = set(kept)
     order = iter(range(len(dataset)))
     readable = dataset.where(lambda _: next(order) in chosen)
@@ -154,7 +164,7 @@ def _gathered(
     sizes = np.bincount(readable.labels, minlength=len(dataset.classes))[:, None, None]
     means = sums[0] / np.maximum(sizes, 1)
     variances = np.maximum(sums[1] / np.maximum(sizes, 1) - means**2, 0)
-    return Measurements(
+    return ImageMeasurements(
         dataset=readable,
         unreadable=tuple(unreadable),
         fingerprints=Fingerprints(
@@ -181,9 +191,11 @@ def _look(path: Path) -> _Look | str:
     small = grey.resize((AVERAGE_SIDE, AVERAGE_SIDE), PIL.Image.Resampling.BOX)
     values = _numbers(picture, np.asarray(grey, np.int16), data)
     wrong_name = misnamed(path.suffix.lower(), picture.format)
-    remarks = (*([wrong_name] if wrong_name else []), *picture.warnings)
+    remarks = [FileRemark("extension", wrong_name)] if wrong_name else []
+    # Warnings that differ only in their numbers are of one kind.
+    remarks += [FileRemark(re.sub(r"\d+", "", warning), warning) for warning in picture.warnings]
     if values["contrast"] < FLAT:
-        remarks = (*remarks, "The picture is one flat tone.")
+        remarks.append(FileRemark("flat", "The picture is one flat tone."))
     return _Look(
         hashlib.sha256(data).hexdigest(),
         thumbnail(picture.pixels),
@@ -191,7 +203,7 @@ def _look(path: Path) -> _Look | str:
         tuple(values[name] for name in MEASURES),
         picture.format,
         picture.mode,
-        remarks,
+        tuple(remarks),
     )
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from .areas import Area
 from .companions import Companions
-from .dataset import SPLITS, Skipped
+from .dataset import SPLITS, LeftOut
 from .disjointness import Kinship, proof_of
 from .finding import LEVELS
 from .fingerprint import IntArray
@@ -34,14 +34,14 @@ from .inspection import (
 )
 from .label_errors import LabelCheck
 from .metadata import MetadataTest, Separation
-from .statistics import Measurements, Values
+from .statistics import ImageMeasurements, Values
 from .verdicts import tidy, verdict_of, verdicts
 
 EXAMPLES = 6
 
 
 def audit(
-    found: Measurements,
+    found: ImageMeasurements,
     kin: Kinship,
     *,
     companions: Companions,
@@ -68,7 +68,9 @@ def audit(
         notes=dataset.notes,
         left_out=_file_notes(dataset.skipped),
         unreadable=_file_notes(found.unreadable),
-        remarks=tuple(FileNote(path=p, reason=r) for p, reasons in found.remarks.items() for r in reasons),
+        remarks=tuple(
+            FileNote(path=p, reason=r.text, code=r.code) for p, remarks in found.remarks.items() for r in remarks
+        ),
         companions=CompanionNotes(
             trees=companions.trees, unreadable=_file_notes(companions.unreadable), orphans=companions.orphans
         ),
@@ -86,19 +88,19 @@ def audit(
         labels_absent="" if labels else labels_absent,
     )
     ordered = sorted(verdicts(inspection), key=lambda f: LEVELS.index(f.level))
-    return inspection.model_copy(update={"findings": tuple(ordered), "verdict": verdict_of(ordered)})
+    return inspection.model_copy(update={"findings": tuple(ordered), "verdict": verdict_of(ordered, inspection)})
 
 
-def _file_notes(skipped: Iterable[Skipped]) -> tuple[FileNote, ...]:
-    return tuple(FileNote(path=s.path, reason=s.reason) for s in skipped)
+def _file_notes(skipped: Iterable[LeftOut]) -> tuple[FileNote, ...]:
+    return tuple(FileNote(path=s.path, reason=s.reason, code=s.code, images=s.images) for s in skipped)
 
 
-def _entry(found: Measurements, index: int) -> ImageEntry:
+def _entry(found: ImageMeasurements, index: int) -> ImageEntry:
     sample = found.dataset.samples[index]
     return ImageEntry(path=sample.path, label=found.dataset.classes[sample.label], split=sample.split)
 
 
-def _copies(found: Measurements, numbers: IntArray, distinct: IntArray | None = None) -> tuple[Copies, ...]:
+def _copies(found: ImageMeasurements, numbers: IntArray, distinct: IntArray | None = None) -> tuple[Copies, ...]:
     """Sets of several images of one number, the worst first; with `distinct`, only sets that hold two of those."""
     members: dict[int, list[int]] = defaultdict(list)
     for index, number in enumerate(numbers.tolist()):
@@ -119,7 +121,7 @@ def _copies(found: Measurements, numbers: IntArray, distinct: IntArray | None = 
     return tuple(sets)
 
 
-def _overlaps(found: Measurements, kin: Kinship) -> tuple[SplitOverlap, ...]:
+def _overlaps(found: ImageMeasurements, kin: Kinship) -> tuple[SplitOverlap, ...]:
     """The leaks by content and by look; those by group are told apart in `_grouping`."""
     return tuple(
         SplitOverlap(
@@ -135,7 +137,7 @@ def _overlaps(found: Measurements, kin: Kinship) -> tuple[SplitOverlap, ...]:
     )
 
 
-def _grouping(found: Measurements, groups: Sequence[str], pattern: str | None) -> Grouping | None:
+def _grouping(found: ImageMeasurements, groups: Sequence[str], pattern: str | None) -> Grouping | None:
     members: dict[str, list[int]] = defaultdict(list)
     for index, group in enumerate(groups):
         if group:
@@ -164,7 +166,7 @@ def _grouping(found: Measurements, groups: Sequence[str], pattern: str | None) -
     )
 
 
-def _by_class(found: Measurements, names: Sequence[str]) -> dict[str, dict[str, int]]:
+def _by_class(found: ImageMeasurements, names: Sequence[str]) -> dict[str, dict[str, int]]:
     """{class: {name: images}}, the most frequent first."""
     labels = found.dataset.labels
     return {
@@ -173,7 +175,7 @@ def _by_class(found: Measurements, names: Sequence[str]) -> dict[str, dict[str, 
     }
 
 
-def _quartiles(found: Measurements, values: Values) -> dict[str, tuple[float, float, float]]:
+def _quartiles(found: ImageMeasurements, values: Values) -> dict[str, tuple[float, float, float]]:
     labels, result = found.dataset.labels, {}
     for number, name in enumerate(found.dataset.classes):
         known = values[(labels == number) & np.isfinite(values)]
@@ -187,7 +189,7 @@ def _area(area: Area) -> AreaEntry:
     return AreaEntry(value=area.value, low=area.low, high=area.high)
 
 
-def _metadata_entry(test: MetadataTest, found: Measurements) -> MetadataEntry:
+def _metadata_entry(test: MetadataTest, found: ImageMeasurements) -> MetadataEntry:
     classes = found.dataset.classes
     return MetadataEntry(
         area=_area(test.area),
@@ -198,7 +200,7 @@ def _metadata_entry(test: MetadataTest, found: Measurements) -> MetadataEntry:
     )
 
 
-def _measure_entry(separation: Separation, classes: Sequence[str], found: Measurements) -> MeasureEntry:
+def _measure_entry(separation: Separation, classes: Sequence[str], found: ImageMeasurements) -> MeasureEntry:
     return MeasureEntry(
         name=separation.name,
         title=separation.measure.title,
@@ -210,7 +212,7 @@ def _measure_entry(separation: Separation, classes: Sequence[str], found: Measur
     )
 
 
-def describe_difference(separation: Separation, classes: Sequence[str], found: Measurements) -> str:
+def describe_difference(separation: Separation, classes: Sequence[str], found: ImageMeasurements) -> str:
     """Which class is what: "normal images are larger: median 1,841 px against 1,200 px"."""
     measure, label = separation.measure, separation.label
     above = separation.area.value >= 0.5
@@ -243,7 +245,7 @@ def _apart(values: Values, mine: npt.NDArray[np.bool_], above: bool) -> tuple[st
     return tidy(here), tidy(there), "median"
 
 
-def _label_entry(check: LabelCheck, found: Measurements, features: str) -> LabelEntry:
+def _label_entry(check: LabelCheck, found: ImageMeasurements, features: str) -> LabelEntry:
     suspects = []
     for index in check.suspects.tolist():
         sample, row = found.dataset.samples[index], check.probabilities[index].copy()

@@ -10,11 +10,11 @@ backgrounds differ by nature, reached 0.66; planted signs that agree with 95 % o
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from .finding import Finding, Level
+from .folder import MANY_LEFT_OUT
 from .inspection import AreaEntry, Copies, FileNote, Grouping, Inspection
 from .labelling import counted, shorten
 from .metadata import FAMILIES
@@ -26,11 +26,18 @@ LEADING = 0.6
 MANY_UNREADABLE, MANY_TWINS, MANY_SUSPECTS = 0.01, 0.01, 0.01
 FEW_OF_A_CLASS, FEW_TO_CHOOSE_ON, FEW_TO_TEST_ON = 20, 20, 30
 UNEVEN, VERY_UNEVEN = 2, 10
+# A texture fills the picture where corners have this share of the whole picture's contrast, in every class; its corners
+# tell the class about equally well.
+FILLED, BALANCED = 0.5, 0.15
+# Grey values by which the borders of classes may differ, where whole pictures do not, before it is called a frame.
+FRAME = 10
+CORNERS = ("corner_top_left", "corner_top_right", "corner_bottom_left", "corner_bottom_right")
 
 
 def verdicts(found: Inspection) -> list[Finding]:
     """Every finding that an inspection allows, in no order."""
     checks: tuple[Callable[[Inspection], Iterator[Finding]], ...] = (
+        _left_out,
         _two_labels,
         _across_splits,
         _groups,
@@ -42,13 +49,17 @@ def verdicts(found: Inspection) -> list[Finding]:
         _labels,
         _balance,
         _split_sizes,
-        _left_out,
     )
     return [finding for check in checks for finding in check(found)]
 
 
-def verdict_of(findings: Sequence[Finding]) -> str:
-    """All findings in one sentence."""
+def verdict_of(findings: Sequence[Finding], inspection: Inspection | None = None) -> str:
+    """All findings in one sentence; before it, one on images left out where these are many."""
+    before = _many_left_out(inspection) if inspection is not None else ""
+    return f"{before} {_stand(findings)}".lstrip()
+
+
+def _stand(findings: Sequence[Finding]) -> str:
     problems, cautions = (sum(f.level == level for f in findings) for level in ("problem", "caution"))
     look = f"{counted(cautions, 'point')} {'needs' if cautions == 1 else 'need'} a look"
     if problems:
@@ -94,7 +105,8 @@ def _groups(found: Inspection) -> Iterator[Finding]:
     if groups is None:
         text = "Which images show the same patient or object is not known, and the file names do not tell."
         advice = (
-            "If several do, say so by `--group-by` or a column group in a CSV: otherwise figures come out too good."
+            "If several do, name the patient or object by `group_by=`, or by a column group in a CSV: otherwise "
+            "metrics come out too good."
         )
         yield _finding("information", topic, text, advice)
         return
@@ -116,7 +128,7 @@ def _known_groups(found: Inspection, groups: Grouping, told: str) -> Finding:
 
 
 def _guessed_groups(found: Inspection, groups: Grouping, told: str) -> Finding:
-    option = f"If they do, add --group-by '{groups.pattern}' to every command"
+    option = f"If they do, give every command `group_by='{groups.pattern}'`"
     text = f"File names look as if images belong together: by {groups.pattern}, {told}."
     if groups.across_splits:
         return _finding("caution", "Groups", f"{text} {_crossing(groups)}.", f"{option}, and divide the images again.")
@@ -154,6 +166,14 @@ def _shortcut(found: Inspection) -> Iterator[Finding]:
         advice = "The interval is wide: more images would say more." if unsure else ""
         yield _finding("information" if unsure else "good", topic, text, advice)
         return
+    if evidence_everywhere(found):
+        text = (
+            f"The pictures are textures: what tells the classes (AUC {_interval(test.area)} without looking at shapes) "
+            "is everywhere in the picture, and each corner alone tells them as well. That is no sign of a shortcut."
+        )
+        advice = "Make sure that all classes were taken with the same light, distance and camera."
+        yield _finding("information", topic, text, advice)
+        return
     leading = [f"{m.sentence} (alone {s:.2f})" for m in test.measures if (s := _strength(m.area)) >= LEADING][:2]
     told = f"{'; '.join(leading)}." if leading else "No single measure leads."
     best = max(test.families, key=lambda family: test.families[family].value)
@@ -165,6 +185,40 @@ def _shortcut(found: Inspection) -> Iterator[Finding]:
         f"The class can be told without looking, AUC {_interval(test.area)}, most of all from {FAMILIES[best]}. {told}"
     )
     yield _finding("problem" if test.area.low >= SHORTCUT_PROBLEM else "caution", topic, text, advice)
+
+
+def evidence_everywhere(found: Inspection) -> bool:
+    """Whether the class can be told from every part of the picture, as of textures: no part of it is a shortcut.
+
+    Each corner alone tells the class, about as well as the others; corners are as rich in contrast as whole pictures in
+    every class; and neither size nor format tells it.
+    """
+    test = found.metadata
+    if test is None:
+        return False
+    # Textures differ in how well they compress, so that bytes per pixel say nothing of how files were made.
+    made = [m.area for m in test.measures if m.family == "file" and m.name != "bytes_per_pixel"]
+    if any(max(area.low, 1 - area.high) >= SHORTCUT_CAUTION for area in made):
+        return False
+    alone = {m.name: _strength(m.area) for m in test.measures if m.name in CORNERS}
+    if len(alone) < len(CORNERS) or min(alone.values()) < LEADING:
+        return False
+    if max(alone.values()) - min(alone.values()) > BALANCED:
+        return False
+    if _span(found, "border_brightness") > max(FRAME, 2 * _span(found, "brightness")):
+        return False
+    whole = found.statistics.get("contrast", {})
+    return all(
+        found.statistics[corner].get(name, (0.0, 0.0, 0.0))[1] >= FILLED * middle
+        for corner in CORNERS
+        for name, (_, middle, _) in whole.items()
+    )
+
+
+def _span(found: Inspection, measure: str) -> float:
+    """How far the medians of the classes lie apart."""
+    middles = [middle for _, middle, _ in found.statistics.get(measure, {}).values()]
+    return max(middles, default=0.0) - min(middles, default=0.0)
 
 
 def _unreadable(found: Inspection) -> Iterator[Finding]:
@@ -198,7 +252,7 @@ def _copies(found: Inspection) -> Iterator[Finding]:
 def _odd_files(found: Inspection) -> Iterator[Finding]:
     kinds: dict[str, list[FileNote]] = defaultdict(list)
     for note in found.remarks:
-        kinds["extension" if "is named" in note.reason else re.sub(r"\d+", "", note.reason)].append(note)
+        kinds[note.code or note.reason].append(note)
     for kind, notes in kinds.items():
         text = f"{counted(len(notes), 'file')}, for example {notes[0].path}: {notes[0].reason}"
         if kind == "extension":
@@ -261,7 +315,7 @@ def _balance(found: Inspection) -> Iterator[Finding]:
         yield _finding("good", topic, f"The classes have {span} each.")
         return
     text = f"{most} has {sizes[most]:,} images and {least} {sizes[least]:,}: {tidy(ratio)} times as many."
-    advice = "Read per-class figures rather than accuracy; `--set train.class_weights=balanced` evens training out."
+    advice = "Read the metrics of each class rather than accuracy; `train.class_weights` = balanced evens training out."
     yield _finding("caution" if ratio >= VERY_UNEVEN else "information", topic, text, advice)
 
 
@@ -283,10 +337,24 @@ def _split_sizes(found: Inspection) -> Iterator[Finding]:
 
 
 def _left_out(found: Inspection) -> Iterator[Finding]:
-    if found.left_out:
-        first, many = found.left_out[0], len(found.left_out)
-        example = f"for example {first.path}: {first.reason.rstrip('.')}."
-        yield _finding("information", "Left out", f"{counted(many, 'thing')} in the folder left out, {example}")
+    if not found.left_out:
+        return
+    topic = "Left out"
+    worst = max(found.left_out, key=lambda note: note.images)
+    example = f"for example {worst.path}: {worst.reason.rstrip('.')}."
+    many = _many_left_out(found)
+    if many:
+        advice = "Check that this is the folder you mean, and that its layout was read as you mean it (see the notes)."
+        yield _finding("problem", topic, f"{many.rstrip('.')}, {example}", advice)
+    else:
+        yield _finding("information", topic, f"Files and folders left out: {len(found.left_out):,}, {example}")
+
+
+def _many_left_out(found: Inspection) -> str:
+    """A sentence where more than a tenth of the images were left out; else ""."""
+    gone = found.images_left_out
+    total = found.images + len(found.unreadable) + gone
+    return f"{gone:,} of {counted(total, 'image')} were left out." if gone > MANY_LEFT_OUT * total else ""
 
 
 def _strength(area: AreaEntry) -> float:

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from .._version import __version__
 from ..data.inspection import Copies, FileNote, ImageEntry, Inspection, MeasureEntry, MetadataEntry
 from ..data.metadata import FAMILIES
-from ..data.statistics import MEASURES, Measurements
+from ..data.statistics import MEASURES, ImageMeasurements
 from ..errors import ResourceError
 from ..files import write_whole
 from .html import page_environment, page_frame
@@ -30,7 +30,7 @@ EXAMPLES, MOST_SETS, MOST_IN_A_SET, MOST_SUSPECTS, MOST_CLASSES, MOST_FILES = 6,
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class InspectedImage:
     """An image in the page: its picture as a data address, and what is said under it."""
 
     entry: ImageEntry
@@ -43,7 +43,7 @@ class ShownSet:
     """Copies in the page; `more` of them are not shown."""
 
     copies: Copies
-    images: tuple[Shown, ...]
+    images: tuple[InspectedImage, ...]
     more: int
 
 
@@ -52,7 +52,7 @@ class Strip:
     """A row of images under a heading."""
 
     title: str
-    images: tuple[Shown, ...]
+    images: tuple[InspectedImage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Bar:
     meaning: str = ""
 
 
-def write_inspection(folder: Path, inspection: Inspection, found: Measurements) -> Path:
+def write_inspection(folder: Path, inspection: Inspection, found: ImageMeasurements) -> Path:
     """Write `inspection.html` and `inspection.json` into `folder`, which is made if need be; returns the page.
 
     Each file appears whole or not at all, and replaces an older one. Raises ResourceError when it cannot be written.
@@ -88,12 +88,12 @@ def write_inspection(folder: Path, inspection: Inspection, found: Measurements) 
         write_whole(folder / DOCUMENT, (inspection.model_dump_json(indent=2) + "\n").encode("utf-8", "replace"))
         write_whole(folder / PAGE, page.encode("utf-8", "replace"))
     except OSError as error:
-        message = f"{folder} cannot be written to ({error.strerror}). Choose another --out, or make room."
+        message = f"{folder} cannot be written to ({error.strerror}). Choose another folder by `out=`, or make room."
         raise ResourceError(message) from error
     return folder / PAGE
 
 
-def render_inspection(inspection: Inspection, found: Measurements) -> str:
+def render_inspection(inspection: Inspection, found: ImageMeasurements) -> str:
     """An inspection as one HTML page. Pictures are read from the dataset's files."""
     environment = page_environment()
     environment.filters |= {"breakable": breakable, "coded": coded}
@@ -196,21 +196,21 @@ def _middle(quartiles: tuple[float, float, float] | None) -> tuple[str, str]:
     return middle, "" if low == high else f"{low} to {high}"
 
 
-def _shown(found: Measurements, entries: Iterable[ImageEntry], note: str = "") -> tuple[Shown, ...]:
+def _shown(found: ImageMeasurements, entries: Iterable[ImageEntry], note: str = "") -> tuple[InspectedImage, ...]:
     root = found.dataset.root
-    return tuple(Shown(e, picture, note) for e in entries if (picture := picture_of(root / e.path)))
+    return tuple(InspectedImage(e, picture, note) for e in entries if (picture := picture_of(root / e.path)))
 
 
-def _strip(title: str, entries: Iterable[ImageEntry], found: Measurements) -> Strip:
+def _strip(title: str, entries: Iterable[ImageEntry], found: ImageMeasurements) -> Strip:
     return Strip(title, _shown(found, entries))
 
 
-def _entry(found: Measurements, index: int) -> ImageEntry:
+def _entry(found: ImageMeasurements, index: int) -> ImageEntry:
     sample = found.dataset.samples[index]
     return ImageEntry(path=sample.path, label=found.dataset.classes[sample.label], split=sample.split)
 
 
-def _examples(inspection: Inspection, found: Measurements) -> list[Strip]:
+def _examples(inspection: Inspection, found: ImageMeasurements) -> list[Strip]:
     """Images of each class, evenly over its files."""
     strips = []
     for number_, name in enumerate(inspection.classes[:MOST_CLASSES]):
@@ -220,7 +220,7 @@ def _examples(inspection: Inspection, found: Measurements) -> list[Strip]:
     return strips
 
 
-def _ends(inspection: Inspection, found: Measurements) -> list[Strip]:
+def _ends(inspection: Inspection, found: ImageMeasurements) -> list[Strip]:
     """The images at both ends of the measure that tells most, where one does."""
     measures = leading(inspection, found)
     if not measures:
@@ -233,15 +233,15 @@ def _ends(inspection: Inspection, found: Measurements) -> list[Strip]:
     ]
 
 
-def _sets(sets: Sequence[Copies], found: Measurements) -> list[ShownSet]:
+def _sets(sets: Sequence[Copies], found: ImageMeasurements) -> list[ShownSet]:
     return [
         ShownSet(s, _shown(found, s.images[:MOST_IN_A_SET]), max(len(s.images) - MOST_IN_A_SET, 0))
         for s in sets[:MOST_SETS]
     ]
 
 
-def _suspects(inspection: Inspection, found: Measurements) -> list[Shown]:
-    shown: list[Shown] = []
+def _suspects(inspection: Inspection, found: ImageMeasurements) -> list[InspectedImage]:
+    shown: list[InspectedImage] = []
     for s in inspection.labels.suspects[:MOST_SUSPECTS] if inspection.labels else ():
         entry = ImageEntry(path=s.path, label=s.label, split=s.split)
         shown += _shown(found, [entry], f"{s.suggested} {number(s.suggested_probability)}")

@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 
 from ..data.inspection import Inspection, MeasureEntry
-from ..data.statistics import Measurements, Values
+from ..data.statistics import ImageMeasurements, Values
 from ..data.verdicts import LEADING
 from ..errors import ImageError
 from ..images import read_image
@@ -51,7 +51,7 @@ def picture_of(path: Path) -> str:
     return _address(picture, "JPEG", quality=QUALITY)
 
 
-def averages(found: Measurements) -> list[Average]:
+def averages(found: ImageMeasurements) -> list[Average]:
     """The average picture of each class that has images, at most 12."""
     sizes = np.bincount(found.dataset.labels, minlength=len(found.dataset.classes))
     return [
@@ -61,7 +61,7 @@ def averages(found: Measurements) -> list[Average]:
     ][:MOST_CLASSES]
 
 
-def difference(found: Measurements) -> Average | None:
+def difference(found: ImageMeasurements) -> Average | None:
     """Where two classes differ: Cohen's d pixel by pixel, second class less the first, from -1 (blue) to 1 (red)."""
     if len(found.dataset.classes) != 2:
         return None
@@ -71,7 +71,7 @@ def difference(found: Measurements) -> Average | None:
     return Average(f"{found.dataset.classes[1]} less {found.dataset.classes[0]}", _address(picture, "PNG"))
 
 
-def effect_size(found: Measurements) -> FloatArray:
+def effect_size(found: ImageMeasurements) -> FloatArray:
     """The difference of the two classes' average pictures over their pooled standard deviation, (96, 96)."""
     # One grey value of variance for the rounding of pixels, so that what is flat in all images is 0.
     pooled = np.sqrt((found.deviations**2).mean(axis=0) + 1)
@@ -106,7 +106,7 @@ def spread_figure(measure: MeasureEntry, values: Values, labels: Sequence[str], 
     return figure
 
 
-def leading(inspection: Inspection, found: Measurements) -> list[MeasureEntry]:
+def leading(inspection: Inspection, found: ImageMeasurements) -> list[MeasureEntry]:
     """The measures that alone tell the classes well, the best first; without those that only say yes or no."""
     measures = inspection.metadata.measures if inspection.metadata else ()
     return [m for m in measures if m.name in found.values and strength(m) >= LEADING]
@@ -117,7 +117,7 @@ def strength(measure: MeasureEntry) -> float:
     return max(measure.area.value, 1 - measure.area.value)
 
 
-def spread_figures(inspection: Inspection, found: Measurements, most: int = 4) -> Iterator[style.InlineFigure]:
+def spread_figures(inspection: Inspection, found: ImageMeasurements, most: int = 4) -> Iterator[style.InlineFigure]:
     """The figures of the measures that tell the classes best, ready for the page."""
     names = [inspection.classes[k] for k in found.dataset.labels]
     for measure in leading(inspection, found)[:most]:
@@ -125,7 +125,7 @@ def spread_figures(inspection: Inspection, found: Measurements, most: int = 4) -
         yield style.inline_svg(figure, f"spread-{measure.name}")
 
 
-def ends_of(found: Measurements, name: str, each: int = 6) -> tuple[list[int], list[int]]:
+def ends_of(found: ImageMeasurements, name: str, each: int = 6) -> tuple[list[int], list[int]]:
     """Indices of the images with the lowest and with the highest values of a measure."""
     values = found.values[name]
     order = [int(i) for i in np.argsort(values, kind="stable") if np.isfinite(values[i])]

@@ -327,9 +327,9 @@ def _subgroups(dataset: Dataset, source: Path, wanted: str | None) -> list[str]:
         return []
     paths = [s.path for s in dataset.samples]
     if source.is_file():
-        entries, _, pattern = read_csv(source, dataset.root, group_by=wanted)
-        if pattern is None:
-            of = {entry.path: entry.group for entry in entries}
+        listing = read_csv(source, dataset.root, group_by=wanted)
+        if listing.group_by is None:
+            of = {entry.path: entry.group for entry in listing.entries}
             return [of.get(path, "") for path in paths]
     return subgroup_names(paths, wanted)
 

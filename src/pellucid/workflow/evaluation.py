@@ -9,7 +9,7 @@ from ..bundle.bundle import Bundle, load
 from ..bundle.run import RunFolder, SealedTest
 from ..classifier import probabilities_from_logits
 from ..data.cache import cached_pixels
-from ..data.dataset import Dataset, Skipped, Split
+from ..data.dataset import Dataset, LeftOut, Split
 from ..data.folder import read_dataset
 from ..data.labelling import counted
 from ..data.manifest import read_split
@@ -38,7 +38,7 @@ class Evaluated:
     """
 
     result: EvaluationResult
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[LeftOut, ...]
     folder: Path | None
     against: PairedComparison | None = None
     pixels: Uint8Array | None = None

@@ -12,7 +12,7 @@ from typing import Any
 from .._version import __version__
 from ..bundle.bundle import Bundle
 from ..classifier import Prediction, Score
-from ..data.dataset import Skipped
+from ..data.dataset import LeftOut
 from ..errors import ImageError, InputError, UnknownNameError
 from ..explanation.catalogue import METHODS, Method, find_method, settings_of
 from ..explanation.explain import Explained
@@ -95,7 +95,7 @@ def explain_files(
     }
     records: list[ExplanationRecord] = []
     sheets: dict[str, str] = {}
-    skipped: list[Skipped] = []
+    skipped: list[LeftOut] = []
     names = _stems([item.shown for item in items])
     with (progress or Silent()).bar("Explaining") as advance:
         step = question.images_at_a_time
@@ -186,13 +186,13 @@ def _checker(bundle: Bundle, item: ToExplain, question: Question) -> ImageChecke
 
 
 def _readable(
-    items: Sequence[ToExplain], stems: Sequence[str], skipped: list[Skipped]
+    items: Sequence[ToExplain], stems: Sequence[str], skipped: list[LeftOut]
 ) -> Iterator[tuple[ToExplain, str, Image]]:
     for item, stem in zip(items, stems, strict=True):
         try:
             yield item, stem, read_image(item.file)
         except ImageError as error:
-            skipped.append(Skipped(item.shown, error.reason))
+            skipped.append(LeftOut(item.shown, error.reason))
 
 
 def _record(

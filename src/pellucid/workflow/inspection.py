@@ -19,8 +19,9 @@ from ..data.groups import assign_groups, suggest_group_pattern
 from ..data.inspection import Inspection
 from ..data.label_errors import LabelCheck, check_labels
 from ..data.metadata import metadata_test
-from ..data.statistics import Measurements, measure_images
+from ..data.statistics import ImageMeasurements, measure_images
 from ..data.summary import audit
+from ..data.table import TableOptions
 from ..errors import InputError
 from ..preprocessing import FloatArray, Preprocessing
 from ..progress import Advance, Progress, Silent
@@ -29,8 +30,8 @@ from ..storage import cache_folder
 
 BATCH = 32
 WITHOUT_FEATURES = (
-    "That takes a pretrained network: add `--weights FILE` and its `--backbone NAME`, or `--bundle RUN` with a model "
-    "that was not trained on these images."
+    "That takes a pretrained network: add `weights=FILE` and its `backbone=NAME`, or `bundle=RUN` with a model that "
+    "was not trained on these images."
 )
 
 
@@ -39,7 +40,7 @@ class Inspected:
     """The findings, and the measurements that they were drawn from (for pictures)."""
 
     inspection: Inspection
-    measurements: Measurements
+    measurements: ImageMeasurements
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,11 @@ def inspect_data(
     source: str | Path,
     *,
     positive: str | None = None,
-    grouping: Mapping[str, Sequence[str]] | None = None,
+    merge: Mapping[str, Sequence[str]] | None = None,
     group_by: str | None = None,
+    leave_out: Sequence[str] = (),
+    one_against_rest: str | None = None,
+    table: TableOptions | None = None,
     features: FeatureSource | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -79,7 +83,15 @@ def inspect_data(
     """
     shown: Progress = progress or Silent()
     extract = _extractor(features)
-    dataset = read_dataset(Path(source), positive=positive, grouping=grouping, group_by=group_by)
+    dataset = read_dataset(
+        Path(source),
+        positive=positive,
+        merge=merge,
+        group_by=group_by,
+        leave_out=leave_out,
+        one_against_rest=one_against_rest,
+        table=table,
+    )
     with shown.bar("Reading images") as advance:
         found = measure_images(dataset, progress=advance)
     with shown.bar("Reading masks") as advance:
@@ -129,7 +141,7 @@ def _extractor(source: FeatureSource | None) -> _Extractor | None:
     if source.bundle is not None:
         return _of_bundle(source.bundle)
     if source.weights is None:
-        raise InputError(f"--backbone {source.backbone} needs --weights: a file, or imagenet to fetch them.")
+        raise InputError(f"`backbone={source.backbone}` needs `weights=`: a file, or imagenet to fetch them.")
     return _of_backbone(source.backbone, source.weights)
 
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from ..bundle.bundle import Bundle
 from ..classifier import Prediction
-from ..data.dataset import Skipped
+from ..data.dataset import LeftOut
+from ..data.walk import has_image_suffix, walk
 from ..errors import DataError, ImageError, InputError
 from ..images import Image
 from ..images.formats import IMAGE_SUFFIXES
@@ -29,11 +30,8 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(
-                f
-                for f in path.rglob("*")
-                if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file() and not _hidden(f, path)
-            )
+            met = (f.path for f in walk(path, once=True) if f.what == "file" and has_image_suffix(f.path))
+            found += sorted(path / name for name in met)
         elif path.exists():
             found.append(path)
         else:
@@ -43,23 +41,19 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _hidden(file: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(root).parts)
-
-
 def predict_files(
     bundle: Bundle, files: Sequence[Path], *, batch_size: int, advance: Advance
-) -> tuple[list[Prediction], list[Skipped]]:
+) -> tuple[list[Prediction], list[LeftOut]]:
     """Predictions of the readable files, in order, and the other files with the reason."""
     predictions: list[Prediction] = []
-    skipped: list[Skipped] = []
+    skipped: list[LeftOut] = []
     for start in range(0, len(files), batch_size):
         readable: list[tuple[Path, Image]] = []
         for file in files[start : start + batch_size]:
             try:
                 readable.append((file, bundle.read(file)))
             except ImageError as error:
-                skipped.append(Skipped(str(file), error.reason))
+                skipped.append(LeftOut(str(file), error.reason))
         if readable:
             found = [image for _, image in readable]
             predictions += bundle.predict_images(found, paths=[str(file) for file, _ in readable])

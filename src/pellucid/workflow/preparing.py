@@ -14,7 +14,7 @@ from .._optional import require
 from ..data.cache import cached_pixels
 from ..data.dataset import Dataset
 from ..data.disjointness import Disjointness
-from ..data.folder import read_dataset
+from ..data.folder import read_by_recipe
 from ..data.split import split_dataset
 from ..errors import DataError, InputError, WeightsError
 from ..preprocessing import Uint8Array
@@ -115,8 +115,7 @@ def _check_names(recipe: Recipe) -> None:
 
 def read_labelled(data: Path, recipe: Recipe) -> Dataset:
     """The dataset that a recipe's data section makes of a folder or CSV."""
-    wanted = recipe.data
-    return read_dataset(data, positive=wanted.positive, grouping=wanted.merge, group_by=wanted.group_by)
+    return read_by_recipe(data, recipe.data)
 
 
 def prepare(dataset: Dataset, recipe: Recipe, seed: int, progress: Progress) -> Prepared:

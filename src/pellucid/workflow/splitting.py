@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..data.dataset import Dataset, Skipped
+from ..data.dataset import Dataset, LeftOut
 from ..data.disjointness import Disjointness, prove_disjoint
 from ..data.fingerprint import Fingerprints, fingerprint
 from ..data.manifest import read_boxes, write_split
@@ -30,8 +30,8 @@ class SplitFile:
     dataset: Dataset
     proof: Disjointness
     reasons: tuple[str, ...]
-    skipped: tuple[Skipped, ...]
-    left_out: tuple[Skipped, ...] = ()
+    skipped: tuple[LeftOut, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def split_to_file(
@@ -108,13 +108,13 @@ def _write(dataset: Dataset, prints: Fingerprints, path: Path, folder: Path) -> 
     file, held = path.parent / BOXES, read_boxes(path.parent)
     wanted = any(held.get(place) != listed for place, listed in boxes.items())
     if wanted and file.exists():
-        raise InputError(f"{file} holds other boxes than those of these images: choose another folder for --out.")
+        raise InputError(f"{file} holds other boxes than those of these images: choose another folder by `out=`.")
     try:
         write_split(path, seen, prints)
         if wanted:
             file.write_text(json.dumps(dict(sorted(boxes.items())), indent=0), encoding="utf-8")
     except OSError as error:
-        raise ResourceError(f"{path} cannot be written ({error.strerror}): choose another --out.") from error
+        raise ResourceError(f"{path} cannot be written ({error.strerror}): choose another by `out=`.") from error
 
 
 def take_fingerprints(dataset: Dataset, progress: Progress) -> Fingerprints:
@@ -125,4 +125,4 @@ def take_fingerprints(dataset: Dataset, progress: Progress) -> Fingerprints:
 
 def _check_free(path: Path) -> None:
     if path.exists():
-        raise InputError(f"{path} is already there, and no split is overwritten: choose another --out, or remove it.")
+        raise InputError(f"{path} is there already, and no split is overwritten: choose another `out=`, or remove it.")

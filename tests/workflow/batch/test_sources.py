@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.workflow.batch.conftest import picture
 
+from pellucid.data.table import TableOptions
 from pellucid.errors import ImageError, InputError, MissingDependencyError
 from pellucid.images import Limits
 from pellucid.workflow.batch.reading import Reader
@@ -51,6 +52,58 @@ def tarred(path: Path, files: dict[str, bytes], mode: str) -> Path:
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
     return path
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+def test_members_with_a_dot_in_front_are_read(tmp_path: Path, pictures: dict[str, bytes], suffix: str) -> None:
+    dotted = {f"./{name}": data for name, data in pictures.items()}
+    dotted |= {"./.hidden/x.png": b"x", "./@eaDir/p0.png": b"x", "__MACOSX/a/p0.png": b"x"}
+    path = tmp_path / f"archive{suffix}"
+    made = zipped(path, dotted) if suffix == ".zip" else tarred(path, dotted, "w:gz" if suffix.endswith("gz") else "w")
+    assert list(read_all(made).values()) == list(pictures.values())
+
+
+def test_what_systems_and_pellucid_wrote_is_passed_over_and_links_are_followed(
+    tmp_path: Path, pictures: dict[str, bytes]
+) -> None:
+    root = tmp_path / "folder"
+    for name in ("@eaDir", "$RECYCLE.BIN", "lost+found", "runs/x/explanations"):
+        (root / name).mkdir(parents=True)
+        (root / name / "x.png").write_bytes(b"x")
+    (root / "runs/x/run.json").write_text('{"recipe": "r", "versions": {}, "hardware": {}}')
+    elsewhere = tmp_path / "elsewhere"
+    picture(elsewhere / "far.png", 9)
+    (root / "far").symlink_to(elsewhere, target_is_directory=True)
+    (root / "a/round").symlink_to(root, target_is_directory=True)
+    said: list[str] = []
+    items = [item.path for item in list_items([str(root)], None, said.append)]
+    assert items == [str(root / name) for name in sorted([*pictures, "far/far.png"])]
+    assert said == [f"Passed over {root / 'runs/x'}: a run that pellucid wrote."]
+
+
+LISTS = {
+    "semicolons": "label;path\nx;b/p3.png\n",
+    "backslashes": "path,label\nb\\p3.png,x\n",
+    "a separator that is stated": "sep=;\npath;label\nb/p3.png;x\n",
+    "names without a suffix": "image_id,dx\np3,x\n",
+    "no header": "b/p3.png 1.0 mono\n",
+    "one column": "b/p3.png\n",
+    "a column to be named": "what,where\n1,p3\n",
+}
+
+
+@pytest.mark.parametrize("text", LISTS.values(), ids=LISTS.keys())
+def test_lists_as_training_reads_them(tmp_path: Path, pictures: dict[str, bytes], text: str) -> None:
+    source = tmp_path / "folder" / "list.csv"
+    source.write_text(text)
+    options = TableOptions("where" if "where" in text else None)
+    (item,) = list_items([str(source)], options)
+    assert item == Item(str(tmp_path / "folder/b/p3.png"))
+    (tmp_path / "lists").mkdir()
+    moved = source.rename(tmp_path / "lists" / "list.csv")
+    options = TableOptions(options.path_column, images=tmp_path / "folder")
+    (item,) = list_items([str(moved)], options)
+    assert item == Item(str(tmp_path / "folder/b/p3.png"))
 
 
 def test_a_folder_is_walked_in_order(tmp_path: Path, pictures: dict[str, bytes]) -> None:

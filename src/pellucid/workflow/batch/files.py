@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ..._optional import require
+from ...data.walk import is_passed_over_in
 from ...errors import InputError, MissingDependencyError, ResourceError
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -61,31 +62,11 @@ def expand(pattern: str) -> list[str]:
 
 
 def children(folder: str) -> Iterator[str]:
-    """The files below a folder in a fixed order, without hidden ones."""
-    if not is_url(folder):
-        yield from _below(folder)
-        return
+    """The files below a URL's folder in a fixed order, without what is passed over (see `data/walk.py`)."""
     file_system, root = _file_system(folder)
     for path in sorted(_remote(folder, "find")):
-        inside = path[len(root) :].split("/")
-        if not any(part.startswith(".") for part in inside):
+        if not is_passed_over_in(path[len(root) :]):
             yield str(file_system.unstrip_protocol(path))
-
-
-def _below(folder: str) -> Iterator[str]:
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be opened ({error.strerror}): check your rights to it.") from None
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name == "__MACOSX":
-            continue
-        # Links to folders are not followed: they could run in circles.
-        if entry.is_dir(follow_symlinks=False):
-            yield from _below(entry.path)
-        elif not entry.is_dir():
-            yield entry.path
 
 
 def open_binary(path: str) -> BinaryIO:

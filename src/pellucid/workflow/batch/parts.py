@@ -17,7 +17,7 @@ from ...errors import InputError
 from ...files import cells, write_whole
 from .job import BatchRecord
 from .plan import Plan
-from .tables import open_table, read_columns
+from .tables import open_parquet, read_columns
 from .work import Answer, AnswerRow, Skip
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _note(path: Path) -> dict[str, object] | None:
     import pyarrow as pa
 
     try:
-        with path.open("rb") as file, open_table(file) as table:
+        with path.open("rb") as file, open_parquet(file) as table:
             metadata = table.schema_arrow.metadata or {}
         note = json.loads(metadata[_KEY])
     except (OSError, KeyError, ValueError, pa.ArrowException):

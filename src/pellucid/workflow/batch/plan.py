@@ -13,7 +13,7 @@ from typing import Any
 
 from ...errors import InputError
 from .sources import Item
-from .tables import open_table, read_group
+from .tables import open_parquet, read_group
 
 PLAN = "items.parquet"
 _NAMES = [field.name for field in fields(Item)]
@@ -57,7 +57,7 @@ class Plan:
         with ExitStack() as opened:
             try:
                 file = opened.enter_context(path.open("rb"))
-                self._table: Any = opened.enter_context(open_table(file))
+                self._table: Any = opened.enter_context(open_parquet(file))
             except (OSError, pa.ArrowException) as error:
                 message = f"{path} cannot be read, so this batch cannot be resumed: start it again in another `out=`."
                 raise InputError(message) from error

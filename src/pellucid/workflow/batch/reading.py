@@ -15,7 +15,7 @@ from ...errors import ImageError, ResourceError
 from ...images.pictures import DEFAULT_LIMITS, Limits, read_file
 from .files import is_url, open_binary
 from .sources import Item
-from .tables import open_table, read_group
+from .tables import open_parquet, read_group
 
 ATTEMPTS, PAUSE = 4, 0.5
 """How many times a URL is read, and the seconds before the first retry (doubled each time)."""
@@ -135,7 +135,7 @@ class Reader:
 
 
 def _row_group(path: str, column: str, group: int) -> Any:
-    with open_binary(path) as file, open_table(file) as table:
+    with open_binary(path) as file, open_parquet(file) as table:
         return read_group(table, group, [column]).flatten().column(0)
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 from ...bundle.bundle import Bundle, load
 from ...bundle.run import find_bundle
 from ...classifier import selected_targets
+from ...data.table import TableOptions
 from ...errors import InputError
 from ...explanation.catalogue import find_method
 from ...progress import Progress, Silent
@@ -58,15 +59,17 @@ def predict_archive(
     resume: bool = False,
     batch: int | None = None,
     part_size: int = PART_SIZE,
+    table: TableOptions | None = None,
     running: Running = Running(),
     progress: Progress | None = None,
 ) -> Summary:
     """Classify every image of `sources` into Parquet parts in `out`, with `method` also explain it.
 
     `sources` are folders, globs, CSV lists, ZIP and TAR archives, Parquet files of bytes, or image files, local or as
-    URLs. Files that cannot be read are listed in `skipped.csv`, where text that a spreadsheet would run as a formula
-    begins with a quote. Parts appear whole, `part_size` images each; `resume` keeps finished parts. All columns except
-    `seconds` depend on model, images and `batch` only, not on the engine or the number of workers.
+    URLs; `table` names the column of the files in CSV lists, and their folder. Files that cannot be read are listed in
+    `skipped.csv`, where text that a spreadsheet would run as a formula begins with a quote. Parts appear whole,
+    `part_size` images each; `resume` keeps finished parts. All columns except `seconds` depend on model, images and
+    `batch` only, not on the engine or the number of workers.
 
     Raises InputError for an invalid source or option, for a folder that holds another batch, and for one that another
     program is writing; BundleError for another model than the batch was started with; ResourceError when disk, network
@@ -84,7 +87,7 @@ def predict_archive(
             check_same(job, bundle, named, BatchQuestion(method, target, batch or job.batch), folder)
         else:
             question = BatchQuestion(method, target, batch or tuning.batch)
-            job = _begin(bundle, folder, named, question, part_size, shown)
+            job = _begin(bundle, folder, named, question, part_size, table, shown)
         session = _answer(bundle, folder, job, _force(running, tuning), running, shown)
         skipped = write_skipped(folder)
         drawn = draw_pictures(bundle, folder, job, wanted, shown) if wanted else 0
@@ -108,13 +111,20 @@ def _force(running: Running, tuning: Tuning) -> Workforce:
 
 
 def _begin(
-    bundle: Bundle, out: Path, sources: tuple[str, ...], question: BatchQuestion, part_size: int, progress: Progress
+    bundle: Bundle,
+    out: Path,
+    sources: tuple[str, ...],
+    question: BatchQuestion,
+    part_size: int,
+    table: TableOptions | None,
+    progress: Progress,
 ) -> BatchRecord:
     """List the sources, and write the plan and the record."""
     with Reader() as reader:
         maps = Worker(bundle, question, reader).map_geometry()
     with progress.bar("Listing") as advance:
-        items = write_plan(out / PLAN, list_items(sources), part_size, lambda total: advance(total, total))
+        listed = list_items(sources, table, progress.say)
+        items = write_plan(out / PLAN, listed, part_size, lambda total: advance(total, total))
     job = new_job(bundle, sources, question, items, part_size, maps)
     write_job(out, job)
     return job

@@ -8,26 +8,27 @@ it is told and stops nothing.
 from __future__ import annotations
 
 import csv
-import io
-import os
+import itertools
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
+from ...data.table import PATH_COLUMNS, TABLE_SUFFIXES, ImageFiles, TableOptions, UnusableTable, open_table, path_column
+from ...data.walk import has_image_suffix, is_passed_over_in, walk
 from ...errors import InputError
 from ...images.formats import IMAGE_SUFFIXES
-from .files import children, exists, expand, is_folder, join, located, open_binary, parent
-from .tables import open_table, read_group
+from .files import children, exists, expand, is_folder, is_url, join, located, open_binary, parent
+from .tables import open_parquet, read_group
 
 Kind = Literal["file", "zip", "tar", "parquet"]
 
-PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path", "url")
 NAME_COLUMNS = (*PATH_COLUMNS, "name", "key", "__key__", "id")
 BYTES_COLUMNS = ("bytes", "image", "image_bytes", "content", "data", "jpg", "jpeg", "png")
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-TABLE_SUFFIXES = (".csv", ".tsv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,14 @@ class Item:
     problem: str = ""
 
 
-def list_items(sources: Sequence[str]) -> Iterator[Item]:
+Say = Callable[[str], None]
+
+
+def list_items(sources: Sequence[str], table: TableOptions | None = None, say: Say | None = None) -> Iterator[Item]:
     """Every image of the sources, in a fixed order, one source after the other.
+
+    `table` names the column of the paths in CSV lists, and the folder of their files. `say` is told what was passed
+    over because pellucid wrote it.
 
     Raises InputError for a source that does not exist or of which nothing can be read, and MissingDependencyError for a
     URL whose file system is not installed.
@@ -57,7 +64,7 @@ def list_items(sources: Sequence[str]) -> Iterator[Item]:
     for source in sources:
         found = False
         problems: list[Item] = []
-        for item in _list(located(source)):
+        for item in _list(located(source), table or TableOptions(), say or (lambda line: None)):
             found = found or not item.problem
             problems += [item] if item.problem and not found and len(problems) < 3 else []
             yield item
@@ -68,38 +75,56 @@ def list_items(sources: Sequence[str]) -> Iterator[Item]:
             raise InputError(f"There are no images in {source}: neither {known}, nor members or rows of that kind.")
 
 
-def _list(source: str) -> Iterator[Item]:
+def _list(source: str, table: TableOptions, say: Say) -> Iterator[Item]:
     if is_folder(source):
-        yield from (_file(path) for path in children(source) if _is_image(path))
+        yield from _below(source, say)
         return
     matches = [source] if exists(source) else expand(source)
     if not matches:
         raise InputError(f"There is no file, folder or match for {source}: check the path.")
     for path in matches:
         if is_folder(path):
-            yield from (_file(child) for child in children(path) if _is_image(child))
+            yield from _below(path, say)
         else:
-            yield from _opened(path)
+            yield from _opened(path, table)
 
 
-def _opened(path: str) -> Iterator[Item]:
+def _below(folder: str, say: Say) -> Iterator[Item]:
+    """The images below a folder; one that cannot be opened is an item with a problem."""
+    if is_url(folder):
+        yield from (_file(path) for path in children(folder) if has_image_suffix(path))
+        return
+    try:
+        for met in walk(folder, once=True):
+            path = f"{folder.rstrip('/')}/{met.path}"
+            if met.what == "file" and has_image_suffix(met.path):
+                yield _file(path)
+            elif met.what == "closed":
+                yield Item(_readable(path), problem=f"folder cannot be opened ({met.detail})")
+            elif met.what == "pellucid":
+                say(f"Passed over {_readable(path)}: {met.detail} that pellucid wrote.")
+    except OSError as error:
+        raise InputError(f"{folder} cannot be opened ({error.strerror}): check your rights to it.") from None
+
+
+def _opened(path: str, table: TableOptions) -> Iterator[Item]:
     """The images that one file holds, told by its name; itself, where it is no container."""
     name = path.lower()
-    walk: Callable[[str], Iterator[Item]] | None = None
-    if name.endswith(TABLE_SUFFIXES):
-        walk = _table
+    reader: Callable[[str], Iterator[Item]] | None = None
+    if name.endswith(tuple(TABLE_SUFFIXES)):
+        reader = partial(_table, options=table)
     elif name.endswith(".zip"):
-        walk = _zip
+        reader = _zip
     elif name.endswith(TAR_SUFFIXES):
-        walk = _tar
+        reader = _tar
     elif name.endswith((".parquet", ".parq")):
-        walk = _parquet
-    if walk is None:
+        reader = _parquet
+    if reader is None:
         yield _file(path)
         return
     try:
-        yield from walk(path)
-    except InputError as error:
+        yield from reader(path)
+    except (InputError, UnusableTable) as error:
         yield Item(path, problem=str(error))
     except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, csv.Error, ValueError) as error:
         # Decompressors and Arrow raise these on damaged bytes; their text says little, the first line is enough.
@@ -116,27 +141,36 @@ def _readable(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def _is_image(path: str) -> bool:
-    return os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - a Path for each of a million takes long
-
-
 def _is_member(name: str) -> bool:
-    parts = name.split("/")
-    return _is_image(name) and not any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return has_image_suffix(name) and not is_passed_over_in(name)
 
 
-def _table(path: str) -> Iterator[Item]:
-    """A CSV with a column of paths or URLs, relative to the CSV."""
-    with open_binary(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
-        rows = csv.DictReader(text, delimiter="\t" if path.lower().endswith(".tsv") else ",")
-        columns = {name.strip().lower(): name for name in rows.fieldnames or () if name}
-        column = next((columns[name] for name in PATH_COLUMNS if name in columns), None)
+def _table(path: str, options: TableOptions) -> Iterator[Item]:
+    """A CSV with a column of URLs, of paths relative to it or to a folder, or of names with or without a suffix."""
+    with open_binary(path) as raw:
+        table = open_table(raw)
+        sample = list(itertools.islice(table.rows, 100))
+        column = path_column(table, options.path_column, [row for _, row in sample])
         if column is None:
-            raise InputError(f"has no column of paths: its first line must name one, {' or '.join(PATH_COLUMNS[:3])}")
+            listed = ", ".join(PATH_COLUMNS[:3])
+            raise UnusableTable(f"has no column of paths: call it {listed}, ..., or name it by `path_column=`")
         folder = parent(path)
-        for row in rows:
-            if listed := (row[column] or "").strip():
-                yield _file(join(folder, listed))
+        files = None if is_url(path) else ImageFiles(Path(folder), options.images)
+        for line, row in itertools.chain(sample, table.rows):
+            cell = row[column].strip() if column < len(row) else ""
+            if cell:
+                yield _listed(cell, line, folder, files)
+
+
+def _listed(cell: str, line: int, folder: str, files: ImageFiles | None) -> Item:
+    """The file that a cell names."""
+    if files is None or is_url(cell):
+        return _file(join(folder, cell))
+    try:
+        found = files.find(cell)
+    except UnusableTable as error:
+        return Item(_readable(join(folder, cell)), problem=f"line {line} {error}")
+    return _file(join(folder if found else str(files.root), found or cell))
 
 
 def _zip(path: str) -> Iterator[Item]:
@@ -157,7 +191,7 @@ def _tar(path: str) -> Iterator[Item]:
 
 
 def _parquet(path: str) -> Iterator[Item]:
-    with open_binary(path) as file, open_table(file) as table:
+    with open_binary(path) as file, open_parquet(file) as table:
         column = _bytes_column(table.schema_arrow)
         if column is None:
             wanted = ", ".join(BYTES_COLUMNS[:3])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 
-def open_table(file: BinaryIO) -> pq.ParquetFile:
+def open_parquet(file: BinaryIO) -> pq.ParquetFile:
     """A Parquet file, to be used as a context manager. Raises ArrowException or OSError for one that is damaged."""
     import pyarrow.parquet as pq
 
@@ -23,11 +23,11 @@ def open_table(file: BinaryIO) -> pq.ParquetFile:
 
 
 def read_group(table: pq.ParquetFile, group: int, columns: Sequence[str] | None = None) -> pa.Table:
-    """One row group of a file that `open_table` opened: all columns, or those of these (dotted) names."""
+    """One row group of a file that `open_parquet` opened: all columns, or those of these (dotted) names."""
     return table.read_row_group(group, columns=None if columns is None else list(columns), use_threads=False)
 
 
 def read_columns(file: BinaryIO, columns: Sequence[str]) -> pa.Table:
     """Some columns of a whole file."""
-    with open_table(file) as table:
+    with open_parquet(file) as table:
         return table.read(columns=list(columns), use_threads=False)
