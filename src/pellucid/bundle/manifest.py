@@ -84,7 +84,8 @@ class Manifest(Document):
     is known of the training images. A bundle has none of the three where nothing was fitted.
 
     `layer` is the explained layer, `layers` are further ones that can be asked for by name, and `input_gradients` the
-    graph for the pixels. `missing` says for a graph that could not be made (`input gradients`, `tail of NAME`) why.
+    graph for the pixels. Unless `batchable`, an answer depends on the other images of a batch, so images are run one
+    at a time. `missing` says for a graph that could not be made (`input gradients`, `tail of NAME`) why.
     `scales` maps a method to quantiles (`q05` to `q95`) of the largest value of its maps over the validation images.
     """
 
@@ -101,6 +102,7 @@ class Manifest(Document):
     logits: int
     threshold: float = 0.5
     medical: bool = False
+    batchable: bool = True
     architecture: dict[str, Any]
     initial_weights: dict[str, str] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
