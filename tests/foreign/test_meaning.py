@@ -191,3 +191,11 @@ def test_functions() -> None:
     )  # fmt: skip
     with pytest.raises(InputError, match="choose probabilities, independent or logits"):
         pellucid.from_function(lambda x: logits, ["a", "b"], size=12, gives="odds")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_segmenter_of_keras_is_refused(activation: str, tmp_path: Path) -> None:
+    image = layers.Input((*SIZE, 3))
+    keras.Model(image, layers.Conv2D(4, 3, activation=activation)(image)).save(tmp_path / "m.keras")
+    with pytest.raises(InputError, match=r"looks like a (segmenter or a detector|detector or a segmenter)"):
+        import_model(tmp_path / "m.keras", tmp_path / "run", rescale="1/255")

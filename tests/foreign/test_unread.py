@@ -74,6 +74,20 @@ def packed(folder: Path) -> Path:
     return folder / "converted_keras.zip"
 
 
+def packed_tfjs(folder: Path) -> Path:
+    with zipfile.ZipFile(folder / "tm-my-image-model.zip", "w") as archive:
+        for name in ("model.json", "metadata.json", "weights.bin"):
+            archive.writestr(name, "{}")
+    return folder / "tm-my-image-model.zip"
+
+
+def packed_saved_model(folder: Path) -> Path:
+    with zipfile.ZipFile(folder / "converted_savedmodel.zip", "w") as archive:
+        archive.writestr("model.savedmodel/saved_model.pb", "x")
+        archive.writestr("labels.txt", "0 a\n1 b\n")
+    return folder / "converted_savedmodel.zip"
+
+
 def folder_with_a_model(folder: Path) -> Path:
     _file(folder / "best.keras", b"x")
     return folder
@@ -103,6 +117,8 @@ def _file(path: Path, content: bytes) -> Path:
         (git_lfs, "pointer of Git LFS", "git lfs pull"),
         (web_page, "web page", "Download the file itself"),
         (packed, "zip file", "It holds keras_model.h5: unpack it"),
+        (packed_tfjs, "TensorFlow.js", "tensorflowjs_converter"),
+        (packed_saved_model, "TensorFlow SavedModel", "tf2onnx.convert --saved-model"),
         (folder_with_a_model, "is a folder", "It holds best.keras: import that"),
         (paddle, "PaddlePaddle", "paddle2onnx"),
     ],

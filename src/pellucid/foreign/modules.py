@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ..errors import InputError
 from .axes import dimensions, to_first, to_last
 
 Pair = tuple[int, int]
@@ -263,7 +264,7 @@ class AxisSoftmax(nn.Module):
 
 
 class WholeAnswer(nn.Module):
-    """What stands where a softmax over `axes` was taken off. ValueError unless it went over the whole answer."""
+    """What stands where a softmax over `axes` was taken off. InputError unless it went over the whole answer."""
 
     def __init__(self, axes: Sequence[int]) -> None:
         super().__init__()
@@ -273,8 +274,9 @@ class WholeAnswer(nn.Module):
         places = dimensions(self.axes, values.ndim)
         beside = [n for i, n in enumerate(values.shape[1:], 1) if i not in places]
         if any(n != 1 for n in beside):
-            raise ValueError(
-                f"the last softmax goes over {[int(values.shape[i]) for i in places]} values at each of "
-                f"{beside} places, so this looks like a segmenter or a detector and not like a classifier"
+            places_beside = " x ".join(map(str, beside))
+            raise InputError(
+                f"The model's last softmax is taken at each of {places_beside} places, so it looks like a segmenter or "
+                "a detector; a classifier answers by one number for each class."
             )
         return values

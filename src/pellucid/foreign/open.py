@@ -19,7 +19,7 @@ from .keras.configuration import ModelSpec, answer_units
 from .keras.container import KerasFile, read_keras_file
 from .keras.model import KerasModel, build_keras_model, first_rescaling, may_rescale, read_description
 from .keras.truth import keras_original
-from .unread import READABLE, refuse_file, refuse_folder
+from .unread import READABLE, refuse_archive, refuse_file, refuse_folder
 
 HDF5, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 START = 4096
@@ -96,9 +96,7 @@ def _describe_zip(path: Path, size: tuple[int, int] | None, allow_code: bool) ->
             f"{path} was written by torch.save: a pickle, which can run code, or weights without their network. Save "
             "the model by torch.jit.script(model).save(...) or torch.onnx.export, or use pellucid.from_torch."
         )
-    models = [n for n in names if Path(n).suffix.lower() in {".h5", ".keras", ".onnx", ".tflite"}]
-    packed = f" It holds {', '.join(models[:3])}: unpack it, and import that." if models else ""
-    raise InputError(f"{path} is a zip file and no model that is known.{packed}")
+    raise refuse_archive(path, names)
 
 
 def _describe_keras(path: Path) -> ModelDescription:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +94,17 @@ def refuse_folder(path: Path) -> InputError:
     models = sorted(n for n in names if Path(n).suffix.lower() in {".h5", ".keras", ".onnx", ".pt2"})
     hint = f" It holds {', '.join(models[:3])}: import that." if models else ""
     return InputError(f"{path} is a folder; give a model file: {READABLE}.{hint}")
+
+
+def refuse_archive(path: Path, names: Iterable[str]) -> InputError:
+    """The error for a zip file that is no model itself, by what is packed in it."""
+    packed = {Path(name).name for name in names}
+    for row in FORMATS:
+        if packed.intersection(row.inside) and not packed.intersection({"config.json"}):
+            return _refused(path, row)
+    models = sorted(n for n in packed if Path(n).suffix.lower() in {".h5", ".keras", ".onnx", ".tflite"})
+    hint = f" It holds {', '.join(models[:3])}: unpack it, and import that." if models else ""
+    return InputError(f"{path} is a zip file and no model that is known.{hint}")
 
 
 def refuse_file(path: Path, start: bytes) -> InputError | None:

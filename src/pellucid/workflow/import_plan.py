@@ -199,7 +199,6 @@ def _settle(
         names = (names[1], names[0])
         notes.append(f"{names[1]} is the positive class, so the order of the model's answers is reversed.")
     data = None if dataset is None else _in_order(dataset, names)
-    notes += [n for n in (data.notes if data is not None else ()) if data is not None]
     return ImportPlan(origin, size, names, meaning, data, (*notes, *meaning.notes))
 
 

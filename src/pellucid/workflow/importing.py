@@ -144,7 +144,7 @@ def import_model(
 
 def _run(job: ImportJob) -> Imported:
     plan = make_plan(job)
-    for note in plan.notes:
+    for note in (*plan.notes, *(plan.dataset.notes if plan.dataset is not None else ())):
         job.shown.say(note)
     trials, rescaling = _choose(job, plan)
     with new_folder(job.out) as folder:
