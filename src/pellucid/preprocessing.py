@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,11 @@ from .images.pictures import DecodedImage
 __all__ = ["FloatArray", "GridGeometry", "Placement", "Preprocessing", "Uint8Array"]
 
 FloatArray = npt.NDArray[np.float32]
+LARGEST_SIDE = 1 << 30
 
-RESAMPLING = {"bilinear": PIL.Image.Resampling.BILINEAR, "bicubic": PIL.Image.Resampling.BICUBIC}
+Fit = Literal["stretch", "crop", "pad"]
+Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
+RESAMPLING = {name: PIL.Image.Resampling[name.upper()] for name in get_args(Interpolation)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,9 @@ class Preprocessing(BaseModel):
 
     height: int = Field(ge=8, le=4096)
     width: int = Field(ge=8, le=4096)
-    fit: Literal["stretch", "crop", "pad"] = "stretch"
+    fit: Fit = "stretch"
     crop_share: float = Field(default=1.0, gt=0.2, le=1.0)
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    interpolation: Interpolation = "bilinear"
     fill: int = Field(default=0, ge=0, le=255)
     scale: float = 1 / 255
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -101,7 +104,12 @@ class Preprocessing(BaseModel):
 
     @property
     def decode_size(self) -> tuple[int, int]:
-        """The `at_least` of `read_image` that suits: (height, width) of the part of a picture that is kept."""
+        """The `at_least` of `read_image` that suits: (height, width) of the part of a picture that is kept.
+
+        The nearest pixel is one of the picture itself, so that no decoder may reduce it.
+        """
+        if self.interpolation == "nearest":
+            return LARGEST_SIDE, LARGEST_SIDE
         share = self.crop_share if self.fit == "crop" else 1.0
         return math.ceil(self.height / share), math.ceil(self.width / share)
 

@@ -19,7 +19,7 @@ def test_without_a_rescaling_it_stops_with_a_table_and_the_command(cli: Cli, tmp
     assert ended.code == 2
     assert "worse than the best by" in ended.out
     assert ended.out.index("1/255") < ended.out.index("caffe")
-    assert f"pellucid import {model} --out {out} --data {colours} --rescale 1/255" in ended.out
+    assert f"pellucid import {model} --out {out} --data {colours} --rescale 1/255 --channels rgb" in ended.out
     assert "Nothing is chosen silently" in ended.err
     assert not out.exists()
 
@@ -49,7 +49,7 @@ def test_with_data_the_run_is_evaluated(cli: Cli, tmp_path: Path, colours: Path)
         (["--fit", "squash"], "no way to fit images named 'squash'"),
         (["--task", "ranking"], "no task named 'ranking'"),
         (["--rescale", "none", "--channels", "gbr"], "must be rgb or bgr"),
-        (["--classes", "a"], "2 classes, but 1 are given"),
+        (["--classes", "a"], "2 classes are the fewest"),
     ],
 )
 def test_wrong_options_are_told_in_a_sentence(cli: Cli, tmp_path: Path, options: list[str], said: str) -> None:
@@ -57,6 +57,26 @@ def test_wrong_options_are_told_in_a_sentence(cli: Cli, tmp_path: Path, options:
     assert ended.code == 2
     assert said in ended.err
     assert ended.err.count("\n") <= 2
+
+
+def test_classes_from_a_file_and_names_with_commas(cli: Cli, tmp_path: Path) -> None:
+    labels, model = tmp_path / "labels.txt", red_model(tmp_path / "m.h5")
+    labels.write_text("0 blue, mostly\n1 red\n", encoding="utf-8")
+    for place, text in enumerate((str(labels), '"blue, mostly",red')):
+        ended = cli(
+            "import", model, "--out", tmp_path / f"run{place}", "--rescale", "1/255", "--classes", text, "--json"
+        )
+        assert ended.code == 0
+        assert json.loads(ended.out)["classes"] == ["blue, mostly", "red"]
+    ended = cli("import", model, "--out", tmp_path / "none", "--rescale", "1/255", "--classes", tmp_path / "no.txt")
+    assert ended.code == 2
+    assert "cannot be read" in ended.err
+
+
+def test_the_old_option_answers_with_a_hint(cli: Cli, tmp_path: Path) -> None:
+    ended = cli("import", tmp_path / "nowhere.pt", "--out", tmp_path / "run", "--trust")
+    assert ended.code == 2
+    assert "--trust is called --allow-code now" in ended.err
 
 
 def test_files_that_are_no_models(cli: Cli, tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ import pellucid
 from pellucid.bundle.run import RunFolder
 from pellucid.data.folder import read_dataset
 from pellucid.errors import DataError, InputError, UnknownNameError
+from pellucid.foreign.pictures import made_up_pictures
 from pellucid.preprocessing import Preprocessing
 from pellucid.progress import Silent
 from pellucid.workflow import importing
 from pellucid.workflow.audit import AuditSettings, audit_bundle
 from pellucid.workflow.evaluation import evaluate_dataset, evaluate_run
-from pellucid.workflow.importing import Undecided, made_up_pictures
+from pellucid.workflow.importing import Undecided
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +71,7 @@ def test_a_keras_file_becomes_a_run_in_one_step(tmp_path: Path, colours: Path) -
     record = RunFolder(made.run).read_record()
     assert record.training is None
     assert record.imported is not None
-    assert (record.imported.rescale, record.imported.trials[0]["rescale"]) == ("--rescale 1/255", "--rescale 1/255")
+    assert (record.imported.rescale, record.imported.trials[0]["rescale"]) == ("1/255", "1/255")
     page = (made.run / "report.html").read_text(encoding="utf-8")
     assert "Where does it come from?" in page
     assert "Which images this model was trained on is not known" in page
@@ -78,9 +79,9 @@ def test_a_keras_file_becomes_a_run_in_one_step(tmp_path: Path, colours: Path) -
 
 def test_nothing_is_chosen_silently(tmp_path: Path, colours: Path) -> None:
     model = red_model(tmp_path / "red.h5")
-    with pytest.raises(Undecided, match="give labelled images by --data"):
+    with pytest.raises(Undecided, match="give labelled images by `data=`"):
         import_model(model, tmp_path / "run")
-    with pytest.raises(Undecided, match="repeat the command with --rescale 1/255,") as caught:
+    with pytest.raises(Undecided, match="repeat with `rescale='1/255'`,") as caught:
         import_model(model, tmp_path / "run", data=colours)
     trials = caught.value.trials
     assert len(trials) == 8
@@ -94,7 +95,7 @@ def test_nothing_is_chosen_silently(tmp_path: Path, colours: Path) -> None:
 
 def test_a_model_for_bgr_is_found_and_served_in_rgb(tmp_path: Path, colours: Path) -> None:
     model = red_model(tmp_path / "red.h5", channel=2)
-    with pytest.raises(Undecided, match="--rescale 1/255 --channels bgr"):
+    with pytest.raises(Undecided, match="`rescale='1/255'` `channels='bgr'`"):
         import_model(model, tmp_path / "run", data=colours)
     made = import_model(model, tmp_path / "run", classes=("blue", "red"), rescale="1/255", channels="bgr")
     picture = a_picture(colours)
@@ -132,10 +133,10 @@ def test_the_positive_class_may_be_the_models_first(tmp_path: Path, colours: Pat
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"classes": ("a", "b", "c")}, "which is 2 classes, but 3 are given"),
+        ({"classes": ("a", "b", "c")}, "which is 2 classes, but 3 are named"),
         ({"positive": "purple"}, "must be one of two classes"),
         ({"size": 32}, "images of 16 x 16 pixels, not 32 x 32"),
-        ({"task": "multiclass"}, "is no multiclass model"),
+        ({"task": "multiclass"}, "does not fit a model with 1 outputs"),
         ({"layer": "convv"}, "no layer named 'convv'. Did you mean"),
         ({"layer": "pool"}, "must give a feature map"),
         ({"rescale": "1/256"}, "no rescaling named"),
@@ -149,14 +150,14 @@ def test_options_that_do_not_fit(tmp_path: Path, options: dict[str, object], sai
 
 
 def test_other_classes_than_the_datas(tmp_path: Path, colours: Path) -> None:
-    with pytest.raises(InputError, match="the model yes, no"):
+    with pytest.raises(InputError, match="no class named 'yes': there are blue, red"):
         import_model(red_model(tmp_path / "m.h5"), tmp_path / "r", classes=("yes", "no"), data=colours, rescale="1/255")
 
 
 def test_files_that_could_run_code_need_trust(tmp_path: Path) -> None:
     module = torch.jit.script(nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
     module.save(tmp_path / "m.pt")
-    with pytest.raises(InputError, match="--trust"):
+    with pytest.raises(InputError, match="allow_code"):
         import_model(tmp_path / "m.pt", tmp_path / "run", rescale="1/255")
     torch.save(module.state_dict(), tmp_path / "w.pt")
     with pytest.raises(InputError, match=r"written by torch\.save"):
@@ -211,7 +212,7 @@ def test_from_torch_asks_what_an_output_between_0_and_1_is(tmp_path: Path) -> No
             return torch.sigmoid(super().forward(image))
 
     module, preprocessing = Ends(1).eval(), Preprocessing(height=16, width=16)
-    with pytest.raises(InputError, match="say gives='probabilities'"):
+    with pytest.raises(InputError, match="`gives='probabilities'` if it comes out of a sigmoid"):
         from_torch(module, ["no", "yes"], preprocessing)
     bundle = from_torch(module, ["no", "yes"], preprocessing, gives="probabilities", out=tmp_path / "b")
     batch = preprocessing.normalise(made_up_pictures(2, (16, 16)))

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.workflow.rescaling import RESCALINGS, candidates, find_rescaling, spelt, try_rescalings, verdict
+from pellucid.workflow.rescaling import (
+    RESCALINGS,
+    as_parameters,
+    candidates,
+    find_rescaling,
+    spelt,
+    try_rescalings,
+    verdict,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,8 +35,9 @@ def test_what_black_and_white_become(name: str, black: object, white: object) ->
 def test_the_order_of_channels() -> None:
     assert {r.name: r.order for r in RESCALINGS}["caffe"] == "bgr"
     assert find_rescaling("caffe", "rgb").order == "rgb"
-    assert spelt(find_rescaling("1/255", "bgr")) == "--rescale 1/255 --channels bgr"
-    assert spelt(find_rescaling("caffe", "bgr")) == "--rescale caffe"
+    assert spelt(find_rescaling("1/255", "bgr")) == "1/255, bgr"
+    assert spelt(find_rescaling("caffe", "bgr")) == "caffe"
+    assert as_parameters(find_rescaling("1/255", "bgr")) == "`rescale='1/255'` `channels='bgr'`"
     assert len(candidates(3)) == 8
     assert {r.order for r in candidates(3, grey=True) if r.name != "caffe"} == {"rgb"}
     assert [r.name for r in candidates(1)] == ["1/255", "-1..1", "none"]
@@ -52,7 +61,7 @@ def test_trials_are_ranked_by_loss_with_a_paired_interval() -> None:
     difference = losses["none"] - losses["1/255"]
     half = 1.96 * difference.std(ddof=1) / 2
     assert trials[1].behind == pytest.approx((difference.mean(), difference.mean() - half, difference.mean() + half))
-    assert "too few images" in verdict(trials, 4)
+    assert "more images are needed" in verdict(trials, 4)
     assert "do not decide" not in verdict(trials, 4)
 
 
@@ -62,7 +71,7 @@ def test_a_rival_that_answers_as_well_is_named() -> None:
     tried = [find_rescaling(name) for name in factor]
     logits = np.array([[-1.0], [1.0]], np.float32)
     trials = try_rescalings(lambda r: logits * np.float32(factor[r.name]), labels, "binary", tried)
-    assert "But --rescale 1/255 is as accurate, so the labels alone do not decide." in verdict(trials, 2)
+    assert "But `rescale='1/255'` is as accurate, so the labels alone do not decide." in verdict(trials, 2)
 
 
 def test_reversed_classes_are_noticed() -> None:

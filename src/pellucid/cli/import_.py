@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.text import Text
@@ -14,6 +15,7 @@ from rich.text import Text
 from .console import WRONG, TerminalProgress, err, out, print_json, print_table
 
 if TYPE_CHECKING:
+    from ..workflow.importing import Imported, Undecided
     from ..workflow.rescaling import Trial
 
 
@@ -23,7 +25,10 @@ def import_(
     ],
     folder: Annotated[Path, typer.Option("--out", help="Output folder of the run.")],
     classes: Annotated[
-        str | None, typer.Option(help="Class names in the order of the model's outputs, for example no,yes.")
+        str | None,
+        typer.Option(
+            help="Class names in the order of the model's outputs: no,yes, or a file with one name a line or JSON."
+        ),
     ] = None,
     positive: Annotated[str | None, typer.Option(help="Positive class (binary tasks only).")] = None,
     data: Annotated[
@@ -33,73 +38,106 @@ def import_(
         str | None, typer.Option(help="Input size if the file does not state it: 224, or 224x320 (height x width).")
     ] = None,
     fit: Annotated[str, typer.Option(help="How to fit images to the input: stretch, crop or pad.")] = "stretch",
+    interpolation: Annotated[
+        str, typer.Option(help="How to resample images: bilinear, bicubic, lanczos or nearest.")
+    ] = "bilinear",
     rescale: Annotated[
         str | None,
         typer.Option(help="Input scaling that the model expects: 1/255, -1..1, imagenet, caffe or none (0..255)."),
     ] = None,
     channels: Annotated[str | None, typer.Option(help="Channel order that the model expects: rgb or bgr.")] = None,
+    gives: Annotated[
+        str | None,
+        typer.Option(help="Meaning of the outputs: logits, probabilities or independent (several sigmoids)."),
+    ] = None,
     layer: Annotated[str | None, typer.Option(help="Layer to explain, by its name in the model file.")] = None,
     task: Annotated[
         str | None, typer.Option(help="Meaning of a single output without sigmoid: regression or binary.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Title of the run; the file name by default.")] = None,
-    trust: Annotated[
+    allow_code: Annotated[
         bool,
         typer.Option(
-            "--trust", help="Open a TorchScript or .pt2 file even though loading it may run code from the file."
+            "--allow-code", help="Open a TorchScript or .pt2 file even though loading it may run code from the file."
         ),
     ] = False,
+    trust: Annotated[bool, typer.Option("--trust", hidden=True)] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress.")] = False,
 ) -> None:
     """Turn an existing model file into a run: evaluated, explained, ready to serve."""
     from ..workflow.importing import Undecided, import_model
-    from .train import show_run
 
+    if trust:
+        err.print(Text("pellucid: --trust is called --allow-code now."))
     try:
         made = import_model(
             model,
             folder,
-            classes=[c.strip() for c in classes.split(",")] if classes else (),
+            classes=_class_names(classes),
             positive=positive,
             data=data,
             size=_size(input_size),
-            fit=_fit(fit),
+            fit=cast("Any", fit),
+            interpolation=cast("Any", interpolation),
             rescale=rescale,
             channels=channels,
+            gives=cast("Any", gives),
             layer=layer,
-            task=_task(task),
+            task=cast("Any", task),
             name=name,
-            trust=trust,
+            allow_code=allow_code or trust,
             command=["pellucid", *sys.argv[1:]],
             progress=TerminalProgress(quiet=quiet or json),
         )
     except Undecided as undecided:
-        show_trials(undecided.trials)
-        err.print(Text(f"pellucid: {undecided}"))
-        if undecided.trials:
-            from ..workflow.rescaling import spelt
-
-            again = shlex.join(["pellucid", *sys.argv[1:]])
-            out.print(Text(f"\nIf that is right: {again} {spelt(undecided.trials[0].rescaling)}"))
+        _show_undecided(undecided)
         raise typer.Exit(WRONG) from None
     if json:
-        parity = made.manifest.parity
-        print_json(
-            {
-                "run": str(made.run),
-                "classes": list(made.manifest.classes),
-                "task": made.manifest.task,
-                "layer": made.manifest.layer.name if made.manifest.layer else None,
-                "parity": parity.model_dump(mode="json") if parity else None,
-                "rescalings": [_row(t) for t in made.trials],
-                "notes": list(made.notes),
-            }
-        )
+        print_json(_document(made))
         return
+    _show_made(made, with_data=data is not None)
+
+
+def _class_names(text: str | None) -> Sequence[str] | Path:
+    """Names separated by commas, or the file that holds them."""
+    from ..workflow.class_names import split_class_names
+
+    if text is None:
+        return ()
+    path = Path(text)
+    looks_like_a_file = path.suffix.lower() in {".txt", ".json", ".csv", ".names", ".labels"} or os.sep in text
+    return path if path.is_file() or (looks_like_a_file and "," not in text) else split_class_names(text)
+
+
+def _show_undecided(undecided: Undecided) -> None:
+    show_trials(undecided.trials)
+    err.print(Text(f"pellucid: {undecided}"))
+    if undecided.trials:
+        best = undecided.trials[0].rescaling
+        again = shlex.join(["pellucid", *sys.argv[1:], "--rescale", best.name, "--channels", best.order])
+        out.print(Text(f"\nIf that is right: {again}"))
+
+
+def _document(made: Imported) -> dict[str, object]:
+    parity = made.manifest.parity
+    return {
+        "run": str(made.run),
+        "classes": list(made.manifest.classes),
+        "task": made.manifest.task,
+        "layer": made.manifest.layer.name if made.manifest.layer else None,
+        "parity": parity.model_dump(mode="json") if parity else None,
+        "rescalings": [_row(t) for t in made.trials],
+        "notes": list(made.notes),
+    }
+
+
+def _show_made(made: Imported, *, with_data: bool) -> None:
+    from .train import show_run
+
     show_trials(made.trials)
     quoted = shlex.quote(str(made.run))
-    if data is not None:
+    if with_data:
         show_run(made.run)
         out.print(f"Next: open {made.run / 'report.html'}, or: pellucid explain {quoted} IMAGE... --out maps")
     else:
@@ -126,8 +164,7 @@ def _row(trial: Trial) -> dict[str, object]:
     from ..workflow.rescaling import spelt
 
     behind = None if trial.behind is None else dict(zip(("mean", "low", "high"), trial.behind, strict=True))
-    options = spelt(trial.rescaling).removeprefix("--rescale ").replace(" --channels ", ", ")
-    return {"rescale": options, "accuracy": trial.accuracy, "loss": trial.loss, "behind": behind}
+    return {"rescale": spelt(trial.rescaling), "accuracy": trial.accuracy, "loss": trial.loss, "behind": behind}
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -141,23 +178,3 @@ def _size(text: str | None) -> tuple[int, int] | None:
             f"--input-size {text!r}: write one number of pixels, or height x width as 224x320, each 8 to 4096."
         )
     return int(sides[0]), int(sides[-1])
-
-
-def _fit(text: str) -> Literal["stretch", "crop", "pad"]:
-    from ..errors import UnknownNameError
-
-    for known in ("stretch", "crop", "pad"):
-        if text == known:
-            return known
-    raise UnknownNameError("way to fit images", text, ("stretch", "crop", "pad"), "Choose stretch, crop or pad.")
-
-
-def _task(text: str | None) -> Literal["binary", "multiclass", "regression"] | None:
-    from ..errors import UnknownNameError
-
-    if text is None:
-        return None
-    for known in ("binary", "multiclass", "regression"):
-        if text == known:
-            return known
-    raise UnknownNameError("task", text, ("binary", "multiclass", "regression"), "Choose binary or regression.")

@@ -1,4 +1,4 @@
-"""An imported model to a bundle: with evidence where there is a layer to explain, as a black box where there is none.
+"""An imported model to a bundle: with evidence where there is a layer to explain, as a black box elsewhere.
 
 Beside the comparison of graph and network that every export has, the bundle is compared with the model in the runtime
 that it came from, where that runs here; the larger difference is what the certificate says.
@@ -21,6 +21,7 @@ from ..bundle.onnx_classifier import OnnxClassifier
 from ..classifier import probabilities_from_logits
 from ..errors import InputError, ParityError
 from ..models.export import TOLERANCE, export_bundle, frozen_copy
+from ..models.further_graphs import root_sentence
 from ..models.onnx_file import onnx_program
 from ..preprocessing import FloatArray
 from .imported import ImportedNetwork, Source
@@ -55,18 +56,18 @@ def export_imported(
     1e-3 of a probability.
     """
     if manifest.layer is None:
-        found = _export_black_box(network, manifest, folder, images, source)
+        written = _export_black_box(network, manifest, folder, images, source)
     else:
-        found = export_bundle(network, manifest, folder, images=images, source=source, every_method=every_method)
+        written = export_bundle(network, manifest, folder, images=images, source=source, every_method=every_method)
     try:
-        return _certify(network, origin, found, folder, images)
+        return _certify(network, origin, written, folder, images)
     except BaseException:
         _remove(folder)
         raise
 
 
 def placeholder(name: str) -> Layer:
-    """A layer of which only the name is known yet; the export fills in the rest."""
+    """A layer known by its name only; the export fills in the rest."""
     return Layer(name=name, channels=0, height=0, width=0, stride=(1, 1), offset=(0.5, 0.5))
 
 
@@ -82,7 +83,7 @@ def _export_black_box(
             _program(frozen, manifest).save(str(path), external_data=False)
         (draft.folder / WEIGHTS).write_bytes(save({k: v.contiguous() for k, v in frozen.state_dict().items()}))
         exported = OnnxClassifier(manifest, model_session(path))
-        probability = _difference(network.answers, exported, images)
+        probability = _difference(network.answers, exported, images, "torch")
         draft.manifest = manifest.model_copy(update={"parity": _parity(probability, None, images, source)})
     return read_bundle(folder)
 
@@ -94,8 +95,7 @@ def _program(frozen: nn.Module, manifest: Manifest) -> Any:
         traced = torch.export.export(_WithoutEvidence(frozen), example, dynamic_shapes=_free()).module()
         return onnx_program(traced, example, ("image", "target", "contrast"), ("logits",))
     except Exception as error:  # torch's tracer, its exporter and onnxscript share no base
-        said = str(error).strip().partition("\n")[0][:300].rstrip(".")
-        raise InputError(f"{manifest.name} cannot be written as an ONNX graph: {said}.") from error
+        raise InputError(f"{manifest.name} cannot be written as an ONNX graph: {root_sentence(error)}.") from error
 
 
 def _free() -> Any:
@@ -114,7 +114,7 @@ def _certify(
     update: dict[str, Any] = {"runtime": origin.runtime, "versions": versions}
     if origin.original is not None:
         exported = OnnxClassifier(manifest, model_session(folder / MODEL))
-        difference = _difference(original_logits(network, origin), exported, images)
+        difference = _difference(original_logits(network, origin), exported, images, origin.runtime)
         update["probability"] = max(parity.probability, difference)
     certified = manifest.model_copy(update={"parity": parity.model_copy(update=update)})
     (folder / MANIFEST).write_text(certified.model_dump_json(indent=2), encoding="utf-8")
@@ -129,8 +129,7 @@ def original_logits(network: ImportedNetwork, origin: Source) -> Any:
             raise ValueError("the source has no runtime of its own")
         with torch.no_grad():
             prepared = network.entry(torch.from_numpy(batch)).numpy()
-            answers = np.asarray(origin.original(prepared), np.float64)
-            answers = answers.reshape(len(batch), -1)
+            answers = np.asarray(origin.original(prepared), np.float64).reshape(len(batch), -1)
             if origin.activation in {"softmax", "sigmoid"}:
                 kept = np.clip(answers, 1e-30, 1)
                 answers = np.log(kept) - (np.log(np.clip(1 - kept, 1e-30, 1)) if origin.activation == "sigmoid" else 0)
@@ -140,10 +139,10 @@ def original_logits(network: ImportedNetwork, origin: Source) -> Any:
     return logits
 
 
-def _difference(reference: Any, exported: OnnxClassifier, images: FloatArray) -> float:
+def _difference(reference: Any, exported: OnnxClassifier, images: FloatArray, runtime: str) -> float:
     """The largest difference of a probability (of an output for a regression); ParityError over the tolerance."""
     if not len(images):
-        raise InputError("An export is proven on real images: give at least one.")
+        raise InputError("An export is proven on images: give at least one.")
     largest = 0.0
     for start in range(0, len(images), 16):
         batch = images[start : start + 16]
@@ -153,9 +152,9 @@ def _difference(reference: Any, exported: OnnxClassifier, images: FloatArray) ->
         largest = float(np.maximum(largest, np.abs(ours - theirs).max()))
     if not largest <= TOLERANCE:
         raise ParityError(
-            f"The bundle differs from the model that it was made from by {largest:.2g} of a probability on "
-            f"{len(images)} "
-            f"images; up to {TOLERANCE:g} is accepted. No bundle was written; please report this with the model."
+            f"The bundle differs from the model that it was made from, as {runtime} runs it, by {largest:.2g} of a "
+            f"probability on {len(images)} images; up to {TOLERANCE:g} is accepted. No bundle was written; please "
+            "report this with the model."
         )
     return largest
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
+from ..models.further_graphs import root_sentence
 
 # Values of one layer for one image; a network for classifying images stays a hundred times below.
 LARGEST_OUTPUT = 2**27
@@ -122,7 +123,7 @@ def check_sizes(model: nn.Module, channels: int, size: tuple[int, int]) -> None:
         if isinstance(output, torch.Tensor) and output.numel() > LARGEST_OUTPUT:
             raise InputError(
                 f"Layer {place!r} would give {output.numel():,} values for one image of {size[0]} x {size[1]} pixels; "
-                f"up to {LARGEST_OUTPUT:,} are accepted. Is --input-size right?"
+                f"up to {LARGEST_OUTPUT:,} are accepted. Is `size=` right?"
             )
 
     for name, module in shadow.named_modules():
@@ -135,8 +136,7 @@ def check_sizes(model: nn.Module, channels: int, size: tuple[int, int]) -> None:
     except InputError:
         raise
     except (RuntimeError, ValueError, IndexError, TypeError, OverflowError) as error:
-        said = str(error).strip().partition("\n")[0][:200].rstrip(".")
         raise InputError(
-            f"Layer {place!r} does not fit what comes before it, for images of {size[0]} x {size[1]} pixels: {said}. "
-            "Give the size that the model was made for by --input-size."
+            f"Layer {place!r} does not fit what comes before it, for images of {size[0]} x {size[1]} pixels: "
+            f"{root_sentence(error)}. Give the size that the model was made for by `size=`."
         ) from error

@@ -1,26 +1,17 @@
-"""What Keras layers compute, in torch: exact "same" padding, and the order of axes that Keras has.
-
-Feature maps are (N, C, H, W) here and (N, H, W, C) in Keras; whatever depends on the order (flattening, reshaping, an
-axis) is done in Keras' order. Tensors of other ranks are as in Keras.
-"""
+"""What Keras' layers with weights, poolings and merges compute, in torch, with exact "same" padding."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from ..errors import InputError
+from .axes import dimensions, to_first, to_last
+
 Pair = tuple[int, int]
-
-
-def to_last(values: torch.Tensor) -> torch.Tensor:
-    """A feature map in Keras' order (N, H, W, C); other tensors as they are."""
-    return values.permute(0, 2, 3, 1) if values.ndim == 4 else values
-
-
-def to_first(values: torch.Tensor) -> torch.Tensor:
-    """The inverse of `to_last`."""
-    return values.permute(0, 3, 1, 2) if values.ndim == 4 else values
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> Pair:
@@ -70,6 +61,38 @@ class Convolution(nn.Module):
         return result
 
 
+class TransposedConvolution(nn.Module):
+    """Conv2DTranspose with its activation. `weight` is (in, out, h, w); `cropped` are two sides of each axis.
+
+    The whole result of a transposed convolution is cropped to what Keras keeps, or filled up with zeros where a side is
+    negative.
+    """
+
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        *,
+        stride: Pair,
+        dilation: Pair,
+        cropped: tuple[Pair, Pair],
+        activation: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.contiguous())
+        self.bias = None if bias is None else nn.Parameter(bias)
+        self.stride, self.dilation, self.cropped = stride, dilation, cropped
+        self.activation = activation
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        whole = functional.conv_transpose2d(image, self.weight, None, self.stride, dilation=self.dilation)
+        (top, bottom), (left, right) = self.cropped
+        kept = functional.pad(whole, (-left, -right, -top, -bottom)) if any((top, bottom, left, right)) else whole
+        biased = kept if self.bias is None else kept + self.bias[:, None, None]
+        result: torch.Tensor = self.activation(biased)
+        return result
+
+
 class Separable(nn.Module):
     """SeparableConv2D: a depthwise convolution, then one of 1 x 1."""
 
@@ -91,7 +114,7 @@ class Separable(nn.Module):
         return result
 
 
-class Dense(nn.Module):
+class DenseLayer(nn.Module):
     """Dense over the last axis of Keras, with its activation. `weight` is (units, inputs)."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, activation: nn.Module) -> None:
@@ -103,65 +126,6 @@ class Dense(nn.Module):
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = self.activation(to_first(functional.linear(to_last(values), self.weight, self.bias)))
         return result
-
-
-class BatchNormalization(nn.Module):
-    """Normalisation by the statistics that were learned."""
-
-    def __init__(
-        self,
-        mean: torch.Tensor,
-        variance: torch.Tensor,
-        weight: torch.Tensor | None,
-        bias: torch.Tensor | None,
-        epsilon: float,
-    ) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean)
-        self.register_buffer("variance", variance)
-        self.weight = None if weight is None else nn.Parameter(weight)
-        self.bias = None if bias is None else nn.Parameter(bias)
-        self.epsilon = epsilon
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        mean, variance = self.get_buffer("mean"), self.get_buffer("variance")
-        if values.ndim == 3:  # (N, positions, channels)
-            return self._normalised(values.transpose(1, 2), mean, variance).transpose(1, 2)
-        return self._normalised(values, mean, variance)
-
-    def _normalised(self, values: torch.Tensor, mean: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
-        return functional.batch_norm(values, mean, variance, self.weight, self.bias, False, 0.0, self.epsilon)
-
-
-class LayerNormalization(nn.Module):
-    """Normalisation over the channels of each place."""
-
-    def __init__(self, channels: int, weight: torch.Tensor | None, bias: torch.Tensor | None, epsilon: float) -> None:
-        super().__init__()
-        self.weight = None if weight is None else nn.Parameter(weight)
-        self.bias = None if bias is None else nn.Parameter(bias)
-        self.channels, self.epsilon = channels, epsilon
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        normalised = functional.layer_norm(to_last(values), (self.channels,), self.weight, self.bias, self.epsilon)
-        return to_first(normalised)
-
-
-class Affine(nn.Module):
-    """Rescaling and Normalization: `factor * x + shift`, for each channel or all alike."""
-
-    def __init__(self, factor: torch.Tensor, shift: torch.Tensor) -> None:
-        super().__init__()
-        self.register_buffer("factor", factor)
-        self.register_buffer("shift", shift)
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        factor, shift = self.get_buffer("factor"), self.get_buffer("shift")
-        if values.ndim == 4 and factor.ndim:
-            factor = factor[:, None, None]
-        if values.ndim == 4 and shift.ndim:
-            shift = shift[:, None, None]
-        return values * factor + shift
 
 
 class ParametricReLU(nn.Module):
@@ -216,57 +180,6 @@ class GlobalPooling(nn.Module):
         return pooled if self.keep else pooled.flatten(1)
 
 
-class Flatten(nn.Module):
-    """Keras' Flatten: positions first, then channels."""
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        return to_last(values).flatten(1)
-
-
-class Reshape(nn.Module):
-    """Keras' Reshape of all but the first axis; -1 stands for what is left."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.shape = shape
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        return to_first(to_last(values).reshape(values.shape[0], *self.shape))
-
-
-class Permute(nn.Module):
-    """Keras' Permute; axes count from 1."""
-
-    def __init__(self, axes: tuple[int, ...]) -> None:
-        super().__init__()
-        self.axes = axes
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        return to_first(to_last(values).permute(0, *self.axes))
-
-
-class ZeroPadding(nn.Module):
-    """ZeroPadding2D, and Cropping2D with negative numbers: (left, right, top, bottom)."""
-
-    def __init__(self, sides: tuple[int, int, int, int]) -> None:
-        super().__init__()
-        self.sides = sides
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return functional.pad(image, self.sides)
-
-
-class Upsampling(nn.Module):
-    """UpSampling2D by repeating each cell."""
-
-    def __init__(self, factor: Pair) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return image.repeat_interleave(self.factor[0], 2).repeat_interleave(self.factor[1], 3)
-
-
 class Merge(nn.Module):
     """Add, Subtract, Multiply, Average, Maximum, Minimum, of inputs of one rank."""
 
@@ -288,17 +201,6 @@ class Merge(nn.Module):
             else:
                 merged = merged - other if self.operation == "Subtract" else merged + other
         return merged / (1 + len(others)) if self.operation == "Average" else merged
-
-
-class Concatenate(nn.Module):
-    """Concatenate along an axis as Keras counts it."""
-
-    def __init__(self, axis: int) -> None:
-        super().__init__()
-        self.axis = axis
-
-    def forward(self, *values: torch.Tensor) -> torch.Tensor:
-        return to_first(torch.cat([to_last(v) for v in values], self.axis))
 
 
 class Pointwise(nn.Module):
@@ -346,8 +248,35 @@ class StackedChannels(nn.Module):
         return torch.stack(channels, 1)
 
 
-class ChannelSoftmax(nn.Module):
-    """Softmax over channels: Keras' last axis, which is axis 1 of a feature map here."""
+class AxisSoftmax(nn.Module):
+    """Softmax, or its logarithm, over `axes` as Keras counts them."""
+
+    def __init__(self, axes: Sequence[int] = (-1,), logarithm: bool = False) -> None:
+        super().__init__()
+        self.axes, self.logarithm = tuple(axes), logarithm
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        return torch.softmax(values, 1 if values.ndim == 4 else -1)
+        places = dimensions(self.axes, values.ndim)
+        if len(places) == 1:
+            return (torch.log_softmax if self.logarithm else torch.softmax)(values, places[0])
+        logarithms = values - torch.logsumexp(values, places, keepdim=True)
+        return logarithms if self.logarithm else logarithms.exp()
+
+
+class WholeAnswer(nn.Module):
+    """What stands where a softmax over `axes` was taken off. InputError unless it went over the whole answer."""
+
+    def __init__(self, axes: Sequence[int]) -> None:
+        super().__init__()
+        self.axes = tuple(axes)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        places = dimensions(self.axes, values.ndim)
+        beside = [n for i, n in enumerate(values.shape[1:], 1) if i not in places]
+        if any(n != 1 for n in beside):
+            places_beside = " x ".join(map(str, beside))
+            raise InputError(
+                f"The model's last softmax is taken at each of {places_beside} places, so it looks like a segmenter or "
+                "a detector; a classifier answers by one number for each class."
+            )
+        return values

@@ -14,13 +14,18 @@ import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
-from ..errors import InputError
 from .imported import Source
 from .module_graph import ModuleGraph, Step, in_order
 from .onnx_black_box import OnnxModule
 from .onnx_operators import OPERATORS, NotConvertible
+from .onnx_reading import check_lengths, graphs_of_model, image_input, opset_of, read_graph, with_float_ends
 
-TOLERANCE = 1e-3
+ENDING_OPERATORS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
+PASSING = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Dropout"}
+DYNAMIC = "it is quantised by the values of a whole batch"
+ONE_AT_A_TIME = (
+    "The answer for an image depends on the others of its batch ({reason}), so images are run one at a time."
+)
 # Operators behind which a value is a feature map (N, C, h, w), and those that leave it one.
 SPATIAL = {"Conv", "MaxPool", "AveragePool", "BatchNormalization"}
 POOLS = {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Identity", "Dropout", "Cast"}
@@ -63,63 +68,51 @@ class Pooling(Operation):
 
 
 def read_onnx_model(path: Path) -> Source:
-    """Read an ONNX file. Raises InputError when it is none, is damaged, or takes other than one image."""
-    return onnx_source(_load(path), path)
+    """Read an ONNX file. Raises InputError when it is none, is damaged, or takes anything but one image."""
+    return onnx_source(read_graph(path), path)
 
 
 def onnx_source(model: onnx.ModelProto, path: Path) -> Source:
     """As `read_onnx_model`, of a model already read; `path` is for messages."""
-    graph = model.graph
-    held = {i.name for i in graph.initializer}
-    inputs = [i for i in graph.input if i.name not in held]
-    if len(inputs) != 1 or not graph.output:
-        raise InputError(f"{path} takes {len(inputs)} inputs; one, the image, is needed.")
-    axes = [d.dim_value or None for d in inputs[0].type.tensor_type.shape.dim]
-    if len(axes) != 4 or inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
-        raise InputError(
-            f"{path} takes an input of {len(axes)} axes; float images (N, C, H, W) or (N, H, W, C) are needed."
-        )
-    last = axes[1] not in (1, 3) and axes[3] in (1, 3)
-    if not last and axes[1] not in (1, 3, None):
-        raise InputError(f"{path} takes images of {axes[1]} channels; 1 or 3 are needed.")
-    batch, (channels, size) = axes[0], ((axes[3], (axes[1], axes[2])) if last else (axes[1] or 3, (axes[2], axes[3])))
-    activation = _ending(graph)
-    model, fixed = _freed(model, batch, [3 if d is None else d for d in axes])
-    box = _black_box(path, model, last, fixed, activation)
-    found = Source(
+    taken = image_input(model, path)
+    ending, batch = _ending(model.graph), taken.axes[0]
+    wrapped = with_float_ends(model, path)
+    check_lengths(wrapped, path)
+    lone = uses_dynamic_quantisation(model)
+    wrapped, fixed = _freed(wrapped, batch, [3 if d is None else d for d in taken.axes])
+    fixed = 1 if lone and fixed is None else fixed
+    box = OnnxModule(wrapped, last=taken.last, fixed=fixed, activation=ending)
+    source = Source(
         kind="ONNX",
         network=box,
-        activation=activation,
-        channels=int(channels or 3),
-        size=size,
+        activation=ending,
+        channels=taken.channels,
+        size=taken.size,
+        pixels="its input is of the type uint8" if taken.whole else None,
         runtime=f"onnxruntime {onnxruntime.__version__}",
         original=box.run,
         versions={"producer": f"{model.producer_name} {model.producer_version}".strip() or "unknown"},
+        notes=_several(model.graph) + ((ONE_AT_A_TIME.format(reason=DYNAMIC),) if lone else ()),
+        batchable=not lone,
     )
     try:
-        network = convert(model, last=last, one_image=batch == 1, strip=activation)
+        network = convert(model, last=taken.last, one_image=batch == 1, strip=ending)
     except NotConvertible as error:
         note = f"The graph has {error}, so it is a black box: methods that need only probabilities explain it."
-        return replace(found, notes=(note,))
-    return replace(found, network=network, black_box=box)
+        return replace(source, notes=(note, *source.notes))
+    return replace(source, network=network, black_box=box)
 
 
-def _load(path: Path) -> onnx.ModelProto:
-    try:
-        model = onnx.load(str(path))
-        onnx.checker.check_model(model)
-    except Exception as error:  # protobuf, onnx and its checker share no base
-        said = str(error).strip().partition("\n")[0][:200].rstrip(".")
-        raise InputError(f"{path} cannot be read as an ONNX model: {said or type(error).__name__}.") from error
-    return model
+def uses_dynamic_quantisation(model: onnx.ModelProto) -> bool:
+    """Whether the graph scales activations to integers by the values of a whole batch."""
+    return any(node.op_type.startswith("DynamicQuantize") for g in graphs_of_model(model) for node in g.node)
 
 
-def _black_box(path: Path, model: onnx.ModelProto, last: bool, fixed: int | None, activation: str) -> OnnxModule:
-    try:
-        return OnnxModule(model, last=last, fixed=fixed, activation=activation)
-    except Exception as error:  # onnxruntime's exceptions share no public base
-        said = str(error).strip().partition("\n")[0][:300].rstrip(".")
-        raise InputError(f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__}: {said}.") from error
+def _several(graph: onnx.GraphProto) -> tuple[str, ...]:
+    if len(graph.output) == 1:
+        return ()
+    others = ", ".join(o.name for o in graph.output[1:6])
+    return (f"The graph has {len(graph.output)} outputs: {graph.output[0].name} is the answer, {others} are not used.",)
 
 
 def _freed(model: onnx.ModelProto, batch: int | None, axes: list[int]) -> tuple[onnx.ModelProto, int | None]:
@@ -128,7 +121,8 @@ def _freed(model: onnx.ModelProto, batch: int | None, axes: list[int]) -> tuple[
         return model, None
     free = onnx.ModelProto()
     free.CopyFrom(model)
-    for value in (*free.graph.input[:1], *free.graph.output):
+    held = {i.name for i in free.graph.initializer}
+    for value in (*(i for i in free.graph.input if i.name not in held), *free.graph.output):
         if value.type.tensor_type.shape.dim:
             value.type.tensor_type.shape.dim[0].dim_param = "images"
     del free.graph.value_info[:]
@@ -137,19 +131,18 @@ def _freed(model: onnx.ModelProto, batch: int | None, axes: list[int]) -> tuple[
         images = np.random.default_rng(0).random((batch + 1, *axes[1:])).astype(np.float32)
         ours, theirs = (box.run(images) for box in boxes)
         alike = ours.shape == theirs.shape and np.allclose(ours, theirs, atol=1e-5)
-    except Exception:  # onnxruntime's exceptions share no public base; any of them means that it does not work
+    except Exception:  # onnxruntime's exceptions share no public base; each means that it does not work
         alike = False
     return (free, None) if alike else (model, batch)
 
 
 def _ending(graph: onnx.GraphProto) -> str:
-    """softmax, sigmoid or linear: what the answer comes out of."""
+    """softmax, log_softmax, sigmoid or linear: what the answer comes out of."""
     producers = {name: node for node in graph.node for name in node.output}
     node = producers.get(graph.output[0].name)
-    while node is not None and node.op_type in {"Identity", "Reshape", "Flatten", "Squeeze", "Cast"}:
+    while node is not None and node.op_type in PASSING:
         node = producers.get(node.input[0])
-    kind = "" if node is None else node.op_type
-    return {"Softmax": "softmax", "Sigmoid": "sigmoid"}.get(kind, "linear")
+    return "linear" if node is None else ENDING_OPERATORS.get(node.op_type, "linear")
 
 
 def convert(model: onnx.ModelProto, *, last: bool, one_image: bool, strip: str) -> ModuleGraph:
@@ -169,7 +162,10 @@ def convert(model: onnx.ModelProto, *, last: bool, one_image: bool, strip: str) 
     maps: set[str] = set() if last else {source}
     for node in kept:
         _check(node)
-        attributes = {a.name: _attribute(a) for a in node.attribute} | ({"one_image": True} if one_image else {})
+        attributes = {a.name: _attribute(a) for a in node.attribute} | {
+            "one_image": one_image,
+            "opset": opset_of(model),
+        }
         fixed = {i: constants[n] if n else None for i, n in enumerate(node.input) if not n or n in constants}
         if node.op_type == "Clip":
             # Limits as numbers: those in a buffer have no value while shapes are worked out without memory.
@@ -210,7 +206,7 @@ def _check(node: onnx.NodeProto) -> None:
 def _final(graph: onnx.GraphProto, strip: str) -> onnx.NodeProto | None:
     producers = {name: node for node in graph.node for name in node.output}
     node = producers.get(graph.output[0].name)
-    while node is not None and strip != "linear" and node.op_type.lower() != strip:
+    while node is not None and strip != "linear" and ENDING_OPERATORS.get(node.op_type) != strip:
         node = producers.get(node.input[0])
     return node
 

@@ -87,6 +87,8 @@ def _average_pool(attributes: Mapping[str, Any], inputs: Sequence[Value]) -> Val
 
 def _batch_norm(attributes: Mapping[str, Any], inputs: Sequence[Value]) -> Value:
     image, weight, bias, mean, variance = inputs[:5]
+    if attributes.get("training_mode", 0):
+        raise NotConvertible("a batch normalisation in training mode")
     return functional.batch_norm(image, mean, variance, weight, bias, False, 0.0, attributes.get("epsilon", 1e-5))
 
 
@@ -183,8 +185,43 @@ def _gather(attributes: Mapping[str, Any], inputs: Sequence[Value]) -> Value:
     return torch.cat([values.narrow(axis, int(i) % values.shape[axis], 1) for i in index], axis)
 
 
+def _slice(attributes: Mapping[str, Any], inputs: Sequence[Value]) -> Value:
+    values, *limits = inputs
+    names = ("starts", "ends", "axes", "steps")
+    starts, ends, axes, steps = (
+        _numbers(limits[i] if len(limits) > i and limits[i] is not None else attributes.get(name))
+        for i, name in enumerate(names)
+    )
+    if isinstance(values, tuple):
+        return values[starts[0] : ends[0] : steps[0] if steps else 1]
+    cut = values
+    for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        axis = (axes[place] if axes else place) % values.ndim
+        step = steps[place] if steps else 1
+        if axis == 0 or step < 1:
+            raise NotConvertible("a slice through the images of a batch, or backwards")
+        cut = cut[(slice(None),) * axis + (slice(start, end, step),)]
+    return cut
+
+
+def _numbers(value: Any) -> list[int]:
+    return [] if value is None else [int(v) for v in ((value,) if isinstance(value, int) else value)]
+
+
 def _softmax(attributes: Mapping[str, Any], inputs: Sequence[Value]) -> Value:
-    return torch.softmax(inputs[0], attributes.get("axis", -1))
+    return _over_rest(torch.softmax, attributes, inputs[0])
+
+
+def _log_softmax(attributes: Mapping[str, Any], inputs: Sequence[Value]) -> Value:
+    return _over_rest(torch.log_softmax, attributes, inputs[0])
+
+
+def _over_rest(function: Callable[..., torch.Tensor], attributes: Mapping[str, Any], values: torch.Tensor) -> Value:
+    """Over one axis; before version 13 over that axis and all behind it, by default the second."""
+    if attributes.get("opset", 13) >= 13:
+        return function(values, attributes.get("axis", -1))
+    axis = attributes.get("axis", 1) % values.ndim
+    return function(values.flatten(axis), axis).reshape(values.shape)
 
 
 def _arithmetic(function: Callable[[Any, Any], Any]) -> Operator:
@@ -251,6 +288,7 @@ OPERATORS: dict[str, Operator] = {
     "Neg": _plain(torch.neg),
     "Abs": _plain(torch.abs),
     "Softmax": _softmax,
+    "LogSoftmax": _log_softmax,
     "Clip": _clip,
     "Add": _arithmetic(lambda a, b: a + b),
     "Sum": _arithmetic(lambda a, b: a + b),
@@ -270,6 +308,7 @@ OPERATORS: dict[str, Operator] = {
     "ReduceMax": _reduce(lambda x, axes, keep: x.amax(axes, keepdim=keep)),
     "Pad": _pad,
     "Concat": _concat,
+    "Slice": _slice,
     "Gather": _gather,
     "Shape": lambda a, x: tuple(x[0].shape),
     "Cast": _same,

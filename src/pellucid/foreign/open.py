@@ -1,56 +1,78 @@
-"""Which kind of model a file holds, told by its bytes, and the reader for it."""
+"""Which kind of model a file holds, judged by its bytes: a description first, and the model when it is wanted."""
 
 from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
+import onnx
 
 from ..errors import InputError
-from .imported import Source, strip_activation
-from .keras.model import KerasModel, first_rescaling, read_keras_model
-from .module_graph import ModuleGraph, check_sizes
+from .endings import strip_activation
+from .imported import Source
+from .keras.configuration import ModelSpec, answer_units
+from .keras.container import KerasFile, read_keras_file
+from .keras.model import KerasModel, build_keras_model, first_rescaling, may_rescale, read_description
+from .keras.truth import keras_original
+from .unread import READABLE, refuse_archive, refuse_file, refuse_folder
 
 HDF5, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
-AGREEMENT = 1e-3
+START = 4096
 
 
-def open_model(path: Path, size: tuple[int, int] | None = None, *, trust: bool = False) -> Source:
-    """Read a model file: Keras, ONNX, TorchScript or an exported program; `size` is (height, width) where given.
+@dataclass(frozen=True)
+class ModelDescription:
+    """What a file says of its model before weights are read or anything is run.
 
-    Raises InputError and its kinds for a file that is none of these, is damaged or is refused.
+    `units` is the number of outputs, None where only a run shows it. `may_take_pixels` is false where the file cannot
+    hold a rescaling of its own. `load` reads the model.
     """
+
+    units: int | None
+    may_take_pixels: bool
+    load: Callable[[], Source]
+
+
+def open_model(path: Path, size: tuple[int, int] | None = None, *, allow_code: bool = False) -> Source:
+    """Read a model file: Keras, ONNX, TorchScript or an exported program; `size` is (height, width) where known.
+
+    Raises InputError and its kinds for a file of another kind, or one that is damaged or refused.
+    """
+    return describe_model(path, size, allow_code=allow_code).load()
+
+
+def describe_model(path: Path, size: tuple[int, int] | None = None, *, allow_code: bool = False) -> ModelDescription:
+    """As `open_model`, as far as that takes neither weights nor a run. Raises InputError as `open_model` does."""
     if path.is_dir():
-        saved = " (it is a TensorFlow SavedModel)" if (path / "saved_model.pb").is_file() else ""
-        raise InputError(f"{path} is a folder{saved}; give a model file: .h5, .keras, .onnx, .pt or .pt2.")
+        raise refuse_folder(path)
     try:
         with path.open("rb") as file:
-            start = file.read(64)
+            start = file.read(START)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): check the path.") from error
     if start[:8] == HDF5:
-        return keras_source(read_keras_model(path))
+        return _describe_keras(path)
     if start[:4] == ZIP:
-        return _from_zip(path, size, trust)
+        return _describe_zip(path, size, allow_code)
     if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         raise InputError(f"{path} is a Python pickle, which can run code, whatever its name says; it is not opened.")
+    unread = refuse_file(path, start)
+    if unread is not None:
+        raise unread
     if path.suffix.lower() in {".h5", ".hdf5", ".keras"}:
         what = "empty" if not start else "no HDF5 file and no zip file"
         raise InputError(f"{path} is not a Keras model: it is {what}. Copy or download it again.")
     if path.suffix.lower() == ".onnx":
-        from .onnx_model import read_onnx_model
-
-        return read_onnx_model(path)
-    raise InputError(f"{path} is no model file that is known: .h5, .keras, .onnx, .pt (TorchScript) and .pt2 are.")
+        return _describe_onnx(path)
+    raise InputError(f"{path} is no model file that is known; give {READABLE}.")
 
 
-def _from_zip(path: Path, size: tuple[int, int] | None, trust: bool) -> Source:
+def _describe_zip(path: Path, size: tuple[int, int] | None, allow_code: bool) -> ModelDescription:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -58,79 +80,77 @@ def _from_zip(path: Path, size: tuple[int, int] | None, trust: bool) -> Source:
         raise InputError(f"{path} is damaged or cut short. Copy or download it again.") from error
     inside = {name.partition("/")[2] for name in names}
     if "config.json" in names or path.suffix.lower() == ".keras":
-        return keras_source(read_keras_model(path))
+        return _describe_keras(path)
     if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
-        from .torch_files import read_torchscript
+        from .torch_files import must_allow, read_torchscript
 
-        return read_torchscript(path, size, trust=trust)
+        must_allow(path, allow_code, size)
+        return ModelDescription(None, False, lambda: read_torchscript(path, size))
     if any(name.startswith("models/") and name.endswith(".json") for name in inside):
-        from .torch_files import read_exported_program
+        from .torch_files import must_allow, read_exported_program
 
-        return read_exported_program(path, trust=trust)
+        must_allow(path, allow_code)
+        return ModelDescription(None, False, lambda: read_exported_program(path))
     if "data.pkl" in inside:
         raise InputError(
             f"{path} was written by torch.save: a pickle, which can run code, or weights without their network. Save "
-            f"the "
-            "model by torch.jit.script(model).save(...) or torch.onnx.export, or use pellucid.from_torch."
+            "the model by torch.jit.script(model).save(...) or torch.onnx.export, or use pellucid.from_torch."
         )
-    raise InputError(f"{path} is a zip file that holds no model that is known.")
+    raise refuse_archive(path, names)
 
 
-def keras_source(model: KerasModel) -> Source:
-    """A Keras model as a Source; its last softmax or sigmoid is taken off."""
+def _describe_keras(path: Path) -> ModelDescription:
+    described = read_description(path)
+    spec: ModelSpec = described[1]
+
+    def load() -> Source:
+        file = read_keras_file(path)
+        return keras_source(build_keras_model(file, spec), path, file)
+
+    return ModelDescription(answer_units(spec), may_rescale(spec), load)
+
+
+def _describe_onnx(path: Path) -> ModelDescription:
+    from .onnx_model import onnx_source
+    from .onnx_reading import image_input, read_graph
+
+    model = read_graph(path)
+    taken = image_input(model, path)
+    shape = model.graph.output[0].type.tensor_type.shape.dim
+    known = [d.dim_value for d in shape[1:]]
+    units = prod(known) if known and all(n > 0 for n in known) and _is_ranked(model) else None
+    return ModelDescription(units, taken.whole, lambda: onnx_source(model, path))
+
+
+def _is_ranked(model: onnx.ModelProto) -> bool:
+    """Whether the answer has at most one axis beside the batch that is longer than 1."""
+    lengths = [int(d.dim_value) for d in model.graph.output[0].type.tensor_type.shape.dim[1:]]
+    return sum(n > 1 for n in lengths) <= 1
+
+
+def keras_source(model: KerasModel, path: Path | None = None, file: KerasFile | None = None) -> Source:
+    """A Keras model as a Source; its last softmax or sigmoid is taken off.
+
+    With the `path` and what was read from it, Keras itself is the second truth where it is installed.
+    """
+    layer = first_rescaling(model.network)
+    truth = None if path is None or file is None else keras_original(path, file)
+    own = "pellucid's own reading of the file, as no Keras that reads it is installed"
     return Source(
         kind=f"Keras {model.version}",
         network=model.network,
         activation=strip_activation(model.network),
         channels=model.shape[2],
         size=model.shape[:2],
-        rescaling=first_rescaling(model.network),
+        pixels=None if layer is None else f"it rescales in its layer {layer!r}",
         logits_loss='from_logits": true' in json.dumps(model.compiled).lower() and "binary" in _loss(model.compiled),
-        runtime="torch",
+        runtime=own if truth is None else truth.name,
+        original=None if truth is None else truth.answers,
+        second=own,
+        notes=() if truth is None else truth.notes,
         versions={"keras (file)": model.version},
     )
 
 
 def _loss(compiled: Mapping[str, Any]) -> str:
     return json.dumps(compiled.get("loss", "")).lower()
-
-
-def settled(source: Source, size: tuple[int, int]) -> tuple[Source, int]:
-    """A source for images of a size, checked to run on them, and the number of its outputs.
-
-    Where a converted graph does not compute what its own runtime does, the black box takes its place. Raises InputError
-    when the model does not fit the size.
-    """
-    if source.black_box is not None and not _agrees(source, size):
-        note = "The graph could not be differentiated faithfully, so it is a black box: probabilities explain it."
-        source = replace(source, network=source.black_box, black_box=None, notes=(*source.notes, note))
-    elif isinstance(source.network, ModuleGraph):
-        check_sizes(source.network, source.channels, size)
-    try:
-        with torch.no_grad():
-            answers = source.network(torch.zeros(2, source.channels, *size))
-    except Exception as error:  # whatever a foreign model raises
-        said = str(error).strip().partition("\n")[0][:200].rstrip(".")
-        raise InputError(f"The model does not run on images of {size[0]} x {size[1]} pixels: {said}.") from error
-    if not isinstance(answers, torch.Tensor) or answers.ndim < 2 or answers.shape[0] != 2:
-        raise InputError("The model does not give one row of numbers for each image.")
-    units = int(answers.flatten(1).shape[1])
-    if not torch.isfinite(answers).all():
-        raise InputError(
-            "The model's answer for a blank image is no finite number: it is damaged, or its training failed."
-        )
-    return source, units
-
-
-def _agrees(source: Source, size: tuple[int, int]) -> bool:
-    images = np.random.default_rng(0).random((3, source.channels, *size)).astype(np.float32)
-    try:
-        with torch.no_grad():
-            ours = source.network(torch.from_numpy(images)).flatten(1)
-            theirs = source.black_box(torch.from_numpy(images)).flatten(1) if source.black_box else ours
-            finish = {"softmax": lambda z: torch.softmax(z, 1), "sigmoid": torch.sigmoid}.get(source.activation)
-            ours, theirs = (finish(v) if finish else v for v in (ours, theirs))
-    except Exception:  # an operator used in a way that is not known, or the wrong size: the black box will say
-        return False
-    scale = max(1.0, float(theirs.abs().max()))
-    return ours.shape == theirs.shape and bool((ours - theirs).abs().max() <= AGREEMENT * scale)

@@ -1,7 +1,7 @@
 """Graphs beside a bundle's main one: further explained layers, and what methods other than the CAM family ask for.
 
-They are measured against the network as the main graph is. A further layer was asked for by name, so that one that does
-not work ends the export; graphs that come unasked are left out then, and the manifest says why.
+They are measured against the network as the main graph is. A further layer was asked for by name, so a failure
+ends the export; graphs written by default are left out then, and the manifest says why.
 """
 
 from __future__ import annotations
@@ -145,8 +145,8 @@ class FurtherGraphs:
 
 
 def root_sentence(error: BaseException) -> str:
-    """The first line of what began a chain of errors, without the full stop."""
+    """The first line of the error that began a chain, without the full stop."""
     while error.__cause__ is not None:
         error = error.__cause__
-    said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    return said[:300].rstrip(".")
+    line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return line[:300].rstrip(".")

@@ -78,7 +78,7 @@ def build_network(recipe: Recipe, classes: int) -> Network:
 
 
 def explained_module(network: nn.Module, layer: str) -> nn.Module:
-    """The module named `layer`; UnknownNameError with the nearest names when there is none."""
+    """The module named `layer`; UnknownNameError with the nearest names when there is no such module."""
     return network.get_submodule(find_layer(network, layer))
 
 

@@ -191,8 +191,9 @@ def _parity(run: RunContents) -> Iterator[RunFinding]:
         difference = parity.largest
         images = count(parity.images, "image")
         maps = "" if parity.heat_map is None else f", heat maps to {number(parity.heat_map)} of their peak"
+        by = "" if parity.runtime == "torch" else f" (run by {parity.runtime})"
         text = (
-            f"The exported model agrees with the trained one on {images}: "
+            f"The exported model agrees with the trained one{by} on {images}: "
             f"probabilities to {number(parity.probability)}{maps}."
         )
         if difference > parity.tolerance:

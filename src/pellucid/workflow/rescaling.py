@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..classifier import Task, probabilities_from_logits
 from ..errors import InputError, UnknownNameError
-from ..preprocessing import FloatArray, Preprocessing
+from ..preprocessing import Fit, FloatArray, Interpolation, Preprocessing
 from ..recipe import IMAGENET_DEVIATION, IMAGENET_MEAN
 
 Order = Literal["rgb", "bgr"]
@@ -31,11 +31,19 @@ class Rescaling:
     deviation: Triple = ONES
     order: Order = "rgb"
 
-    def preprocessing(self, size: tuple[int, int], fit: Literal["stretch", "crop", "pad"] = "stretch") -> Preprocessing:
-        """The preprocessing of images to a size; the order of channels is the network's affair."""
+    def preprocessing(
+        self, size: tuple[int, int], fit: Fit = "stretch", interpolation: Interpolation = "bilinear"
+    ) -> Preprocessing:
+        """The preprocessing of images to a size; the order of channels is left to the network."""
         height, width = size
         return Preprocessing(
-            height=height, width=width, fit=fit, scale=self.scale, mean=self.mean, deviation=self.deviation
+            height=height,
+            width=width,
+            fit=fit,
+            interpolation=interpolation,
+            scale=self.scale,
+            mean=self.mean,
+            deviation=self.deviation,
         )
 
 
@@ -44,7 +52,7 @@ RESCALINGS: tuple[Rescaling, ...] = (
     Rescaling("-1..1", "values -1..1, as MobileNet, Inception and Xception", 1 / 255, (0.5,) * 3, (0.5,) * 3),
     Rescaling("imagenet", "ImageNet's mean and deviation, as torchvision", 1 / 255, IMAGENET_MEAN, IMAGENET_DEVIATION),
     Rescaling(
-        "caffe", "BGR less ImageNet's mean, as VGG and ResNet in Keras", 1.0, (123.68, 116.779, 103.939), ONES, "bgr"
+        "caffe", "BGR minus ImageNet's mean, as VGG and ResNet in Keras", 1.0, (123.68, 116.779, 103.939), ONES, "bgr"
     ),
     Rescaling("none", "values 0..255", 1.0),
 )
@@ -57,12 +65,12 @@ def find_rescaling(name: str, channels: str | None = None) -> Rescaling:
     """
     known = {r.name: r for r in RESCALINGS}
     if name not in known:
-        raise UnknownNameError("rescaling", name, known, f"There are {', '.join(known)}.")
+        raise UnknownNameError("rescaling", name, known, f"Choose one of {', '.join(known)}.")
     if channels not in (None, "rgb", "bgr"):
-        raise InputError(f"--channels must be rgb or bgr, not {channels!r}.")
-    found = known[name]
-    order: Order = found.order if channels is None else "bgr" if channels == "bgr" else "rgb"
-    return Rescaling(found.name, found.meaning, found.scale, found.mean, found.deviation, order)
+        raise InputError(f"`channels={channels}` does not fit: it must be rgb or bgr.")
+    usual = known[name]
+    order: Order = usual.order if channels is None else "bgr" if channels == "bgr" else "rgb"
+    return replace(usual, order=order)
 
 
 def candidates(channels: int, *, grey: bool = False) -> list[Rescaling]:
@@ -128,30 +136,39 @@ def _difference(differences: npt.NDArray[np.float64]) -> tuple[float, float, flo
 
 
 def verdict(trials: Sequence[Trial], images: int) -> str:
-    """Which rescaling fits best and by how much, in one or two sentences."""
+    """Which rescaling fits best and by how much, in a few sentences."""
     best, *others = trials
-    said = (
-        f"On {images} images {spelt(best.rescaling)} fits the labels best: accuracy {best.accuracy:.3f}, loss "
+    sentences = [
+        f"On {images} images {as_parameters(best.rescaling)} fits the labels best: accuracy {best.accuracy:.3f}, loss "
         f"{best.loss:.3f}."
-    )
+    ]
     if others and others[0].behind:
         mean, low, high = others[0].behind
-        said += (
-            f" Next is {spelt(others[0].rescaling)}, with a loss {mean:.3f} higher (95 % interval {low:.3f} to "
-            f"{high:.3f})"
+        clear = "." if low > 0 else "; more images are needed to tell the two apart."
+        sentences.append(
+            f"Next is {as_parameters(others[0].rescaling)}, with a loss {mean:.3f} higher (95 % interval {low:.3f} to "
+            f"{high:.3f}){clear}"
         )
-        said += "." if low > 0 else "; too few images tell the two apart."
-    rivals = [spelt(t.rescaling) for t in others if t.accuracy >= best.accuracy]
+    rivals = [as_parameters(t.rescaling) for t in others if t.accuracy >= best.accuracy]
     if rivals:
         verb = "is" if len(rivals) == 1 else "are"
-        said += f" But {' and '.join(rivals)} {verb} as accurate, so the labels alone do not decide."
+        sentences.append(f"But {' and '.join(rivals)} {verb} as accurate, so the labels alone do not decide.")
     backwards = max((t.reversed_accuracy for t in trials if t.reversed_accuracy is not None), default=0.0)
     if backwards > max(t.accuracy for t in trials):
-        said += f" With the two classes the other way round accuracy would reach {backwards:.3f}: is the order right?"
-    return said
+        sentences.append(f"With the two classes exchanged accuracy would reach {backwards:.3f}: is the order right?")
+    return " ".join(sentences)
 
 
 def spelt(rescaling: Rescaling) -> str:
-    """The options that choose a rescaling."""
-    usual = find_rescaling(rescaling.name).order
-    return f"--rescale {rescaling.name}" + ("" if rescaling.order == usual else f" --channels {rescaling.order}")
+    """A rescaling in a few letters: its name, and the order of channels where it is not the usual one."""
+    return rescaling.name + ("" if _usual(rescaling) else f", {rescaling.order}")
+
+
+def as_parameters(rescaling: Rescaling) -> str:
+    """The parameters that choose a rescaling, as messages name them."""
+    order = "" if _usual(rescaling) else f" `channels='{rescaling.order}'`"
+    return f"`rescale='{rescaling.name}'`{order}"
+
+
+def _usual(rescaling: Rescaling) -> bool:
+    return rescaling.order == find_rescaling(rescaling.name).order

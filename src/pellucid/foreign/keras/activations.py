@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from ...errors import InputError
-from ..modules import ChannelSoftmax
+from ..modules import AxisSoftmax
 from .settings import Settings
 
 
@@ -45,6 +45,19 @@ def _hard_sigmoid_2(values: torch.Tensor) -> torch.Tensor:
     return (0.2 * values + 0.5).clamp(0, 1)
 
 
+def _squareplus(values: torch.Tensor) -> torch.Tensor:
+    return (values + (values * values + 4).sqrt()) / 2
+
+
+def _sparse_plus(values: torch.Tensor) -> torch.Tensor:
+    between = (values + 1) * (values + 1) / 4
+    return torch.where(values <= -1, torch.zeros_like(values), torch.where(values < 1, between, values))
+
+
+def _sparse_sigmoid(values: torch.Tensor) -> torch.Tensor:
+    return (0.5 * (values + 1)).clamp(0, 1)
+
+
 NAMED: dict[str, Callable[[], nn.Module]] = {
     "linear": nn.Identity,
     "relu": nn.ReLU,
@@ -64,7 +77,15 @@ NAMED: dict[str, Callable[[], nn.Module]] = {
     "hard_sigmoid": nn.Hardsigmoid,
     "log_sigmoid": nn.LogSigmoid,
     "exponential": lambda: Elementwise(torch.exp),
-    "softmax": ChannelSoftmax,
+    "softmax": AxisSoftmax,
+    "log_softmax": lambda: AxisSoftmax(logarithm=True),
+    "hard_tanh": nn.Hardtanh,
+    "squareplus": lambda: Elementwise(_squareplus),
+    "tanh_shrink": nn.Tanhshrink,
+    "hard_shrink": nn.Hardshrink,
+    "soft_shrink": nn.Softshrink,
+    "sparse_plus": lambda: Elementwise(_sparse_plus),
+    "sparse_sigmoid": lambda: Elementwise(_sparse_sigmoid),
 }
 OTHER_NAMES = {"swish": "silu", "hard_swish": "hard_silu"}
 
@@ -84,8 +105,9 @@ def activation(settings: Settings, key: str = "activation") -> nn.Module:
     name = OTHER_NAMES.get(str(value), str(value))
     if not isinstance(value, str) or name not in NAMED:
         raise InputError(
-            f"The layer {settings.name!r} ({settings.kind}) has the activation {value!r}, which is none of Keras' own "
-            f"({', '.join(sorted(NAMED))}). Export the model to ONNX, and import that."
+            f"The layer {settings.name!r} ({settings.kind}) has the activation {value!r}, which cannot be read; "
+            f"{', '.join(sorted(NAMED))} can be"
+            f". Export the model to ONNX, and import that."
         )
     if name == "hard_sigmoid" and not settings.version.startswith("3"):
         return Elementwise(_hard_sigmoid_2)
@@ -115,10 +137,8 @@ def thresholded_layer(settings: Settings) -> nn.Module:
 
 
 def softmax_layer(settings: Settings) -> nn.Module:
-    """The layer Softmax, over the channels."""
-    if settings.axis() not in {-1, 1, 3}:
-        raise settings.wrong("axis", "the last one")
-    return ChannelSoftmax()
+    """The layer or operation Softmax."""
+    return AxisSoftmax(settings.axes() or (-1,))
 
 
 LAYERS: dict[str, Callable[[Settings], nn.Module]] = {

@@ -15,6 +15,8 @@ from ...errors import InputError
 MODELS = {"Sequential", "Functional", "Model"}
 MOST_LAYERS = 20_000
 DEEPEST = 16
+# Layers that give as many values as they take.
+PASSING = {"Activation", "Softmax", "Dropout", "ReLU", "BatchNormalization", "ActivityRegularization", "Rescaling"}
 OFFICIAL = ("keras", "tf_keras", "tensorflow.keras", "builtins")
 
 
@@ -63,6 +65,22 @@ class ModelSpec:
                 yield (*path, layer.name), layer
             else:
                 yield from layer.inner.leaves((*path, layer.name))
+
+
+def answer_units(spec: ModelSpec) -> int | None:
+    """The number of outputs of a model that ends in a Dense layer, looked for from its end; None where none is."""
+    known = {layer.name: layer for layer in spec.layers}
+    layer = known.get(spec.outputs[0].layer) if len(spec.outputs) == 1 else None
+    while layer is not None:
+        if layer.inner is not None:
+            return answer_units(layer.inner)
+        if layer.kind == "Dense":
+            units = layer.config.get("units", layer.config.get("output_dim"))
+            return units if isinstance(units, int) and not isinstance(units, bool) else None
+        if layer.kind not in PASSING or not layer.calls or len(layer.calls[0].inputs) != 1:
+            return None
+        layer = known.get(layer.calls[0].inputs[0].layer)
+    return None
 
 
 def read_configuration(document: Mapping[str, Any]) -> ModelSpec:
@@ -188,7 +206,7 @@ def _keras_tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _tensors(value: Any) -> tuple[Tensor, ...]:
-    """`input_layers` and `output_layers`: one [layer, call, output], or a list of them."""
+    """`input_layers` and `output_layers`: one [layer, call, output], or a list."""
     several = [value] if isinstance(value[0], str) else value
     return tuple(Tensor(str(v[0]), int(v[1]), int(v[2])) for v in several)
 

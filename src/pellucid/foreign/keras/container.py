@@ -48,8 +48,8 @@ class KerasFile:
     packed: bool
 
 
-def read_keras_file(path: Path) -> KerasFile:
-    """Read a `.h5` or `.keras` file of a whole model.
+def read_keras_file(path: Path, *, arrays: bool = True) -> KerasFile:
+    """Read a `.h5` or `.keras` file of a whole model; without `arrays` only its description.
 
     Raises InputError when it is no such file, is damaged, holds weights only, or has anything in it that is refused;
     MissingDependencyError without h5py.
@@ -59,8 +59,8 @@ def read_keras_file(path: Path) -> KerasFile:
         start = file.read(8)
     with _one_sentence(path):
         if start[:4] == b"PK\x03\x04":
-            return _read_zip(path)
-        return _read_h5(path)
+            return _read_zip(path, arrays)
+        return _read_h5(path, arrays)
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def _one_sentence(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _read_h5(path: Path) -> KerasFile:
+def _read_h5(path: Path, arrays: bool) -> KerasFile:
     import h5py
 
     with h5py.File(path, "r", locking=False) as file:
@@ -93,12 +93,13 @@ def _read_h5(path: Path) -> KerasFile:
         backend = _text(group.attrs.get("backend", file.attrs.get("backend", "tensorflow")))
         if backend == "theano":
             raise InputError(f"{path} was written with Theano, whose convolutions are turned round; it is not read.")
-        weights = {name: _layer_weights(group[name]) for name in _names(group, "layer_names")}
+        names = _names(group, "layer_names") if arrays else []
+        weights = {name: _layer_weights(group[name]) for name in names}
         version = _text(group.attrs.get("keras_version", file.attrs.get("keras_version", "1")))
     return KerasFile(config, weights, version, compiled, packed=False)
 
 
-def _read_zip(path: Path) -> KerasFile:
+def _read_zip(path: Path, arrays: bool) -> KerasFile:
     import h5py
 
     with zipfile.ZipFile(path) as archive:
@@ -107,6 +108,9 @@ def _read_zip(path: Path) -> KerasFile:
             raise InputError(f"{path} is a zip file, but not of Keras: it has no config.json and model.weights.h5.")
         config = _document(_member(archive, "config.json", path), path)
         metadata = _document(_member(archive, "metadata.json", path), path) if "metadata.json" in held else {}
+        version = _text(metadata.get("keras_version", "3"))
+        if not arrays:
+            return KerasFile(config, {}, version, config.get("compile_config") or {}, packed=True)
         data = _member(archive, "model.weights.h5", path)
     with h5py.File(io.BytesIO(data), "r") as file:
         _check_tree(file, path, len(data))
@@ -116,7 +120,6 @@ def _read_zip(path: Path) -> KerasFile:
                 name = _text(group.attrs.get("name", ""))
                 keys = sorted(group, key=lambda key: (len(key), key))
                 found[_place(place)] = [(name, _array(group[key])) for key in keys]
-    version = _text(metadata.get("keras_version", "3"))
     return KerasFile(config, found, version, config.get("compile_config") or {}, packed=True)
 
 

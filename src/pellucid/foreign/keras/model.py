@@ -10,12 +10,19 @@ from torch import nn
 
 from ...errors import InputError
 from ..module_graph import ModuleGraph, Step, in_order
-from ..modules import Affine, Channel, Pointwise, ReversedChannels
-from .catalogue import find_row
+from ..modules import Channel, Pointwise, ReversedChannels
+from ..normalizations import Affine
+from .catalogue import IDLE, find_kind
 from .configuration import LayerSpec, ModelSpec, Tensor, read_configuration
 from .container import KerasFile, read_keras_file
+from .operations import OPERATIONS
 from .settings import Settings
 from .weights import assign_weights
+
+# Kinds whose arguments say what they compute, and those that compute something else while a model is trained.
+CALLED = {"TFOpLambda", "SlicingOpLambda", *OPERATIONS}
+RESCALING = {"Rescaling", "Normalization", *CALLED}
+TRAINED = {"BatchNormalization", "BatchNormalizationV1", "SyncBatchNormalization", *IDLE} - {"InputLayer", "Identity"}
 
 
 @dataclass(frozen=True)
@@ -33,15 +40,34 @@ def read_keras_model(path: Path) -> KerasModel:
 
     Raises InputError and its kinds for a file that cannot be read or is refused, and for layers that are not known.
     """
-    file = read_keras_file(path)
+    return build_keras_model(read_keras_file(path), read_description(path)[1])
+
+
+def read_description(path: Path) -> tuple[KerasFile, ModelSpec]:
+    """A model's description without its weights, checked: layers that are not known are refused here already."""
+    file = read_keras_file(path, arrays=False)
     spec = read_configuration(file.config)
-    shape = _checked_shape(spec)
+    _checked_shape(spec)
+    if not file.version.startswith("3"):  # Keras 3 predicts without training whatever a call says
+        _refuse_training(spec)
+    for _, leaf in spec.leaves():
+        find_kind(_settings(leaf, file))
+    return file, spec
+
+
+def build_keras_model(file: KerasFile, spec: ModelSpec) -> KerasModel:
+    """The network of a description with the weights of its file. Raises as `read_keras_model` does."""
     settings = {p: _settings(leaf, file) for p, leaf in spec.leaves()}
-    rows = {p: find_row(s) for p, s in settings.items()}
-    arrays = assign_weights(file, spec, {p: rows[p].weights(s) for p, s in settings.items()})
-    modules = {p: rows[p].build(s, arrays[p]) for p, s in settings.items()}
+    kinds = {p: find_kind(s) for p, s in settings.items()}
+    arrays = assign_weights(file, spec, {p: kinds[p].weights(s) for p, s in settings.items()})
+    modules = {p: kinds[p].build(s, arrays[p]) for p, s in settings.items()}
     network = _graph(spec, (), modules)
-    return KerasModel(network.eval(), shape, file.version, file.compiled)
+    return KerasModel(network.eval(), _checked_shape(spec), file.version, file.compiled)
+
+
+def may_rescale(spec: ModelSpec) -> bool:
+    """Whether a model has layers that could change pixel values before its weights do."""
+    return any(leaf.kind in RESCALING for _, leaf in spec.leaves())
 
 
 def _checked_shape(spec: ModelSpec) -> tuple[int | None, int | None, int]:
@@ -58,8 +84,26 @@ def _checked_shape(spec: ModelSpec) -> tuple[int | None, int | None, int]:
     return shape[0], shape[1], shape[2]
 
 
+def _refuse_training(spec: ModelSpec) -> None:
+    """Raise InputError for a call with training=True: its answers depend on the rest of a batch, or on chance."""
+    for layer in spec.layers:
+        kinds = {layer.kind} if layer.inner is None else {leaf.kind for _, leaf in layer.inner.leaves()}
+        if kinds & TRAINED and any(call.arguments.get("training") is True for call in layer.calls):
+            raise InputError(
+                f"The layer {layer.name!r} is called with training=True, so the model's answers depend on the other "
+                "images of a batch, or on chance. Build the model with training=False, load its weights and save it."
+            )
+        if layer.inner is not None:
+            _refuse_training(layer.inner)
+
+
 def _settings(leaf: LayerSpec, file: KerasFile) -> Settings:
     arguments = leaf.calls[0].arguments if leaf.calls else {}
+    if any(call.arguments != arguments for call in leaf.calls[1:]) and leaf.kind in CALLED:
+        raise InputError(
+            f"The layer {leaf.name!r} ({leaf.kind}) is called with different arguments. Export the model to ONNX, and "
+            "import that."
+        )
     return Settings(leaf.name, leaf.kind, leaf.config, file.version, arguments)
 
 

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from ...errors import InputError
-from ..modules import Channel, Merge, Pointwise, ReversedChannels, StackedChannels
+from ..modules import AxisSoftmax, Channel, Merge, Pointwise, ReversedChannels, StackedChannels
+from ..shapes import Permute, Reduced, ReductionKind, Squeeze, Unsqueeze
 from .activations import NAMED
 from .settings import Settings
 
@@ -27,16 +28,24 @@ ARITHMETIC = {
     "math.truediv": "/",
     "math.divide": "/",
 }
+# TensorFlow's functions of each value by itself, and arguments that change nothing there.
 FUNCTIONS = {
     "nn.relu": "relu",
     "nn.relu6": "relu6",
     "nn.silu": "silu",
     "nn.sigmoid": "sigmoid",
     "math.sigmoid": "sigmoid",
-    "nn.softmax": "softmax",
-    "cast": "linear",
+    "math.tanh": "tanh",
+    "nn.tanh": "tanh",
     "identity": "linear",
 }
+REDUCTIONS: dict[str, ReductionKind] = {
+    "math.reduce_mean": "mean",
+    "math.reduce_max": "largest",
+    "math.reduce_min": "least",
+    "math.reduce_sum": "sum",
+}
+USUAL = {"name": None, "beta": 1.0, "data_format": "NHWC"}
 
 
 def old_operation(settings: Settings) -> nn.Module:
@@ -45,7 +54,18 @@ def old_operation(settings: Settings) -> nn.Module:
     if name in ARITHMETIC:
         return _arithmetic(settings, ARITHMETIC[name])
     if name in FUNCTIONS:
+        _only(settings, ())
         return NAMED[FUNCTIONS[name]]()
+    if name in {"nn.softmax", "nn.log_softmax"}:
+        _only(settings, ("axis",))
+        axis = settings.arguments.get("axis")
+        return AxisSoftmax(_axes(settings, -1 if axis is None else axis) or (-1,), logarithm="log" in name)
+    if name in REDUCTIONS:
+        _only(settings, ("axis", "keepdims"))
+        axes = _axes(settings, settings.arguments.get("axis"))
+        return Reduced(REDUCTIONS[name], axes, bool(settings.arguments.get("keepdims")))
+    if name == "cast" and "float" in str(settings.arguments.get("dtype")):
+        return nn.Identity()
     if name == "__operators__.getitem":
         return _cut(settings)
     raise InputError(
@@ -54,18 +74,30 @@ def old_operation(settings: Settings) -> nn.Module:
     )
 
 
+def _only(settings: Settings, known: tuple[str, ...]) -> None:
+    """Raise InputError when the call has an argument that would change what is computed."""
+    for key, value in settings.arguments.items():
+        if key not in known and value is not None and USUAL.get(key) != value:
+            raise InputError(
+                f"The layer {settings.name!r} ({settings.kind}) is called with {key} = {value!r}, which cannot be "
+                "read. Export the model to ONNX, and import that."
+            )
+
+
+def _axes(settings: Settings, value: Any) -> tuple[int, ...] | None:
+    return None if value is None else Settings(settings.name, settings.kind, {"axis": value}, settings.version).axes()
+
+
 def _arithmetic(settings: Settings, operation: str) -> nn.Module:
-    beside = {
-        k: v for k, v in settings.arguments.items() if k not in {"name", "dtype", "data_format"} and v is not None
-    }
+    unusual = {k: v for k, v in settings.arguments.items() if v is not None and USUAL.get(k) != v}
+    beside = {k: v for k, v in unusual.items() if k not in {"name", "dtype"}}
     if not beside and operation in MERGED:
         return Merge(MERGED[operation])
     operand = next((_numbers(v) for v in beside.values()), None)
     if operand is None or len(beside) > 1:
         raise InputError(
-            f"The layer {settings.name!r} ({settings.kind}) reckons with something else than numbers, one for each "
-            f"channel or "
-            "one for all. Export the model to ONNX, and import that."
+            f"The layer {settings.name!r} ({settings.kind}) computes with more than one number, or one "
+            "for each channel. Export the model to ONNX, and import that."
         )
     # Keras 3 counts arguments by place: a number in place 0 stands before the tensor.
     return Pointwise(operation, operand, turned="0" in beside)
@@ -117,6 +149,44 @@ def _function(name: str) -> Callable[[Settings], nn.Module]:
     return lambda settings: NAMED[name]()
 
 
+def _gelu(settings: Settings) -> nn.Module:
+    # The activation "gelu" of a layer is exact; the operation is approximate unless it says otherwise.
+    return nn.GELU("tanh" if settings.flag("approximate", True) else "none")
+
+
+def _squareplus(settings: Settings) -> nn.Module:
+    if settings.number("b", 4) != 4:
+        raise settings.wrong("b", "4")
+    return NAMED["squareplus"]()
+
+
+def _log_softmax(settings: Settings) -> nn.Module:
+    return AxisSoftmax(settings.axes() or (-1,), logarithm=True)
+
+
+def _reduced(kind: ReductionKind) -> Callable[[Settings], nn.Module]:
+    def build(settings: Settings) -> nn.Module:
+        if settings.get("initial") is not None:
+            raise settings.wrong("initial", "none")
+        return Reduced(kind, settings.axes(default=None), settings.flag("keepdims", False))
+
+    return build
+
+
+def _squeeze(settings: Settings) -> nn.Module:
+    axes = settings.axes(default=None)
+    if axes is None:
+        raise settings.wrong("axis", "the axes to leave out")
+    return Squeeze(axes)
+
+
+def _transpose(settings: Settings) -> nn.Module:
+    axes = settings.get("axes", ())
+    if not isinstance(axes, list | tuple) or sorted(axes) != list(range(len(axes))) or axes[:1] not in ([0], (0,)):
+        raise settings.wrong("axes", "each axis once, that of the images first")
+    return Permute(tuple(axes[1:]))
+
+
 OPERATIONS: dict[str, Callable[[Settings], nn.Module]] = {
     "Add": _of("+"),
     "Subtract": _of("-"),
@@ -125,12 +195,31 @@ OPERATIONS: dict[str, Callable[[Settings], nn.Module]] = {
     "TrueDivide": _of("/"),
     "GetItem": _cut,
     "Stack": _stack,
+    "Mean": _reduced("mean"),
+    "Max": _reduced("largest"),
+    "Amax": _reduced("largest"),
+    "Min": _reduced("least"),
+    "Amin": _reduced("least"),
+    "Sum": _reduced("sum"),
+    "Squeeze": _squeeze,
+    "ExpandDims": lambda settings: Unsqueeze(settings.axis()),
+    "Transpose": _transpose,
     "Relu": _function("relu"),
     "Relu6": _function("relu6"),
     "Silu": _function("silu"),
     "Sigmoid": _function("sigmoid"),
+    "LogSigmoid": _function("log_sigmoid"),
     "HardSigmoid": _function("hard_sigmoid"),
-    "Softmax": _function("softmax"),
+    "HardSilu": _function("hard_silu"),
+    "HardTanh": _function("hard_tanh"),
+    "LogSoftmax": _log_softmax,
+    "LeakyRelu": lambda settings: nn.LeakyReLU(settings.number("negative_slope", 0.2)),
+    "Elu": lambda settings: nn.ELU(float(settings.get("alpha", 1.0))),
+    "Selu": _function("selu"),
+    "Softplus": _function("softplus"),
+    "Softsign": _function("softsign"),
+    "Squareplus": _squareplus,
     "Tanh": _function("tanh"),
-    "Gelu": _function("gelu"),
+    "Exp": _function("exponential"),
+    "Gelu": _gelu,
 }

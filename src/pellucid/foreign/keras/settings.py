@@ -21,6 +21,11 @@ RENAMED = {
     "alpha": "negative_slope",
 }
 MERGES = {"sum": "Add", "mul": "Multiply", "concat": "Concatenate", "ave": "Average", "max": "Maximum"}
+# Layers that read a layout of channels first, or that do nothing with the layout once a model is trained.
+ORDERLESS = {"Flatten", "SpatialDropout2D"} | {
+    f"Random{change}"
+    for change in ("Flip", "Rotation", "Zoom", "Translation", "Contrast", "Brightness", "Shear", "ColorJitter")
+}
 FORMATS = {"tf": "channels_last", "th": "channels_first", "default": "channels_last", None: "channels_last"}
 
 
@@ -37,9 +42,13 @@ class Settings:
         self._values = {RENAMED.get(k, k): v for k, v in values.items()} | {k: v for k, v in values.items()}
         if "nb_row" in values:
             self._values["kernel_size"] = [values["nb_row"], values["nb_col"]]
-        layout = self._values.get("data_format", "channels_last")
-        if FORMATS.get(layout, layout) != "channels_last" and kind != "Flatten":
+        if self.layout() != "channels_last" and kind not in ORDERLESS:
             raise self.wrong("data_format", "channels_last, the layout of every image classifier for TensorFlow")
+
+    def layout(self) -> str:
+        """`channels_last`, `channels_first`, or what else the file says."""
+        layout = self._values.get("data_format", "channels_last")
+        return str(FORMATS.get(layout, layout))
 
     def wrong(self, key: str, wanted: str) -> InputError:
         """The error for a setting that cannot be taken."""
@@ -70,10 +79,10 @@ class Settings:
         return value
 
     def whole(self, key: str, default: int | None = None, least: int = 1) -> int:
-        """A whole number from `least` on."""
+        """A whole number, at least `least`."""
         value = self.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**31:
-            raise self.wrong(key, f"a whole number from {least} on")
+            raise self.wrong(key, f"a whole number of at least {least}")
         return value
 
     def pair(self, key: str, default: int | None = None, least: int = 1) -> tuple[int, int]:
@@ -81,7 +90,7 @@ class Settings:
         value = self.get(key, default)
         both = list(value) if isinstance(value, list | tuple) else [value, value]
         if len(both) != 2 or any(isinstance(v, bool) or not isinstance(v, int) or not least <= v < 2**31 for v in both):
-            raise self.wrong(key, f"two whole numbers from {least} on")
+            raise self.wrong(key, f"two whole numbers of at least {least}")
         return both[0], both[1]
 
     def choice(self, key: str, default: str, known: tuple[str, ...]) -> str:
@@ -92,10 +101,20 @@ class Settings:
         return str(value)
 
     def axis(self, default: int = -1) -> int:
-        """The axis, as Keras counts it (0 is the image within the batch)."""
-        value = self.get("axis", default)
-        if isinstance(value, list | tuple) and len(value) == 1:
-            value = value[0]
-        if isinstance(value, bool) or not isinstance(value, int) or not -4 <= value <= 4:
+        """One axis, as Keras counts it: 0 is the images of a batch."""
+        axes = self.axes(default=(default,))
+        if axes is None or len(axes) != 1:
             raise self.wrong("axis", "one axis")
-        return value
+        return axes[0]
+
+    def axes(
+        self, *, default: tuple[int, ...] | None = (-1,), none: tuple[int, ...] | None = None
+    ) -> tuple[int, ...] | None:
+        """One axis or several; `none` stands for the value None, `default` for no setting at all."""
+        value = self._values.get("axis", default)
+        if value is None:
+            return none
+        several = list(value) if isinstance(value, list | tuple) else [value]
+        if any(isinstance(v, bool) or not isinstance(v, int) or not -8 <= v <= 8 for v in several):
+            raise self.wrong("axis", "axes by their numbers")
+        return tuple(several)

@@ -1,7 +1,7 @@
 """Which array of a Keras file belongs to which layer.
 
 The new format keeps arrays under the layer's class and its number among those of that class. The old one lists them by
-layer, and for a nested model all of them in one list, trainable ones first: there the names tell, and where they do not
+layer, and for a nested model in one list, trainable ones first: there the names tell, and where they do not
 (a layer was renamed), Keras' own order does.
 """
 

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 from scipy import signal
-from tests.models import keras_files
-from tests.models.keras_files import FORMATS, images_for, randomise, write_old
+from tests.foreign import keras_files
+from tests.foreign.keras_files import FORMATS, images_for, randomise, write_old
 
 from pellucid.bundle.bundle import load
 from pellucid.bundle.manifest import Manifest
 from pellucid.errors import InputError, UnknownNameError, WeightsError
 from pellucid.foreign.export import export_imported, placeholder
-from pellucid.foreign.imported import ImportedNetwork, answer_of, choose_layer, entry_of
+from pellucid.foreign.imported import ImportedNetwork, choose_layer, entry_of
 from pellucid.foreign.keras.model import first_rescaling, read_keras_model
+from pellucid.foreign.meaning import meaning_of
 from pellucid.foreign.modules import same_padding
 from pellucid.foreign.open import keras_source, open_model
 from pellucid.preprocessing import Preprocessing
@@ -290,7 +291,7 @@ def test_grad_cam_of_the_bundle_is_the_one_of_keras(saved: Callable[[str], Saved
     wanted = (activations.detach().cpu().numpy() * gradients.mean((1, 2), keepdims=True)).sum(-1)
 
     source = keras_source(read_keras_model(folder / "model.h5"))
-    answer = answer_of(source.activation, 2)
+    answer = meaning_of(source.activation, 2)
     network = ImportedNetwork(entry_of(3, "rgb"), source.network, answer.module).eval()
     layer = choose_layer(network, (20, 24), 1)
     assert layer == "model.sequential.conv" or (layer is not None and layer.endswith(".conv"))
@@ -345,9 +346,9 @@ def kind(name: str, **config: Any) -> Callable[[dict[str, Any]], None]:
         (kind("Lambda", function=["4wEAAAA", None, None]), "'odd_one' is a Lambda", InputError),
         (kind("Custom>Attention"), "custom class 'Custom>Attention'", InputError),
         (kind("LSTM"), "named 'LSTM'", UnknownNameError),
-        (kind("Activation", activation="my_swish"), "'my_swish', which is none of Keras' own", InputError),
+        (kind("Activation", activation="my_swish"), "'my_swish', which cannot be read", InputError),
         (kind("Conv2D", filters=2, kernel_size=[3, 3]), "should have 2 arrays", WeightsError),
-        (kind("MaxPooling2D", pool_size=[0, 2]), "whole numbers from 1 on", InputError),
+        (kind("MaxPooling2D", pool_size=[0, 2]), "whole numbers of at least 1", InputError),
         (kind("Conv2D", filters=2, kernel_size=[3, 3], data_format="channels_first"), "channels_last", InputError),
         (lambda d: d["config"]["layers"][0]["config"].update(filters=5), "has the shape (3, 3, 3, 4)", WeightsError),
         (lambda d: d["config"]["layers"][3]["config"].update(name="conv2d_1"), "two layers are named", InputError),
@@ -392,7 +393,7 @@ def test_a_circle_and_a_missing_layer(tmp_path: Path) -> None:
 
 
 def test_absurd_sizes_are_refused_before_they_are_computed(tmp_path: Path) -> None:
-    from pellucid.foreign.open import settled
+    from pellucid.foreign.settle import settled
 
     path = edited(tmp_path, lambda d: d["config"]["layers"].insert(0, {
         "class_name": "ZeroPadding2D", "config": {"name": "pad", "padding": [[0, 900000], [0, 900000]],

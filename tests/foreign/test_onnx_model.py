@@ -16,9 +16,11 @@ from pellucid.bundle.manifest import Manifest
 from pellucid.classifier import probabilities_from_logits
 from pellucid.errors import InputError
 from pellucid.foreign.export import export_imported, placeholder
-from pellucid.foreign.imported import ImportedNetwork, Source, answer_of, choose_layer, entry_of
+from pellucid.foreign.imported import ImportedNetwork, Source, choose_layer, entry_of
+from pellucid.foreign.meaning import meaning_of
 from pellucid.foreign.onnx_black_box import OnnxModule
-from pellucid.foreign.open import open_model, settled
+from pellucid.foreign.open import open_model
+from pellucid.foreign.settle import settled
 from pellucid.preprocessing import Preprocessing
 
 SIZE = (18, 15)
@@ -62,8 +64,9 @@ def pixels(count: int = 4) -> Any:
 
 
 def bundle_of(path: Path, out: Path, **meaning: Any) -> tuple[Any, Source]:
-    source, units = settled(open_model(path), SIZE)
-    answer = answer_of(source.activation, units, **meaning)
+    model = settled(open_model(path), SIZE)
+    source, units = model.source, model.units
+    answer = meaning_of(source.activation, units, **meaning)
     model = ImportedNetwork(entry_of(source.channels, "rgb"), source.network, answer.module).eval()
     layer = None if isinstance(source.network, OnnxModule) else choose_layer(model, SIZE, answer.logits)
     manifest = Manifest(

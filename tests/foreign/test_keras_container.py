@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from tests.models.keras_files import layers, randomise, write_old
+from tests.foreign.keras_files import layers, randomise, write_old
 
 from pellucid.errors import InputError, PellucidError
 from pellucid.foreign.keras.container import read_keras_file
@@ -196,7 +196,7 @@ def test_a_link_inside_a_keras_archive_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_lambda_of_keras_3_is_refused_by_name(tmp_path: Path) -> None:
-    from tests.models.keras_files import keras
+    from tests.foreign.keras_files import keras
 
     model = keras.Sequential([layers.Input((4, 4, 3)), layers.Lambda(lambda x: x * 2, name="twice"), layers.Flatten()])
     for suffix in ("h5", "keras"):
@@ -228,7 +228,7 @@ def test_groups_are_named_as_keras_names_them(name: str, group: str) -> None:
 
 def test_counting_by_class_survives_a_gap(tmp_path: Path) -> None:
     """Layers of a class are numbered among themselves, also when a nested model stands between them."""
-    from tests.models.keras_files import keras
+    from tests.foreign.keras_files import keras
 
     inner = keras.Sequential([layers.Input((6, 6, 4)), layers.Conv2D(4, 3, name="inside")], name="inner")
     outer = [layers.Input((8, 8, 3)), layers.Conv2D(4, 3, name="first"), inner, layers.Conv2D(5, 2, name="second")]
