@@ -16,7 +16,7 @@ from pellucid.bundle.run import LocalisationRecord
 from pellucid.evaluation.evaluate import evaluate_predictions
 from pellucid.evaluation.result import EvaluationResult
 from pellucid.reporting.contents import RunContents, SplitProof, prove_split, read_run
-from pellucid.reporting.findings import LEVELS, Finding, findings
+from pellucid.reporting.findings import LEVELS, RunFinding, findings
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def run(run_folder: Path) -> RunContents:
     return read_run(run_folder)
 
 
-def about(run: RunContents, topic: str) -> Finding:
+def about(run: RunContents, topic: str) -> RunFinding:
     found = [finding for finding in findings(run) if finding.topic == topic]
     assert len(found) == 1, findings(run)
     return found[0]
@@ -57,7 +57,7 @@ def test_worst_comes_first(run: RunContents) -> None:
 
 def test_separate_splits_are_shown_to_be_so(run: RunContents) -> None:
     found = about(run, "Split")
-    assert found == Finding(
+    assert found == RunFinding(
         "good", "Split", "None of 1,200 images, by content, and none of 600 groups is in two splits."
     )
 
@@ -129,7 +129,7 @@ def test_export_parity(run: RunContents) -> None:
     assert about(run, "Export").level == "good"
     off = Parity(images=9, source="validation", probability=1e-5, heat_map=0.02, tolerance=1e-3)
     found = about(replace(run, manifest=run.manifest.model_copy(update={"parity": off})), "Export")
-    assert found == Finding(
+    assert found == RunFinding(
         "problem", "Export", "The exported model differs from the trained one by 0.020, and 0.001 is allowed."
     )
     assert about(replace(run, manifest=run.manifest.model_copy(update={"parity": None})), "Export").level == "caution"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from ..documents import Document
 
 Level = Literal["good", "caution", "problem", "unknown"]
 
@@ -24,11 +24,7 @@ BLIND = 0.99
 UNSTABLE, UNSTABLE_SEED = 0.6, 0.7
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Figure(_Document):
+class MeanEstimate(Document):
     """A mean over images with its 95 % bootstrap interval; bounds are None for too few images."""
 
     value: float
@@ -36,25 +32,25 @@ class Figure(_Document):
     high: float | None = None
 
 
-class Located(_Document):
+class Located(Document):
     """A measure against masks or boxes, what chance gives on the same images, and the paired difference `over` it."""
 
-    found: Figure
+    found: MeanEstimate
     chance: float
-    over: Figure
+    over: MeanEstimate
 
 
-class CurveEntry(_Document):
+class CurveEntry(Document):
     """Mean areas under the curves in the score's unit, their difference, and the mean curves themselves."""
 
-    deletion: Figure
-    insertion: Figure
-    gap: Figure
+    deletion: MeanEstimate
+    insertion: MeanEstimate
+    gap: MeanEstimate
     deletion_curve: tuple[float, ...]
     insertion_curve: tuple[float, ...]
 
 
-class MethodEntry(_Document):
+class MethodEntry(Document):
     """One method. `seconds` and `passes` are those of one map of one image.
 
     `against` is by how much its gap exceeds that of each baseline on the same image; `beaten` names the baselines where
@@ -72,23 +68,23 @@ class MethodEntry(_Document):
     seconds: float
     passes: float
     curves: CurveEntry
-    against: dict[str, Figure]
+    against: dict[str, MeanEstimate]
     beaten: tuple[str, ...]
     randomisation: dict[int, float]
-    noise: Figure
-    seed: Figure | None = None
+    noise: MeanEstimate
+    seed: MeanEstimate | None = None
     localisation: dict[str, Located]
     localised: int
 
 
-class Agreement(_Document):
+class Agreement(Document):
     """Mean rank correlations between methods: `correlation[i][j]` of methods i and j."""
 
     methods: tuple[str, ...]
     correlation: tuple[tuple[float, ...], ...]
 
 
-class Budget(_Document):
+class Budget(Document):
     """What it cost. `wanted` is the budget as it was given; `sentence` says what happened when it was reached."""
 
     wanted: str | None
@@ -98,7 +94,7 @@ class Budget(_Document):
     sentence: str
 
 
-class TrustCard(_Document):
+class TrustCard(Document):
     """`trust.json`: methods with the best first. `model` is the sha256 of the bundle's files, `layers` its layers."""
 
     schema_version: int = 1
@@ -125,7 +121,7 @@ class TrustCard(_Document):
     notes: tuple[str, ...] = ()
 
 
-class ImageTrust(_Document):
+class ImageTrust(Document):
     """The short form for one map of one image, against eight random maps, a blob in the centre and an edge filter.
 
     `gap` is insertion less deletion area in the score's unit, `baselines` those of the others (the best of the random
@@ -145,10 +141,10 @@ class ImageTrust(_Document):
 def judged(
     *,
     images: int,
-    against: dict[str, Figure],
+    against: dict[str, MeanEstimate],
     randomisation: dict[int, float],
-    noise: Figure,
-    seed: Figure | None,
+    noise: MeanEstimate,
+    seed: MeanEstimate | None,
     located: dict[str, Located],
 ) -> tuple[Level, str]:
     """Level and verdict of a method over a set of images."""

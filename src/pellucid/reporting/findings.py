@@ -19,7 +19,7 @@ _WELL_LOCALISED, _BARELY_LOCALISED = 3.0, 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RunFinding:
     """One verdict: how grave it is, what it is about in two or three words, and a sentence for people."""
 
     level: Level
@@ -27,9 +27,9 @@ class Finding:
     text: str
 
 
-def findings(run: RunContents) -> list[Finding]:
+def findings(run: RunContents) -> list[RunFinding]:
     """Every verdict that this run allows, worst first."""
-    checks: tuple[Callable[[RunContents], Iterator[Finding]], ...] = (
+    checks: tuple[Callable[[RunContents], Iterator[RunFinding]], ...] = (
         _separation,
         _other_evaluations,
         _skill,
@@ -46,32 +46,32 @@ def findings(run: RunContents) -> list[Finding]:
     return sorted(found, key=lambda finding: LEVELS.index(finding.level))
 
 
-def _separation(run: RunContents) -> Iterator[Finding]:
+def _separation(run: RunContents) -> Iterator[RunFinding]:
     """Does anything occur in more than one split?"""
     topic = "Split"
     if run.record.imported is not None:
         text = "Which images this model was trained on is not known here, so test images may have been among them."
-        yield Finding("caution", topic, f"{text} If so, the figures are too good.")
+        yield RunFinding("caution", topic, f"{text} If so, the figures are too good.")
         return
     proof = run.split
     # The record was made with the images at hand and also knows near-duplicates; split.csv is the check on it.
     leaks = list(run.record.data.overlaps) or (_leaks(proof) if proof else [])
     if leaks:
         remedy = "The figures are too good by an unknown amount; split again by group."
-        yield Finding("problem", topic, f"{listed([s.rstrip('.') for s in leaks], 2)}. {remedy}")
+        yield RunFinding("problem", topic, f"{listed([s.rstrip('.') for s in leaks], 2)}. {remedy}")
     elif proof is None:
         text = "There is no split.csv in the run, so the separation of the splits was not checked."
-        yield Finding("caution", topic, text)
+        yield RunFinding("caution", topic, text)
     elif not proof.groups:
         text = f"{_no_image(proof)} is in two splits, but which images are of one patient or object is not known."
-        yield Finding("caution", topic, f"{text} If several are, the figures are too good.")
+        yield RunFinding("caution", topic, f"{text} If several are, the figures are too good.")
     else:
         alone = f"; {count(proof.without_group, 'image')} without a group" if proof.without_group else ""
         text = f"{_no_image(proof)} and none of {count(proof.groups, 'group')} is in two splits{alone}."
-        yield Finding("good", topic, text)
+        yield RunFinding("good", topic, text)
 
 
-def _other_evaluations(run: RunContents) -> Iterator[Finding]:
+def _other_evaluations(run: RunContents) -> Iterator[RunFinding]:
     """What came out on other images, and were those trained on?"""
     leaking = [("test", run.evaluation.leaks)] if run.evaluation and run.evaluation.leaks else []
     for name, document in run.others:
@@ -81,18 +81,18 @@ def _other_evaluations(run: RunContents) -> Iterator[Finding]:
         elif accuracy is not None and accuracy.value is not None:
             known = accuracy.metric()
             stated = with_interval(known.value, known.low, known.high)
-            yield Finding("information", "Other images", f"{name}: accuracy {stated}, n = {document.n:,}.")
+            yield RunFinding("information", "Other images", f"{name}: accuracy {stated}, n = {document.n:,}.")
     for name, leaks in leaking:
         text = f"Evaluation {name}: {leaks[0]} Its figures mean nothing."
-        yield Finding("problem", "Trained on", text)
+        yield RunFinding("problem", "Trained on", text)
 
 
-def _audit(run: RunContents) -> Iterator[Finding]:
+def _audit(run: RunContents) -> Iterator[RunFinding]:
     """What the audit for shortcuts came to; its findings stand in their own section."""
     if run.audit is not None:
         worst = min((LEVELS.index(f.level) for f in run.audit.findings), default=LEVELS.index("good"))
         level: Level = LEVELS[worst] if LEVELS[worst] in ("problem", "caution") else "good"
-        yield Finding(level, "Audit", run.audit.verdict)
+        yield RunFinding(level, "Audit", run.audit.verdict)
 
 
 def _no_image(proof: SplitProof) -> str:
@@ -108,12 +108,12 @@ def _leaks(proof: SplitProof) -> list[str]:
     return [f"{count(len(n), one, more)} in more than one split ({listed(list(n), 2)})" for n, one, more in shared if n]
 
 
-def _skill(run: RunContents) -> Iterator[Finding]:
+def _skill(run: RunContents) -> Iterator[RunFinding]:
     """Is the model better than always giving the most common answer?"""
     result = run.evaluation
     if result is None:
         text = "The model has not been tested yet. Run `pellucid evaluate` on this folder."
-        yield Finding("problem", "Evaluation", text)
+        yield RunFinding("problem", "Evaluation", text)
         return
     accuracy = result.metrics.get("accuracy")
     if accuracy is None or not np.isfinite(accuracy.value):
@@ -123,24 +123,24 @@ def _skill(run: RunContents) -> Iterator[Finding]:
     always = f"always answering {result.classes[most]} would reach {number(share)}"
     stated = f"Accuracy {with_interval(accuracy.value, accuracy.low, accuracy.high)}; {always}"
     if accuracy.value <= share:
-        yield Finding("problem", "Skill", f"{stated}: the model has learned nothing that this test can show.")
+        yield RunFinding("problem", "Skill", f"{stated}: the model has learned nothing that this test can show.")
     elif np.isfinite(accuracy.low) and accuracy.low <= share:
-        yield Finding("caution", "Skill", f"{stated}: too few images to tell the two apart.")
+        yield RunFinding("caution", "Skill", f"{stated}: too few images to tell the two apart.")
     else:
-        yield Finding("good", "Skill", f"{stated}.")
+        yield RunFinding("good", "Skill", f"{stated}.")
 
 
-def _sizes(run: RunContents) -> Iterator[Finding]:
+def _sizes(run: RunContents) -> Iterator[RunFinding]:
     """Are test and validation large enough to say anything?"""
     validation = sum(run.record.data.counts.get("val", {}).values())
     if 0 < validation < _FEW_VALIDATION:
         text = f"The best epoch was chosen on {count(validation, 'image')} only, so the choice is partly chance."
-        yield Finding("caution", "Validation size", text)
+        yield RunFinding("caution", "Validation size", text)
     if run.evaluation is not None:
         yield _test_size(run.evaluation)
 
 
-def _test_size(result: EvaluationResult) -> Finding:
+def _test_size(result: EvaluationResult) -> RunFinding:
     topic, total = "Test size", len(result.labels)
     counts = np.bincount(result.labels, minlength=len(result.classes))
     least = int(counts.argmin())
@@ -148,20 +148,20 @@ def _test_size(result: EvaluationResult) -> Finding:
     groups = len(set(result.groups) - {""})
     size = count(total, "test image") + (f" of {count(groups, 'group')}" if groups else "")
     if total < _TOO_FEW_TEST or counts[least] == 0:
-        return Finding("problem", topic, f"{size}, {smallest}: too few to say how good the model is.")
+        return RunFinding("problem", topic, f"{size}, {smallest}: too few to say how good the model is.")
     if total < _FEW_TEST or counts[least] < _FEW_OF_A_CLASS:
-        return Finding("caution", topic, f"{size}, {smallest}: the intervals are wide, so read them first.")
-    return Finding("good", topic, f"{size}, at least {smallest}.")
+        return RunFinding("caution", topic, f"{size}, {smallest}: the intervals are wide, so read them first.")
+    return RunFinding("good", topic, f"{size}, at least {smallest}.")
 
 
-def _other_sources(run: RunContents) -> Iterator[Finding]:
+def _other_sources(run: RunContents) -> Iterator[RunFinding]:
     """What are the figures worth on images from elsewhere?"""
     if run.record.abroad is not None:
         level, text = on_other_sources(run.record.abroad)
-        yield Finding(level, "Other sources", text)
+        yield RunFinding(level, "Other sources", text)
 
 
-def _localisation(run: RunContents) -> Iterator[Finding]:
+def _localisation(run: RunContents) -> Iterator[RunFinding]:
     """Do the heat maps lie on the objects?"""
     found = run.record.localisation
     if found is None:
@@ -170,22 +170,22 @@ def _localisation(run: RunContents) -> Iterator[Finding]:
     hits = f"the strongest point lies on the object in {percent(found.pointing)} of {count(found.images, 'image')}"
     text = f"{found.method} puts {number(ratio)} times more evidence on the object than chance would; {hits}."
     if ratio >= _WELL_LOCALISED:
-        yield Finding("good", "Heat maps", text)
+        yield RunFinding("good", "Heat maps", text)
     elif ratio >= _BARELY_LOCALISED:
-        yield Finding("caution", "Heat maps", f"{text} Much of the evidence lies elsewhere.")
+        yield RunFinding("caution", "Heat maps", f"{text} Much of the evidence lies elsewhere.")
     else:
-        yield Finding("problem", "Heat maps", f"{text} That is no better than chance: do not rely on them.")
+        yield RunFinding("problem", "Heat maps", f"{text} That is no better than chance: do not rely on them.")
 
 
-def _parity(run: RunContents) -> Iterator[Finding]:
+def _parity(run: RunContents) -> Iterator[RunFinding]:
     """Does the exported model agree with the trained one?"""
     topic, manifest = "Export", run.manifest
     if manifest is None:
         text = "The run has no model, so nothing can be predicted with it. Was training interrupted?"
-        yield Finding("problem", topic, text)
+        yield RunFinding("problem", topic, text)
     elif manifest.parity is None:
         text = "It was not measured how closely the exported model follows the trained one."
-        yield Finding("caution", topic, text)
+        yield RunFinding("caution", topic, text)
     else:
         parity = manifest.parity
         difference = parity.largest
@@ -198,29 +198,29 @@ def _parity(run: RunContents) -> Iterator[Finding]:
         if difference > parity.tolerance:
             allowed = f"and {number(parity.tolerance)} is allowed"
             text = f"The exported model differs from the trained one by {number(difference)}, {allowed}."
-        yield Finding("problem" if difference > parity.tolerance else "good", topic, text)
+        yield RunFinding("problem" if difference > parity.tolerance else "good", topic, text)
 
 
-def _skipped(run: RunContents) -> Iterator[Finding]:
+def _skipped(run: RunContents) -> Iterator[RunFinding]:
     skipped = run.record.data.skipped
     if skipped:
         example = f"{skipped[0].path}: {skipped[0].reason.rstrip('.')}"
         text = f"{count(len(skipped), 'file was', 'files were')} left out, for example {example}."
-        yield Finding("caution", "Files skipped", text)
+        yield RunFinding("caution", "Files skipped", text)
 
 
-def _ending(run: RunContents) -> Iterator[Finding]:
+def _ending(run: RunContents) -> Iterator[RunFinding]:
     """Was the training long enough?"""
     training = run.record.training
     if training is not None and training.epochs > 1 and training.best_epoch == training.epochs:
         name = series_name(training.monitor)
         text = f"The last epoch was the best one ({name[0].lower()}{name[1:]}), so a longer training may do better."
-        yield Finding("information", "Training length", text)
+        yield RunFinding("information", "Training length", text)
 
 
-def _empty_maps(run: RunContents) -> Iterator[Finding]:
+def _empty_maps(run: RunContents) -> Iterator[RunFinding]:
     shown = run.explanations
     empty = sum(record.largest <= 0 for record in shown.images) if shown else 0
     if shown and empty:
         text = f"{empty:,} of {count(len(shown.images), 'explained image')} show no positive evidence for the answer."
-        yield Finding("caution" if empty > len(shown.images) / 2 else "information", "Empty maps", text)
+        yield RunFinding("caution" if empty > len(shown.images) / 2 else "information", "Empty maps", text)

@@ -61,6 +61,11 @@ def comparison_sheet(
     return np.asarray(sheet)
 
 
+def cell_sized(picture: Uint8Array) -> Uint8Array:
+    """A picture (H, W, 3) uint8 at the size that it has in a cell of a comparison sheet."""
+    return np.asarray(_fitted(PIL.Image.fromarray(picture)))
+
+
 def _balanced(count: int) -> int:
     """How many columns give rows of about the same length, at most five."""
     rows = -(-count // (_MOST_COLUMNS + 1))

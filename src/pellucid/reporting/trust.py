@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from ..errors import ResourceError
 from ..explanation.catalogue import METHODS
-from ..explanation.trust import BASELINE_NAMES, CurveEntry, Figure, MethodEntry, TrustCard
+from ..explanation.trust import BASELINE_NAMES, CurveEntry, MeanEstimate, MethodEntry, TrustCard
 from ..files import write_whole
 from . import style
 from .html import page_environment, page_frame
 from .words import bounds, number
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawn
+    from matplotlib.figure import Figure
 
 PAGE = "trust.html"
 LEVEL_WORDS = {"good": "reliable", "caution": "with care", "problem": "not reliable here", "unknown": "too few images"}
@@ -96,7 +96,7 @@ def headlines(card: TrustCard) -> list[tuple[str, str, str]]:
     ]
 
 
-def interval(figure: Figure) -> str:
+def interval(figure: MeanEstimate) -> str:
     """`[0.1, 0.3]`, or "" for too few images."""
     return "" if figure.low is None or figure.high is None else bounds(figure.low, figure.high)
 
@@ -140,7 +140,7 @@ def _figures(card: TrustCard) -> Iterator[style.InlineFigure]:
         yield style.inline_svg(curve_figure(card, method), f"curves-{place}")
 
 
-def curve_figure(card: TrustCard, method: MethodEntry) -> Drawn:
+def curve_figure(card: TrustCard, method: MethodEntry) -> Figure:
     """A method's mean deletion and insertion curves, and in grey those of the baselines."""
     every = [*card.baselines.values(), *(m.curves for m in card.methods)]
     heights = [v for c in every for curve in (c.deletion_curve, c.insertion_curve) for v in curve]

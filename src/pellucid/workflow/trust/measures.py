@@ -85,7 +85,7 @@ class Measured:
         return np.concatenate(self.values.get(name, [np.zeros(0)]))
 
 
-class Measurements:
+class TrustMeasurements:
     """What has been measured so far of methods (name to settings), of the baselines, and on which images."""
 
     def __init__(self, bundle: Bundle, dataset: Dataset, methods: Mapping[str, Any], curves: CurveSettings) -> None:
