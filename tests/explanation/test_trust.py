@@ -54,15 +54,15 @@ def test_a_method_that_passes_everything_is_good():
         ({"against": lost("random", "edges")}, "problem", "No better than random maps or an edge filter"),
         ({"against": lost("centre")}, "caution", "Beats random maps but not a blob in the centre"),
         ({"randomisation": {1: 0.9, 5: 0.61}}, "problem", r"all weights are shuffled \(correlation 0.61\)"),
-        ({"randomisation": {1: 0.9, 5: 0.35}}, "caution", "part of its map"),
+        ({"randomisation": {1: 0.9, 5: 0.35}}, "caution", "only in part"),
         ({"randomisation": {1: 1.0, 5: 0.0}}, "caution", "cannot tell one class from another"),
-        ({"noise": MeanEstimate(value=0.4)}, "caution", "noise that hardly shows"),
-        ({"seed": MeanEstimate(value=0.5)}, "caution", "give it more samples"),
-        ({"images": 4}, "unknown", "4, and 5 are needed"),
+        ({"noise": MeanEstimate(value=0.4)}, "caution", "barely visible noise"),
+        ({"seed": MeanEstimate(value=0.5)}, "caution", "use more samples"),
+        ({"images": 4}, "unknown", "4, where at least 5 are needed"),
         (
             {"located": energy_inside(over=MeanEstimate(value=0.01, low=-0.05, high=0.1))},
             "caution",
-            "no more on the marked",
+            "no more evidence on the marked",
         ),
         ({"located": energy_inside(over=MeanEstimate(value=0.01, low=0.005, high=0.02))}, "good", "Beats random maps"),
         ({"located": energy_inside(over=MeanEstimate(value=0.01))}, "good", "Beats random maps"),
@@ -84,7 +84,7 @@ def entry(name: str, level: Level, gap: float) -> MethodEntry:
     return MethodEntry(
         name=name,
         level=level,
-        verdict="Too few images to say: 2, and 5 are needed." if level == "unknown" else "...",
+        verdict="Too few images to judge: 2, where at least 5 are needed." if level == "unknown" else "...",
         images=9,
         silent=0,
         seconds=0.1,
@@ -108,7 +108,7 @@ def test_ranking_is_by_level_and_then_by_gap():
 def test_summaries():
     assert summary([]) == "No method was measured."
     assert "None of these methods is reliable here" in summary([entry("a", "problem", 1)])
-    assert summary([entry("a", "caution", 1)]) == "a is the best here, to be read with care."
+    assert summary([entry("a", "caution", 1)]) == "a is the best here; read its maps with care."
     assert summary([entry("a", "unknown", 1)]).startswith("Too few images")
 
 
@@ -125,6 +125,6 @@ def test_one_image():
     assert judged_image(**{**given, "gap": 0.9}, silent=False)[0] == "caution"
     level, words = judged_image(**{**given, "gap": 0.4}, silent=False)
     assert level == "problem"
-    assert "costs the score no more than random maps" in words
+    assert "lowers the score no more than random maps" in words
     assert judged_image(**{**given, "gap": -1}, silent=False)[0] == "problem"
     assert "changes with the seed" in judged_image(**{**given, "seed": 0.2}, silent=False)[1]

@@ -15,7 +15,7 @@ class ExplanationRecord(Document):
 
     `sha256` is that of the image file. `largest` and `smallest` are the extreme raw values of the map and `limit` the
     value drawn at the top of the colour scale, all in `unit`. `verdict` is the one-line reading, `trust` the short
-    check that `--trust` makes.
+    trust check, where asked for.
     """
 
     path: str

@@ -26,7 +26,7 @@ def saliency(gradients: FloatArray, batch: FloatArray, preprocessing: Preprocess
 def gradient_x_input(gradients: FloatArray, batch: FloatArray, preprocessing: Preprocessing) -> FloatArray:
     """Signed: the sum over colours of gradient times tensor, (N, T, h, w).
 
-    For a linear model the map sums to the score less that of a tensor of zeros, which is a picture of the mean colour
+    For a linear model the map sums to the score minus that of a tensor of zeros, which is a picture of the mean colour
     where values are normalised by it. Shrikumar et al., arXiv:1605.01713.
     """
     maps: FloatArray = (gradients * batch[:, None]).sum(axis=2)

@@ -124,8 +124,8 @@ class TrustCard(Document):
 class ImageTrust(Document):
     """The short form for one map of one image, against eight random maps, a blob in the centre and an edge filter.
 
-    `gap` is insertion less deletion area in the score's unit, `baselines` those of the others (the best of the random
-    ones); `noise` and `seed` are rank correlations of the map made again.
+    `gap` is the insertion area minus the deletion area, in the score's unit; `baselines` are the gaps of the baselines
+    (of random maps, the best). `noise` and `seed` are rank correlations of the map with one made again.
     """
 
     level: Level
@@ -149,7 +149,7 @@ def judged(
 ) -> tuple[Level, str]:
     """Level and verdict of a method over a set of images."""
     if images < FEWEST:
-        return "unknown", f"Too few images to say: {images}, and {FEWEST} are needed."
+        return "unknown", f"Too few images to judge: {images}, where at least {FEWEST} are needed."
     lost = [BASELINE_NAMES[n] for n, f in against.items() if f.low is None or f.low <= 0]
     problems, cautions = [], []
     if "random" in against and BASELINE_NAMES["random"] in lost:
@@ -158,18 +158,20 @@ def judged(
         cautions.append(f"beats random maps but not {_or(lost)}")
     last = randomisation[max(randomisation)] if randomisation else 0.0
     if last >= SAME_WITHOUT_WEIGHTS:
-        problems.append(f"stays when all weights are shuffled (correlation {last:.2f}), so it shows the image")
+        problems.append(
+            f"does not change when all weights are shuffled (correlation {last:.2f}), so it shows the image alone"
+        )
     elif last >= ALIKE_WITHOUT_WEIGHTS:
-        cautions.append(f"keeps part of its map when all weights are shuffled (correlation {last:.2f})")
+        cautions.append(f"changes only in part when all weights are shuffled (correlation {last:.2f})")
     first = randomisation[min(randomisation)] if len(randomisation) > 1 else 0.0
     if first >= BLIND:
         cautions.append("does not change with the last layer's weights, so it cannot tell one class from another")
     if noise.value < UNSTABLE:
-        cautions.append(f"changes under noise that hardly shows (correlation {noise.value:.2f})")
+        cautions.append(f"changes under barely visible noise (correlation {noise.value:.2f})")
     if seed is not None and seed.value < UNSTABLE_SEED:
-        cautions.append(f"changes with the seed (correlation {seed.value:.2f}): give it more samples")
+        cautions.append(f"changes with the seed (correlation {seed.value:.2f}): use more samples")
     if _no_better_located(located):
-        cautions.append("lies no more on the marked objects than chance would have it")
+        cautions.append("puts no more evidence on the marked objects than chance")
     if problems:
         return "problem", _sentence([*problems, *cautions])
     if cautions:
@@ -178,7 +180,7 @@ def judged(
 
 
 def _no_better_located(located: dict[str, Located]) -> bool:
-    """Whether the evidence inside is no more than chance would have it; of too few images nothing is said."""
+    """Whether the evidence inside is no more than by chance; False for too few images."""
     energy = located.get("energy_inside")
     return energy is not None and energy.over.low is not None and energy.over.low <= 0
 
@@ -192,11 +194,11 @@ def judged_image(
     lost = [BASELINE_NAMES[n] for n, value in baselines.items() if gap <= value]
     remarks = []
     if noise is not None and noise < UNSTABLE:
-        remarks.append(f"the map changes under noise that hardly shows (correlation {noise:.2f})")
+        remarks.append(f"the map changes under barely visible noise (correlation {noise:.2f})")
     if seed is not None and seed < UNSTABLE_SEED:
         remarks.append(f"it changes with the seed (correlation {seed:.2f})")
     if gap <= 0 or BASELINE_NAMES["random"] in lost:
-        why = f"hiding what it marks costs the score no more than {_or(lost) if lost else 'hiding at random'} would"
+        why = f"hiding what it marks lowers the score no more than {_or(lost) if lost else 'hiding at random'}"
         return "problem", _sentence([why, *remarks])
     if lost or remarks:
         first = [f"{_or(lost)} does as well on this image"] if lost else []
@@ -210,7 +212,7 @@ def ranked(methods: list[MethodEntry]) -> list[MethodEntry]:
 
 
 def summary(methods: list[MethodEntry]) -> str:
-    """What the ranked methods come to, in one or two sentences."""
+    """The verdict on all ranked methods, in one or two sentences."""
     good = [m.name for m in methods if m.level == "good"]
     bad = [m.name for m in methods if m.level == "problem"]
     if not methods:
@@ -222,7 +224,7 @@ def summary(methods: list[MethodEntry]) -> str:
     elif len(bad) == len(methods):
         return "None of these methods is reliable here. Do not show their maps as reasons."
     else:
-        first = f"{methods[0].name} is the best here, to be read with care."
+        first = f"{methods[0].name} is the best here; read its maps with care."
     return first + (f" Not reliable here: {_and(bad)}." if bad else "")
 
 

@@ -19,7 +19,7 @@ from .words import number, percent, printable
 
 PAGE = "index.html"
 MARKS = {"good": "good", "caution": "caution", "problem": "problem", "unknown": "information"}
-WORDS = {"good": "reliable", "caution": "with care", "problem": "not reliable here", "unknown": "not checked"}
+WORDS = {"good": "reliable", "caution": "use with care", "problem": "not reliable here", "unknown": "not checked"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def write_gallery(manifest: ExplanationManifest, folder: Path, *, name: str, med
     try:
         write_whole(target, render_gallery(manifest, name=name, medical=medical).encode("utf-8", "replace"))
     except OSError as error:
-        message = f"{target} cannot be written ({error.strerror}). Choose another --out, or make room."
+        message = f"{target} cannot be written ({error.strerror}). Choose another `out=`, or free space."
         raise ResourceError(message) from error
     return target
 
@@ -113,4 +113,5 @@ def how_drawn(manifest: ExplanationManifest) -> str:
         else "Maps are drawn on the model's own scale, one for each method: weak evidence looks weak."
     )
     sides = " Blue speaks against the class and red for it." if manifest.signed else ""
-    return f"{scale}{sides} Most is the high end of the colours; what carries no evidence shows the image unchanged."
+    ends = "The high end of the colours is the strongest evidence; without evidence the image is unchanged."
+    return f"{scale}{sides} {ends}"

@@ -22,7 +22,7 @@ Scale = Literal["image", "model"]
 
 SEQUENTIAL, DIVERGING = "inferno", "RdBu_r"
 NO_EVIDENCE = "no positive evidence"
-LITTLE_EVIDENCE = "next to no evidence on this scale"
+LITTLE_EVIDENCE = "almost no evidence on this scale"
 # An odd number of colours, so that zero of a signed map falls on the one in the middle.
 COLOURS = 257
 _BREWER_DIVERGING = ("PiYG", "PRGn", "BrBG", "PuOr", "RdGy", "RdBu", "RdYlBu", "RdYlGn", "Spectral")
@@ -78,7 +78,7 @@ class MapPictures(NamedTuple):
 
 
 def attention_map(attribution: Attribution, limit: float) -> Uint8Array:
-    """Evidence for the target as brightness: (H, W) uint8, 0 where there is none, 255 at `limit` and above."""
+    """Evidence for the target as brightness: (H, W) uint8, 0 without evidence, 255 at `limit` and above."""
     return _brightness(_share(attribution, limit))
 
 

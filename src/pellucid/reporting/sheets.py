@@ -207,7 +207,7 @@ def _with_list(drawn: PIL.Image.Image, pieces: Pieces, text: int, title: str) ->
     sheet.paste(drawn, (margin, top))
     top += drawn.height + margin // 2
     if not pieces.top:
-        pen.text((margin, top), "No superpixel weighs anything.", INK, font(text))
+        pen.text((margin, top), "No superpixel has any weight.", INK, font(text))
     for i, piece in enumerate(pieces.top):
         x, y = margin + (i // rows) * drawn.width // columns, top + (i % rows) * line
         weight = float(pieces.weights[piece])

@@ -65,7 +65,7 @@ class MapRequest:
 
     @property
     def images_at_a_time(self) -> int:
-        """So many that about eight maps at the size of their originals are in memory together."""
+        """At most as many as keep about eight maps, at the size of their originals, in memory."""
         return max(1, BATCH // (len(self.methods) * max(1, len(self.targets))))
 
 
@@ -263,6 +263,6 @@ def _stems(paths: Sequence[str]) -> list[str]:
 
 
 def check_folder(out: Path) -> None:
-    """Raise InputError when `out` holds something else than explanations: pictures are written over their namesakes."""
+    """Raise InputError when `out` holds anything but explanations: files of the same name would be overwritten."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).is_file())):
-        raise InputError(f"{out} is there already and holds no explanations of ours. Choose another --out.")
+        raise InputError(f"{out} exists and was not written by `pellucid explain`. Choose another `out=`.")

@@ -1,4 +1,4 @@
-"""The pictures of all maps of one image, by what was asked: single maps, superpixels, and all of them side by side."""
+"""The pictures of all maps of one image: single maps, superpixels, and all maps side by side."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def draw_maps(
 
 
 def _draw(picture: _Single, attribution: Attribution, limit: float, stem: str, copy: dict[str, str]) -> Drawn:
-    """Write the pictures of one map. Colours and the one-line reading are worked out once for all of them."""
+    """Write the pictures of one map. Colours and the one-line reading are worked out once."""
     bundle, found, drawing = picture.bundle, picture.found, picture.drawing
     colormap, signed, reads = drawing.colormap, drawing.signed, verdict(attribution, picture.prediction)
     map_pictures = draw_map(
@@ -129,7 +129,7 @@ def _draw(picture: _Single, attribution: Attribution, limit: float, stem: str, c
     )
     pictures = stamped_pictures(map_pictures, attribution, limit, signed=signed)
     pictures["sheet"] = with_colour_bar(
-        pictures["overlay"],
+        map_pictures.overlay,
         attribution,
         limit=limit,
         title=f"{_answer(picture.prediction)}. {reads}",

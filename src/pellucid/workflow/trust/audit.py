@@ -1,7 +1,7 @@
 """Measure how far a model's explanations can be relied on, over a set of images: `pellucid audit RUN --explanations`.
 
-A few images at a time go through every method and every check, so that when a budget ends, all that is said rests on
-the same images, only on fewer of them.
+A few images at a time go through every method and every check: when a budget ends, all results rest on the same, fewer
+images.
 """
 
 from __future__ import annotations

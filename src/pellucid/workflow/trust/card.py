@@ -37,7 +37,9 @@ def card_of(audit: TrustMeasurements, spending: Spending, reached: bool, wanted:
     names = list(audit.measured)
     order = [names.index(e.name) for e in entries]
     matrix = np.nan_to_num(_nanmean(np.concatenate(audit.agreements, axis=2)))[np.ix_(order, order)]
-    left = f"The budget of {spending.limit.text} was reached after {n} of {wanted} images; all figures rest on these."
+    left = (
+        f"The budget of {spending.limit.text} was reached after {n} of {wanted} images; all results are based on these."
+    )
     return TrustCard(
         pellucid_version=__version__,
         name=bundle.manifest.name,
@@ -74,14 +76,14 @@ def card_of(audit: TrustMeasurements, spending: Spending, reached: bool, wanted:
 
 def _notes(audit: TrustMeasurements) -> Iterator[str]:
     if audit.skipped:
-        yield f"{len(audit.skipped)} images could not be read and were left out, the first: {audit.skipped[0]}"
+        yield f"{len(audit.skipped)} images could not be read and were skipped, the first: {audit.skipped[0]}"
     random = audit.baselines["random"]
     fall = np.concatenate(random.deletion)
     change = float((fall[:, 0] - fall[:, -1]).mean())
     if change <= 0:
         yield (
-            f"Hiding whole images ({audit.curves.replacement}) does not lower the score: what replaces a pixel is "
-            "itself evidence here. Take another --replacement before believing the curves."
+            f"Hiding whole images ({audit.curves.replacement}) does not lower the score: the replacement "
+            "is itself evidence here. Choose another one before you trust the curves."
         )
 
 

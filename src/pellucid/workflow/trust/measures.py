@@ -70,7 +70,7 @@ class Measured:
     passes: int = 0
 
     def add(self, name: str, values: Doubles) -> None:
-        """Values of some more images; NaN where there is none."""
+        """Values of some more images; NaN where it is not known."""
         self.values.setdefault(name, []).append(values)
 
     def add_curves(self, curves: Curves) -> None:
