@@ -77,5 +77,5 @@ def test_what_shows_nothing_says_so(visit: Any) -> None:
             }""",
             [grid_of(values), limit],
         )
-        words = {"none": "no positive evidence", "little": "next to no evidence on this scale", None: None}
+        words = {"none": "no positive evidence", "little": "almost no evidence on this scale", None: None}
         assert words[found] == reading(attribution(values), limit)

@@ -85,8 +85,10 @@ def test_published_figures_are_counted_against_our_intervals(two: EvaluationResu
         ("within", {"accuracy": accuracy.value}),
         ("above", {"accuracy": accuracy.high + 0.01, "unknown": 0.5}),
     ]
-    assert "1 lie within our intervals, 1 below them and 1 above" in finding(published_figure(two.metrics, published))
-    with pytest.raises(InputError, match="No published figure"):
+    assert "1 of 3 published values within our intervals, 1 below and 1 above" in finding(
+        published_figure(two.metrics, published)
+    )
+    with pytest.raises(InputError, match="No value was published"):
         published_figure(two.metrics, [("x", {"unknown": 1.0})])
 
 

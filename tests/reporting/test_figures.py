@@ -90,7 +90,7 @@ def test_confusion_shades_are_row_shares(two: EvaluationResult) -> None:
 
 
 def test_a_perfect_model_has_no_most_common_mistake(two: EvaluationResult) -> None:
-    assert title(confusion_figure(replace(two, confusion=np.diag([3, 4])))) == "All 7 images are answered rightly"
+    assert title(confusion_figure(replace(two, confusion=np.diag([3, 4])))) == "All 7 images are classified correctly"
 
 
 @pytest.mark.parametrize(("draw", "compute"), [(roc_figure, roc_curve), (pr_figure, pr_curve)])
@@ -120,7 +120,7 @@ def test_many_classes_show_the_weakest_and_say_so() -> None:
     result = evaluation(tuple(f"_class {i}" for i in range(9)), 270)
     figure = roc_figure(result)
     weakest = min(result.per_class, key=lambda name: result.per_class[name]["roc_auc"].value)
-    assert title(figure).startswith(f"{weakest} is told from the rest least well")
+    assert title(figure).startswith(f"{weakest} is the hardest to tell from the rest")
     legend = figure.axes[0].get_legend()
     assert legend is not None
     assert legend.get_title().get_text() == "the 6 weakest of 9"

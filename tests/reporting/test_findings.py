@@ -65,7 +65,7 @@ def test_separate_splits_are_shown_to_be_so(run: RunContents) -> None:
 def test_recorded_overlaps_are_a_problem(run: RunContents) -> None:
     found = about(changed(run, "data", overlaps=("3 of 240 test images sharing a group with train.",)), "Split")
     assert found.level == "problem"
-    assert "3 of 240 test images sharing a group with train. The figures are too good" in found.text
+    assert "3 of 240 test images sharing a group with train. The results are too optimistic" in found.text
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_small_sets(run: RunContents) -> None:
     assert about(replace(run, evaluation=lopsided), "Test size").level == "caution"
     assert "10 of opacity" in about(replace(run, evaluation=lopsided), "Test size").text
     few = changed(run, "data", counts={**run.record.data.counts, "val": {"clear": 8, "opacity": 8}})
-    assert "16 images only" in about(few, "Validation size").text
+    assert "only 16 images" in about(few, "Validation size").text
 
 
 @pytest.mark.parametrize(("inside", "level"), [(0.262, "good"), (0.08, "caution"), (0.042, "problem")])

@@ -16,6 +16,7 @@ import PIL.Image
 import pytest
 
 from pellucid.errors import BundleError, ResourceError
+from pellucid.reporting import decision_figures
 from pellucid.reporting.contents import read_run
 from pellucid.reporting.html import build_report, render
 from pellucid.reporting.views import NOT_FOR_DIAGNOSIS
@@ -239,3 +240,17 @@ def test_every_ink_has_a_contrast_of_4_5_in_both_themes() -> None:
         for ink, paper in [*pairs, ("on-accent", "accent")]:
             light, dark = sorted((_luminance(theme[ink]), _luminance(theme[paper])), reverse=True)
             assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, paper, theme)
+
+
+def test_each_decision_figure_is_drawn_once_for_page_and_folder(
+    make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+    make = decision_figures.reliability_figure
+    monkeypatch.setattr(decision_figures, "reliability_figure", lambda r: drawn.append("reliability") or make(r))
+    folder = make_run(explained=0)
+    page = build_report(folder).read_text(encoding="utf-8")
+    assert drawn == ["reliability"]
+    assert "Probabilities are off" in page or "calibration error" in page
+    with PIL.Image.open(read_run(folder).folder.figures / "reliability.png") as picture:
+        assert picture.width > 500

@@ -106,6 +106,16 @@ def test_stamps_stay_inside_any_picture(size: tuple[int, int]) -> None:
     assert (plain == 90).all()
 
 
+@pytest.mark.parametrize("side", [16, 24, 32, 48, 64, 96, 128, 224, 512])
+@pytest.mark.parametrize("words", ["no positive evidence", "almost no evidence on this scale"])
+def test_a_stamp_leaves_four_fifths_of_a_picture(side: int, words: str) -> None:
+    plain = np.full((side, side, 3), 90, np.uint8)
+    rows = (stamped(plain, words) != plain).any(axis=(1, 2))
+    assert 0 < rows.mean() <= 0.21
+    # The band lies along the lower edge and nothing sticks out of it.
+    assert rows[-int(rows.sum()) :].all()
+
+
 def test_smaller_never_enlarges() -> None:
     assert smaller(PIL.Image.new("RGB", (40, 30)), 100).size == (40, 30)
     assert smaller(PIL.Image.new("RGB", (400, 300)), 100).size == (100, 75)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.explanation.trust import Agreement, Budget, CurveEntry, Figure, Located, MethodEntry, TrustCard
+from pellucid.explanation.trust import Agreement, Budget, CurveEntry, Located, MeanEstimate, MethodEntry, TrustCard
 from pellucid.reporting.trust import curve_figure, gap_rows, render_trust, stages_of, write_trust_page
 
 
-def spread(value: float, width: float = 0.5) -> Figure:
-    return Figure(value=value, low=value - width, high=value + width)
+def spread(value: float, width: float = 0.5) -> MeanEstimate:
+    return MeanEstimate(value=value, low=value - width, high=value + width)
 
 
 def curves(gap: float) -> CurveEntry:
@@ -149,7 +149,7 @@ def test_figures_state_their_finding() -> None:
 
 
 def test_too_few_images_show_no_intervals() -> None:
-    alone = Figure(value=1.0)
+    alone = MeanEstimate(value=1.0)
     few = method(
         "lime", "unknown", 1, images=4, noise=alone, against=dict.fromkeys(("random", "centre", "edges"), alone)
     )

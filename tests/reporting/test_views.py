@@ -45,13 +45,13 @@ def test_notices(run: RunContents, make_run: Callable[..., Path]) -> None:
 def test_the_answer_counts_images(result: EvaluationResult, make_run: Callable[..., Path]) -> None:
     positive, said = result.labels == 1, result.predicted == 1
     assert views.answer(result) == (
-        f"It finds {(positive & said).sum()} of {positive.sum()} images of opacity "
-        f"and takes {(~positive & said).sum()} of {(~positive).sum()} images of clear for opacity."
+        f"It finds {(positive & said).sum()} of {positive.sum()} images of opacity, "
+        f"and mistakes {(~positive & said).sum()} of {(~positive).sum()} images of clear for opacity."
     )
     flowers = read_run(make_run(("daisy", "rose", "tulip"), explained=0)).evaluation
     assert flowers is not None
     right = (flowers.predicted == flowers.labels).sum()
-    assert views.answer(flowers) == f"It answers {right} of 240 images rightly, among 3 classes."
+    assert views.answer(flowers) == f"It classifies {right} of 240 images correctly, among 3 classes."
 
 
 def test_headlines_and_metrics(result: EvaluationResult) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from .manifest import MODEL, Manifest
 from .manifest_classifier import ManifestClassifier
 from .onnx_classifier import OnnxClassifier
 from .run import find_bundle
+from .shared_passes import SharedPasses
 
 
 class Bundle(ManifestClassifier):
@@ -203,20 +204,42 @@ class Bundle(ManifestClassifier):
         settings: Any = None,
     ) -> list[Explained]:
         """Logits and explanations of images that were read before, in one batch; `answer` gives their predictions."""
+        if layer is not None:
+            find_method(method).check_layer(layer)
+        return self.explain_by_methods(images, {method: settings}, target=target, score=score, layer=layer)[0]
+
+    def explain_by_methods(
+        self,
+        images: Sequence[Image],
+        methods: Mapping[str, Any],
+        *,
+        target: Target = None,
+        score: Score | None = None,
+        layer: str | None = None,
+    ) -> list[list[Explained]]:
+        """For each of `methods` (name to settings, None for the defaults), what it says of each image.
+
+        Passes that several methods need run once. `layer` is for the methods that look at one.
+        """
         batch, sizes = self.preprocessing.tensors(images), [image.size for image in images]
-        at = self if layer is None else self._for_layer(method, layer)
-        found = explain_tensors(at, batch, sizes, method=method, target=target, score=score, settings=settings)
-        if layer is not None:  # the training images are described by features of the default layer
-            found = [replace(f, features=None) for f in found]
+        whole = SharedPasses(self, self.manifest, batch)
+        other = whole if layer is None else SharedPasses(self.at(layer), self.manifest, batch)
+        answered = []
+        for method, settings in methods.items():
+            at = other if find_method(method).looks_at_layer else whole
+            found = explain_tensors(at, batch, sizes, method=method, target=target, score=score, settings=settings)
+            if at is not whole:  # the training images are described by features of the default layer
+                found = [replace(f, features=None) for f in found]
+            answered.append(self._with_features(found, whole, batch))
+        return answered
+
+    def _with_features(self, found: list[Explained], whole: SharedPasses, batch: FloatArray) -> list[Explained]:
+        """Add the features that tell how unusual an image is, where a method did not give them."""
         if self._surroundings is None or not found or found[0].features is not None:
             return found
         # A method that asks for probabilities only: one more pass tells how unusual the image is.
-        _, features = self.logits_and_features(batch)
+        _, features = whole.logits_and_features(batch)
         return found if features is None else [replace(f, features=row) for f, row in zip(found, features, strict=True)]
-
-    def _for_layer(self, method: str, layer: str) -> Engine:
-        find_method(method).check_layer(layer)
-        return self.at(layer)
 
     def answer(self, explained: Explained, *, path: str | None = None, warnings: tuple[str, ...] = ()) -> Prediction:
         """The prediction that came with an explanation of `explain_images`."""

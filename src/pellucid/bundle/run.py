@@ -68,7 +68,10 @@ class LossGrowth(Document):
 
 
 class ImportRecord(Document):
-    """The origin of an imported model, its pixel scaling, and how that scaling was chosen."""
+    """The origin of an imported model, its pixel scaling, and how that scaling was chosen.
+
+    `rescale`, and that of each trial, are the options of `pellucid import` that choose an input scaling.
+    """
 
     file: str
     sha256: str
@@ -76,6 +79,16 @@ class ImportRecord(Document):
     rescale: str
     trials: tuple[dict[str, str | float], ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def scaling(self) -> str:
+        """The input scaling by name, with the channel order where it was chosen: `1/255` or `1/255, bgr`."""
+        return scaling_name(self.rescale)
+
+
+def scaling_name(options: str) -> str:
+    """The values of options: `1/255, bgr` for `--rescale 1/255 --channels bgr`."""
+    return ", ".join(options.split()[1::2])
 
 
 class SourceLeftOut(Document):

@@ -9,7 +9,7 @@ from rich.text import Text
 from .console import OK, PARTLY, out, print_table
 
 if TYPE_CHECKING:
-    from ..explanation.trust import Figure, MethodEntry, TrustCard
+    from ..explanation.trust import MeanEstimate, MethodEntry, TrustCard
 
 _STYLES = {"good": "green", "caution": "yellow", "problem": "bold red", "unknown": "dim"}
 
@@ -68,7 +68,7 @@ def _over(method: MethodEntry, baseline: str) -> str:
     return f"{by.value:+.2f}{'' if baseline in method.beaten or by.low is None else ' (no)'}"
 
 
-def figure(found: Figure) -> str:
+def figure(found: MeanEstimate) -> str:
     """`0.12 [0.10, 0.15]`."""
     bounds = "" if found.low is None or found.high is None else f" [{found.low:.2f}, {found.high:.2f}]"
     return f"{found.value:.2f}{bounds}"

@@ -157,7 +157,7 @@ def _split(texts: Sequence[str] | None) -> list[str]:
 
 
 def _targets(texts: Sequence[str] | None, classes: Sequence[str]) -> list[str] | None:
-    """Class names as given; a comma parts them unless a class bears it in its name."""
+    """Class names; a comma separates them unless it is part of a class name."""
     named = [name for text in texts or () for name in ([text] if text in classes else _split([text]))]
     return named or None
 

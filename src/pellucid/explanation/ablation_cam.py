@@ -1,4 +1,4 @@
-"""Ablation-CAM: channels weighted by how far the score drops without each of them."""
+"""Ablation-CAM: channels weighted by how far the score drops without each channel."""
 
 from __future__ import annotations
 

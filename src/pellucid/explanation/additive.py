@@ -1,4 +1,4 @@
-"""Additive models of a classifier's score over superpixels, fitted to samples with some of them hidden.
+"""Additive models of a classifier's score over superpixels, fitted to samples with some superpixels hidden.
 
 LIME and KernelSHAP are two such fits: they differ in what is hidden together, and in what a sample weighs.
 """

@@ -173,7 +173,7 @@ METHODS: tuple[Method, ...] = (
         unit="{score} x activation",
         cost_of=lambda _, size: Cost(1, tail_per_channel=True),
         reference="Desai & Ramaswamy 2020, WACV, doi:10.1109/WACV45572.2020.9093360",
-        avoid_when="channels stand in for one another: none of them is then missed alone",
+        avoid_when="channels stand in for one another: none is then missed alone",
         settings=ablation_cam.AblationCamSettings,
     ),
     Method(
@@ -197,7 +197,7 @@ METHODS: tuple[Method, ...] = (
         unit="{score} per grey level",
         cost_of=lambda s, size: Cost(1 + BACKWARD * s.samples),
         reference="Smilkov et al. 2017, arXiv:1706.03825",
-        avoid_when="the direction matters: it tells where the score is sensitive, not what speaks for the class",
+        avoid_when="the direction matters: it shows where the score is sensitive, not what speaks for the class",
         settings=smooth_grad.SmoothGradSettings,
     ),
     Method(
@@ -221,7 +221,7 @@ METHODS: tuple[Method, ...] = (
         unit="{score} per pixel, linearised",
         cost_of=lambda _, size: Cost(BACKWARD),
         reference="Shrikumar et al. 2016, arXiv:1605.01713",
-        avoid_when="pixels near the tensor's 0 (black, or the mean colour) may be evidence: they get next to nothing",
+        avoid_when="pixels near the tensor's 0 (black, or the mean colour) may be evidence: they get almost none",
         settings=gradients.GradientSettings,
     ),
     Method(
@@ -256,7 +256,7 @@ METHODS: tuple[Method, ...] = (
         needs="probabilities",
         run=rise.rise,
         signed=True,
-        unit="{score}, mean while visible less overall mean",
+        unit="{score}, mean while visible minus overall mean",
         cost_of=lambda s, size: Cost(1 + s.samples, at_most=True),
         reference="Petsiuk et al. 2018, arXiv:1806.07421",
         avoid_when="what matters is much smaller than a mask's cell, a seventh of the side",
@@ -319,6 +319,6 @@ def parse_settings(name: str, texts: Sequence[str]) -> Any:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise InputError(f"--set {text!r}: write key=value, for example samples=500.")
+            raise InputError(f"The setting {text!r}: write key=value, for example samples=500.")
         overrides[key.strip()] = toml_value(value)
     return settings_of(find_method(name), overrides=overrides)

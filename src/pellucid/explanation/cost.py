@@ -28,5 +28,5 @@ class Cost:
 
     @property
     def slow(self) -> bool:
-        """Whether it takes so long that nobody should wait for it unasked. The only rule for this in the program."""
+        """Whether it takes too long to run by default. This is the only rule for it in the program."""
         return self.passes > MOST_QUICK or self.tail_per_channel

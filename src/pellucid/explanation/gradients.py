@@ -21,7 +21,7 @@ from .masking import check_at_least
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradientSettings:
-    """`batch_size` images go through the classifier at a time; with several targets, so many fewer."""
+    """`batch_size` images go through the classifier at a time, divided by the number of targets."""
 
     batch_size: int = 8
 

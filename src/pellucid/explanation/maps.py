@@ -1,4 +1,4 @@
-"""What every explanation method takes and gives, so that one function can lay any of them on the original image."""
+"""What every explanation method takes and gives, so that one function can lay any map on the original image."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def target_scores(classifier: Classifier, batch: FloatArray, target: Target, sco
 
     Log-odds come from logits where the classifier has them, otherwise from its probabilities, kept 1e-6 away from 0
     and 1. A target of None stands for the predicted class of each image. Raises InputError for a score that needs
-    logits when there are none.
+    logits from a classifier without logits.
     """
     logits = logits_of(classifier, batch)
     if logits is None:

@@ -35,7 +35,7 @@ class OcclusionSettings(Hiding):
 
 
 def in_pixels(side: int, settings: OcclusionSettings) -> tuple[int, int]:
-    """The window and the step in pixels along a side of so many pixels."""
+    """The window and the step in pixels along a side of `side` pixels."""
     window = max(1, round(settings.window * side))
     return window, min(max(1, round(settings.stride * side)), window)
 

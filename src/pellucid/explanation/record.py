@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from ..documents import Document
 from .trust import ImageTrust
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ExplanationRecord(_Document):
+class ExplanationRecord(Document):
     """One map of one image. `files` maps attention, heatmap, overlay and others to paths relative to the manifest.
 
     `sha256` is that of the image file. `largest` and `smallest` are the extreme raw values of the map and `limit` the
     value drawn at the top of the colour scale, all in `unit`. `verdict` is the one-line reading, `trust` the short
-    check that `--trust` makes.
+    trust check, where asked for.
     """
 
     path: str
@@ -42,7 +39,7 @@ class ExplanationRecord(_Document):
     trust: ImageTrust | None = None
 
 
-class ExplanationManifest(_Document):
+class ExplanationManifest(Document):
     """All maps of one command, those of an image after each other.
 
     `model` is the sha256 of the bundle's graph and weights. `sheets` maps the path of an image to the picture that

@@ -63,7 +63,7 @@ class RandomMasks:
 class RunningCovariance:
     """Sums over samples from which the map, its standard error and its two halves follow; as much memory as 8 maps.
 
-    The map is `E[score * mask] / visible - E[score]`: the mean score while a pixel is visible, less the mean score.
+    The map is `E[score * mask] / visible - E[score]`: the mean score while a pixel is visible, minus the mean score.
     It is estimated by the sample covariance of score and mask over `visible`, which is unbiased.
     """
 
@@ -133,7 +133,7 @@ def sampled(subject: Subject, settings: RiseSettings) -> RunningCovariance:
 
 
 def explain_one(subject: Subject, settings: RiseSettings) -> Answer:
-    """Map (T, h, w) of one image: the mean score while a pixel is visible, less the mean over all masks.
+    """Map (T, h, w) of one image: the mean score while a pixel is visible, minus the mean over all masks.
 
     It is signed and blurred over about a cell. The remark has the typical (root mean square) standard error per target.
     """

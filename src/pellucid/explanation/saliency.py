@@ -26,7 +26,7 @@ def saliency(gradients: FloatArray, batch: FloatArray, preprocessing: Preprocess
 def gradient_x_input(gradients: FloatArray, batch: FloatArray, preprocessing: Preprocessing) -> FloatArray:
     """Signed: the sum over colours of gradient times tensor, (N, T, h, w).
 
-    For a linear model the map sums to the score less that of a tensor of zeros, which is a picture of the mean colour
+    For a linear model the map sums to the score minus that of a tensor of zeros, which is a picture of the mean colour
     where values are normalised by it. Shrikumar et al., arXiv:1605.01713.
     """
     maps: FloatArray = (gradients * batch[:, None]).sum(axis=2)
@@ -46,7 +46,8 @@ def explainer(
         step = max(1, settings.batch_size // len(targets))
         maps, logits = [], []
         for start in range(0, len(batch), step):
-            chunk = batch[start : start + step]
+            # The batch itself where it fits: a classifier may know it again and answer without another pass.
+            chunk = batch if step >= len(batch) else batch[start : start + step]
             found = able.input_gradients(chunk, target, score)
             maps.append(map_of(found.gradients, chunk, able.preprocessing))
             logits.append(found.logits)

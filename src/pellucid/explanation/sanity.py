@@ -11,7 +11,7 @@ from .agreement import Doubles, coarse, rank_correlation
 from .stability import MapsOf
 
 STAGES = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""The shares of a model's layers that are randomised in turn, from the last one (0) to all of them (1)."""
+"""The shares of a model's layers that are randomised in turn, from the last one (0) to every layer (1)."""
 
 
 def randomisation(maps: FloatArray, randomised: Iterable[MapsOf], batch: FloatArray) -> Doubles:

@@ -1,4 +1,4 @@
-"""Score-CAM: channels weighted by what the image scores through each of them, without any gradient."""
+"""Score-CAM: channels weighted by what the image scores through each channel, without any gradient."""
 
 from __future__ import annotations
 

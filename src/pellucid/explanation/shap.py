@@ -50,7 +50,7 @@ class ShapSettings(Hiding):
 
 
 def fit_shap(coalitions: Coalitions, scores: Doubles, weights: Doubles, *, paired: bool) -> Fit:
-    """Shapley values (S, T) by least squares that sum to the score of the whole image less that of the hidden one.
+    """Shapley values (S, T) by least squares that sum to the score of the whole image minus that of the hidden one.
 
     The first row of the coalitions (n, S) shows all superpixels, the second none; `weights` (n - 2,) are for the rest.
     When every superpixel has been given its even share of the sum, least squares on centred rows finds the deviations

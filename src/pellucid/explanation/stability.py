@@ -1,4 +1,4 @@
-"""Does a map stay when next to nothing changes: the image by a little noise, or the seed of a method that samples?"""
+"""Does a map stay the same when almost nothing changes: a little noise, or the seed of a method that samples?"""
 
 from __future__ import annotations
 

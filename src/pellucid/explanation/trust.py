@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from ..documents import Document
 
 Level = Literal["good", "caution", "problem", "unknown"]
 
@@ -24,11 +24,7 @@ BLIND = 0.99
 UNSTABLE, UNSTABLE_SEED = 0.6, 0.7
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Figure(_Document):
+class MeanEstimate(Document):
     """A mean over images with its 95 % bootstrap interval; bounds are None for too few images."""
 
     value: float
@@ -36,25 +32,25 @@ class Figure(_Document):
     high: float | None = None
 
 
-class Located(_Document):
+class Located(Document):
     """A measure against masks or boxes, what chance gives on the same images, and the paired difference `over` it."""
 
-    found: Figure
+    found: MeanEstimate
     chance: float
-    over: Figure
+    over: MeanEstimate
 
 
-class CurveEntry(_Document):
+class CurveEntry(Document):
     """Mean areas under the curves in the score's unit, their difference, and the mean curves themselves."""
 
-    deletion: Figure
-    insertion: Figure
-    gap: Figure
+    deletion: MeanEstimate
+    insertion: MeanEstimate
+    gap: MeanEstimate
     deletion_curve: tuple[float, ...]
     insertion_curve: tuple[float, ...]
 
 
-class MethodEntry(_Document):
+class MethodEntry(Document):
     """One method. `seconds` and `passes` are those of one map of one image.
 
     `against` is by how much its gap exceeds that of each baseline on the same image; `beaten` names the baselines where
@@ -72,23 +68,23 @@ class MethodEntry(_Document):
     seconds: float
     passes: float
     curves: CurveEntry
-    against: dict[str, Figure]
+    against: dict[str, MeanEstimate]
     beaten: tuple[str, ...]
     randomisation: dict[int, float]
-    noise: Figure
-    seed: Figure | None = None
+    noise: MeanEstimate
+    seed: MeanEstimate | None = None
     localisation: dict[str, Located]
     localised: int
 
 
-class Agreement(_Document):
+class Agreement(Document):
     """Mean rank correlations between methods: `correlation[i][j]` of methods i and j."""
 
     methods: tuple[str, ...]
     correlation: tuple[tuple[float, ...], ...]
 
 
-class Budget(_Document):
+class Budget(Document):
     """What it cost. `wanted` is the budget as it was given; `sentence` says what happened when it was reached."""
 
     wanted: str | None
@@ -98,7 +94,7 @@ class Budget(_Document):
     sentence: str
 
 
-class TrustCard(_Document):
+class TrustCard(Document):
     """`trust.json`: methods with the best first. `model` is the sha256 of the bundle's files, `layers` its layers."""
 
     schema_version: int = 1
@@ -125,11 +121,11 @@ class TrustCard(_Document):
     notes: tuple[str, ...] = ()
 
 
-class ImageTrust(_Document):
+class ImageTrust(Document):
     """The short form for one map of one image, against eight random maps, a blob in the centre and an edge filter.
 
-    `gap` is insertion less deletion area in the score's unit, `baselines` those of the others (the best of the random
-    ones); `noise` and `seed` are rank correlations of the map made again.
+    `gap` is the insertion area minus the deletion area, in the score's unit; `baselines` are the gaps of the baselines
+    (of random maps, the best). `noise` and `seed` are rank correlations of the map with one made again.
     """
 
     level: Level
@@ -145,15 +141,15 @@ class ImageTrust(_Document):
 def judged(
     *,
     images: int,
-    against: dict[str, Figure],
+    against: dict[str, MeanEstimate],
     randomisation: dict[int, float],
-    noise: Figure,
-    seed: Figure | None,
+    noise: MeanEstimate,
+    seed: MeanEstimate | None,
     located: dict[str, Located],
 ) -> tuple[Level, str]:
     """Level and verdict of a method over a set of images."""
     if images < FEWEST:
-        return "unknown", f"Too few images to say: {images}, and {FEWEST} are needed."
+        return "unknown", f"Too few images to judge: {images}, where at least {FEWEST} are needed."
     lost = [BASELINE_NAMES[n] for n, f in against.items() if f.low is None or f.low <= 0]
     problems, cautions = [], []
     if "random" in against and BASELINE_NAMES["random"] in lost:
@@ -162,18 +158,20 @@ def judged(
         cautions.append(f"beats random maps but not {_or(lost)}")
     last = randomisation[max(randomisation)] if randomisation else 0.0
     if last >= SAME_WITHOUT_WEIGHTS:
-        problems.append(f"stays when all weights are shuffled (correlation {last:.2f}), so it shows the image")
+        problems.append(
+            f"does not change when all weights are shuffled (correlation {last:.2f}), so it shows the image alone"
+        )
     elif last >= ALIKE_WITHOUT_WEIGHTS:
-        cautions.append(f"keeps part of its map when all weights are shuffled (correlation {last:.2f})")
+        cautions.append(f"changes only in part when all weights are shuffled (correlation {last:.2f})")
     first = randomisation[min(randomisation)] if len(randomisation) > 1 else 0.0
     if first >= BLIND:
         cautions.append("does not change with the last layer's weights, so it cannot tell one class from another")
     if noise.value < UNSTABLE:
-        cautions.append(f"changes under noise that hardly shows (correlation {noise.value:.2f})")
+        cautions.append(f"changes under barely visible noise (correlation {noise.value:.2f})")
     if seed is not None and seed.value < UNSTABLE_SEED:
-        cautions.append(f"changes with the seed (correlation {seed.value:.2f}): give it more samples")
+        cautions.append(f"changes with the seed (correlation {seed.value:.2f}): use more samples")
     if _no_better_located(located):
-        cautions.append("lies no more on the marked objects than chance would have it")
+        cautions.append("puts no more evidence on the marked objects than chance")
     if problems:
         return "problem", _sentence([*problems, *cautions])
     if cautions:
@@ -182,7 +180,7 @@ def judged(
 
 
 def _no_better_located(located: dict[str, Located]) -> bool:
-    """Whether the evidence inside is no more than chance would have it; of too few images nothing is said."""
+    """Whether the evidence inside is no more than by chance; False for too few images."""
     energy = located.get("energy_inside")
     return energy is not None and energy.over.low is not None and energy.over.low <= 0
 
@@ -196,11 +194,11 @@ def judged_image(
     lost = [BASELINE_NAMES[n] for n, value in baselines.items() if gap <= value]
     remarks = []
     if noise is not None and noise < UNSTABLE:
-        remarks.append(f"the map changes under noise that hardly shows (correlation {noise:.2f})")
+        remarks.append(f"the map changes under barely visible noise (correlation {noise:.2f})")
     if seed is not None and seed < UNSTABLE_SEED:
         remarks.append(f"it changes with the seed (correlation {seed:.2f})")
     if gap <= 0 or BASELINE_NAMES["random"] in lost:
-        why = f"hiding what it marks costs the score no more than {_or(lost) if lost else 'hiding at random'} would"
+        why = f"hiding what it marks lowers the score no more than {_or(lost) if lost else 'hiding at random'}"
         return "problem", _sentence([why, *remarks])
     if lost or remarks:
         first = [f"{_or(lost)} does as well on this image"] if lost else []
@@ -214,7 +212,7 @@ def ranked(methods: list[MethodEntry]) -> list[MethodEntry]:
 
 
 def summary(methods: list[MethodEntry]) -> str:
-    """What the ranked methods come to, in one or two sentences."""
+    """The verdict on all ranked methods, in one or two sentences."""
     good = [m.name for m in methods if m.level == "good"]
     bad = [m.name for m in methods if m.level == "problem"]
     if not methods:
@@ -226,7 +224,7 @@ def summary(methods: list[MethodEntry]) -> str:
     elif len(bad) == len(methods):
         return "None of these methods is reliable here. Do not show their maps as reasons."
     else:
-        first = f"{methods[0].name} is the best here, to be read with care."
+        first = f"{methods[0].name} is the best here; read its maps with care."
     return first + (f" Not reliable here: {_and(bad)}." if bad else "")
 
 

@@ -68,4 +68,4 @@ def _answer(result: EvaluationResult, index: int) -> str:
 
 def _title(result: EvaluationResult, shown: int) -> str:
     wrong = int((result.predicted != result.labels).sum())
-    return f"{shown} of {count(len(result.labels), f'{result.split} image')}; {wrong:,} in all answered wrongly"
+    return f"{shown} of {count(len(result.labels), f'{result.split} image')}; {wrong:,} misclassified in all"

@@ -87,7 +87,7 @@ def read_cases(manifest: ExplanationManifest, folder: Path, *, each: int = 24, r
 
 
 def mistakes_sheet(manifest: ExplanationManifest, folder: Path, most: int = 8) -> Uint8Array | None:
-    """The surest mistakes with their heat maps on one sheet, (H, W, 3); None where no explained answer is wrong."""
+    """The most confident mistakes with their heat maps on one sheet (H, W, 3); None without any."""
     wrong = sorted((r for r in manifest.images if _right(r) is False), key=lambda r: -(r.confidence or 0))[:most]
     if not wrong:
         return None
@@ -97,7 +97,7 @@ def mistakes_sheet(manifest: ExplanationManifest, folder: Path, most: int = 8) -
             picture = np.asarray(file.convert("RGB"))
         sure = "" if record.confidence is None else f" {number(record.confidence)}"
         cells.append(Cell(f"{record.label}{sure}, is {record.true_label}", picture))
-    return comparison_sheet(f"The surest mistakes, {manifest.images[0].method} for the answer", [cells])
+    return comparison_sheet(f"The most confident mistakes, {manifest.images[0].method} for the answer", [cells])
 
 
 def picture_address(path: Path, side: int = PICTURE_SIDE) -> str:

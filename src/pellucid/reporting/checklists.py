@@ -124,8 +124,8 @@ def _about_data(run: RunContents) -> dict[str, str]:
 
 
 def _about_import(run: RunContents) -> dict[str, str]:
-    """A model that was brought: of its training nothing is known here."""
-    record, unknown = run.record, "Not known here: the model was imported. Ask those who trained it."
+    """An imported model, whose training is not known."""
+    record, unknown = run.record, "Not known: the model was imported. Ask those who trained it."
     imported = record.imported
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     kind = "" if imported is None else f"{imported.kind}, from {imported.file} (sha256 {imported.sha256[:16]})."
@@ -150,7 +150,7 @@ def _about_model(run: RunContents) -> dict[str, str]:
     head = ", ".join(f"{d.dense} {d.activation}" for d in recipe.model.head) or "one output layer"
     said = {
         "model": f"{recipe.model.backbone}, input {size} pixels, {recipe.model.pool} pooling, head: {head}; "
-        f"{training.parameters:,} parameters, {training.trainable_parameters:,} of them trained.",
+        f"{training.parameters:,} parameters, {training.trainable_parameters:,} trained.",
         "software": f"{versions}; {record.hardware.get('device', '')}.",
         "training": f"{section.optimizer}, learning rate {section.learning_rate:g} ({section.schedule}), batch "
         f"{section.batch_size}, {training.epochs} epochs in {duration(training.seconds)}; {training.ended}. "
@@ -173,7 +173,9 @@ def _about_model(run: RunContents) -> dict[str, str]:
                 f"Probabilities calibrated by {calibration.method} scaling on {calibration.images:,} validation images."
             )
         if reference is not None:
-            said["outside"] = "Images unlike the training images are flagged by the distance of their features."
+            said["outside"] = (
+                "Unusual images are flagged by the distance of their features from those of the training images."
+            )
     return said
 
 
@@ -192,7 +194,7 @@ def _about_results(run: RunContents) -> dict[str, str]:
             "uncertainty": f"95 % intervals: {result.interval}.",
             "internal": f"On {count(len(result.labels), 'image')} of the {result.split} split.",
             "performance": f"{figures} (n = {len(result.labels):,}).",
-            "failures": f"{count(wrong, 'wrong answer')}, the surest shown with heat maps in report.html.",
+            "failures": f"{count(wrong, 'wrong answer')}, the most confident ones with heat maps in report.html.",
         }
     if audit is not None:
         said["robustness"] = audit.verdict

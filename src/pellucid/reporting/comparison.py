@@ -45,22 +45,22 @@ def render_comparison(comparison: Comparison, pictures: Mapping[str, bytes]) -> 
 
 
 def headlines(comparison: Comparison) -> list[tuple[str, str, str]]:
-    """The three figures of the summary: (name, value, what stands beside it)."""
+    """The three numbers of the summary: (name, value, note)."""
     agreement = comparison.agreement
     mix = comparison.drifts[0]
     rows = [
         (
-            "Answered alike",
+            "Agreement",
             "n/a" if agreement is None else f"{100 * agreement.same.value:.1f} %",
             "no image is in both" if agreement is None else f"of {agreement.images:,} images in both",
         ),
-        ("Class mix apart", number(mix.distance), "0 the same, 1 nothing in common"),
+        ("Difference in class mix", number(mix.distance), "0: the same, 1: no overlap"),
     ]
     a, b = comparison.outside_a, comparison.outside_b
     if a is not None and b is not None:
-        rows.append(("Unlike the training images", f"{100 * b.value:.1f} %", f"{100 * a.value:.1f} % in the first"))
+        rows.append(("Unusual images", f"{100 * b.value:.1f} %", f"{100 * a.value:.1f} % in the first"))
     elif agreement is None and len(comparison.drifts) > 1:
-        rows.append(("Scores apart", number(comparison.drifts[1].distance), "0 the same, 1 nothing in common"))
+        rows.append(("Difference in scores", number(comparison.drifts[1].distance), "0: the same, 1: no overlap"))
     else:
         rows.append(("Answered differently", f"{comparison.flipped:,}", "images"))
     return rows

@@ -73,9 +73,9 @@ class RunContents:
 
     @property
     def values(self) -> str:
-        """How pixel values come to the model."""
+        """How pixel values are scaled for the model."""
         imported = self.record.imported
-        return self.recipe.data.values if imported is None else imported.rescale.removeprefix("--rescale ")
+        return self.recipe.data.values if imported is None else imported.scaling
 
 
 def read_run(root: Path) -> RunContents:

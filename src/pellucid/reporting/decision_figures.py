@@ -18,7 +18,7 @@ from ..evaluation.regions import BORDER, CENTRE, CORNER, FRAME
 from ..evaluation.result import EvaluationResult, Metric
 from . import style
 from .contents import RunContents
-from .words import metric_name, number, percent, printable
+from .words import count, metric_name, number, percent, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,8 +94,8 @@ def reliability_figure(result: EvaluationResult) -> Figure:
         finding = f"Probabilities are off by {number(gaps[-1])} on average"
         if len(gaps) > 1:
             change = "lowers" if gaps[1] < gaps[0] else "does not lower"
-            ends = f"from {number(gaps[0])} to {number(gaps[1])}"
-            finding = f"Calibration {change} the mean gap of probability and outcome: {ends}"
+            ends = f"{number(gaps[0])} before, {number(gaps[1])} after"
+            finding = f"Calibration {change} the calibration error: {ends}"
         style.state_finding(figure, finding)
     return figure
 
@@ -145,7 +145,8 @@ def threshold_figure(result: EvaluationResult) -> Figure:
             axes.axvline(result.threshold, color=style.SOFT, linewidth=0.9)
             reached = reaches(scores, result.threshold)
             at = np.array([reached[positive].mean(), (~reached[~positive]).mean()])
-            finding = f"At {result.threshold:.3g}, sensitivity {number(at[0])} costs specificity {number(at[1])}"
+            rates = f"sensitivity {number(at[0])} costs specificity {number(at[1])}"
+            finding = f"At threshold {result.threshold:.3g}, {rates}"
             style.state_finding(figure, finding)
         axes.set(xlim=(low, high), ylim=(0, 1.02), xlabel="threshold", ylabel="share")
         style.hairlines(axes)
@@ -153,16 +154,16 @@ def threshold_figure(result: EvaluationResult) -> Figure:
 
 
 def coverage_figure(result: EvaluationResult) -> Figure:
-    """Share of wrong answers over the share of images kept, leaving out the least sure, or the least alike, first.
+    """Share of errors over the share of images answered; the least confident, or most unusual, are left out first.
 
     Raises InputError where no answer is wrong.
     """
     wrong = float((result.predicted != result.labels).mean())
     if not wrong:
         raise InputError("Without a mistake there is no risk to draw.")
-    curves = [("least sure left out first", style.ACCENT, risk_coverage(result))]
+    curves = [("least confident left out first", style.ACCENT, risk_coverage(result))]
     if result.outside is not None:
-        curves.append(("least alike left out first", style.CLASS_COLOURS[4], risk_coverage(result, "outside")))
+        curves.append(("most unusual left out first", style.CLASS_COLOURS[4], risk_coverage(result, "outside")))
     with style.drawing():
         figure = style.new_figure()
         axes = figure.add_subplot()
@@ -171,10 +172,12 @@ def coverage_figure(result: EvaluationResult) -> Figure:
             axes.plot(curve.x, curve.y, color=colour)
             axes.text(0.03, 0.95 - 0.09 * place, name, color=colour, va="top", transform=axes.transAxes)
         axes.axhline(wrong, color=style.SOFT, linewidth=0.8, linestyle=_DOTTED)
-        axes.set(xlim=(0, 1), ylim=(0, min(1, 2.5 * wrong)), xlabel="share of images answered", ylabel="wrong answers")
+        axes.set(
+            xlim=(0, 1), ylim=(0, min(1, 2.5 * wrong)), xlabel="share of images answered", ylabel="share of errors"
+        )
         style.hairlines(axes)
-        surer = float(np.interp(0.8, curves[0][2].x, curves[0][2].y))
-        finding = f"Of the surer four fifths of the answers {percent(surer)} are wrong, of all {percent(wrong)}"
+        kept = float(np.interp(0.8, curves[0][2].x, curves[0][2].y))
+        finding = f"Answering only the most confident 80 % leaves {percent(kept)} errors ({percent(wrong)} for all)"
         style.state_finding(figure, finding)
     return figure
 
@@ -199,8 +202,8 @@ def scatter_figure(results: Mapping[str, EvaluationResult], seed: int = 0) -> Fi
         guess = float(np.abs(last.labels - np.median(last.labels)).mean())
         style.state_finding(
             figure,
-            f"{last_name.capitalize()} scores are off by {number(error.value)} on average; a constant would be by "
-            f"{number(guess)}",
+            f"{last_name.capitalize()} scores are off by {number(error.value)} on average; a constant prediction "
+            f"would be off by {number(guess)}",
         )
     return figure
 
@@ -227,13 +230,13 @@ def _scatter(axes: Axes, name: str, result: EvaluationResult, rng: np.random.Gen
 
 
 def published_figure(ours: Mapping[str, Metric], published: Sequence[tuple[str, Mapping[str, float]]]) -> Figure:
-    """Each metric of ours with its interval, and the published values as open dots beside it.
+    """Each metric of this run with its interval, and the published values as open dots beside it.
 
     `published` are (source, {metric: value}). Raises InputError where no metric is in both.
     """
     names = [n for n in dict.fromkeys(n for _, of in published for n in of) if n in ours]
     if not names:
-        raise InputError("No published figure is of a metric that was measured here.")
+        raise InputError("No value was published for a metric that was measured here.")
     with style.drawing():
         figure = style.new_figure(style.WIDTH + 1.2, 1.3 + 0.36 * len(names))
         axes = figure.add_subplot()
@@ -267,11 +270,11 @@ def _comparison(
     above = sum(metric.low > value for metric, value in pairs)
     below = sum(metric.high < value for metric, value in pairs)
     within = len(pairs) - above - below
-    return f"Of {len(pairs)} published figures {within} lie within our intervals, {above} below them and {below} above"
+    return f"{within} of {count(len(pairs), 'published value')} within our intervals, {above} below and {below} above"
 
 
 def regions_figure(audit: AuditDocument) -> Figure:
-    """Where the class can be told from: the area under the curve when the model is shown one region alone."""
+    """Which regions give the class away: the area under the curve when the model sees one region alone."""
     from matplotlib.patches import Rectangle
 
     alone = {region.region: region.alone.value for region in audit.regions if region.alone is not None}
@@ -309,7 +312,7 @@ def regions_figure(audit: AuditDocument) -> Figure:
                 words = f"{'centre ' if name == CENTRE else ''}{alone[name]:.2f}"
                 axes.text(x + w / 2, y + h / 2, words, ha="center", va="center", color=ink, fontsize=11)
         most = max(alone.keys() - {CENTRE}, key=lambda name: (alone[name], name))
-        style.state_finding(figure, f"Shown the {most} alone, the model tells the class at {alone[most]:.2f}")
+        style.state_finding(figure, f"From the {most} alone the model reaches a ROC-AUC of {alone[most]:.2f}")
     return figure
 
 

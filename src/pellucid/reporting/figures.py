@@ -68,7 +68,7 @@ def roc_figure(result: EvaluationResult) -> Figure:
         area = f"ROC-AUC {_stated(result.metrics['roc_auc'])}"
         if len(result.classes) > 2:
             weakest = _curves_by_class(axes, result, roc_curve, "lower right")
-            style.state_finding(figure, f"{weakest} is told from the rest least well; mean {area}")
+            style.state_finding(figure, f"{weakest} is the hardest to tell from the rest; mean {area}")
             return figure
         _banded(axes, roc_curve(result))
         sensitivity, specificity, _ = _rates(result)
@@ -98,9 +98,7 @@ def pr_figure(result: EvaluationResult) -> Figure:
         _operating_point(axes, recall, precision, result, (-8, -12))
         axes.text(0.03, 0.04, area, ha="left", va="bottom")
         right, said = int(result.confusion[1, 1]), int(result.confusion[:, 1].sum())
-        finding = (
-            f"{right:,} of {count(said, 'finding')} at the threshold are right; by chance it would be {percent(share)}"
-        )
+        finding = f"{right:,} of {count(said, 'positive answer')} are right; guessing would get {percent(share)} right"
         style.state_finding(figure, finding)
     return figure
 
@@ -135,7 +133,7 @@ def score_figure(result: EvaluationResult) -> Figure:
         panels[-1].set_xlabel(label)
         panels[-1].set_xlim(edges[0], edges[-1])
         wrong, total = int((result.predicted != result.labels).sum()), len(result.labels)
-        side = "are answered wrongly" if result.threshold is None else "lie on the wrong side of the threshold"
+        side = "are misclassified" if result.threshold is None else "lie on the wrong side of the threshold"
         style.state_finding(figure, f"{wrong:,} of {count(total, 'image')} {side}")
     return figure
 
@@ -286,7 +284,7 @@ def _confusion_cell(axes: Axes, row: int, column: int, cell: int, share: float, 
 def _confusion_finding(counts: npt.NDArray[np.int64], names: list[str]) -> str:
     wrong = counts - np.diag(np.diag(counts))
     if not wrong.any():
-        return f"All {count(int(counts.sum()), 'image')} are answered rightly"
+        return f"All {count(int(counts.sum()), 'image')} are classified correctly"
     row, column = np.unravel_index(wrong.argmax(), wrong.shape)
     of = f"{int(wrong[row, column]):,} of {int(counts[row].sum()):,} {names[row]}"
     return f"The most common mistake: {of} taken for {names[column]}"
@@ -309,7 +307,7 @@ def _banded(axes: Axes, curve: Curve) -> None:
 
 
 def _operating_point(axes: Axes, x: float, y: float, result: EvaluationResult, shift: tuple[int, int]) -> None:
-    """A dot with the threshold written beside it."""
+    """A dot labelled with the threshold."""
     if not (np.isfinite([x, y]).all() and result.threshold is not None):
         return
     axes.plot([x], [y], "o", color=style.ACCENT, markersize=7, markeredgecolor=style.PAPER, clip_on=False, zorder=5)
@@ -333,7 +331,7 @@ def _curves_by_class(
         raise DataError("A curve needs images of at least two classes.")
     palette = style.CLASS_COLOURS
     for rank, k in enumerate(drawn):
-        # No band: six of them could not be told apart. The intervals are in the table by class.
+        # No bands: six could not be told apart. The intervals are in the table by class.
         curve = make(result, result.classes[k], resamples=100)
         name = printable(result.classes[k])
         if make is roc_curve:
@@ -368,7 +366,7 @@ def _bin_edges(scores: list[npt.NDArray[Any]], open_ended: bool) -> npt.NDArray[
 
 
 def _beside(axes: Axes, y: float, text: str, points: float, colour: str, side: Literal["left", "right"]) -> None:
-    """Text at the height `y`, so many points to the right of the axes."""
+    """Text at the height `y`, `points` to the right of the axes."""
     axes.annotate(
         text,
         (1, y),
@@ -388,7 +386,7 @@ def _metrics_finding(shown: dict[str, Metric]) -> str:
         name, metric = next(iter(shown.items()))
         return f"{metric_name(name)} {number(metric.value)}; too few images for intervals"
     name = max(sized, key=lambda n: sized[n].high - sized[n].low)
-    return f"{metric_name(name)} is known least well: between {number(sized[name].low)} and {number(sized[name].high)}"
+    return f"{metric_name(name)} is the least certain: between {number(sized[name].low)} and {number(sized[name].high)}"
 
 
 def _learning_panel(axes: Axes, epochs: npt.NDArray[Any], history: History, names: list[str]) -> None:

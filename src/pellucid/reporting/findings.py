@@ -50,21 +50,21 @@ def _separation(run: RunContents) -> Iterator[RunFinding]:
     """Does anything occur in more than one split?"""
     topic = "Split"
     if run.record.imported is not None:
-        text = "Which images this model was trained on is not known here, so test images may have been among them."
-        yield RunFinding("caution", topic, f"{text} If so, the figures are too good.")
+        text = "It is not known which images this model was trained on; test images may have been among them."
+        yield RunFinding("caution", topic, f"{text} If so, the results are too optimistic.")
         return
     proof = run.split
     # The record was made with the images at hand and also knows near-duplicates; split.csv is the check on it.
     leaks = list(run.record.data.overlaps) or (_leaks(proof) if proof else [])
     if leaks:
-        remedy = "The figures are too good by an unknown amount; split again by group."
+        remedy = "The results are too optimistic by an unknown amount. Split again by group."
         yield RunFinding("problem", topic, f"{listed([s.rstrip('.') for s in leaks], 2)}. {remedy}")
     elif proof is None:
-        text = "There is no split.csv in the run, so the separation of the splits was not checked."
+        text = "The run has no split.csv, so the splits could not be checked for overlaps."
         yield RunFinding("caution", topic, text)
     elif not proof.groups:
-        text = f"{_no_image(proof)} is in two splits, but which images are of one patient or object is not known."
-        yield RunFinding("caution", topic, f"{text} If several are, the figures are too good.")
+        text = f"{_no_image(proof)} is in two splits, but it is not known which images show the same patient or object."
+        yield RunFinding("caution", topic, f"{text} If some do, the results are too optimistic.")
     else:
         alone = f"; {count(proof.without_group, 'image')} without a group" if proof.without_group else ""
         text = f"{_no_image(proof)} and none of {count(proof.groups, 'group')} is in two splits{alone}."
@@ -72,7 +72,7 @@ def _separation(run: RunContents) -> Iterator[RunFinding]:
 
 
 def _other_evaluations(run: RunContents) -> Iterator[RunFinding]:
-    """What came out on other images, and were those trained on?"""
+    """The results on other images, and whether the model was trained on these."""
     leaking = [("test", run.evaluation.leaks)] if run.evaluation and run.evaluation.leaks else []
     for name, document in run.others:
         accuracy = document.metrics.get("accuracy")
@@ -83,12 +83,12 @@ def _other_evaluations(run: RunContents) -> Iterator[RunFinding]:
             stated = with_interval(known.value, known.low, known.high)
             yield RunFinding("information", "Other images", f"{name}: accuracy {stated}, n = {document.n:,}.")
     for name, leaks in leaking:
-        text = f"Evaluation {name}: {leaks[0]} Its figures mean nothing."
+        text = f"Evaluation {name}: {leaks[0]} Its results mean nothing."
         yield RunFinding("problem", "Trained on", text)
 
 
 def _audit(run: RunContents) -> Iterator[RunFinding]:
-    """What the audit for shortcuts came to; its findings stand in their own section."""
+    """The verdict of the audit for shortcuts; its findings have their own section."""
     if run.audit is not None:
         worst = min((LEVELS.index(f.level) for f in run.audit.findings), default=LEVELS.index("good"))
         level: Level = LEVELS[worst] if LEVELS[worst] in ("problem", "caution") else "good"
@@ -123,7 +123,7 @@ def _skill(run: RunContents) -> Iterator[RunFinding]:
     always = f"always answering {result.classes[most]} would reach {number(share)}"
     stated = f"Accuracy {with_interval(accuracy.value, accuracy.low, accuracy.high)}; {always}"
     if accuracy.value <= share:
-        yield RunFinding("problem", "Skill", f"{stated}: the model has learned nothing that this test can show.")
+        yield RunFinding("problem", "Skill", f"{stated}: on this test the model is no better than that.")
     elif np.isfinite(accuracy.low) and accuracy.low <= share:
         yield RunFinding("caution", "Skill", f"{stated}: too few images to tell the two apart.")
     else:
@@ -134,7 +134,9 @@ def _sizes(run: RunContents) -> Iterator[RunFinding]:
     """Are test and validation large enough to say anything?"""
     validation = sum(run.record.data.counts.get("val", {}).values())
     if 0 < validation < _FEW_VALIDATION:
-        text = f"The best epoch was chosen on {count(validation, 'image')} only, so the choice is partly chance."
+        text = (
+            f"The best epoch was chosen on only {count(validation, 'image')}, so the choice is partly down to chance."
+        )
         yield RunFinding("caution", "Validation size", text)
     if run.evaluation is not None:
         yield _test_size(run.evaluation)
@@ -168,7 +170,7 @@ def _localisation(run: RunContents) -> Iterator[RunFinding]:
         return
     ratio = found.energy_inside / found.energy_chance if found.energy_chance > 0 else float("nan")
     hits = f"the strongest point lies on the object in {percent(found.pointing)} of {count(found.images, 'image')}"
-    text = f"{found.method} puts {number(ratio)} times more evidence on the object than chance would; {hits}."
+    text = f"{found.method} puts {number(ratio)} times as much evidence on the object as chance would; {hits}."
     if ratio >= _WELL_LOCALISED:
         yield RunFinding("good", "Heat maps", text)
     elif ratio >= _BARELY_LOCALISED:
@@ -184,17 +186,17 @@ def _parity(run: RunContents) -> Iterator[RunFinding]:
         text = "The run has no model, so nothing can be predicted with it. Was training interrupted?"
         yield RunFinding("problem", topic, text)
     elif manifest.parity is None:
-        text = "It was not measured how closely the exported model follows the trained one."
+        text = "The exported model was not compared with the trained one."
         yield RunFinding("caution", topic, text)
     else:
         parity = manifest.parity
         difference = parity.largest
         images = count(parity.images, "image")
-        maps = "" if parity.heat_map is None else f", heat maps to {number(parity.heat_map)} of their peak"
+        maps = "" if parity.heat_map is None else f", heat maps within {number(parity.heat_map)} of their peak"
         by = "" if parity.runtime == "torch" else f" (run by {parity.runtime})"
         text = (
             f"The exported model agrees with the trained one{by} on {images}: "
-            f"probabilities to {number(parity.probability)}{maps}."
+            f"probabilities within {number(parity.probability)}{maps}."
         )
         if difference > parity.tolerance:
             allowed = f"and {number(parity.tolerance)} is allowed"
@@ -206,7 +208,7 @@ def _skipped(run: RunContents) -> Iterator[RunFinding]:
     skipped = run.record.data.skipped
     if skipped:
         example = f"{skipped[0].path}: {skipped[0].reason.rstrip('.')}"
-        text = f"{count(len(skipped), 'file was', 'files were')} left out, for example {example}."
+        text = f"{count(len(skipped), 'file was', 'files were')} skipped, for example {example}."
         yield RunFinding("caution", "Files skipped", text)
 
 
@@ -215,7 +217,7 @@ def _ending(run: RunContents) -> Iterator[RunFinding]:
     training = run.record.training
     if training is not None and training.epochs > 1 and training.best_epoch == training.epochs:
         name = series_name(training.monitor)
-        text = f"The last epoch was the best one ({name[0].lower()}{name[1:]}), so a longer training may do better."
+        text = f"The last epoch was the best one ({name[0].lower()}{name[1:]}), so longer training may help."
         yield RunFinding("information", "Training length", text)
 
 

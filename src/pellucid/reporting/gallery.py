@@ -19,11 +19,11 @@ from .words import number, percent, printable
 
 PAGE = "index.html"
 MARKS = {"good": "good", "caution": "caution", "problem": "problem", "unknown": "information"}
-WORDS = {"good": "reliable", "caution": "with care", "problem": "not reliable here", "unknown": "not checked"}
+WORDS = {"good": "reliable", "caution": "use with care", "problem": "not reliable here", "unknown": "not checked"}
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class GalleryMap:
     """One map in the gallery: `heading` tells it from the others of its image, `ends` are those of its colour bar."""
 
     record: ExplanationRecord
@@ -32,13 +32,13 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class GalleryImage:
     """One image in the gallery, with its maps."""
 
     path: str
     first: ExplanationRecord
     confidence: str
-    maps: tuple[Shown, ...]
+    maps: tuple[GalleryMap, ...]
     sheet: str | None
 
 
@@ -48,7 +48,7 @@ def write_gallery(manifest: ExplanationManifest, folder: Path, *, name: str, med
     try:
         write_whole(target, render_gallery(manifest, name=name, medical=medical).encode("utf-8", "replace"))
     except OSError as error:
-        message = f"{target} cannot be written ({error.strerror}). Choose another --out, or make room."
+        message = f"{target} cannot be written ({error.strerror}). Choose another `out=`, or free space."
         raise ResourceError(message) from error
     return target
 
@@ -71,7 +71,7 @@ def render_gallery(manifest: ExplanationManifest, *, name: str, medical: bool = 
     )
 
 
-def entries_of(manifest: ExplanationManifest) -> list[Entry]:
+def entries_of(manifest: ExplanationManifest) -> list[GalleryImage]:
     """The images of a manifest in its order, each with its maps."""
     by_path: dict[str, list[ExplanationRecord]] = {}
     for record in manifest.images:
@@ -79,16 +79,16 @@ def entries_of(manifest: ExplanationManifest) -> list[Entry]:
     return [_entry(path, records, manifest) for path, records in by_path.items()]
 
 
-def _entry(path: str, records: Sequence[ExplanationRecord], manifest: ExplanationManifest) -> Entry:
+def _entry(path: str, records: Sequence[ExplanationRecord], manifest: ExplanationManifest) -> GalleryImage:
     first = records[0]
     methods, targets = {r.method for r in records}, {r.target for r in records}
     maps = []
     for record in records:
         about = [record.method if len(methods) > 1 else "", record.target if len(targets) > 1 else ""]
         heading = ": ".join(a for a in about if a) or f"{record.method}, evidence for {record.target}"
-        maps.append(Shown(record, heading, _ends(record, manifest)))
+        maps.append(GalleryMap(record, heading, _ends(record, manifest)))
     sure = "" if first.confidence is None else percent(first.confidence)
-    return Entry(path, first, sure, tuple(maps), manifest.sheets.get(path))
+    return GalleryImage(path, first, sure, tuple(maps), manifest.sheets.get(path))
 
 
 def _ends(record: ExplanationRecord, manifest: ExplanationManifest) -> tuple[str, str] | None:
@@ -99,7 +99,7 @@ def _ends(record: ExplanationRecord, manifest: ExplanationManifest) -> tuple[str
     return low, number(record.limit)
 
 
-def _groups(entries: Sequence[Entry]) -> list[tuple[str, str, list[Entry]]]:
+def _groups(entries: Sequence[GalleryImage]) -> list[tuple[str, str, list[GalleryImage]]]:
     """The images by the class answered: (id, class, entries), in the order in which classes first occur."""
     labels = list(dict.fromkeys(e.first.label for e in entries))
     return [(f"class-{i}", label, [e for e in entries if e.first.label == label]) for i, label in enumerate(labels)]
@@ -113,4 +113,5 @@ def how_drawn(manifest: ExplanationManifest) -> str:
         else "Maps are drawn on the model's own scale, one for each method: weak evidence looks weak."
     )
     sides = " Blue speaks against the class and red for it." if manifest.signed else ""
-    return f"{scale}{sides} Most is the high end of the colours; what carries no evidence shows the image unchanged."
+    ends = "The high end of the colours is the strongest evidence; without evidence the image is unchanged."
+    return f"{scale}{sides} {ends}"

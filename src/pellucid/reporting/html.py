@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import PIL.Image
 
+from ..bundle.run import scaling_name
 from ..errors import ResourceError
 from ..files import write_whole
 from . import views
@@ -30,6 +32,7 @@ from .words import bounds, count, duration, listed, metric_name, number, percent
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from matplotlib.figure import Figure
 
 # The metrics chart repeats the table that stands in the page.
 _NOT_IN_PAGE = "metrics"
@@ -43,7 +46,8 @@ def build_report(run: str | Path) -> Path:
     the report cannot be written.
     """
     contents = read_run(Path(run))
-    page = render(contents)
+    decisions = run_figures(contents)
+    page = render(contents, decisions)
     target = contents.folder.report
     try:
         # File names may hold bytes that are not valid Unicode; on the page they become question marks.
@@ -52,7 +56,7 @@ def build_report(run: str | Path) -> Path:
         message = f"{target} cannot be written ({error.strerror}). Free space there, or see who may write to it."
         raise ResourceError(message) from error
     write_model_card(contents)
-    for name, figure in run_figures(contents).items():
+    for name, figure in decisions.items():
         save_png(figure, contents.folder.figures / f"{name}.png")
     sheet = mistakes_sheet(contents.explanations, contents.folder.explanations) if contents.explanations else None
     if sheet is not None:
@@ -61,8 +65,8 @@ def build_report(run: str | Path) -> Path:
     return target
 
 
-def render(run: RunContents) -> str:
-    """The report of a run as one HTML page."""
+def render(run: RunContents, decisions: Mapping[str, Figure] | None = None) -> str:
+    """The report of a run as one HTML page; `decisions` are its `run_figures`, where these were drawn before."""
     result, shown = run.evaluation, run.explanations
     cases = read_cases(shown, run.folder.explanations) if shown else None
     return (
@@ -84,7 +88,7 @@ def render(run: RunContents) -> str:
             axis_start=chart_start(charted_metrics(result)) if result else 0,
             mistakes=views.mistakes(result) if result else [],
             published=views.published_table(run),
-            figures=_figures(run),
+            figures=_figures(run, run_figures(run) if decisions is None else decisions),
             cases=cases,
             summary_cases=views.summary_cases(cases) if cases else [],
             commands=views.commands(run),
@@ -108,7 +112,7 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = (number, percent, duration, listed, metric_name, bounds)
+    words = (number, percent, duration, listed, metric_name, bounds, scaling_name)
     environment.filters |= {function.__name__: function for function in words}
     environment.globals["count"] = count
     return environment
@@ -125,9 +129,9 @@ def page_frame(*styles: str, colormap: str | None = None) -> dict[str, str]:
     }
 
 
-def _figures(run: RunContents) -> dict[str, InlineFigure]:
+def _figures(run: RunContents, decisions: Mapping[str, Figure]) -> dict[str, InlineFigure]:
     """Every figure of the run, ready to stand in the page."""
-    figures = {**evaluation_figures(run.evaluation), **run_figures(run)} if run.evaluation else {}
+    figures = {**evaluation_figures(run.evaluation), **decisions} if run.evaluation else {}
     if run.audit and run.audit.area is not None:
         figures["regions"] = regions_figure(run.audit)
     training = run.record.training

@@ -8,7 +8,7 @@ never stretched until noise looks like evidence (compare Adebayo et al. 2018, ar
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ Scale = Literal["image", "model"]
 
 SEQUENTIAL, DIVERGING = "inferno", "RdBu_r"
 NO_EVIDENCE = "no positive evidence"
-LITTLE_EVIDENCE = "next to no evidence on this scale"
+LITTLE_EVIDENCE = "almost no evidence on this scale"
 # An odd number of colours, so that zero of a signed map falls on the one in the middle.
 COLOURS = 257
 _BREWER_DIVERGING = ("PiYG", "PRGn", "BrBG", "PuOr", "RdGy", "RdBu", "RdYlBu", "RdYlGn", "Spectral")
@@ -69,10 +69,17 @@ def display_limit(
     return float(model_limit)
 
 
+class MapPictures(NamedTuple):
+    """One map drawn three ways, uint8: `attention` (H, W), `heatmap` (H, W, 3) and `overlay` (H, W, 3)."""
+
+    attention: Uint8Array
+    heatmap: Uint8Array
+    overlay: Uint8Array
+
+
 def attention_map(attribution: Attribution, limit: float) -> Uint8Array:
-    """Evidence for the target as brightness: (H, W) uint8, 0 where there is none, 255 at `limit` and above."""
-    grey: Uint8Array = np.rint(255 * _share(attribution, limit)).astype(np.uint8)
-    return grey
+    """Evidence for the target as brightness: (H, W) uint8, 0 without evidence, 255 at `limit` and above."""
+    return _brightness(_share(attribution, limit))
 
 
 def heat_map(attribution: Attribution, colormap: str | None, limit: float, *, signed: bool = False) -> Uint8Array:
@@ -82,11 +89,8 @@ def heat_map(attribution: Attribution, colormap: str | None, limit: float, *, si
     (None: blue, white, red): evidence against the target on the low side, none in the middle, evidence for it on the
     high side. Raises UnknownNameError for an unknown map, InputError for a one-sided map of signed values.
     """
-    table = colour_table(_checked_name(colormap, signed))
-    share = _share(attribution, limit, signed)
-    position = (share + 1) / 2 if signed else share
-    colours: Uint8Array = table[np.rint(position * (COLOURS - 1)).astype(np.intp)]
-    return colours
+    name = _checked_name(colormap, signed)
+    return _colours(_share(attribution, limit, signed), name, signed)
 
 
 def overlay(
@@ -98,12 +102,25 @@ def overlay(
     colormap: str | None = None,
     signed: bool = False,
 ) -> Uint8Array:
-    """The coloured map over the image: (H, W, 3) uint8.
+    """The coloured map over the image: (H, W, 3) uint8; arguments and errors are those of `draw_map`."""
+    return draw_map(image, attribution, limit=limit, alpha=alpha, colormap=colormap, signed=signed).overlay
 
-    The opacity of a pixel is `alpha * s(v)`, where v in [0, 1] is the size of its value against `limit`. s rises
-    smoothly, as u^2 (3 - 2u) of u = v / 0.7, from 0, where the image shows unchanged, to 1 at v = 0.7 and above.
 
-    Raises InputError when `alpha` lies outside [0, 1] or the map and the image differ in size.
+def draw_map(
+    image: Uint8Array,
+    attribution: Attribution,
+    *,
+    limit: float,
+    alpha: float = 0.45,
+    colormap: str | None = None,
+    signed: bool = False,
+) -> MapPictures:
+    """The grey map, the coloured map, and the coloured map over the image (H, W, 3) uint8.
+
+    The opacity of a pixel of the overlay is `alpha * s(v)`, where v in [0, 1] is the size of its value against `limit`.
+    s rises smoothly, as u^2 (3 - 2u) of u = v / 0.7, from 0, where the image is unchanged, to 1 at v = 0.7 and above.
+
+    Raises InputError when `alpha` lies outside [0, 1] or the map and the image differ in size, and as `heat_map` does.
     """
     if not 0 <= alpha <= 1:
         raise InputError(
@@ -114,11 +131,35 @@ def overlay(
     if image.shape[:2] != attribution.values.shape:
         sizes = f"{attribution.values.shape} and the image {image.shape[:2]}"
         raise InputError(f"The heat map has (height, width) {sizes}. Explain the image that is drawn.")
-    colours = heat_map(attribution, colormap, limit, signed=signed)
-    rise = np.minimum(np.abs(_share(attribution, limit, signed)) / np.float32(_OPAQUE_FROM), 1)
+    name = _checked_name(colormap, signed)
+    share = _share(attribution, limit, signed)
+    colours = _colours(share, name, signed)
+    return MapPictures(_brightness(share), colours, _blended(image, colours, share, alpha))
+
+
+def _brightness(share: FloatArray) -> Uint8Array:
+    grey: Uint8Array = np.rint(255 * np.maximum(share, 0)).astype(np.uint8)
+    return grey
+
+
+def _colours(share: FloatArray, name: str, signed: bool) -> Uint8Array:
+    """The colours (H, W, 3) of shares (H, W) in [0, 1], or in [-1, 1] when signed."""
+    position = (share + 1) / 2 if signed else share
+    places = np.rint(position * (COLOURS - 1)).astype(np.intp)
+    colours: Uint8Array = np.take(colour_table(name), places, axis=0)
+    return colours
+
+
+def _blended(image: Uint8Array, colours: Uint8Array, share: FloatArray, alpha: float) -> Uint8Array:
+    """Colours over the image, by the opacity that `draw_map` describes."""
+    rise = np.minimum(np.abs(share) / np.float32(_OPAQUE_FROM), 1)
     opacity = (np.float32(alpha) * rise * rise * (3 - 2 * rise))[..., None]
     background = image.astype(np.float32)
-    blended: Uint8Array = np.rint(background + opacity * (colours - background)).astype(np.uint8)
+    mixed = colours - background
+    mixed *= opacity
+    mixed += background
+    np.rint(mixed, out=mixed)
+    blended: Uint8Array = mixed.astype(np.uint8)
     return blended
 
 
@@ -206,7 +247,7 @@ def _value_below(sizes: FloatArray, above: float) -> float:
 
 def _half_share(positive: FloatArray) -> float:
     """The smallest share of pixels that together hold half of the evidence."""
-    falling = np.sort(positive[positive > 0], kind="stable")[::-1]
+    falling = np.sort(positive[positive > 0])[::-1]
     held = np.cumsum(falling, dtype=np.float64)
     return (int(np.searchsorted(held, held[-1] / 2)) + 1) / positive.size
 

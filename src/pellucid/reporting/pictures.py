@@ -11,7 +11,7 @@ import PIL.ImageDraw
 
 from ..explanation.attribution import Attribution
 from ..preprocessing import Uint8Array
-from .overlay import DIVERGING, SEQUENTIAL, attention_map, colour_table, heat_map, overlay, reading
+from .overlay import DIVERGING, LITTLE_EVIDENCE, NO_EVIDENCE, SEQUENTIAL, MapPictures, colour_table, draw_map, reading
 from .words import number
 
 if TYPE_CHECKING:
@@ -21,6 +21,13 @@ PAPER, INK, SOFT, LINE = (255, 255, 255), (27, 35, 38), (84, 97, 102), (205, 212
 # A smaller picture is enlarged by a whole factor until its longer side has this many pixels.
 _LEAST_SIDE = 448
 _LEAST_WIDTH = 400
+# Shorter forms of what is stamped on small pictures, and the smallest type, in pixels, that can be read.
+_SHORTER = {NO_EVIDENCE: ("no evidence", "none"), LITTLE_EVIDENCE: ("almost none",)}
+_LEAST_TYPE = 7
+
+Z_RLE = 3
+"""zlib's strategy for pictures: it looks for repeats of the byte before only."""
+
 # The longest side of the copy of the original that goes beside the maps.
 _COPY_SIDE = 512
 
@@ -70,15 +77,25 @@ def explanation_pictures(
     `image`: a copy of the original, at most 512 px; `attention` (H, W), `heatmap` and `overlay` (H, W, 3): at the
     size of the original. A picture that shows nothing carries the words that say so.
     """
-    maps = {
-        "attention": attention_map(attribution, limit),
-        "heatmap": heat_map(attribution, colormap, limit, signed=signed),
-        "overlay": overlay(image, attribution, limit=limit, alpha=alpha, colormap=colormap, signed=signed),
-    }
+    maps = draw_map(image, attribution, limit=limit, alpha=alpha, colormap=colormap, signed=signed)
+    return {"image": small_copy(image), **stamped_pictures(maps, attribution, limit, signed=signed)}
+
+
+def small_copy(image: Uint8Array) -> Uint8Array:
+    """The copy of an original (H, W, 3) that goes beside its maps: at most 512 px along each side."""
+    return np.asarray(smaller(PIL.Image.fromarray(image), _COPY_SIDE))
+
+
+def stamped_pictures(
+    maps: MapPictures, attribution: Attribution, limit: float, *, signed: bool = False
+) -> dict[str, Uint8Array]:
+    """`attention`, `heatmap` and `overlay`; one that shows nothing carries the words that say so."""
+    pictures = {}
     for name, signed_too in (("attention", False), ("heatmap", signed), ("overlay", signed)):
-        if (words := reading(attribution, limit, signed=signed_too)) is not None:
-            maps[name] = stamped(maps[name], words)
-    return {"image": np.asarray(smaller(PIL.Image.fromarray(image), _COPY_SIDE)), **maps}
+        words = reading(attribution, limit, signed=signed_too)
+        picture: Uint8Array = getattr(maps, name)
+        pictures[name] = picture if words is None else stamped(picture, words)
+    return pictures
 
 
 def save_explanation(folder: Path, stem: str, pictures: dict[str, Uint8Array]) -> dict[str, str]:
@@ -86,22 +103,40 @@ def save_explanation(folder: Path, stem: str, pictures: dict[str, Uint8Array]) -
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: f"{stem}-{name}.png" for name in pictures}
     for name, pixels in pictures.items():
-        # Level 3 takes a third of the default's time and gives files of the same size.
-        PIL.Image.fromarray(pixels).save(folder / files[name], compress_level=3)
+        # Runs of equal differences suffice for maps: half of the time of level 3, and files of about its size.
+        PIL.Image.fromarray(pixels).save(folder / files[name], compress_level=1, compress_type=Z_RLE)
     return files
 
 
 def stamped(picture: Uint8Array, words: str) -> Uint8Array:
-    """A copy of a picture, (H, W) or (H, W, 3), with words on a dark band along its lower edge."""
+    """A copy of a picture, (H, W) or (H, W, 3), with words on a dark band along its lower edge.
+
+    The band takes at most a fifth of the height, or 2 pixels. Where the words are too wide for that, shorter ones
+    stand for them; where even these do not fit legibly, the band has only a light rule.
+    """
     copy = PIL.Image.fromarray(picture)
     pen = PIL.ImageDraw.Draw(copy)
-    size = max(9, round(min(copy.size) / 16))
-    while size > 6 and pen.textlength(words, font(size)) > copy.width - size:
-        size -= 1
     light, dark = (235, 0) if picture.ndim == 2 else ((235, 239, 240), (16, 19, 20))
-    pen.rectangle((0, copy.height - 2 * size, copy.width, copy.height), fill=dark)
-    pen.text((copy.width / 2, copy.height - size), words, light, font(size), anchor="mm")
+    text, size = _fitting(words, copy.width, copy.height)
+    band = round(1.6 * size) if text else max(2, copy.height // 8)
+    pen.rectangle((0, copy.height - band, copy.width, copy.height), fill=dark)
+    middle = copy.height - band / 2
+    if text:
+        pen.text((copy.width / 2, middle), text, light, font(size), anchor="mm")
+    else:
+        pen.line((copy.width // 4, int(middle), copy.width - copy.width // 4 - 1, int(middle)), fill=light)
     return np.asarray(copy)
+
+
+def _fitting(words: str, width: int, height: int) -> tuple[str, int]:
+    """The longest form of the words that fits into a band, and the size of its type; "" when none fits legibly."""
+    usual = max(9, round(min(width, height) / 16))
+    largest = min(usual, int(height / 5 / 1.6))
+    for text in (words, *_SHORTER.get(words, ())):
+        for size in range(largest, _LEAST_TYPE - 1, -1):
+            if font(size).getlength(text) <= width - 4:
+                return text, size
+    return "", 0
 
 
 def smaller(picture: PIL.Image.Image, side: int) -> PIL.Image.Image:

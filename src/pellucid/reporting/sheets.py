@@ -61,6 +61,11 @@ def comparison_sheet(
     return np.asarray(sheet)
 
 
+def cell_sized(picture: Uint8Array) -> Uint8Array:
+    """A picture (H, W, 3) uint8 at the size that it has in a cell of a comparison sheet."""
+    return np.asarray(_fitted(PIL.Image.fromarray(picture)))
+
+
 def _balanced(count: int) -> int:
     """How many columns give rows of about the same length, at most five."""
     rows = -(-count // (_MOST_COLUMNS + 1))
@@ -202,7 +207,7 @@ def _with_list(drawn: PIL.Image.Image, pieces: Pieces, text: int, title: str) ->
     sheet.paste(drawn, (margin, top))
     top += drawn.height + margin // 2
     if not pieces.top:
-        pen.text((margin, top), "No superpixel weighs anything.", INK, font(text))
+        pen.text((margin, top), "No superpixel has any weight.", INK, font(text))
     for i, piece in enumerate(pieces.top):
         x, y = margin + (i // rows) * drawn.width // columns, top + (i % rows) * line
         weight = float(pieces.weights[piece])

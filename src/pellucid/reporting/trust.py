@@ -12,17 +12,22 @@ from typing import TYPE_CHECKING
 
 from ..errors import ResourceError
 from ..explanation.catalogue import METHODS
-from ..explanation.trust import BASELINE_NAMES, CurveEntry, Figure, MethodEntry, TrustCard
+from ..explanation.trust import BASELINE_NAMES, CurveEntry, MeanEstimate, MethodEntry, TrustCard
 from ..files import write_whole
 from . import style
 from .html import page_environment, page_frame
 from .words import bounds, number
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawn
+    from matplotlib.figure import Figure
 
 PAGE = "trust.html"
-LEVEL_WORDS = {"good": "reliable", "caution": "with care", "problem": "not reliable here", "unknown": "too few images"}
+LEVEL_WORDS = {
+    "good": "reliable",
+    "caution": "use with care",
+    "problem": "not reliable here",
+    "unknown": "too few images",
+}
 LEVEL_MARKS = {"good": "good", "caution": "caution", "problem": "problem", "unknown": "information"}
 MEASURES = {
     "pointing": "strongest point on the object",
@@ -51,7 +56,7 @@ def write_trust_page(card: TrustCard, folder: Path) -> Path:
     try:
         write_whole(target, render_trust(card).encode("utf-8", "replace"))
     except OSError as error:
-        message = f"{target} cannot be written ({error.strerror}). Choose another --out, or make room."
+        message = f"{target} cannot be written ({error.strerror}). Choose another `out=`, or free space."
         raise ResourceError(message) from error
     return target
 
@@ -80,15 +85,15 @@ def render_trust(card: TrustCard) -> str:
 
 
 def headlines(card: TrustCard) -> list[tuple[str, str, str]]:
-    """The three figures of the summary: (name, value, what stands beside it)."""
+    """The three numbers of the summary: (name, value, note)."""
     levels = [m.level for m in card.methods]
     best = card.methods[0] if card.methods else None
     over = best.against.get("random") if best else None
     classes = ", ".join(f"{n:,} {c}" for c, n in card.classes.items() if n)
     return [
-        ("Methods that can be relied on", f"{levels.count('good')} of {len(levels)}", ""),
+        ("Reliable methods", f"{levels.count('good')} of {len(levels)}", ""),
         (
-            f"{best.name if best else 'Best'} over random maps, {card.score}",
+            f"{best.name if best else 'Best'} minus random maps, {card.score}",
             number(over.value) if over else "n/a",
             interval(over) if over else "",
         ),
@@ -96,7 +101,7 @@ def headlines(card: TrustCard) -> list[tuple[str, str, str]]:
     ]
 
 
-def interval(figure: Figure) -> str:
+def interval(figure: MeanEstimate) -> str:
     """`[0.1, 0.3]`, or "" for too few images."""
     return "" if figure.low is None or figure.high is None else bounds(figure.low, figure.high)
 
@@ -140,7 +145,7 @@ def _figures(card: TrustCard) -> Iterator[style.InlineFigure]:
         yield style.inline_svg(curve_figure(card, method), f"curves-{place}")
 
 
-def curve_figure(card: TrustCard, method: MethodEntry) -> Drawn:
+def curve_figure(card: TrustCard, method: MethodEntry) -> Figure:
     """A method's mean deletion and insertion curves, and in grey those of the baselines."""
     every = [*card.baselines.values(), *(m.curves for m in card.methods)]
     heights = [v for c in every for curve in (c.deletion_curve, c.insertion_curve) for v in curve]
@@ -151,7 +156,7 @@ def curve_figure(card: TrustCard, method: MethodEntry) -> Drawn:
         for axes, kind, label in zip(
             panels,
             ("deletion", "insertion"),
-            ("share hidden, its top first", "share shown, its top first"),
+            ("share hidden, strongest first", "share shown, strongest first"),
             strict=True,
         ):
             for name, entry in card.baselines.items():

@@ -115,11 +115,12 @@ def answer(result: EvaluationResult) -> str:
         (_, alarms), (_, found) = result.confusion
         of_negative, of_positive = result.confusion.sum(axis=1)
         return (
-            f"It finds {found:,} of {of_positive:,} images of {positive} "
-            f"and takes {alarms:,} of {of_negative:,} images of {negative} for {positive}."
+            f"It finds {found:,} of {of_positive:,} images of {positive}, "
+            f"and mistakes {alarms:,} of {of_negative:,} images of {negative} for {positive}."
         )
     right = int(np.trace(result.confusion))
-    return f"It answers {right:,} of {count(len(result.labels), 'image')} rightly, among {len(result.classes)} classes."
+    images = count(len(result.labels), "image")
+    return f"It classifies {right:,} of {images} correctly, among {len(result.classes)} classes."
 
 
 def headlines(result: EvaluationResult) -> list[tuple[str, Metric]]:
@@ -152,7 +153,7 @@ def _along(value: float, start: float) -> float:
 
 
 def mistakes(result: EvaluationResult) -> list[Mistake]:
-    """The wrong answers of which the model was surest; none for a regression, which gives no confidence."""
+    """The most confident wrong answers; empty for a regression, which has no confidence."""
     if result.task == "regression":
         return []
     predicted = result.predicted
@@ -203,7 +204,7 @@ def commands(run: RunContents) -> list[tuple[str, str]]:
 
 
 def decisions(run: RunContents) -> list[tuple[str, str]]:
-    """How answers come about from scores, each as (what, sentence): threshold, calibration, unlike images."""
+    """How scores become answers, each as (what, sentence): threshold, calibration, unusual images."""
     manifest = run.manifest
     if manifest is None:
         return []
@@ -211,7 +212,12 @@ def decisions(run: RunContents) -> list[tuple[str, str]]:
     if manifest.operating_point is not None:
         said.append(("Threshold", manifest.operating_point.statement))
     elif manifest.task != "multiclass":
-        said.append(("Threshold", f"{manifest.threshold:.3g}, not chosen for a purpose."))
+        said.append(
+            (
+                "Threshold",
+                f"{manifest.threshold:.3g}, the default; it was not chosen for a target such as a sensitivity.",
+            )
+        )
     calibration = manifest.calibration
     if calibration is not None:
         said.append(("Calibration", calibration.in_words()))
@@ -220,7 +226,7 @@ def decisions(run: RunContents) -> list[tuple[str, str]]:
         share = f"{100 * reference.quantile:.3g} %"
         said.append(
             (
-                "Unlike images",
+                "Unusual images",
                 f"An image is flagged when its features lie further from those of {reference.trained:,} training "
                 f"images than those of {share} of {reference.images:,} validation images.",
             )
@@ -229,25 +235,25 @@ def decisions(run: RunContents) -> list[tuple[str, str]]:
 
 
 def limits(run: RunContents) -> list[str]:
-    """What the figures of this run cannot tell."""
+    """What the results of this run cannot tell."""
     result, data = run.evaluation, run.record.data
     said = []
     if data.synthetic:
-        said.append("The images are synthetic. The figures show that the program works, not that the model is of use.")
+        said.append("The images are synthetic. The results show that the program works, not that the model is useful.")
     if run.record.imported is not None:
         said.append(
-            "Which images the model was trained on is not known here. If test images were among them, the figures are "
-            "too good."
+            "It is not known which images the model was trained on. If test images were among them, the results are "
+            "too optimistic."
         )
     else:
         said.append(
-            "The test images come from the same source as the training images. On images from another place, device or "
-            "time expect lower figures, and measure them there."
+            "The test images come from the same source as the training images. Expect worse results on images "
+            "from another place, device or time, and measure them there."
         )
     if result:
         said.append(
-            f"The intervals ({result.interval}) tell how much depends on which images happened to be in the test "
-            "split. They do not tell how much depends on the training: another seed gives another model."
+            f"The intervals ({result.interval}) show how much depends on which images happened to be in the test "
+            "split. They do not show how much depends on the training: another seed gives another model."
         )
         said += _about_answers(run, result)
     if run.record.sealed is not None:
@@ -257,11 +263,9 @@ def limits(run: RunContents) -> list[str]:
     else:
         said.append("A heat map shows where the evidence lies, not why it is evidence.")
     if run.manifest is None or run.manifest.reference is None:
-        said.append("The model answers for any picture, also for one of something that it has never seen.")
+        said.append("The model answers for any image, even of something it has never seen.")
     else:
-        said.append(
-            "It flags pictures unlike those trained on, but not every one: it also answers where it should not."
-        )
+        said.append("It flags most unusual images, but not all: it also answers where it should not.")
     return said
 
 
@@ -273,7 +277,7 @@ def _about_answers(run: RunContents, result: EvaluationResult) -> list[str]:
     if point is not None:
         said.append(f"The threshold was chosen on {count(point.images, 'validation image')}: {_stop(point.statement)}")
     elif result.threshold is not None:
-        said.append(f"The threshold, {result.threshold:.3g}, was not chosen for a purpose, such as missing few.")
+        said.append(f"The threshold, {result.threshold:.3g}, was not chosen for a target such as a sensitivity.")
     if calibration is not None:
         said.append(
             f"The probabilities were calibrated on {count(calibration.images, 'validation image')}; where the mix of "

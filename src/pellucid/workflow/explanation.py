@@ -18,12 +18,12 @@ from ..explanation.catalogue import METHODS, Method, find_method, settings_of
 from ..explanation.explain import Explained
 from ..explanation.record import ExplanationManifest, ExplanationRecord
 from ..files import write_whole
-from ..images import Image, read_image
+from ..images import Image, read_file, read_image
 from ..progress import Progress, Silent
 from ..reporting.gallery import write_gallery
 from ..reporting.overlay import colour_table
 from ..reporting.words import lack_words
-from .explanation_pictures import DEFAULT_DRAWING, Drawing, Drawn, Maps, draw_maps
+from .explanation_pictures import DEFAULT_DRAWING, Drawing, DrawnImage, ExplainedImage, draw_maps
 from .scales import model_limit
 from .trust.image import ImageChecker
 
@@ -42,8 +42,19 @@ class ToExplain:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked of each image: which methods, for which classes (none: the one answered), about which score."""
+class Opened:
+    """An image file that was read once: `whole` to draw on, and `seen` no larger than the model needs."""
+
+    item: ToExplain
+    stem: str
+    whole: Image
+    seen: Image
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class MapRequest:
+    """Which maps are made of each image: methods, classes (empty: the class answered), score and layer."""
 
     methods: tuple[Method, ...]
     settings: Mapping[str, Any]
@@ -54,12 +65,8 @@ class Question:
 
     @property
     def images_at_a_time(self) -> int:
-        """As many as keep the number of maps at the size of the originals, which are all in memory, at eight or so."""
+        """At most as many as keep about eight maps, at the size of their originals, in memory."""
         return max(1, BATCH // (len(self.methods) * max(1, len(self.targets))))
-
-    def layer_of(self, method: Method) -> str | None:
-        """The layer that a method is asked at; with several methods, those that look at none are asked without."""
-        return self.layer if method.looks_at_layer or len(self.methods) == 1 else None
 
 
 def explain_files(
@@ -87,27 +94,26 @@ def explain_files(
     the manifest and left out. Raises UnknownNameError for a method, class or colour map that does not exist, and
     InputError for a scale that the model does not keep, before anything is written.
     """
-    question = ask(bundle, method, target, score=score, layer=layer, settings=settings)
+    request = ask(bundle, method, target, score=score, layer=layer, settings=settings)
     colour_table(drawing.named_colormap)
     limits = {
         m.name: model_limit(bundle, m.name, score=score, layer=layer) if drawing.scale == "model" else None
-        for m in question.methods
+        for m in request.methods
     }
     records: list[ExplanationRecord] = []
     sheets: dict[str, str] = {}
     skipped: list[LeftOut] = []
     names = _stems([item.shown for item in items])
     with (progress or Silent()).bar("Explaining") as advance:
-        step = question.images_at_a_time
+        step = request.images_at_a_time
         for start in range(0, len(items), step):
-            chunk = list(_readable(items[start : start + step], names[start : start + step], skipped))
-            for (item, stem, image), answers in zip(chunk, _answers(bundle, chunk, question), strict=True):
-                found = Maps(item.shown, item.true_label, image, answers, question.settings)
-                checker = _checker(bundle, item, question) if trust else None
-                drawn = draw_maps(bundle, found, limits, drawing, out, stem)
-                records += [_record(bundle, found, d, item, checker, question) for d in drawn.maps]
+            chunk = list(_opened(bundle, items[start : start + step], names[start : start + step], skipped))
+            for opened, answers in zip(chunk, _answers(bundle, chunk, request), strict=True):
+                explained = ExplainedImage(opened.item.shown, opened.whole, opened.seen, answers, request.settings)
+                drawn = draw_maps(bundle, explained, limits, drawing, out, opened.stem)
+                records += _records(bundle, explained, drawn, opened, request, trust)
                 if drawn.sheet:
-                    sheets[item.shown] = drawn.sheet
+                    sheets[opened.item.shown] = drawn.sheet
             advance(min(start + step, len(items)), len(items))
     manifest = ExplanationManifest(
         pellucid_version=__version__,
@@ -120,7 +126,7 @@ def explain_files(
         considered=len(items) if considered is None else considered,
         top=top,
         sheets=sheets,
-        left_out=question.left_out,
+        left_out=request.left_out,
         images=tuple(records),
         skipped=tuple((s.path, s.reason) for s in skipped),
     )
@@ -138,8 +144,8 @@ def ask(
     score: Score | None = None,
     layer: str | None = None,
     settings: Any = None,
-) -> Question:
-    """The question that names of methods and classes make, with `all` written out and names checked."""
+) -> MapRequest:
+    """The request that names of methods and classes make, with `all` written out and names checked."""
     names = [method] if isinstance(method, str) else list(dict.fromkeys(method))
     left_out: dict[str, str] = {}
     if ALL in names:
@@ -155,72 +161,74 @@ def ask(
         if name not in bundle.classes:
             raise UnknownNameError("class", name, bundle.classes, f"The model knows {', '.join(bundle.classes)}.")
     chosen = {m.name: settings_of(m, given.get(m.name)) for m in methods}
-    return Question(methods, chosen, tuple(targets), score, layer, left_out)
+    return MapRequest(methods, chosen, tuple(targets), score, layer, left_out)
 
 
-def _answers(
-    bundle: Bundle, chunk: Sequence[tuple[ToExplain, str, Image]], question: Question
-) -> list[tuple[Explained, ...]]:
-    """For each image, what each method said of it."""
+def _answers(bundle: Bundle, chunk: Sequence[Opened], request: MapRequest) -> list[tuple[Explained, ...]]:
+    """For each image, what each method says of it."""
     if not chunk:
         return []
-    images = [bundle.read(item.file) for item, _, _ in chunk]
-    found = [
-        bundle.explain_images(
-            images,
-            method=method.name,
-            target=question.targets or None,
-            score=question.score,
-            layer=question.layer_of(method),
-            settings=question.settings[method.name],
-        )
-        for method in question.methods
-    ]
-    return list(zip(*found, strict=True))
+    if len(request.methods) == 1:
+        request.methods[0].check_layer(request.layer)
+    by_method = bundle.explain_by_methods(
+        [opened.seen for opened in chunk],
+        {method.name: request.settings[method.name] for method in request.methods},
+        target=request.targets or None,
+        score=request.score,
+        layer=request.layer,
+    )
+    return list(zip(*by_method, strict=True))
 
 
-def _checker(bundle: Bundle, item: ToExplain, question: Question) -> ImageChecker:
-    image = bundle.read(item.file)
-    tensor = bundle.preprocessing.tensors([image])[0]
-    return ImageChecker(bundle, tensor, image.size, score=question.score, layer=question.layer)
-
-
-def _readable(
-    items: Sequence[ToExplain], stems: Sequence[str], skipped: list[LeftOut]
-) -> Iterator[tuple[ToExplain, str, Image]]:
+def _opened(
+    bundle: Bundle, items: Sequence[ToExplain], stems: Sequence[str], skipped: list[LeftOut]
+) -> Iterator[Opened]:
+    """The images that can be read; the others are added to `skipped`."""
     for item, stem in zip(items, stems, strict=True):
         try:
-            yield item, stem, read_image(item.file)
+            data = read_file(item.file)
+            seen = bundle.read(data)
+            whole = seen if seen.reduction == 1 else read_image(data)
         except ImageError as error:
             skipped.append(LeftOut(item.shown, error.reason))
+            continue
+        yield Opened(item, stem, whole, seen, hashlib.sha256(data).hexdigest())
 
 
-def _record(
-    bundle: Bundle, found: Maps, drawn: Drawn, item: ToExplain, checker: ImageChecker | None, question: Question
-) -> ExplanationRecord:
-    """What was drawn of one map."""
-    attribution, prediction = drawn.attribution, found.prediction(bundle)
-    return ExplanationRecord(
-        path=item.shown,
-        label=prediction.label,
-        true_label=item.true_label,
-        confidence=prediction.confidence,
-        probabilities=prediction.probabilities,
-        target=attribution.target,
-        method=attribution.method,
-        score=attribution.score,
-        unit=attribution.unit,
-        layer=attribution.layer,
-        settings=attribution.settings,
-        smallest=float(attribution.values.min()),
-        largest=float(attribution.values.max()),
-        limit=drawn.limit,
-        verdict=drawn.verdict,
-        warnings=prediction.warnings,
-        files=drawn.files,
-        sha256=hashlib.sha256(item.file.read_bytes()).hexdigest(),
-        trust=checker.check(attribution, question.settings[attribution.method]) if checker else None,
-    )
+def _records(
+    bundle: Bundle, explained: ExplainedImage, drawn: DrawnImage, opened: Opened, request: MapRequest, trust: bool
+) -> list[ExplanationRecord]:
+    """What was drawn of each map of one image."""
+    checker = None
+    if trust:
+        tensor = bundle.preprocessing.tensors([opened.seen])[0]
+        checker = ImageChecker(bundle, tensor, opened.seen.size, score=request.score, layer=request.layer)
+    prediction = explained.prediction(bundle)
+    return [
+        ExplanationRecord(
+            path=opened.item.shown,
+            label=prediction.label,
+            true_label=opened.item.true_label,
+            confidence=prediction.confidence,
+            probabilities=prediction.probabilities,
+            target=a.target,
+            method=a.method,
+            score=a.score,
+            unit=a.unit,
+            layer=a.layer,
+            settings=a.settings,
+            smallest=float(a.values.min()),
+            largest=float(a.values.max()),
+            limit=d.limit,
+            verdict=d.verdict,
+            warnings=prediction.warnings,
+            files=d.files,
+            sha256=opened.sha256,
+            trust=checker.check(a, request.settings[a.method]) if checker else None,
+        )
+        for d in drawn.maps
+        for a in (d.attribution,)
+    ]
 
 
 def choose_top(predictions: Sequence[Prediction], top: int, target: str | None, positive: str | None) -> list[int]:
@@ -255,6 +263,6 @@ def _stems(paths: Sequence[str]) -> list[str]:
 
 
 def check_folder(out: Path) -> None:
-    """Raise InputError when `out` holds something else than explanations: pictures are written over their namesakes."""
+    """Raise InputError when `out` holds anything but explanations: files of the same name would be overwritten."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).is_file())):
-        raise InputError(f"{out} is there already and holds no explanations of ours. Choose another --out.")
+        raise InputError(f"{out} exists and was not written by `pellucid explain`. Choose another `out=`.")

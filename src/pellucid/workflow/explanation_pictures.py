@@ -1,4 +1,4 @@
-"""The pictures of all maps of one image, by what was asked: single maps, superpixels, and all of them side by side."""
+"""The pictures of all maps of one image: single maps, superpixels, and all maps side by side."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ..explanation.catalogue import find_method
 from ..explanation.explain import Explained
 from ..images import Image
 from ..preprocessing import Uint8Array
-from ..reporting.overlay import DIVERGING, SEQUENTIAL, Scale, display_limit, overlay, verdict
-from ..reporting.pictures import explanation_pictures, save_explanation, with_colour_bar
-from ..reporting.sheets import Cell, Pieces, comparison_sheet, superpixel_picture
+from ..reporting.overlay import DIVERGING, SEQUENTIAL, Scale, display_limit, draw_map, verdict
+from ..reporting.pictures import save_explanation, small_copy, stamped_pictures, with_colour_bar
+from ..reporting.sheets import Cell, Pieces, cell_sized, comparison_sheet, superpixel_picture
 
 # Maps with a value per pixel have peaks of single pixels: those that hold this share of the evidence share the top.
 ABOVE = 0.1
@@ -47,12 +47,15 @@ DEFAULT_DRAWING = Drawing()
 
 
 @dataclass(frozen=True, slots=True)
-class Maps:
-    """What every method said of one image; `settings` are the methods' own."""
+class ExplainedImage:
+    """What every method said of one image; `settings` maps each method to its own.
+
+    `image` is what is drawn on. `seen` is what the model saw: a large JPEG is decoded at a reduced size for it.
+    """
 
     path: str
-    true_label: str | None
     image: Image
+    seen: Image
     answers: tuple[Explained, ...]
     settings: Mapping[str, Any]
 
@@ -63,12 +66,16 @@ class Maps:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One map as it was drawn: `limit` at the top of its scale, the one-line reading, and its files by kind."""
+    """One map as it was drawn: `limit` at the top of its scale, the one-line reading, and its files by kind.
+
+    `small` is the overlay at the size of a cell of the comparison sheet.
+    """
 
     attribution: Attribution
     limit: float
     verdict: str
     files: dict[str, str]
+    small: Uint8Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,55 +86,69 @@ class DrawnImage:
     sheet: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Single:
+    """What all maps of one image are drawn with."""
+
+    bundle: Bundle
+    found: ExplainedImage
+    prediction: Prediction
+    drawing: Drawing
+    out: Path
+
+
 def draw_maps(
-    bundle: Bundle, found: Maps, limits: Mapping[str, float | None], drawing: Drawing, out: Path, stem: str
+    bundle: Bundle, found: ExplainedImage, limits: Mapping[str, float | None], drawing: Drawing, out: Path, stem: str
 ) -> DrawnImage:
     """Write the pictures of every map of one image into `out`; `limits` are the model's own scales, where used."""
     prediction = found.prediction(bundle)
     attributions = [a for answer in found.answers for a in answer.attributions]
     several_methods, several_targets = len(found.answers) > 1, len(found.answers[0].attributions) > 1
-    copy: dict[str, str] = {}
+    copy = save_explanation(out, stem, {"image": small_copy(found.image.pixels)})
+    picture = _Single(bundle, found, prediction, drawing, out)
     drawn = []
     for attribution in attributions:
         own_limit = limits[attribution.method]
         above = ABOVE if find_method(attribution.method).per_pixel else 0.0
         limit = display_limit(attribution, drawing.scale, own_limit, signed=drawing.signed, above=above)
-        pictures = _pictures(bundle, found, prediction, attribution, limit, drawing)
-        copy = copy or save_explanation(out, stem, {"image": pictures["image"]})
-        del pictures["image"]
         parts = (attribution.method if several_methods else "", attribution.target if several_targets else "")
         own = "-".join([stem, *(re.sub(r"[^\w.+-]+", "_", p) for p in parts if p)])
-        files = {**copy, **save_explanation(out, own, pictures)}
-        drawn.append(Drawn(attribution, limit, verdict(attribution, prediction), files))
+        drawn.append(_draw(picture, attribution, limit, own, copy))
     if len(drawn) < 2:
         return DrawnImage(tuple(drawn), None)
     sheet = _comparison(found, prediction, drawn, drawing)
     return DrawnImage(tuple(drawn), save_explanation(out, stem, {"comparison": sheet})["comparison"])
 
 
-def _pictures(
-    bundle: Bundle, found: Maps, prediction: Prediction, attribution: Attribution, limit: float, drawing: Drawing
-) -> dict[str, Uint8Array]:
-    colormap, signed = drawing.colormap, drawing.signed
-    pictures = explanation_pictures(
+def _draw(picture: _Single, attribution: Attribution, limit: float, stem: str, copy: dict[str, str]) -> Drawn:
+    """Write the pictures of one map. Colours and the one-line reading are worked out once."""
+    bundle, found, drawing = picture.bundle, picture.found, picture.drawing
+    colormap, signed, reads = drawing.colormap, drawing.signed, verdict(attribution, picture.prediction)
+    map_pictures = draw_map(
         found.image.pixels, attribution, limit=limit, alpha=drawing.alpha, colormap=colormap, signed=signed
     )
-    reads = f"{_answer(prediction)}. {verdict(attribution, prediction)}"
+    pictures = stamped_pictures(map_pictures, attribution, limit, signed=signed)
     pictures["sheet"] = with_colour_bar(
-        pictures["overlay"], attribution, limit=limit, title=reads, colormap=colormap, signed=signed
+        map_pictures.overlay,
+        attribution,
+        limit=limit,
+        title=f"{_answer(picture.prediction)}. {reads}",
+        colormap=colormap,
+        signed=signed,
     )
     if find_method(attribution.method).pieces:
         pieces = _pieces(bundle, found, attribution)
         pictures["superpixels"] = superpixel_picture(
-            found.image.pixels, pieces, bundle.preprocessing, title=title(prediction, attribution)
+            found.image.pixels, pieces, bundle.preprocessing, title=title(picture.prediction, attribution)
         )
-    return pictures
+    files = {**copy, **save_explanation(picture.out, stem, pictures)}
+    return Drawn(attribution, limit, reads, files, cell_sized(map_pictures.overlay))
 
 
-def _pieces(bundle: Bundle, found: Maps, attribution: Attribution) -> Pieces:
+def _pieces(bundle: Bundle, found: ExplainedImage, attribution: Attribution) -> Pieces:
     """The superpixels that the method weighed: cut again from what the model saw, which is the same every time."""
     settings, said = found.settings[attribution.method], attribution.settings["targets"][attribution.target]
-    tensor = bundle.preprocessing.tensors([found.image])[0]
+    tensor = bundle.preprocessing.tensors([found.seen])[0]
     cut = find_method(attribution.method).pieces
     assert cut is not None
     labels = cut(bundle.preprocessing.to_pixels(tensor), settings)
@@ -151,22 +172,13 @@ def _answer(prediction: Prediction) -> str:
     return f"Predicted {prediction.label}, {100 * prediction.confidence:.1f} %"
 
 
-def _comparison(found: Maps, prediction: Prediction, drawn: list[Drawn], drawing: Drawing) -> Uint8Array:
+def _comparison(found: ExplainedImage, prediction: Prediction, drawn: list[Drawn], drawing: Drawing) -> Uint8Array:
     """All maps of one image: methods side by side, classes side by side, or classes down and methods across."""
-    pixels = found.image.pixels
-    image = Cell("image", pixels)
+    image = Cell("image", found.image.pixels)
     targets = list(dict.fromkeys(d.attribution.target for d in drawn))
 
     def cell(d: Drawn, heading: str) -> Cell:
-        picture = overlay(
-            pixels,
-            d.attribution,
-            limit=d.limit,
-            alpha=drawing.alpha,
-            colormap=drawing.colormap,
-            signed=drawing.signed,
-        )
-        return Cell(heading, picture, d.attribution, d.limit)
+        return Cell(heading, d.small, d.attribution, d.limit)
 
     def of_class(name: str) -> str:
         share = prediction.probabilities.get(name)

@@ -309,7 +309,7 @@ def _evaluated(draft: _Draft, bundle: Bundle, dataset: Dataset, record: RunRecor
     write_evaluation(evaluated.result, run.evaluation)
     from ..reporting.figures import save_figures
 
-    save_figures(evaluated.result, (), run.figures)
+    save_figures(evaluated.result, (), run.figures, decisions=False)  # the report draws these
     write_split(run.split, used)
     explain_examples(
         bundle,

@@ -1,7 +1,7 @@
 """Measure how far a model's explanations can be relied on, over a set of images: `pellucid audit RUN --explanations`.
 
-A few images at a time go through every method and every check, so that when a budget ends, all that is said rests on
-the same images, only on fewer of them.
+A few images at a time go through every method and every check: when a budget ends, all results rest on the same, fewer
+images.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..scales import cheap_methods
 from ..sealing import open_again
 from .budget import Limit, Spending, parse_limit
 from .card import card_of
-from .measures import Measurements
+from .measures import TrustMeasurements
 
 DOCUMENT = "trust.json"
 CHUNK = 4
@@ -112,7 +112,7 @@ def measure_trust(
     if images < 1:
         raise InputError(f"At least one image is needed to measure explanations, not {images}.")
     chosen = choose_samples(dataset, images, curves.seed)
-    audit = Measurements(bundle, dataset, methods, curves)
+    audit = TrustMeasurements(bundle, dataset, methods, curves)
     spending = Spending(limit)
     reached = False
     with (progress or Silent()).bar("Measuring explanations") as advance:

@@ -13,7 +13,7 @@ _SECONDS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """As `--budget` gives it: `passes` or `seconds`, or neither for no limit; `text` is how it was written."""
+    """A budget: `passes` or `seconds`, or neither for no limit; `text` is how it was written."""
 
     text: str | None = None
     passes: int | None = None
@@ -27,7 +27,7 @@ def parse_limit(text: str | None) -> Limit:
     found = re.fullmatch(r"\s*([\d.,]+)\s*(passes|s|min|m|h|)\s*", text.casefold())
     amount = float(found[1].replace(",", "")) if found and re.fullmatch(r"[\d,]+\.?\d*", found[1]) else 0.0
     if not found or amount <= 0:
-        raise InputError(f"--budget {text!r}: write passes or a time, for example 20000, 90s or 5min.")
+        raise InputError(f"`budget={text!r}`: write passes or a time, for example 20000, 90s or 5min.")
     unit = found[2]
     if unit in ("", "passes"):
         return Limit(f"{amount:,.0f} passes", passes=int(amount))

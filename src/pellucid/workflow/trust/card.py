@@ -14,8 +14,8 @@ from ...explanation.trust import (
     Agreement,
     Budget,
     CurveEntry,
-    Figure,
     Located,
+    MeanEstimate,
     MethodEntry,
     TrustCard,
     judged,
@@ -23,12 +23,12 @@ from ...explanation.trust import (
     summary,
 )
 from .budget import Spending
-from .measures import LOCALISATION, Doubles, Measured, Measurements
+from .measures import LOCALISATION, Doubles, Measured, TrustMeasurements
 
 RESAMPLES = 2000
 
 
-def card_of(audit: Measurements, spending: Spending, reached: bool, wanted: int, data: str) -> TrustCard:
+def card_of(audit: TrustMeasurements, spending: Spending, reached: bool, wanted: int, data: str) -> TrustCard:
     """The card of what was measured of `wanted` images; `reached` says whether the budget ended it."""
     n = len(audit.samples)
     resampling = Resampling.of(n, [s.group for s in audit.samples], RESAMPLES, audit.curves.seed)
@@ -37,7 +37,9 @@ def card_of(audit: Measurements, spending: Spending, reached: bool, wanted: int,
     names = list(audit.measured)
     order = [names.index(e.name) for e in entries]
     matrix = np.nan_to_num(_nanmean(np.concatenate(audit.agreements, axis=2)))[np.ix_(order, order)]
-    left = f"The budget of {spending.limit.text} was reached after {n} of {wanted} images; all figures rest on these."
+    left = (
+        f"The budget of {spending.limit.text} was reached after {n} of {wanted} images; all results are based on these."
+    )
     return TrustCard(
         pellucid_version=__version__,
         name=bundle.manifest.name,
@@ -72,20 +74,20 @@ def card_of(audit: Measurements, spending: Spending, reached: bool, wanted: int,
     )
 
 
-def _notes(audit: Measurements) -> Iterator[str]:
+def _notes(audit: TrustMeasurements) -> Iterator[str]:
     if audit.skipped:
-        yield f"{len(audit.skipped)} images could not be read and were left out, the first: {audit.skipped[0]}"
+        yield f"{len(audit.skipped)} images could not be read and were skipped, the first: {audit.skipped[0]}"
     random = audit.baselines["random"]
     fall = np.concatenate(random.deletion)
     change = float((fall[:, 0] - fall[:, -1]).mean())
     if change <= 0:
         yield (
-            f"Hiding whole images ({audit.curves.replacement}) does not lower the score: what replaces a pixel is "
-            "itself evidence here. Take another --replacement before believing the curves."
+            f"Hiding whole images ({audit.curves.replacement}) does not lower the score: the replacement "
+            "is itself evidence here. Choose another one before you trust the curves."
         )
 
 
-def _entry(name: str, measured: Measured, audit: Measurements, resampling: Resampling) -> MethodEntry:
+def _entry(name: str, measured: Measured, audit: TrustMeasurements, resampling: Resampling) -> MethodEntry:
     gap = measured.all("gap")
     against = {b: figure(gap - m.all("gap"), resampling) for b, m in audit.baselines.items()}
     randomised = {c: _short(abs(float(_nanmean(np.concatenate(v))))) for c, v in measured.randomised.items()}
@@ -135,19 +137,19 @@ def _curve_entry(measured: Measured, resampling: Resampling) -> CurveEntry:
     )
 
 
-def figure(values: Doubles, resampling: Resampling) -> Figure:
+def figure(values: Doubles, resampling: Resampling) -> MeanEstimate:
     """The mean of values (N,), of which some may be NaN, with its bootstrap interval; none below five images."""
     known = np.isfinite(values)
     if not known.any():
-        return Figure(value=0.0)
+        return MeanEstimate(value=0.0)
     mean = float(values[known].mean())
     if known.sum() < FEWEST or resampling.units_among(known) < 2:
-        return Figure(value=_short(mean))
+        return MeanEstimate(value=_short(mean))
     filled = np.where(known, values, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         means = [(filled @ w) / (known.astype(np.float64) @ w) for w in resampling.weights()]
     low, high = percentiles(np.concatenate(means)[None])
-    return Figure(value=_short(mean), low=_short(float(low[0])), high=_short(float(high[0])))
+    return MeanEstimate(value=_short(mean), low=_short(float(low[0])), high=_short(float(high[0])))
 
 
 def _nanmean(values: Doubles) -> Any:

@@ -70,7 +70,7 @@ class Measured:
     passes: int = 0
 
     def add(self, name: str, values: Doubles) -> None:
-        """Values of some more images; NaN where there is none."""
+        """Values of some more images; NaN where it is not known."""
         self.values.setdefault(name, []).append(values)
 
     def add_curves(self, curves: Curves) -> None:
@@ -85,7 +85,7 @@ class Measured:
         return np.concatenate(self.values.get(name, [np.zeros(0)]))
 
 
-class Measurements:
+class TrustMeasurements:
     """What has been measured so far of methods (name to settings), of the baselines, and on which images."""
 
     def __init__(self, bundle: Bundle, dataset: Dataset, methods: Mapping[str, Any], curves: CurveSettings) -> None:
