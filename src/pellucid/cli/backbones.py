@@ -32,7 +32,7 @@ def backbones(
         print_json([{"name": name, "source": source} for name, source in rows])
         return
     print_table([("backbone", False), ("from", False)], rows)
-    out.print(f"\n{len(rows)} backbones. timm/NAME asks timm for a name that torchvision has too.")
+    out.print(f"\n{len(rows)} backbones. timm/NAME selects timm for a name that torchvision also has.")
 
 
 def show_layers(backbone: str, size: int, *, json: bool) -> None:
@@ -53,4 +53,4 @@ def show_layers(backbone: str, size: int, *, json: bool) -> None:
         [("layer", False), ("kind", False), ("channels", True), ("cells", True), ("also", False)],
         [(n.name, n.kind, str(n.channels), f"{n.height} x {n.width}", ", ".join(n.also)) for n in found],
     )
-    out.print(f"\n{len(found)} layers; {network.explained_layer} is explained unless model.layer names another.")
+    out.print(f"\n{len(found)} layers. {network.explained_layer} is explained by default.")

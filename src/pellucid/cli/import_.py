@@ -81,7 +81,7 @@ def import_(
             from ..workflow.rescaling import spelt
 
             again = shlex.join(["pellucid", *sys.argv[1:]])
-            out.print(Text(f"\nIf that is right: {again} {spelt(undecided.trials[0].rescaling)}"))
+            out.print(Text(f"\nIf this is correct: {again} {spelt(undecided.trials[0].rescaling)}"))
         raise typer.Exit(WRONG) from None
     if json:
         parity = made.manifest.parity

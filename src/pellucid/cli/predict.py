@@ -67,7 +67,7 @@ def predict(
         from .predict_batch import predict_batch
 
         if csv:
-            raise InputError("--csv prints, and --out writes Parquet and a summary: take one of them.")
+            raise InputError("--csv prints, and --out writes Parquet parts and a summary: choose one.")
         predict_batch(
             run,
             images,

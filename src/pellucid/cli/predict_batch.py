@@ -1,4 +1,4 @@
-"""`pellucid predict --out`: a whole archive into a folder."""
+"""`pellucid predict --out`: an archive of images into a folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def predict_batch(
     part_size: int,
     json: bool,
 ) -> None:
-    """Answer the sources into `folder`, and show what it came to."""
+    """Classify the sources into `folder`, and print a summary."""
     from ..errors import UnknownNameError
     from ..workflow.batch.run import Running, predict_archive
 
@@ -74,19 +74,19 @@ def _show(summary: Summary, folder: Path) -> None:
 
 
 def _lines(summary: Summary) -> list[str]:
-    lines = [f"{summary.answered:,} of {summary.items:,} images answered."]
+    lines = [f"{summary.answered:,} of {summary.items:,} images classified."]
     if summary.outside:
         lines.append(
-            f"{summary.outside:,} are unlike the training images (outside_score above 1): their answers mean little."
+            f"{summary.outside:,} do not resemble the training images (outside_score > 1): their answers mean little."
         )
     if summary.with_warnings:
-        lines.append(f"{summary.with_warnings:,} have warnings: column warnings.")
+        lines.append(f"{summary.with_warnings:,} have warnings (column `warnings`).")
     if summary.rate and summary.core_hours_per_million:
         each = "worker" if summary.engine == "ray" else "core"
         lines.append(
-            f"{summary.rate:,.1f} images/s with {summary.workers} worker(s): a million take "
+            f"{summary.rate:,.1f} images/s with {summary.workers} worker(s): a million images take "
             f"{summary.core_hours_per_million:,.1f} {each}-hours."
         )
     elif not summary.answered_now:
-        lines.append("Everything was answered before; nothing was computed again.")
+        lines.append("All images were classified before; nothing was computed again.")
     return lines

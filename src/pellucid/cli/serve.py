@@ -54,7 +54,7 @@ def serve(
         Optional[int],
         typer.Option(
             min=1,
-            help="Threads per forward pass; by default all cores for a single request, a share of them otherwise.",
+            help="Threads per forward pass; by default all cores for one request, a share for parallel requests.",
         ),
     ] = None,
     queue: Annotated[
