@@ -132,8 +132,8 @@ def _leaf_at(model: nn.Module, layer: nn.Module, targets: Any) -> Iterator[dict[
 def token_maps(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """Tokens (N, prefix + h * w, C) inside a vision transformer as a feature map (N, C, h, w).
 
-    The part of the model that lays out its last tokens (`backbones.TokensToGrid`) says how. InputError when there is
-    none, or the tokens are not those of its grid.
+    The part of the model that arranges its last tokens (`backbones.TokensToGrid`) defines the layout. Raises InputError
+    without such a part, or when the tokens do not fit its grid.
     """
     for module in model.modules():
         grid, prefix = getattr(module, "grid", None), getattr(module, "prefix", None)
@@ -267,9 +267,9 @@ def _operand(node: Any, operation: Any) -> Any:
 
 
 def _check_counts(graph: GraphModule, other: tuple[torch.Tensor, ...]) -> None:
-    """Raise RuntimeError when the numbers of images and targets that were traced with are fixed in the graph.
+    """Raise RuntimeError when the traced numbers of images and targets are fixed in the graph.
 
-    `other` are inputs of two images and, where there are targets, one of them: gradients have an axis for it.
+    `other` are inputs of two images and, for graphs with targets, of one target: gradients have an axis for targets.
     """
     with contextlib.suppress(RuntimeError):
         found = graph(*other)

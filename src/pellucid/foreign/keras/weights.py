@@ -1,8 +1,8 @@
 """Which array of a Keras file belongs to which layer.
 
 The new format keeps arrays under the layer's class and its number among those of that class. The old one lists them by
-layer, and for a nested model all of them in one list, trainable ones first: there the names tell, and where they do not
-(a layer was renamed), Keras' own order does.
+layer, and for a nested model in one list, trainable arrays first: names identify them, and where they do not (after a
+layer was renamed), Keras' order does.
 """
 
 from __future__ import annotations
