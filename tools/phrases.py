@@ -20,7 +20,6 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"\bfor sure\b", "certain"),
     (r"\b(?:that|which|there) (?:is|are) none\b", "say what is absent"),
     (r"\banew\b", "again, or a new ..."),
-    (r"\b(?:all|both|each|either|many|most|none|one|some) of them\b", "name them"),
     (r"\bof them\b", "name them"),
     (r"\bnext to (?:no|none|nothing)\b", "almost no"),
     (r"\bwhat it came to\b", "the result"),
@@ -31,5 +30,8 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"\bbusily\b", "spinning"),
     (r"\bunasked\b", "by default, automatically"),
     (r"\bso many\b", "at most N, up to N"),
-    (r"\bwith what is then\b", "rewrite"),
+    (r"\btoo sure\b|not sure enough", "overconfident, underconfident"),
+    (r"\bless (?:the|that|those|its)\b", "minus"),
+    (r"\bby itself\b", "automatically, on its own, alone"),
+    (r"\bturns? it round\b", "reverses the order"),
 )

@@ -67,4 +67,4 @@ def show_layers(backbone: str, size: int, *, json: bool) -> None:
         [("layer", False), ("kind", False), ("channels", True), ("cells", True), ("also", False)],
         [(n.name, n.kind, str(n.channels), f"{n.height} x {n.width}", ", ".join(n.also)) for n in found],
     )
-    out.print(f"\n{len(found)} layers; {network.explained_layer} is explained unless model.layer names another.")
+    out.print(f"\n{len(found)} layers. {network.explained_layer} is explained by default.")

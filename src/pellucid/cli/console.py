@@ -1,4 +1,4 @@
-"""What commands share: consoles, progress on a terminal, tables, and the exit codes."""
+"""Consoles, progress on a terminal, tables and exit codes for all commands."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def document_stream() -> Iterator[TextIO]:
 
 
 class TerminalProgress:
-    """Bars with the time left and lines that stay, on stderr. Bars are drawn on a terminal only."""
+    """Progress bars with the remaining time, and lines, on stderr. Bars appear only on a terminal."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
 
     @contextmanager
     def bar(self, description: str) -> Iterator[Advance]:
-        """A bar that goes away when its work is done."""
+        """A progress bar that disappears when the work is done."""
         if self._quiet or not err.is_terminal:
             yield lambda done, total: None
             return
@@ -106,7 +106,7 @@ class TerminalProgress:
             yield lambda done, total: shown.update(task, completed=done, total=total)
 
     def say(self, line: str) -> None:
-        """One line that stays."""
+        """Print one line."""
         if not self._quiet:
             err.print(Text(line))
 
@@ -131,7 +131,7 @@ LEVEL_STYLES = {"problem": "bold red", "caution": "yellow", "information": "blue
 
 
 def print_findings(findings: Sequence[Finding], verdict: str) -> None:
-    """The findings of an inspection or audit, each with its level and what to do, and the verdict below them."""
+    """Print findings with level and advice, then the verdict."""
     table = Table.grid(padding=(0, 2, 0, 0))
     for _ in range(2):
         table.add_column(no_wrap=True)
@@ -145,7 +145,7 @@ def print_findings(findings: Sequence[Finding], verdict: str) -> None:
     if out.is_terminal:
         out.print(table, soft_wrap=False)
     else:
-        # A pipe gets one line each, without the padding of a table.
+        # A pipe gets one line per finding, without the padding of a table.
         for finding in findings:
             row = f"{finding.level:<11}  {finding.topic:<11}  {finding.text} {finding.advice}"
             out.print(Text(row.rstrip()))
@@ -156,7 +156,7 @@ def print_findings(findings: Sequence[Finding], verdict: str) -> None:
 def print_table(
     columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]], *, title: str | None = None
 ) -> None:
-    """A table on stdout. `columns` are (heading, whether its cells are numbers, to be aligned right)."""
+    """Print a table to stdout. `columns` are (heading, whether to align right, as numbers)."""
     table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="bold")
     for heading, number in columns:
         table.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number)
@@ -166,7 +166,7 @@ def print_table(
 
 
 def report_skipped(skipped: Sequence[tuple[str, str]], most: int = 20) -> int:
-    """Name on stderr the files that were left out and why; the exit code that follows."""
+    """Print skipped files with reasons to stderr, and return the exit code."""
     for path, reason in skipped[:most]:
         err.print(Text(f"skipped {path}: {reason}"))
     if len(skipped) > most:

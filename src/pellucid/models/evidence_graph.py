@@ -267,7 +267,7 @@ def _operand(node: Any, operation: Any) -> Any:
 
 
 def _check_counts(graph: GraphModule, other: tuple[torch.Tensor, ...]) -> None:
-    """Raise RuntimeError when the numbers of images and targets that were traced with are fixed in the graph.
+    """Raise RuntimeError when the traced numbers of images and targets are fixed in the graph.
 
     `other` are inputs of two images and, where there are targets, one target: gradients have an axis for it.
     """

@@ -29,7 +29,7 @@ class SpatialLayer:
 
 
 def find_layer(network: nn.Module, wanted: str) -> str:
-    """The full name of a layer of a network; UnknownNameError with the nearest names when there is no such layer."""
+    """The full name of a layer of a network; UnknownNameError with the nearest names if it does not exist."""
     names = [name for name, _ in network.named_modules() if name]
     known: dict[str, str] = {**{name: name for name in names}, **keras_names(network)}
     found = known.get(wanted, known.get(BACKBONE + wanted))
