@@ -20,7 +20,6 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"\bfor sure\b", "certain"),
     (r"\b(?:that|which|there) (?:is|are) none\b", "say what is absent"),
     (r"\banew\b", "again, or a new ..."),
-    (r"\b(?:all|both|each|either|many|most|none|one|some) of them\b", "name them"),
     (r"\bof them\b", "name them"),
     (r"\bnext to (?:no|none|nothing)\b", "almost no"),
     (r"\bwhat it came to\b", "the result"),

@@ -117,7 +117,7 @@ def test_split_with_an_overlap_ends_with_1_unless_twins_are_left_out(phantoms: P
         leaks = [o for o in document["files"][0]["overlaps"] if o["images"]]
         assert [(o["criterion"], o["splits"], o["images"]) for o in leaks] == [("content", ["train", "test"], 1)]
         result = run("split", phantoms, "--out", tmp_path / "c.csv", "--leave-out-twins")
-        assert "Left out on demand: train/normal/copy_of_test.png" in result.stdout
+        assert "Left out on request: train/normal/copy_of_test.png" in result.stdout
     finally:
         copy.unlink()
 

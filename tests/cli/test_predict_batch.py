@@ -32,7 +32,7 @@ def test_bad_files_are_listed_and_the_exit_code_is_1(cli: Cli, run: Path, films:
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
     ended = cli("predict", run, tmp_path / "bad.png", *films, "--out", tmp_path / "out", "--explain", "grad-cam")
     assert ended.code == 1
-    assert f"{len(films)} of {len(films) + 1} images answered" in ended.out
+    assert f"{len(films)} of {len(films) + 1} images classified" in ended.out
     assert "skipped.csv" in ended.err
     assert "bad.png" in (tmp_path / "out" / "skipped.csv").read_text(encoding="utf-8")
     again = cli(

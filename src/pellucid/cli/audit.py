@@ -83,7 +83,7 @@ def _audit_explanations(
     seed: int,
     json: bool,
 ) -> NoReturn:
-    """The trust card instead of the probes."""
+    """Print the trust card instead of running the probes."""
     from ..workflow.trust.audit import MOST_IMAGES, audit_explanations
     from .audit_explanations import code_of, show_trust
     from .options import parse_split
@@ -109,14 +109,14 @@ def _audit_explanations(
 
 
 def _show(document: AuditDocument) -> None:
-    """The probes as tables, then the findings and the verdict."""
+    """Print the probes as tables, then the findings and the verdict."""
     of = f" of {document.sampled_from:,}" if document.sampled_from > document.images else ""
     out.print(f"{document.name}: {document.images:,}{of} images of the {document.split} split\n")
     rows = [
         (r.region, f"{100 * r.share:.0f} %", str(r.alone or "-"), str(r.lost or "-"), f"{100 * r.changed:.0f} %")
         for r in document.regions
     ]
-    columns = [("region", False), ("of picture", True), ("AUC, shown alone", True), ("AUC lost, hidden", True)]
+    columns = [("region", False), ("of image", True), ("AUC, shown alone", True), ("AUC lost, hidden", True)]
     print_table([*columns, ("answers changed", True)], rows)
     out.print()
     changes = [

@@ -15,7 +15,7 @@ _STYLES = {"good": "green", "caution": "yellow", "problem": "bold red", "unknown
 
 
 def show_trust(card: TrustCard) -> None:
-    """Methods ranked, the measures behind it, and what it comes to."""
+    """Print the ranked methods, their measurements and the verdict."""
     from ..reporting.trust import LEVEL_WORDS
 
     out.print(f"{card.name}: explanations of {card.images:,} images ({card.data}), gaps in {card.score}\n")

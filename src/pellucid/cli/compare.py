@@ -31,7 +31,9 @@ def compare(
         print_json(comparison.model_dump(mode="json"))
         return
     _show(comparison)
-    again = f"Next, with pictures: pellucid compare {shlex.quote(str(a))} {shlex.quote(str(b))} --out comparison"
+    again = (
+        f"Next, for a page with pictures: pellucid compare {shlex.quote(str(a))} {shlex.quote(str(b))} --out comparison"
+    )
     out.print("\n" + (again if page is None else f"Written to {page.parent}: {page.name}, compare.json"), markup=False)
 
 
@@ -45,7 +47,7 @@ def _show(found: Comparison) -> None:
         change = "" if flip.change is None else f" (score {flip.change:+.3f})"
         out.print(f"{flip.path_b}: {flip.a} -> {flip.b}{change}", markup=False)
     if found.flipped > 10:
-        out.print(f"... and {found.flipped - 10:,} flips more")
+        out.print(f"... and {found.flipped - 10:,} more changed answers")
     if found.flipped:
         out.print()
     print_findings(found.findings, found.verdict)

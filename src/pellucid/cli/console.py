@@ -42,7 +42,7 @@ def _with_options(shown: Any) -> Any:
     return changed.append_text(shown[place:])
 
 
-# A pipe has no width to fit into: nothing is folded there.
+# A pipe has no width, so lines are not folded.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -75,14 +75,14 @@ def document_stream() -> Iterator[TextIO]:
 
 
 class TerminalProgress:
-    """Bars with the time left and lines that stay, on stderr. Bars are drawn on a terminal only."""
+    """Progress bars with the remaining time, and lines, on stderr. Bars appear only on a terminal."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
 
     @contextmanager
     def bar(self, description: str) -> Iterator[Advance]:
-        """A bar that goes away when its work is done."""
+        """A progress bar that disappears when the work is done."""
         if self._quiet or not err.is_terminal:
             yield lambda done, total: None
             return
@@ -106,13 +106,13 @@ class TerminalProgress:
             yield lambda done, total: shown.update(task, completed=done, total=total)
 
     def say(self, line: str) -> None:
-        """One line that stays."""
+        """Print one line."""
         if not self._quiet:
             err.print(Text(line))
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout and nothing else; NaN becomes null."""
+    """Print one JSON document to stdout; NaN becomes null."""
     with document_stream() as stream:
         stream.write(json.dumps(_plain(document), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
@@ -131,7 +131,7 @@ LEVEL_STYLES = {"problem": "bold red", "caution": "yellow", "information": "blue
 
 
 def print_findings(findings: Sequence[Finding], verdict: str) -> None:
-    """The findings of an inspection or audit, each with its level and what to do, and the verdict below them."""
+    """Print findings with level and advice, then the verdict."""
     table = Table.grid(padding=(0, 2, 0, 0))
     for _ in range(2):
         table.add_column(no_wrap=True)
@@ -145,7 +145,7 @@ def print_findings(findings: Sequence[Finding], verdict: str) -> None:
     if out.is_terminal:
         out.print(table, soft_wrap=False)
     else:
-        # A pipe gets one line each, without the padding of a table.
+        # A pipe gets one line per finding, without the padding of a table.
         for finding in findings:
             row = f"{finding.level:<11}  {finding.topic:<11}  {finding.text} {finding.advice}"
             out.print(Text(row.rstrip()))
@@ -156,7 +156,7 @@ def print_findings(findings: Sequence[Finding], verdict: str) -> None:
 def print_table(
     columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]], *, title: str | None = None
 ) -> None:
-    """A table on stdout. `columns` are (heading, whether its cells are numbers, to be aligned right)."""
+    """Print a table to stdout. `columns` are (heading, whether to align right, as numbers)."""
     table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="bold")
     for heading, number in columns:
         table.add_column(heading, justify="right" if number else "left", overflow="fold", no_wrap=number)
@@ -166,7 +166,7 @@ def print_table(
 
 
 def report_skipped(skipped: Sequence[tuple[str, str]], most: int = 20) -> int:
-    """Name on stderr the files that were left out and why; the exit code that follows."""
+    """Print skipped files with reasons to stderr, and return the exit code."""
     for path, reason in skipped[:most]:
         err.print(Text(f"skipped {path}: {reason}"))
     if len(skipped) > most:

@@ -46,7 +46,7 @@ def phantom(
     rows = [(s, *(str(n) for n in by.values()), str(summary.patients[s])) for s, by in summary.counts.items()]
     classes = next(iter(summary.counts.values()))
     print_table([("split", False), *((c, True) for c in classes), ("patients", True)], rows)
-    out.print(f"Synthetic films in {folder}, with masks of the {summary.opacities} opacities in {folder / 'masks'}.")
+    out.print(f"Synthetic X-rays in {folder}, with masks of the {summary.opacities} opacities in {folder / 'masks'}.")
     out.print(f"Next: pellucid train {folder} --recipe scratch-cnn --out runs/phantom")
 
 

@@ -54,9 +54,7 @@ def augment(
 
     chosen = load_recipe(recipe, settings or [])
     if data.is_dir() and folder.resolve().is_relative_to(data.resolve()):
-        raise InputError(
-            f"{folder} lies in {data}, where the copies would be taken for more data: choose another --out."
-        )
+        raise InputError(f"{folder} is inside {data}, where the copies would count as more data: choose another --out.")
     wanted, shown = chosen.data, TerminalProgress(quiet=json)
     dataset = read_by_recipe(data, wanted.model_copy(update={"group_by": group_by or wanted.group_by}))
     with new_folder(folder) as draft:
@@ -90,7 +88,7 @@ def _show(plan: SplitPlan, made: Augmented, folder: Path) -> None:
     out.print()
     for line in (*plan.dataset.notes, *plan.reasons, *plan.proof.sentences(), *made.notes):
         out.print(line, markup=False)
-    out.print(f"Written to {folder}; origins.csv says what each copy was made from, and how.", markup=False)
+    out.print(f"Written to {folder}; origins.csv lists the original and the changes of each copy.", markup=False)
     out.print(f"Next: pellucid train {shlex.quote(str(folder))}", markup=False)
 
 

@@ -69,7 +69,7 @@ def split(
     from ..workflow.splitting import folds_to_folder, split_to_file
 
     if folds is not None and leave_out_twins:
-        raise InputError("--leave-out-twins goes with splits that are kept, and --folds keeps none: drop one of them.")
+        raise InputError("--leave-out-twins applies to existing splits, and --folds replaces them: drop one of the two options.")
     dataset = read_dataset(
         data,
         positive=positive,
@@ -113,13 +113,13 @@ def _show(files: Sequence[SplitFile], notes: Sequence[str]) -> None:
     for line in _lines(files, notes):
         out.print(line, markup=False)
     if files[0].left_out:
-        out.print(f"Left out on demand: {', '.join(s.path for s in files[0].left_out)}", markup=False)
+        out.print(f"Left out on request: {', '.join(s.path for s in files[0].left_out)}", markup=False)
     folder = f" in {files[0].path.parent}" if len(files) > 1 else ""
     out.print(f"Written: {', '.join(f.path.name for f in files) if folder else files[0].path}{folder}", markup=False)
 
 
 def _lines(files: Sequence[SplitFile], notes: Sequence[str]) -> list[str]:
-    """What was decided and what was proved, each sentence once."""
+    """Decisions and proofs as sentences, each once."""
     said = [*notes, *(line for f in files for line in f.reasons)]
     for f in files:
         prefix = f"{f.path.name}: " if len(files) > 1 and f.proof.leaks else ""

@@ -36,11 +36,11 @@ def demo(
             _against(found.pointing, found.pointing_chance),
             _against(found.energy_inside, found.energy_chance),
         )
-        out.print(f"\nHeat maps ({found.method}) against the true masks of {found.images} test films:")
+        out.print(f"\nHeat maps ({found.method}) against the true masks of {found.images} test images:")
         out.print(f"  strongest point on an opacity   {pointing}")
         out.print(f"  evidence inside the opacities   {inside}, {times:.1f} times chance")
     data = folder / "phantoms"
-    out.print(f"Films   {data} (synthetic; masks of the opacities in {data / 'masks'})")
+    out.print(f"Images  {data} (synthetic; masks of the opacities in {data / 'masks'})")
     out.print("\nTry next:")
     out.print(f"  open {run / 'report.html'}")
     out.print(f"  pellucid predict {run} {data / 'test'}")

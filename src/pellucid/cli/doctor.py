@@ -55,14 +55,14 @@ def _installation(json: bool) -> int:
 
 
 def _attack(url: str, api_key: str | None, json: bool) -> int:
-    """Run the hostile list against a server; 1 when a row fails."""
+    """Attack a server; exit code 1 when a row fails."""
     from ..serving.attacks.run import run_attacks
 
     results = run_attacks(url, api_key)
     if json:
         print_json([r.as_document() for r in results])
     else:
-        columns = [("row", True), ("what is sent", False), ("must", False), ("was", False), ("", False)]
+        columns = [("row", True), ("request", False), ("expected", False), ("reply", False), ("", False)]
         rows = [
             (str(r.row), r.title, r.expected, r.seen, {True: "ok", False: "FAIL", None: "skipped"}[r.held])
             for r in results
@@ -74,7 +74,7 @@ def _attack(url: str, api_key: str | None, json: bool) -> int:
 
 
 def _tune(run: Path, json: bool) -> int:
-    """Measure the settings of batches for a model, and keep the best."""
+    """Measure batch settings for a model, and store the best."""
     from ..bundle.bundle import load
     from ..workflow.batch.tune import tune
 
@@ -82,10 +82,10 @@ def _tune(run: Path, json: bool) -> int:
     if json:
         print_json([t.model_dump(mode="json") for t in found])
         return OK
-    columns = [("workers", True), ("of kind", False), ("threads a pass", True), ("batch", True), ("images/s", True)]
+    columns = [("workers", True), ("kind", False), ("threads per pass", True), ("batch", True), ("images/s", True)]
     rows = [
         (f"{t.force.workers}", t.force.kind, f"{t.force.threads}", f"{t.batch}", f"{t.rate or 0:,.1f}") for t in found
     ]
     print_table(columns, rows)
-    out.print("\nThe first is kept: `pellucid predict --out` takes it for models of this architecture on this machine.")
+    out.print("\nStored the first: `pellucid predict --out` uses it for models of this architecture on this machine.")
     return OK

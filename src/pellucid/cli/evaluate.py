@@ -122,7 +122,7 @@ def load_classes(run: Path) -> tuple[str, ...]:
 
 
 def show_result(result: EvaluationResult) -> None:
-    """Metrics, per-class report and confusion matrix of a result."""
+    """Print metrics, per-class report and confusion matrix of a result."""
     from ..evaluation.evaluate import classification_report
     from ..evaluation.metrics import METRICS
 
@@ -146,13 +146,13 @@ def show_result(result: EvaluationResult) -> None:
     show_decision(result)
     out.print(result.interval)
     for leak in result.leaks:
-        out.print(Text(f"problem: {leak} These figures mean nothing.", style="bold red"))
+        out.print(Text(f"problem: {leak} These metrics are meaningless.", style="bold red"))
     for note in result.notes:
         out.print(note)
 
 
 def show_decision(result: EvaluationResult) -> None:
-    """Operating point, calibration, what lies outside and predictive values elsewhere, as far as they are known."""
+    """Print operating point, calibration, share of unusual images and restated predictive values, if known."""
     point, restated = result.operating_point, result.restated
     if point is not None and point.bounded is not None:
         out.print(f"Threshold {point.threshold:.3g}, for {point.asked}. {point.statement}")
@@ -163,13 +163,13 @@ def show_decision(result: EvaluationResult) -> None:
         out.print(f"Unusual images: {_worded(result.flagged)} of all.")
     if restated is not None:
         out.print(
-            f"Where {restated.prevalence:g} of all are {result.classes[1]} (here {restated.observed:.3g}): "
+            f"At a prevalence of {restated.prevalence:g} of {result.classes[1]} ({restated.observed:.3g} in these images): "
             f"PPV {_worded(restated.ppv)}, NPV {_worded(restated.npv)}."
         )
 
 
 def show_comparison(compared: PairedComparison) -> None:
-    """Both models' figures, their differences and the verdict."""
+    """Print the metrics of both models, their differences and the verdict."""
     from ..evaluation.metrics import METRICS
 
     rows = []
@@ -182,7 +182,7 @@ def show_comparison(compared: PairedComparison) -> None:
     print_table([*columns, ("95 % interval", True), (f"{compared.ours} is", False)], rows)
     out.print()
     if compared.left_out:
-        out.print(f"{compared.left_out:,} images were left out: {compared.theirs} was trained on them.")
+        out.print(f"{compared.left_out:,} images were left out because {compared.theirs} was trained on them.")
     out.print(compared.verdict)
 
 

@@ -121,7 +121,7 @@ def _kept(folder: Path) -> str:
 
 
 def _show(manifest: ExplanationManifest, folder: Path, medical: bool) -> None:
-    """What each map says, as a table, and where the pictures are."""
+    """Print the finding of each map as a table, and the location of the pictures."""
     from ..reporting.gallery import WORDS as LEVEL_WORDS
 
     if not manifest.images:
@@ -129,8 +129,8 @@ def _show(manifest: ExplanationManifest, folder: Path, medical: bool) -> None:
     several = len({r.method for r in manifest.images}) > 1
     checked = any(r.trust for r in manifest.images)
     columns = [("image", False), ("class", False), ("confidence", True)]
-    columns += [("method", False)] * several + [("what the map says", False)]
-    columns += [("can it be relied on", False)] * checked
+    columns += [("method", False)] * several + [("finding", False)]
+    columns += [("reliability", False)] * checked
     rows = [
         (
             r.path,
@@ -147,7 +147,7 @@ def _show(manifest: ExplanationManifest, folder: Path, medical: bool) -> None:
         out.print(Text(f"{name} was left out. {reason}", style="yellow"))
     images = len({r.path for r in manifest.images})
     of = f" of {manifest.considered:,}" if manifest.top else ""
-    out.print(f"\n{images:,}{of} explained; pictures and manifest.json in {folder}. Look at {folder / 'index.html'}")
+    out.print(f"\n{images:,}{of} explained; pictures and manifest.json are in {folder}. Open {folder / 'index.html'}")
     if medical:
         out.print("For research and education, not for diagnosis.")
 
@@ -157,7 +157,7 @@ def _split(texts: Sequence[str] | None) -> list[str]:
 
 
 def _targets(texts: Sequence[str] | None, classes: Sequence[str]) -> list[str] | None:
-    """Class names as given; a comma parts them unless a class bears it in its name."""
+    """Class names, split at commas unless a class has a comma in its name."""
     named = [name for text in texts or () for name in ([text] if text in classes else _split([text]))]
     return named or None
 
@@ -175,14 +175,14 @@ def _settings(methods: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:
         elif len(methods) == 1 and methods[0] != "all":
             found.setdefault(methods[0], []).append(text)
         else:
-            raise InputError(f"--set {text!r}: with several methods name the one it is for, as lime.samples=500.")
+            raise InputError(f"--set {text!r}: with several methods, name the method, as in lime.samples=500.")
     return {name: parse_settings(name, own) for name, own in found.items()}
 
 
 def _top(
     bundle: Bundle, items: list[ToExplain], top: int, targets: Sequence[str] | None, progress: Progress
 ) -> list[ToExplain]:
-    """The `top` items by probability; files that cannot be read stay, so that they are reported."""
+    """The `top` items by probability, and unreadable files, so that they are reported."""
     from ..workflow.explanation import choose_top
     from ..workflow.prediction import predict_files
 

@@ -88,7 +88,7 @@ def inspect(
         print_json(found.inspection.model_dump(mode="json"))
     else:
         _show(found.inspection)
-        again = f"Next: pellucid data inspect {shlex.quote(str(data))} --out inspection, for a page with pictures"
+        again = f"Next, for a page with pictures: pellucid data inspect {shlex.quote(str(data))} --out inspection"
         out.print("\n" + (again if page is None else f"Written to {folder}: {page.name}, inspection.json"))
     bad = (*found.inspection.unreadable, *found.inspection.companions.unreadable)
     report_skipped([(note.path, note.reason) for note in bad])
@@ -96,7 +96,7 @@ def inspect(
 
 
 def _write(folder: Path | None, found: Inspected) -> Path | None:
-    """The page, where a folder for it was given."""
+    """Write the page if a folder was given."""
     if folder is None:
         return None
     from ..reporting.inspection import write_inspection
@@ -105,7 +105,7 @@ def _write(folder: Path | None, found: Inspected) -> Path | None:
 
 
 def _show(found: Inspection) -> None:
-    """Counts, and the findings with what to do."""
+    """Print counts, findings and advice."""
     rows = [
         (s or "undecided", *(f"{n:,}" for n in of.values()), f"{sum(of.values()):,}") for s, of in found.counts.items()
     ]

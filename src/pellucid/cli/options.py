@@ -1,4 +1,4 @@
-"""Options that several commands read the same way."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def reading_overrides(
 
 
 def parse_merge(texts: Sequence[str]) -> dict[str, list[str]]:
-    """`["ill=covid,pneumonia"]` as {"ill": ["covid", "pneumonia"]}. Raises InputError for what is not of that form."""
+    """`["ill=covid,pneumonia"]` as {"ill": ["covid", "pneumonia"]}. Raises InputError for another form."""
     merged: dict[str, list[str]] = {}
     for text in texts:
         name, _, listed = text.partition("=")
@@ -88,7 +88,7 @@ def parse_merge(texts: Sequence[str]) -> dict[str, list[str]]:
 
 
 def parse_split(text: str) -> Split:
-    """The split that `--split` names, however it is spelt; UnknownNameError for another word."""
+    """The split named by `--split`; UnknownNameError for another word."""
     from ..data.dataset import SPLITS
     from ..data.layout import split_named
 
@@ -99,7 +99,7 @@ def parse_split(text: str) -> Split:
 
 
 def parse_scale(text: str) -> Scale:
-    """The scale of colours that `--scale` names; UnknownNameError for another word."""
+    """The colour scale named by `--scale`; UnknownNameError for another word."""
     found: dict[str, Scale] = {"image": "image", "model": "model"}
     if text in found:
         return found[text]
@@ -107,7 +107,7 @@ def parse_scale(text: str) -> Scale:
 
 
 def parse_score(text: str | None) -> Score | None:
-    """The score that `--score` names; UnknownNameError for another word."""
+    """The score named by `--score`; UnknownNameError for another word."""
     found: dict[str, Score] = {"log-odds": "log-odds", "logit": "logit", "output": "output"}
     if text is None or text in found:
         return None if text is None else found[text]

@@ -1,4 +1,4 @@
-"""`pellucid predict --out`: a whole archive into a folder."""
+"""`pellucid predict --out`: an archive of images into a folder."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _show(summary: Summary, folder: Path) -> None:
 
 
 def _lines(summary: Summary) -> list[str]:
-    lines = [f"{summary.answered:,} of {summary.items:,} images answered."]
+    lines = [f"{summary.answered:,} of {summary.items:,} images classified."]
     if summary.outside:
         lines.append(
             f"{summary.outside:,} do not resemble the training images (outside_score above 1): do not rely on them."

@@ -197,19 +197,19 @@ def _finish(run: Path) -> NoReturn:
 
 
 def _refuse(of_a_run: Mapping[str, object]) -> None:
-    """InputError for options that many trainings, which leave no run, have no use for."""
+    """Raise InputError for options that apply only to a run."""
     from ..errors import InputError
 
     given = [option for option, value in of_a_run.items() if value]
     if given:
         raise InputError(
-            f"{' and '.join(given)} {'goes' if len(given) == 1 else 'go'} with a run, and --folds, --seeds and "
-            "--learning-curve leave none: leave one or the other out."
+            f"{' and '.join(given)} {'applies' if len(given) == 1 else 'apply'} to a run, and --folds, --seeds and "
+            "--learning-curve make no run: drop one or the other."
         )
 
 
 def show_folds(record: FoldsRecord, folder: Path) -> None:
-    """Mean and spread of each figure."""
+    """Print mean and spread of each metric."""
     for share, figures in record.spread.items():
         own = sum(f"{t.share:g}" == share for t in record.trials)
         title = f"{own} trainings" + (f" on {float(share):.0%} of the training images" if share != "1" else "")
@@ -222,9 +222,9 @@ def show_folds(record: FoldsRecord, folder: Path) -> None:
 
 
 def free_folder(wanted: Path, *, resume: bool = False) -> Path:
-    """The folder wanted, or the first of its name with a number that is still free.
+    """The wanted folder, or the first free folder with its name and a number.
 
-    A name with an unfinished run is taken, but with `resume` it is the one that is looked for.
+    A name with an unfinished run counts as taken, except with `resume`.
     """
     from ..storage import draft_of
 
@@ -235,7 +235,7 @@ def free_folder(wanted: Path, *, resume: bool = False) -> Path:
 
 
 def show_run(run: Path) -> None:
-    """The main figures of a run, and where its parts are."""
+    """Print the main metrics of a run and the location of its parts."""
     from ..bundle.run import RunFolder
     from ..evaluation.schema import read_evaluation
     from ..reporting.abroad import on_other_sources

@@ -45,7 +45,7 @@ def test_the_rows_are_those_of_the_local_engine(model: Path, archive: Path, tmp_
     ended = by_ray(model, archive, tmp_path / "ray", "--part-size", "8")
     out, err = ended.communicate(timeout=200)
     assert ended.returncode == 1, err
-    assert "40 of 43 images answered" in out
+    assert "40 of 43 images classified" in out
     assert "Traceback" not in err
     predict_archive(model, [str(archive)], tmp_path / "local", method="grad-cam", part_size=8)
     assert rows_of(tmp_path / "ray") == rows_of(tmp_path / "local")

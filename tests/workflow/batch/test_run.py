@@ -259,7 +259,7 @@ def test_a_full_disk_is_one_sentence_and_the_rest_can_follow(model: Path, archiv
     assert "is full" in ended.stderr
     assert "--resume" in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert f"{GOOD} of {GOOD + BAD} images answered" in ended.stdout
+    assert f"{GOOD} of {GOOD + BAD} images classified" in ended.stdout
 
 
 def test_memory_stays_bounded(model: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-// The server, as a few calls. Everything that can go wrong becomes a Problem (it answered no) or Unreachable.
+// Calls to the server. Every failure becomes a Problem (the server refused) or Unreachable.
 
 const KEY = "pellucid-api-key";
 export const listeners = { key: null };
@@ -36,7 +36,7 @@ export function useKey(key) {
 }
 
 export function address(path, query = {}) {
-  // A path of the server's, below wherever a proxy has put the page.
+  // A path on the server, relative to the page, which a proxy may have moved.
   const url = new URL(path.replace(/^\/+/, ""), document.baseURI);
   for (const [name, value] of Object.entries(query)) {
     if (value !== null && value !== undefined && value !== false) url.searchParams.set(name, value);
@@ -71,7 +71,7 @@ export async function ask(path, { query, method = "GET", body, json, signal } = 
       return ask(path, { query, method, body, signal, ...(json !== undefined && { json }) });
     }
   }
-  // A proxy answers for a server that is gone.
+  // A proxy may answer for a stopped server.
   if (answer.status === 502 || answer.status === 504) throw new Unreachable(`HTTP ${answer.status}`);
   if (!answer.ok) throw await refusal(answer);
   return answer;
@@ -83,7 +83,7 @@ export const askJson = async (path, options) => (await ask(path, options)).json(
 export function contents(source) {
   if (source.url) return { method: "POST", json: { url: source.url } };
   const body = new FormData();
-  // The name stays here: the server needs none.
+  // The file name is not sent: the server does not need it.
   body.append("file", source.file, "image");
   return { method: "POST", body };
 }

@@ -1,4 +1,4 @@
-// An archive of images: the server unpacks and answers it, the page shows how far it is and saves what comes.
+// An archive of images: the server classifies it, and the page shows progress and saves the results.
 
 import { ask, askJson, pause } from "./api.js";
 import { el, find, icon, mark, save } from "./dom.js";

@@ -1,4 +1,4 @@
-// What there is to know of the model before believing it.
+// Facts about the model.
 
 import { el, fill, find } from "./dom.js";
 import { count, fixed, t } from "./i18n.js";

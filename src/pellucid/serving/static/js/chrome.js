@@ -1,4 +1,4 @@
-// What both pages have around their content: language, theme, the key of the server, help.
+// Shared by both pages: language, theme, API key, help.
 
 import { listeners } from "./api.js";
 import { el, fill, find } from "./dom.js";

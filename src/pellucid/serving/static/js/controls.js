@@ -1,4 +1,4 @@
-// The tools around the picture: class, method, comparison, colours, zoom.
+// Controls of the picture: class, method, comparison, colours, zoom.
 
 import { isDiverging, MAPS } from "./colours.js";
 import { el, fill, find, findAll } from "./dom.js";

@@ -1,4 +1,4 @@
-// The dashboard: what the store says of the last days, one question a chart.
+// The dashboard: statistics of recent days, one question per chart.
 
 import { ask, askJson } from "./api.js";
 import { cells, chart, level, line, roundUp, stackedBars } from "./charts.js";
@@ -8,7 +8,7 @@ import { count, day, number, percent, t, tn } from "./i18n.js";
 import { problemWords } from "./words.js";
 
 const CLASSES = 7;
-// From this population stability index on a distribution counts as shifted.
+// A distribution with this population stability index or more counts as shifted.
 const SHIFTED = 0.25;
 const MANY_OUTSIDE = 0.1;
 const DAY = 86400000;

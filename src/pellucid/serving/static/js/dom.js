@@ -1,4 +1,4 @@
-// Elements in one line each. Nothing here ever parses a string as HTML.
+// Helpers that create elements. None parses a string as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 

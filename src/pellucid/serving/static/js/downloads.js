@@ -1,4 +1,4 @@
-// Pictures and numbers to take away.
+// Export of pictures and numbers.
 
 import { drawStrip, isDiverging } from "./colours.js";
 import { el, save } from "./dom.js";

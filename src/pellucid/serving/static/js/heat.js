@@ -1,8 +1,8 @@
-// From raw evidence to colours, as reporting/overlay.py has it: pure functions, no page.
+// From raw evidence to colours, as in reporting/overlay.py: pure functions without the page.
 
 import { COLOURS, isDiverging, table } from "./colours.js";
 
-// From this share of the scale's top on, an overlay has its full opacity.
+// An overlay is fully opaque from this share of the maximum.
 const OPAQUE_FROM = 0.7;
 const VISIBLE_SHARE = 0.05;
 const SPREAD_SHARE = 0.3;

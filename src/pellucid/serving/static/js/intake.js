@@ -1,4 +1,4 @@
-// The ways in: drop, paste, choose, camera, address, examples.
+// Input: drop, paste, choose, camera, URL, examples.
 
 import { address } from "./api.js";
 import { el, fill, find, note } from "./dom.js";

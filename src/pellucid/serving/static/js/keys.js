@@ -1,4 +1,4 @@
-// Keys for those who look at many images.
+// Keyboard shortcuts.
 
 import { find } from "./dom.js";
 import { recall, remember } from "./memory.js";

@@ -1,4 +1,4 @@
-// What the page remembers between visits. Storage may be switched off: then it forgets.
+// Settings kept between visits, if the browser's storage is enabled.
 
 export function remember(name, value) {
   try {

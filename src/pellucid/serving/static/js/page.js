@@ -1,4 +1,4 @@
-// The page: everything is put together here.
+// The page: connects all modules.
 
 import { askJson, Unreachable } from "./api.js";
 import { Batches } from "./batch.js";

@@ -1,4 +1,4 @@
-// The list of images: a mini heat map each, what the model said, and whether to believe it.
+// The list of images with mini heat maps, answers and warnings.
 
 import { el, fill, find, icon, mark, save } from "./dom.js";
 import { heatLayer } from "./stage.js";

@@ -1,4 +1,4 @@
-// One answer as a page to print or keep as PDF.
+// One answer as a page to print or save as PDF.
 
 import { metricRows } from "./card.js";
 import { el, fill, find, icon, mark } from "./dom.js";

@@ -1,4 +1,4 @@
-// The answer: the class, how sure, whether to trust it; then the evidence and what can be done with it.
+// The answer: class, probability, trust; then evidence and export.
 
 import { el, fill, find, icon, mark } from "./dom.js";
 import { saveHeat, saveJson, saveOverlay } from "./downloads.js";
@@ -125,7 +125,7 @@ export function startResult(session, actions) {
       return;
     }
     const state = `${item.number} ${document.documentElement.lang} ${session.card.name}`;
-    // The live region is only touched when there is something new to say.
+    // The live region changes only when there is news.
     if (state !== shown || !find("#answer .label")) fill(find("#answer"), headline(session, item));
     shown = state;
     const held = holdFocus(place);

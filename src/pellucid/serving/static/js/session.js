@@ -1,16 +1,16 @@
-// The images of this visit: what is asked about each, in what order, and what came back.
+// The images of this visit: requests, their order, and answers.
 
 import { ask, askJson, contents, pause, Problem, Unreachable } from "./api.js";
 import { decodeGrid } from "./heat.js";
 
 const AT_ONCE = 2;
-// So many classes are explained in one request, so that changing the class is immediate.
+// Up to this many classes are explained in one request, so that changing the class is immediate.
 const CLASSES_AT_ONCE = 10;
 const THUMB = 96;
 const KEPT_PICTURES = 4;
 const BUSY_ATTEMPTS = 20;
 const BROKEN_ATTEMPTS = 3;
-// A picture larger than this is kept reduced; the browser's canvas has limits.
+// Larger pictures are kept at a reduced size, because the browser's canvas has limits.
 const LARGEST_SIDE = 4096;
 
 let made = 0;
@@ -85,7 +85,7 @@ export class Session extends EventTarget {
     if (item === this.current || item === this.settings.otherItem) this.tell("current");
   }
 
-  /** Put images at the end of the queue; the first of them is shown. */
+  /** Put images at the end of the queue; the first new image is shown. */
   add(sources) {
     const items = sources.map((source) => new Item(source));
     if (!items.length) return;
@@ -233,7 +233,7 @@ export class Session extends EventTarget {
   #pump() {
     const working = this.items.filter((item) => item.status === "working").length;
     const waiting = this.items.filter((item) => item.status === "waiting");
-    // The image that is looked at comes first.
+    // The image on the stage comes first.
     waiting.sort((a, b) => (b === this.current) - (a === this.current));
     for (const item of waiting.slice(0, Math.max(0, AT_ONCE - working))) this.#work(item);
   }

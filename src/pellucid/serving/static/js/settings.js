@@ -1,4 +1,4 @@
-// How the picture is drawn. One object; whoever changes it says so by "change".
+// Display settings in one object, which fires "change".
 
 import { recall, remember } from "./memory.js";
 import { MAPS } from "./colours.js";

@@ -1,4 +1,4 @@
-// The canvas: image and heat map as two layers, in one pane or in two that move together.
+// The canvas: image and heat map as two layers, in one pane or two linked panes.
 
 import { isDiverging } from "./colours.js";
 import { el, fill, find } from "./dom.js";
@@ -6,7 +6,7 @@ import { displayLimit, paint } from "./heat.js";
 import { legend } from "./legend.js";
 
 const MAX_ZOOM = 32;
-// Beyond so many pixels an image is adjusted at a reduced size.
+// Images with more pixels than this are adjusted at a reduced size.
 const ADJUSTED_PIXELS = 3e6;
 const CLICK_DISTANCE = 4;
 const MARGIN = 8;
@@ -208,7 +208,7 @@ export class Stage extends EventTarget {
   }
 
   #wheel(pane, event) {
-    // In a page that scrolls, the plain wheel goes on scrolling it.
+    // If the page can scroll, the plain wheel keeps scrolling it.
     const scrolls = document.documentElement.scrollHeight > globalThis.innerHeight + 1;
     if (scrolls && !event.ctrlKey && !this.root.classList.contains("enlarged")) return;
     event.preventDefault();

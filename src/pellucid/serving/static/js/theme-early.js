@@ -3,5 +3,5 @@ try {
   const theme = localStorage.getItem("pellucid-theme");
   if (theme) document.documentElement.dataset.theme = theme;
 } catch {
-  // Storage may be switched off; the system's theme then holds.
+  // Without storage, the theme follows the system.
 }

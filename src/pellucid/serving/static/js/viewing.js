@@ -1,4 +1,4 @@
-// What stands on the stage: pictures with their maps, or words where there is none.
+// The stage: pictures with their maps, or a message without pictures.
 
 import { el, fill, find, mark } from "./dom.js";
 import { exampleButtons } from "./intake.js";
@@ -59,7 +59,7 @@ function message(session) {
   return [];
 }
 
-/** The bar says after 300 ms (by the style sheet) that work is going on; with a known duration it fills. */
+/** The bar appears after 300 ms (style sheet); with a known duration it fills. */
 class Working {
   constructor(session) {
     this.session = session;
@@ -87,7 +87,7 @@ class Working {
     if (!this.item) return;
     const bar = find("#working-bar");
     const passed = (performance.now() - this.since) / 1000;
-    // A duration is a guess: the bar nears its end and never pretends to have reached it.
+    // The duration is an estimate: the bar approaches its end but does not reach it.
     if (this.hint > 1) bar.value = 1 - Math.exp(-1.5 * (passed / this.hint));
     else bar.removeAttribute("value");
   }

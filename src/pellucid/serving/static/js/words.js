@@ -1,4 +1,4 @@
-// Sentences made of facts, in the reader's language.
+// Sentences from facts, in the reader's language.
 
 import { bytes, has, percent, t } from "./i18n.js";
 import { locate } from "./heat.js";
