@@ -163,7 +163,7 @@ def show_decision(result: EvaluationResult) -> None:
         out.print(f"Unusual images: {_worded(result.flagged)} of all.")
     if restated is not None:
         out.print(
-            f"At a prevalence of {restated.prevalence:g} of {result.classes[1]} ({restated.observed:.3g} in these images): "
+            f"With {restated.prevalence:g} of all images {result.classes[1]} ({restated.observed:.3g} in this set): "
             f"PPV {_worded(restated.ppv)}, NPV {_worded(restated.npv)}."
         )
 
