@@ -21,7 +21,7 @@ def train() -> None:
         "xrays",
         recipe="scratch-cnn",
         overrides=["data.size=32", "train.epochs=1", "model.filters=[4, 8]", "model.head=[]"],
-        group_by=r"(p\d+)",
+        group_by=r"(patient\d+)",
         out="runs/again",
     )
     print(run / "report.html")
