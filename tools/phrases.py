@@ -30,5 +30,8 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"\bbusily\b", "spinning"),
     (r"\bunasked\b", "by default, automatically"),
     (r"\bso many\b", "at most N, up to N"),
-    (r"\bwith what is then\b", "rewrite"),
+    (r"\btoo sure\b|not sure enough", "overconfident, underconfident"),
+    (r"\bless (?:the|that|those|its)\b", "minus"),
+    (r"\bby itself\b", "automatically, on its own, alone"),
+    (r"\bturns? it round\b", "reverses the order"),
 )

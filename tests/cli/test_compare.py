@@ -38,7 +38,7 @@ def test_table_document_and_page_agree(cli: Cli, batches: tuple[Path, Path], tmp
     page = (tmp_path / "out" / "compare.html").read_text(encoding="utf-8")
     assert document["verdict"] in page
     assert page.count('src="data:image/jpeg') == min(document["flipped"], 24)
-    assert "Next, with pictures" in cli("compare", *batches).out
+    assert "Next, for a page with pictures" in cli("compare", *batches).out
 
 
 def test_wrong_use_is_one_sentence(cli: Cli, run: Path, batches: tuple[Path, Path], tmp_path: Path) -> None:

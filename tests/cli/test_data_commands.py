@@ -100,7 +100,7 @@ def test_split_into_folds(images: Path, tmp_path: Path) -> None:
     assert all(f["counts"]["test"] == {"covid": 6, "flu": 6, "normal": 6} for f in document["files"])
     result = run("split", images, "--folds", 2, "--out", tmp_path / "two")
     assert f"Written: fold-1.csv, fold-2.csv in {tmp_path / 'two'}" in result.stdout
-    with pytest.raises(InputError, match="--leave-out-twins goes with splits that are kept"):
+    with pytest.raises(InputError, match="--leave-out-twins applies to existing splits"):
         run("split", images, "--folds", 2, "--leave-out-twins", "--out", tmp_path / "three")
 
 
@@ -195,7 +195,7 @@ def test_augment_refuses_and_leaves_nothing(
 
 
 def test_augment_keeps_off_what_is_there(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="the copies would be taken for more data"):
+    with pytest.raises(InputError, match="the copies would count as more data"):
         run("augment", images, "--out", images / "augmented")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious.txt").touch()

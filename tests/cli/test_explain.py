@@ -100,7 +100,7 @@ def test_each_map_can_be_checked(cli: Cli, run: Path, films: list[Path], tmp_pat
 def test_all_methods_that_the_model_can_serve(cli: Cli, run: Path, films: list[Path], tmp_path: Path) -> None:
     ended = cli("explain", run, films[0], "--out", tmp_path / "maps", "--method", "all", "--set", "samples=9")
     assert ended.code == 2
-    assert "name the one it is for" in ended.err
+    assert "name the method" in ended.err
 
 
 @pytest.mark.parametrize(

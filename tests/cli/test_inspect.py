@@ -53,7 +53,7 @@ def test_a_pipe_gets_one_line_for_each_finding_worst_first(cli: Cli, planted: Pa
     assert levels == sorted(levels, key=["problem", "caution", "information", "good"].index)
     assert "copy_of_train.png" in rows[0][2]
     assert "stands against training" in ended.out
-    assert "Next: pellucid data inspect" in ended.out
+    assert "Next, for a page with pictures: pellucid data inspect" in ended.out
     assert all(line == line.rstrip() for line in lines)
 
 
