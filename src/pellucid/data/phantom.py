@@ -1,7 +1,7 @@
-"""Phantoms: a folder of chest-film look-alikes with known truth, to try, test and audit classifiers on.
+"""Phantoms: a folder of synthetic chest X-rays with known ground truth, to try, test and audit classifiers on.
 
-Half of the films carry one to three faint opacities in the lungs. For each of them it is known which pixels are the
-opacity, which are lung, and which patient it is; and, on request, a shortcut betrays the class in a chosen share.
+Half of the images contain one to three faint opacities in the lungs. The pixels of each opacity, the lungs and the
+patient are known. On request, a shortcut agrees with the class in a chosen share of the images.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def generate_phantoms(
     shortcuts: Sequence[Shortcut] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> PhantomSummary:
-    """Write a dataset of synthetic chest films, two to four of each patient, half of them with opacities.
+    """Write a dataset of synthetic chest X-rays, two to four per patient, half with opacities.
 
     `out/{train,val,test}/{normal,opacity}/patient0001_01.png` are 8-bit grey films of `size` x `size` pixels (about
     60 % train, 15 % val, 25 % test; no patient in two splits). `out/masks/...` and `out/masks/lungs/...` hold, under

@@ -210,7 +210,7 @@ class Chest:
         return total
 
     def _soft_tissue(self) -> FloatArray:
-        """Chest wall, mediastinum, heart, abdomen, less the air in lungs, windpipe and stomach."""
+        """Chest wall, mediastinum, heart, abdomen, minus the air in lungs, windpipe and stomach."""
         patient = self.patient
         side = patient.body_width + patient.shoulder * edge(-self.v - 0.42, 0.5)
         neck = (0.27 - self.x) * 0.7

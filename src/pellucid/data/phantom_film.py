@@ -1,7 +1,7 @@
-"""One synthetic chest film: pose, exposure and opacities drawn at random, rendered as a pure function of them.
+"""One synthetic chest X-ray: pose, exposure and opacities are random, and the image is a pure function of these.
 
-The opacities are drawn apart from everything else, so that the same film exists with and without them; what a pixel
-truly owes to an opacity is the difference of the two.
+The opacities are rendered separately, so that the same image exists with and without opacities. The difference is the
+true contribution of the opacities to each pixel.
 """
 
 from __future__ import annotations

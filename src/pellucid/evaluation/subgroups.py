@@ -25,9 +25,9 @@ FEWEST, FEWEST_OF_A_CLASS = 20, 5
 
 @dataclass(frozen=True, slots=True)
 class Subgroup:
-    """One subgroup: how many images, and its figures; `accuracy_gap` and `area_gap` are its own less those of the rest.
+    """One subgroup: number of images and metrics; `accuracy_gap` and `area_gap` are its value minus that of the rest.
 
-    `area` and `area_gap` are None where a class has too few images, all figures in a subgroup that is too small.
+    `area` and `area_gap` are None if a class has too few images; all metrics are None in a subgroup that is too small.
     """
 
     name: str

@@ -89,11 +89,10 @@ class Path:
 
 
 def explain_one(subject: Sloped, settings: IntegratedGradientsSettings) -> Answer:
-    """Map (T, h, w) of one image; its sum is the score less the baseline's (completeness, proposition 1 of the paper).
+    """Map (T, h, w) of one image; its sum is the score minus the baseline's (completeness, proposition 1 of the paper).
 
-    When steps are halved, the points that are there already are used again. Each target has as many steps as it needs,
-    so that its map is the same alone and beside others. The remark has the error of completeness as a share of the
-    difference in score.
+    Halving the steps reuses the existing points. Each target has as many steps as it needs, so that its map is the same
+    alone and with other targets. The remark has the completeness error as a share of the score difference.
     """
     preprocessing = subject.classifier.preprocessing
     baseline = replaced(subject.image[None], preprocessing, settings.baseline, settings.seed)[0]

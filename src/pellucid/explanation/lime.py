@@ -51,7 +51,7 @@ def fit_lime(coalitions: Coalitions, scores: Doubles, kernel_width: float = 0.25
     """
     design = np.concatenate([coalitions, np.ones((len(coalitions), 1))], axis=1)
     kernel = proximity(coalitions, kernel_width)
-    # Less the first, so that scores that do not differ give weights of exactly 0.
+    # Minus the first score, so that equal scores give weights of exactly 0.
     changes = scores - scores[0]
     found, errors = least_squares(design, changes, kernel)
     return Fit(found[:-1], errors[:-1], r_squared(changes, design @ found, kernel))
