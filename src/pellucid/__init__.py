@@ -1,4 +1,4 @@
-"""pellucid: from a folder of labelled images to an image classifier that can be questioned."""
+"""pellucid: train, evaluate, explain, audit and serve image classifiers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use, so that `import pellucid` costs nothing."""
+    """Import a public name on first use, so that `import pellucid` is fast."""
     if name not in _HOMES:
         raise AttributeError(f"module 'pellucid' has no attribute {name!r}")
     value = getattr(import_module(f".{_HOMES[name]}", __name__), _OTHER_NAMES.get(name, name))

@@ -1,4 +1,4 @@
-"""What an explanation is: raw values on the original image, with everything needed to read and repeat them."""
+"""An explanation: raw values on the original image, with everything needed to read and reproduce them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..preprocessing import FloatArray
 class Attribution:
     """One explanation of one image for one target.
 
-    `values` (H, W) float32 lies on the original image, pixel for pixel, and is never normalised: two attributions of
-    one method and model can be compared by their numbers. `unit` says what a value is; where `signed`, positive values
-    speak for the target and negative ones against it, otherwise values are at least 0. `grid` is the map before it was
-    laid on the image (for CAM methods (h, w), in the same unit).
+    `values` (H, W) float32 has one value per pixel of the original image and is never normalised: values of two
+    attributions of the same method and model are comparable. `unit` is the unit of a value. If `signed`, positive values
+    are evidence for the target and negative values evidence against it; otherwise values are at least 0. `grid` is the
+    map before resizing to the image (for CAM methods (h, w), in the same unit). `seconds` is the computing time.
     """
 
     values: FloatArray
@@ -33,10 +33,10 @@ class Attribution:
 
     @property
     def positive(self) -> FloatArray:
-        """The evidence for the target alone: negative values set to 0."""
+        """The evidence for the target: (H, W), negative values set to 0."""
         return np.maximum(self.values, 0)
 
     @property
     def says_nothing(self) -> bool:
-        """True when no value speaks for the target."""
+        """Whether no value is evidence for the target."""
         return not bool((self.values > 0).any())

@@ -58,10 +58,10 @@ def evaluate_run(
 ) -> Evaluated:
     """Evaluate a run on a split of its own data, or on `data`, and write `metrics.json` and `predictions.csv`.
 
-    They go to `out`, by default `evaluation/` of the run for its own test split and `evaluation-<name>/` otherwise.
-    At a `prevalence` of the positive class predictive values are restated. `against` is another run or bundle that
-    answers the same images; the comparison goes to `against.json`.
-    Raises DataError when the images overlap with those trained on, unless `allow_leak`; then the notes say so.
+    The files go to `out`, by default to `evaluation/` in the run for its own test split and to `evaluation-<name>/`
+    otherwise. `prevalence` (0 to 1) of the positive class recomputes the predictive values. `against` is a second run or
+    bundle, compared on the same images in `against.json`.
+    Raises DataError if the images overlap with the training images, unless `allow_leak`; the notes then say so.
     """
     bundle = load(run)
     folder = RunFolder(run)
