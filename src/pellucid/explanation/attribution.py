@@ -15,9 +15,9 @@ class Attribution:
     """One explanation of one image for one target.
 
     `values` (H, W) float32 has one value per pixel of the original image and is never normalised: values of two
-    attributions of the same method and model are comparable. `unit` is the unit of a value. If `signed`, positive values
-    are evidence for the target and negative values evidence against it; otherwise values are at least 0. `grid` is the
-    map before resizing to the image (for CAM methods (h, w), in the same unit). `seconds` is the computing time.
+    attributions of the same method and model are comparable. `unit` is the unit of a value. If `signed`, positive
+    values are evidence for the target and negative values evidence against it; otherwise values are at least 0. `grid`
+    is the map before resizing to the image (for CAM methods (h, w), in the same unit). `seconds` is the computing time.
     """
 
     values: FloatArray

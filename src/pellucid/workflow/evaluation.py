@@ -59,8 +59,8 @@ def evaluate_run(
     """Evaluate a run on a split of its own data, or on `data`, and write `metrics.json` and `predictions.csv`.
 
     The files go to `out`, by default to `evaluation/` in the run for its own test split and to `evaluation-<name>/`
-    otherwise. `prevalence` (0 to 1) of the positive class recomputes the predictive values. `against` is a second run or
-    bundle, compared on the same images in `against.json`.
+    otherwise. `prevalence` (0 to 1) of the positive class recomputes the predictive values. `against` is a second run
+    or bundle, compared on the same images in `against.json`.
     Raises DataError if the images overlap with the training images, unless `allow_leak`; the notes then say so.
     """
     bundle = load(run)
