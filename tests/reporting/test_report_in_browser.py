@@ -65,7 +65,7 @@ def test_the_colours_follow_the_system_and_the_switch(browser: Any, address: str
     page.goto(address)
     paper = "getComputedStyle(document.body).backgroundColor"
     dark = page.evaluate(paper)
-    switch = page.get_by_role("button", name="Colours")
+    switch = page.get_by_role("button", name="Theme")
     switch.click()
     assert page.evaluate(paper) == "rgb(255, 255, 255)" != dark
     page.reload()

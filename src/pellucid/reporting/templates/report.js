@@ -2,7 +2,7 @@
 // Two comforts: a remembered switch between light and dark, and images that enlarge. The page reads without them.
 (() => {
   const root = document.documentElement;
-  const names = { "": "as the system", light: "light", dark: "dark" };
+  const names = { "": "system", light: "light", dark: "dark" };
   const remembered = { get: () => "", set: () => {} };
   try {
     localStorage.getItem("pellucid-theme");
@@ -15,7 +15,7 @@
   const show = (theme) => {
     if (theme) root.dataset.theme = theme;
     else delete root.dataset.theme;
-    button.textContent = `Colours: ${names[theme] || names[""]}`;
+    button.textContent = `Theme: ${names[theme] || names[""]}`;
   };
   button.type = "button";
   button.addEventListener("click", () => {
