@@ -42,7 +42,7 @@ def _with_options(shown: Any) -> Any:
     return changed.append_text(shown[place:])
 
 
-# A pipe has no width to fit into: nothing is folded there.
+# A pipe has no width, so lines are not folded.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -112,7 +112,7 @@ class TerminalProgress:
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout and nothing else; NaN becomes null."""
+    """Print one JSON document to stdout; NaN becomes null."""
     with document_stream() as stream:
         stream.write(json.dumps(_plain(document), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 

@@ -116,7 +116,7 @@ def _show_undecided(undecided: Undecided) -> None:
     if undecided.trials:
         best = undecided.trials[0].rescaling
         again = shlex.join(["pellucid", *sys.argv[1:], "--rescale", best.name, "--channels", best.order])
-        out.print(Text(f"\nIf that is right: {again}"))
+        out.print(Text(f"\nIf this is correct: {again}"))
 
 
 def _document(made: Imported) -> dict[str, object]:
