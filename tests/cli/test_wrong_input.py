@@ -88,7 +88,7 @@ def test_imagenet_weights_without_a_network(
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     ended = cli("train", phantoms, "--out", tmp_path / "x", "--recipe", "cats-dogs", "--set", "data.size=64", "--quiet")
-    refused(ended, "mobilenet_v2", ".pth", str(tmp_path / "hub"), "model.weights")
+    refused(ended, "mobilenet_v2", ".pth", str(tmp_path / "hub"), "--weights")
     assert not (tmp_path / "x").exists()
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from pellucid.errors import DataError
 from pellucid.evaluation.unlabelled import (
-    Side,
+    AnsweredImages,
     class_mix,
     judge_unlabelled,
     shifted_mix,
@@ -13,7 +13,7 @@ from pellucid.evaluation.unlabelled import (
 )
 
 
-def simulated(n: int, share: float, seed: int, *, moved: float = 0.0) -> tuple[Side, np.ndarray]:
+def simulated(n: int, share: float, seed: int, *, moved: float = 0.0) -> tuple[AnsweredImages, np.ndarray]:
     """Images whose probabilities are true posteriors at equal priors, with features that may be moved."""
     rng = np.random.default_rng(seed)
     labels = (rng.random(n) < share).astype(np.int64)
@@ -22,7 +22,7 @@ def simulated(n: int, share: float, seed: int, *, moved: float = 0.0) -> tuple[S
     features = rng.normal(size=(n, 20))
     features[:, 0] = x
     features[:, 1] += moved
-    return Side(np.stack([1 - positive, positive], axis=1), features), labels
+    return AnsweredImages(np.stack([1 - positive, positive], axis=1), features), labels
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.62, 0.9])
@@ -78,7 +78,7 @@ def test_moved_images_have_no_estimate():
 def test_without_features_nothing_is_promised():
     home, truth = simulated(200, 0.5, 10)
     new, _ = simulated(200, 0.5, 11)
-    assert judge_unlabelled(Side(home.probabilities), truth, new).verdict == "cannot be estimated"
+    assert judge_unlabelled(AnsweredImages(home.probabilities), truth, new).verdict == "cannot be estimated"
 
 
 def test_too_few_images_are_refused():

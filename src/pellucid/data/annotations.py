@@ -258,7 +258,7 @@ def _names_in_yaml(lines: Sequence[str]) -> list[str]:
         return [cell.strip().strip("'\"") for cell in cells if cell.strip()]
     names: dict[int, str] = {}
     for line in lines[start + 1 :]:
-        text = line.partition(" #")[0]
+        text = re.split(r"\s#", line, maxsplit=1)[0]
         found = re.match(r"\s*-\s+(.+)|\s+(\d+)\s*:\s*(.+)", text)
         if found:
             names[int(found[2]) if found[2] else len(names)] = (found[1] or found[3]).strip().strip("'\"")

@@ -323,14 +323,15 @@ def _describe(root: Path, settings: dict[str, Any], films: list[dict[str, Any]])
         "films": films,
     }
     (root / "phantom.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    command = f"pellucid data phantom OUT --images {settings['images']} --size {settings['size']}"
-    command += f" --seed {settings['seed']}"
+    words = ["pellucid data phantom OUT"]
+    for option, name in (("--images", "images"), ("--size", "size"), ("--seed", "seed")):
+        words += [option, str(settings[name])]
     signs = ""
     for shortcut in settings["shortcuts"]:
-        command += f" --shortcut {shortcut['kind']}={shortcut['agreement']:g}"
+        words += ["--shortcut", f"{shortcut['kind']}={shortcut['agreement']:g}"]
         signs += f"- Planted shortcut: `{shortcut['kind']}` agrees with the label in {shortcut['agreement']:.1%}.\n"
     (root / "README.md").write_text(
-        README.format(notice=NOTICE, command=command, signs=signs, share=MASK_SHARE), encoding="utf-8"
+        README.format(notice=NOTICE, command=" ".join(words), signs=signs, share=MASK_SHARE), encoding="utf-8"
     )
 
 

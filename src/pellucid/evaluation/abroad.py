@@ -29,7 +29,7 @@ FEWEST_TESTED = 10
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class SourceResult:
     """The head on a source that it was not trained on, and what it loses against home on the same images.
 
     `area` is the AUC, `accuracy` the mean of the classes' rates; `area_loss` and `accuracy_loss` are the differences.
@@ -55,7 +55,7 @@ class Abroad:
 
     area: Area
     accuracy: Area
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[SourceResult, ...]
 
 
 def leave_sources_out(
@@ -104,7 +104,7 @@ def combined(sources: Sequence[ImageSource], labels: Labels) -> list[ImageSource
 
 def _left_out(
     features: Values, labels: Labels, units: Labels, source: ImageSource, fold: Labels, home: Values
-) -> LeftOut | None:
+) -> SourceResult | None:
     """One source left out. Classes that it lacks are tested on a fold of the others, which is left out too."""
     away = source.rows.copy()
     lacking = [c for c in np.unique(labels) if (away & (labels == c)).sum() < FEWEST_TESTED]
@@ -117,7 +117,7 @@ def _left_out(
     area, accuracy = _area(answers, own, unit), _accuracy(answers, own, unit)
     before = _area(home[tested], own, unit), _accuracy(home[tested], own, unit)
     lost = _difference(before[0], area), _difference(before[1], accuracy)
-    return LeftOut(source.kind, source.value, int(away.sum()), area, accuracy, *lost)
+    return SourceResult(source.kind, source.value, int(away.sum()), area, accuracy, *lost)
 
 
 def _difference(before: Area, after: Area) -> Area:

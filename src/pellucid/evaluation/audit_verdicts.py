@@ -29,7 +29,7 @@ FEW_IMAGES = 60
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _RegionLosses:
     """A region of which both areas are known."""
 
     entry: RegionEntry
@@ -85,7 +85,7 @@ def _skill(found: AuditDocument) -> Iterator[Finding]:
 
 
 def _regions(found: AuditDocument) -> Iterator[Finding]:
-    parts = [_Part(r, r.alone, r.lost) for r in found.regions if r.alone is not None and r.lost is not None]
+    parts = [_RegionLosses(r, r.alone, r.lost) for r in found.regions if r.alone is not None and r.lost is not None]
     edges = [p for p in parts if p.entry.region != CENTRE]
     everywhere = _everywhere(parts)
     if everywhere:
@@ -115,12 +115,12 @@ def _regions(found: AuditDocument) -> Iterator[Finding]:
         yield _finding("information", "Centre", text, "If the object is in the middle, that is not where it looks.")
 
 
-def _everywhere(parts: Sequence[_Part]) -> bool:
+def _everywhere(parts: Sequence[_RegionLosses]) -> bool:
     """Whether each part of the picture suffices alone, the centre as well as every corner and the border."""
     return CENTRE in {p.entry.region for p in parts} and all(p.alone.low >= SHORTCUT_CAUTION for p in parts)
 
 
-def _evidence_everywhere(parts: Sequence[_Part]) -> Finding:
+def _evidence_everywhere(parts: Sequence[_RegionLosses]) -> Finding:
     least = min(parts, key=lambda p: p.alone.value)
     text = (
         "Every part of the picture alone tells the model the class, the weakest at "
@@ -133,13 +133,13 @@ def _evidence_everywhere(parts: Sequence[_Part]) -> Finding:
     return _finding("information", "Evidence everywhere", text, advice)
 
 
-def _stands_out(part: _Part, parts: Sequence[_Part]) -> bool:
+def _stands_out(part: _RegionLosses, parts: Sequence[_RegionLosses]) -> bool:
     """Whether a region alone tells much more than the weakest part, or is missed although all others remain."""
     weakest = min(p.alone.high for p in parts)
     return part.alone.low > weakest + STANDS_OUT or part.lost.low >= LOST_CAUTION
 
 
-def _level(part: _Part) -> Level | None:
+def _level(part: _RegionLosses) -> Level | None:
     region = part.entry
     if part.alone.low >= SHORTCUT_PROBLEM or part.lost.low >= LOST_PROBLEM:
         return "problem"
@@ -149,7 +149,7 @@ def _level(part: _Part) -> Level | None:
     return None
 
 
-def _relies(part: _Part) -> str:
+def _relies(part: _RegionLosses) -> str:
     """What speaks for a shortcut through a region, in figures."""
     region = part.entry
     area = f"{100 * region.share:.0f} % of the picture"

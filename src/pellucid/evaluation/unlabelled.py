@@ -29,7 +29,7 @@ FEWEST = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class ShareEstimate:
     """One estimate of a share (0..1), with the 95 % interval of a bootstrap over the images of both sides."""
 
     name: str
@@ -49,8 +49,8 @@ class Unlabelled:
 
     images: int
     home_accuracy: float
-    accuracy: tuple[Estimate, ...]
-    mix: tuple[Estimate, ...]
+    accuracy: tuple[ShareEstimate, ...]
+    mix: tuple[ShareEstimate, ...]
     home_mix: tuple[float, ...]
     apart: Area | None
     outside: float | None
@@ -71,7 +71,7 @@ class Unlabelled:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class AnsweredImages:
     """Images of one side: probabilities (N, K), and features (N, D) where there are any."""
 
     probabilities: Values
@@ -79,7 +79,7 @@ class Side:
 
 
 def judge_unlabelled(
-    home: Side, labels: npt.ArrayLike, new: Side, outside: float | None = None, seed: int = 0
+    home: AnsweredImages, labels: npt.ArrayLike, new: AnsweredImages, outside: float | None = None, seed: int = 0
 ) -> Unlabelled:
     """Judge new images by validation images with labels (N,), from home. DataError for fewer than 30 on a side."""
     truth = np.asarray(labels, np.int64)
@@ -99,7 +99,9 @@ def judge_unlabelled(
     tail = 50 * (1 - LEVEL)
     low, high = np.percentile(np.array(drawn), [tail, 100 - tail], axis=0)
     titles = [*names, *(f"class {c}" for c in range(classes))]
-    rows = [Estimate(t, *map(float, row)) for t, row in zip(titles, np.stack([values, low, high], axis=1), strict=True)]
+    rows = [
+        ShareEstimate(t, *map(float, row)) for t, row in zip(titles, np.stack([values, low, high], axis=1), strict=True)
+    ]
     return Unlabelled(
         images=len(new.probabilities),
         home_accuracy=float((home.probabilities.argmax(axis=1) == truth).mean()),
@@ -161,7 +163,7 @@ def shifted_mix(home: Values, truth: Indices, new: Values) -> Values:
     return shares
 
 
-def told_apart(home: Side, truth: Indices, new: Side, seed: int = 0) -> Area | None:
+def told_apart(home: AnsweredImages, truth: Indices, new: AnsweredImages, seed: int = 0) -> Area | None:
     """How well features tell new images from those at home of the same answered classes: an AUC with its interval.
 
     Home images are drawn in the mix of the new images' answers, so that another mix alone is not told. None without

@@ -41,7 +41,7 @@ REVERSED_BITS = bytes(int(f"{n:08b}"[::-1], 2) for n in range(256))
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class SegmentLayout:
     """How the numbers of one page lie in its segments.
 
     `size` and `segment` are (height, width). Colours YCbCr may have one hue for `unit` (rows, columns) of pixels.
@@ -70,7 +70,7 @@ class Layout:
         return math.ceil(self.size[0] / self.segment[0])
 
 
-def layout_of(page: Any) -> Layout | None:
+def layout_of(page: Any) -> SegmentLayout | None:
     """The layout of a `tifffile.TiffPage`; None when only imagecodecs can read it."""
     bits, order = page.bitspersample, page.parent.byteorder
     whole = bits in (8, 16, 32, 64)
@@ -92,7 +92,7 @@ def layout_of(page: Any) -> Layout | None:
     height, width = page.imagelength, page.imagewidth
     separate = page.planarconfig == 2 and page.samplesperpixel > 1
     segment = (page.tilelength, page.tilewidth) if page.is_tiled else (min(page.rowsperstrip or height, height), width)
-    return Layout(
+    return SegmentLayout(
         (height, width),
         segment,
         bool(page.is_tiled),
@@ -107,7 +107,7 @@ def layout_of(page: Any) -> Layout | None:
     )
 
 
-def read_values(data: bytes, page: Any, layout: Layout, wanted: int) -> Values:
+def read_values(data: bytes, page: Any, layout: SegmentLayout, wanted: int) -> Values:
     """The first `wanted` samples of each pixel, (height, width, wanted), in native byte order."""
     check_pixels(layout.segment, max(layout.size[0] * layout.size[1], 2**24))
     result = np.zeros((*layout.size, wanted), layout.dtype.newbyteorder("="))
@@ -127,7 +127,7 @@ def read_values(data: bytes, page: Any, layout: Layout, wanted: int) -> Values:
     return result
 
 
-def _places(layout: Layout) -> Iterator[tuple[int, int, int, int]]:
+def _places(layout: SegmentLayout) -> Iterator[tuple[int, int, int, int]]:
     """Number, plane, top and left of each segment."""
     number = 0
     for plane in range(layout.planes):
@@ -149,7 +149,7 @@ def _bytes_of(data: bytes, page: Any, number: int) -> bytes | None:
     return data[start : start + length]
 
 
-def _segment(packed: bytes, page: Any, layout: Layout, size: tuple[int, int]) -> Values:
+def _segment(packed: bytes, page: Any, layout: SegmentLayout, size: tuple[int, int]) -> Values:
     """One strip or tile of `size` (height, width): (height, width, samples)."""
     if layout.compression == JPEG:
         return _jpeg(packed, page, layout, size)
@@ -208,7 +208,7 @@ def _fax(packed: bytes, page: Any, size: tuple[int, int]) -> Values:
     return _by_libtiff(packed, size, tags).astype(np.uint8)[..., None]
 
 
-def _jpeg(packed: bytes, page: Any, layout: Layout, size: tuple[int, int]) -> Values:
+def _jpeg(packed: bytes, page: Any, layout: SegmentLayout, size: tuple[int, int]) -> Values:
     """A segment that is a JPEG of its own, but for the tables that all segments share.
 
     Whether its colours are YCbCr is said by the TIFF and not by the JPEG, so that is written into it.
@@ -249,7 +249,7 @@ def _shared_hues(raw: bytes, unit: tuple[int, int], units: tuple[int, int], size
     return np.dstack([bright, hues])[: size[0], : size[1]]
 
 
-def _float_differences(raw: bytes, layout: Layout, size: tuple[int, int]) -> Values:
+def _float_differences(raw: bytes, layout: SegmentLayout, size: tuple[int, int]) -> Values:
     """Predictor 3: the bytes of a row lie sorted by significance, highest first, each as a difference to the last."""
     width, count = layout.dtype.itemsize, size[1] * layout.samples
     deltas = np.frombuffer(raw, np.uint8, size[0] * count * width).reshape(size[0], -1, layout.samples)

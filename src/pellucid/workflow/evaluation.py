@@ -101,7 +101,7 @@ def _compare(
             f"{other} answers {', '.join(theirs.classes)}, and this model {', '.join(bundle.classes)}: only models of"
             " the same classes can be compared."
         )
-    open_again(RunFolder(other), rest, "evaluate --against", own_test=False)
+    open_again(RunFolder(other), rest, "evaluate against", own_test=False)
     beside = evaluate_dataset(theirs, rest, result.split, progress=progress).result
     return compare_models(Named(names[0], result), Named(names[1], beside), left_out=len(known))
 

@@ -12,7 +12,7 @@ from ..bundle.run import RunFolder
 from ..data.cache import cached_pixels
 from ..data.dataset import Dataset, LeftOut, Sample
 from ..errors import DataError, InputError
-from ..evaluation.unlabelled import Side, Unlabelled, judge_unlabelled
+from ..evaluation.unlabelled import AnsweredImages, Unlabelled, judge_unlabelled
 from ..evaluation.validation import read_validation
 from ..progress import Progress, Silent
 from ..storage import cache_folder
@@ -36,7 +36,9 @@ def judge_new_images(
     return judge_unlabelled(home, labels, new, outside), skipped
 
 
-def _new_images(bundle: Bundle, data: Path, progress: Progress) -> tuple[Side, float | None, tuple[LeftOut, ...]]:
+def _new_images(
+    bundle: Bundle, data: Path, progress: Progress
+) -> tuple[AnsweredImages, float | None, tuple[LeftOut, ...]]:
     files = find_images([data])
     root = data if data.is_dir() else data.parent
     samples = tuple(Sample(f.relative_to(root).as_posix(), 0) for f in files)
@@ -46,7 +48,7 @@ def _new_images(bundle: Bundle, data: Path, progress: Progress) -> tuple[Side, f
     return side, outside, skipped
 
 
-def _home(bundle: Bundle, folder: RunFolder, progress: Progress) -> tuple[Side, npt.NDArray[np.int64]]:
+def _home(bundle: Bundle, folder: RunFolder, progress: Progress) -> tuple[AnsweredImages, npt.NDArray[np.int64]]:
     """The validation images: with features where they are still there, else what the run kept of them."""
     try:
         dataset = own_split(folder, bundle, "val")
@@ -54,19 +56,19 @@ def _home(bundle: Bundle, folder: RunFolder, progress: Progress) -> tuple[Side, 
         kept = read_validation(folder.evaluation, bundle.classes, bundle.manifest.logits)
         if kept is None:
             raise
-        return Side(bundle.probabilities_of(kept.logits).astype(np.float64)), kept.labels
+        return AnsweredImages(bundle.probabilities_of(kept.logits).astype(np.float64)), kept.labels
     side, labels, _ = _answered(bundle, dataset, progress)
     return side, labels
 
 
 def _answered(
     bundle: Bundle, dataset: Dataset, progress: Progress
-) -> tuple[Side, npt.NDArray[np.int64], tuple[LeftOut, ...]]:
+) -> tuple[AnsweredImages, npt.NDArray[np.int64], tuple[LeftOut, ...]]:
     """The answers to a dataset's readable images, their labels, and the files that cannot be read."""
     with progress.bar("Reading images") as advance:
         cached = cached_pixels(dataset, bundle.preprocessing, cache_folder(), progress=advance)
     with progress.bar("Predicting") as advance:
         logits, features = answers_on_pixels(bundle, cached.pixels, advance)
     wide = None if features is None else features.astype(np.float64)
-    side = Side(bundle.probabilities_of(logits).astype(np.float64), wide)
+    side = AnsweredImages(bundle.probabilities_of(logits).astype(np.float64), wide)
     return side, cached.dataset.labels, cached.dataset.skipped

@@ -57,7 +57,7 @@ def audit_explanations(
     limit = parse_limit(budget)
     bundle = load(run)
     dataset = own_split(RunFolder(run), bundle, split) if data is None else foreign_split(bundle, data, split)
-    open_again(RunFolder(run), dataset, "audit --explanations", own_test=data is None and split == "test")
+    open_again(RunFolder(run), dataset, "audit explanations", own_test=data is None and split == "test")
     chosen = chosen_methods(methods, bundle.manifest)
     curves = CurveSettings(replacement=replacement, seed=seed)
     card = measure_trust(
