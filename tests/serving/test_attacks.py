@@ -55,7 +55,7 @@ def test_right_key_opens_and_only_what_holds_no_data_is_open(locked: Running) ->
         assert target.request("GET", path).status == 200
     for path in ("/metrics", "/v1/stats", "/openapi.json", "/v2", "/v1/feedback.csv"):
         assert target.request("GET", path).status == 401, path
-    with pytest.raises(InputError, match="--api-key"):
+    with pytest.raises(InputError, match="`api_key=`"):
         run_attacks(locked.url, "wrong")
 
 

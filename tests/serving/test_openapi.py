@@ -21,6 +21,10 @@ def test_document_names_every_address_with_examples(server: Running) -> None:
     ):  # fmt: skip
         assert path in document["paths"]
     assert document["components"]["schemas"]["PredictionReply"]["examples"]
+    example = document["paths"]["/v1/examples/{number}"]["get"]["responses"]["200"]
+    assert list(example["content"]) == ["image/png"]
+    sent = document["paths"]["/v1/predict"]["post"]["requestBody"]["content"]
+    assert {"application/octet-stream", "application/json", "multipart/form-data"} <= set(sent)
     refusals = document["paths"]["/v1/predict"]["post"]["responses"]
     assert set(refusals) >= {"200", "400", "401", "413", "415", "422", "429", "503"}
     assert list(refusals["415"]["content"]) == ["application/problem+json"]
