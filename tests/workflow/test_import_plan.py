@@ -122,7 +122,7 @@ def test_the_data_are_read_once(tmp_path: Path, colours: Path, monkeypatch: pyte
 
 
 def test_teachable_machine_resizes_by_lanczos_on_a_centred_square(tmp_path: Path) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (90, 140, 3), np.uint8)
+    picture = np.random.default_rng(0).integers(0, 256, (96, 144, 3), np.uint8)
     made = import_model(
         red_model(tmp_path / "m.h5"), tmp_path / "run", rescale="1/255", fit="crop", interpolation="lanczos",
         every_method=False,
