@@ -62,9 +62,9 @@ def read_dataset(
     """Read a folder of labelled images, or a table of paths and labels.
 
     `positive` names the positive class (binary tasks only). `merge` merges classes, {new name: class names}. `group_by`
-    is a regular expression whose first non-empty capture group, searched in the file name and then in the relative path,
-    names the patient or object that an image shows; or the name of a column of the table. `classes` keeps only these,
-    in this order; `leave_out` drops some. `one_against_rest` makes two classes, the one it names and all others, and
+    is a regular expression whose first non-empty capture group, searched in the file name and then in the relative
+    path, names the patient or object of an image; or the name of a column of the table. `classes` keeps only these, in
+    this order; `leave_out` drops some. `one_against_rest` makes two classes, the one it names and all others, and
     takes images that show several classes. `table` names columns and the folder of the files. No image is opened. The
     dataset's `notes` say what was decided, `skipped` what was left out.
 
