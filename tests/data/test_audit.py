@@ -119,7 +119,7 @@ def test_pictures_that_only_look_the_same_are_found(copy: Path) -> None:
         ["train/ill/mirrored.png", f"train/normal/{normals[1].name}"],
         ["test/normal/resized.jpg", f"train/normal/{normals[0].name}"],
     ]
-    (labels,), (split,), (alike,) = (about(inspection, t) for t in ("Two labels", "Split", "Look-alikes"))
+    (labels,), (split,), (alike,) = (about(inspection, t) for t in ("Two labels", "Split", "Similar images"))
     assert (labels.level, split.level, alike.level) == ("caution", "problem", "information")
     assert not about(inspection, "Copies")
 

@@ -16,7 +16,7 @@ from tests.image_files import encoded, exif, smooth
 
 import pellucid.data.cache as cache
 from pellucid.data.cache import cached_pixels
-from pellucid.data.dataset import Dataset, LeftOut, Sample
+from pellucid.data.dataset import Dataset, OmittedFile, Sample
 from pellucid.errors import DataError, ResourceError
 from pellucid.images import read_image
 from pellucid.preprocessing import Preprocessing
@@ -44,7 +44,7 @@ def dataset(tmp_path: Path) -> Dataset:
         samples.append(Sample(name, n % 2, "train"))
     (root / "03.png").write_bytes((root / "03.png").read_bytes()[:500])
     (root / "11.png").unlink()
-    return Dataset(root, ("a", "b"), tuple(samples), skipped=(LeftOut("before", "said before"),))
+    return Dataset(root, ("a", "b"), tuple(samples), skipped=(OmittedFile("before", "said before"),))
 
 
 def direct(dataset: Dataset, preprocessing: Preprocessing) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 from tests.audit_samples import save
 
 from pellucid.data.companions import Companions, check_companions
-from pellucid.data.dataset import LeftOut
+from pellucid.data.dataset import OmittedFile
 from pellucid.data.folder import read_dataset
 
 PIXELS = np.arange(400, dtype=np.uint8).reshape(20, 20)
@@ -71,4 +71,4 @@ def test_of_a_csv_only_the_masks_that_it_names_are_opened(tmp_path: Path) -> Non
     (tmp_path / "m/2.png").write_bytes(b"")
     (tmp_path / "list.csv").write_text("path,label,mask\nx/1.png,a,m/1.png\nx/2.png,b,m/2.png\n", encoding="utf-8")
     found = check_companions(read_dataset(tmp_path / "list.csv"), search=False)
-    assert found == Companions({}, (LeftOut("m/2.png", "The file is empty."),), ())
+    assert found == Companions({}, (OmittedFile("m/2.png", "The file is empty."),), ())

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pellucid.data.dataset import Dataset, LeftOut, Sample
+from pellucid.data.dataset import Dataset, OmittedFile, Sample
 
 SAMPLES = tuple(
     Sample(f"{split or 'any'}/{i}.png", label, split, group=f"p{i % 3}")
@@ -13,7 +13,7 @@ SAMPLES = tuple(
         [(0, "train"), (1, "val"), (1, "train"), (0, "test"), (2, "train"), (1, ""), (1, "train"), (0, "val")]
     )
 )
-THREE = Dataset(Path("/data"), ("a", "b", "c"), SAMPLES, (LeftOut("x.txt", "not an image"),), ("a note",))
+THREE = Dataset(Path("/data"), ("a", "b", "c"), SAMPLES, (OmittedFile("x.txt", "not an image"),), ("a note",))
 
 
 def test_labels_are_the_samples_labels_in_order():

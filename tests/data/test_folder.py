@@ -146,7 +146,7 @@ def test_layouts(tmp_path: Path, layout: dict[str, tuple[str, str]]) -> None:
         (("HAM10000_images_part_1/a.jpg", "HAM10000_images_part_2/b.jpg"), "parts are no classes: HAM10000_im"),
         (("images_001/a.png", "images_002/b.png"), "parts are no classes: images_001, images_002"),
         (("fold1/train/a/1.jpg", "fold1/test/a/2.jpg", "fold2/train/a/2.jpg", "fold2/test/b/1.jpg"),
-         "fold1, fold2 are folds of a cross-validation, each with its own .* give one of them, fold1"),
+         "fold1, fold2 are folds of a cross-validation, each with its own .* give one fold, fold1"),
         (("train/a/1.jpg", "train/b/1.jpg", "bus/1.jpg", "car/1.jpg"), "train may be a class like bus, car, or"),
     ],
 )  # fmt: skip

@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from .console import TerminalProgress, out, print_json, print_table, report_skipped
+from .options import ImagesFolder, LabelColumn, PathColumn, table_options
 
 if TYPE_CHECKING:
     from ..evaluation.paired import PairedComparison
@@ -47,6 +48,9 @@ def evaluate(
             "--unlabelled", help="DATA has no labels: estimate what the model is worth there, if that can be."
         ),
     ] = False,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    images: ImagesFolder = None,
     json: Annotated[bool, typer.Option("--json", help="Print metrics.json.")] = False,
 ) -> None:
     """Evaluate a run: metrics with 95 % intervals, confusion matrix, curves."""
@@ -72,6 +76,7 @@ def evaluate(
         prevalence=prevalence,
         against=against,
         out=folder,
+        table=table_options(path_column, label_column, images),
         progress=progress,
     )
     folder = found.folder or run

@@ -32,7 +32,11 @@ ARGUMENTS: Mapping[str, str] = {
 }
 """Parameters that a command line takes without an option, unless the command is in `WITH_OPTION`."""
 
-WITH_OPTION = {("import", "data"), ("audit", "images"), ("data phantom", "images"), ("demo", "images")}
+WITH_OPTION = {
+    ("import", "data"),
+    *((command, "images") for command in ("audit", "data phantom", "demo", "train", "evaluate", "predict")),
+    *((command, "images") for command in ("data split", "data inspect")),
+}
 GROUPS = {"data", "recipes"}
 
 _PARAMETER = re.compile(r"`(?P<name>[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)?)=(?P<value>[^`]*)`")

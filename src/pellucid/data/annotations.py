@@ -22,6 +22,7 @@ from .layout import CONTAINERS, Parts, split_named
 
 LABEL_FOLDERS = frozenset(("labels", "label", "annotations", "annotation", "xml", "xmls"))
 LARGEST = 1 << 31
+COMMENT = re.compile(r"\s#")
 
 
 @dataclass(slots=True)
@@ -41,7 +42,7 @@ class Annotations:
 def read_annotations(root: Path, images: Sequence[str], others: Sequence[str]) -> Annotations | None:
     """The annotations among the files `others` that name some of the `images`, all paths relative to `root`.
 
-    None where there are none of a form that is read. Raises DataError for a file of such a form that is damaged.
+    None where no file has a form that is read. Raises DataError for a file of such a form that is damaged.
     """
     known = _Images(images)
     for read in (_read_coco, _read_voc, _read_yolo):
@@ -233,7 +234,7 @@ def _yolo_rows(path: Path) -> set[int] | None:
 
 
 def _yolo_names(root: Path, others: Sequence[str]) -> list[str]:
-    """The names of the classes by number, from `data.yaml`, `classes.txt` or `*.names`; empty where there are none."""
+    """The names of the classes by number, from `data.yaml`, `classes.txt` or `*.names`; empty without such a file."""
     for path in others:
         if path.lower().endswith((".yaml", ".yml")):
             names = _names_in_yaml(_lines(root / path))
@@ -250,7 +251,7 @@ def _names_in_yaml(lines: Sequence[str]) -> list[str]:
     start = next((i for i, line in enumerate(lines) if re.match(r"names\s*:", line)), None)
     if start is None:
         return []
-    first = lines[start].partition(":")[2].partition(" #")[0].strip()
+    first = COMMENT.split(lines[start].partition(":")[2])[0].strip()
     if first:
         text = first + " ".join(line.strip() for line in lines[start + 1 :])
         inside = re.match(r"[\[{](.*?)[\]}]", text)
@@ -258,7 +259,7 @@ def _names_in_yaml(lines: Sequence[str]) -> list[str]:
         return [cell.strip().strip("'\"") for cell in cells if cell.strip()]
     names: dict[int, str] = {}
     for line in lines[start + 1 :]:
-        text = re.split(r"\s#", line, maxsplit=1)[0]
+        text = COMMENT.split(line)[0]
         found = re.match(r"\s*-\s+(.+)|\s+(\d+)\s*:\s*(.+)", text)
         if found:
             names[int(found[2]) if found[2] else len(names)] = (found[1] or found[3]).strip().strip("'\"")

@@ -18,7 +18,7 @@ from typing import IO
 
 from ..errors import InputError, ResourceError
 from ..progress import Progress, Silent
-from .dataset import LeftOut
+from .dataset import OmittedFile
 from .walk import is_made_by_system
 
 MOST_FILES = 5_000_000
@@ -28,7 +28,7 @@ FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 def unpack(
     archive: Path, out: Path, *, limit: int, progress: Progress | None = None
-) -> tuple[int, int, tuple[LeftOut, ...]]:
+) -> tuple[int, int, tuple[OmittedFile, ...]]:
     """Unpack `archive` into the folder `out`; returns the number of files, their bytes, and what was left out.
 
     Left out are links and devices, entries whose place is taken, and names that the disk refuses; folders that a system
@@ -45,12 +45,12 @@ def unpack(
             raise InputError("The archive is protected by a password: unpack it by hand.")
         check_size("The archive unpacks to", sum(info.file_size for info, _ in entries), out, limit)
         files, size = 0, 0
-        skipped: list[LeftOut] = []
+        skipped: list[OmittedFile] = []
         with (progress or Silent()).bar("Unpacking") as advance:
             for done, (info, place) in enumerate(entries, 1):
                 refused = _extract(opened, info, out / place)
                 if refused:
-                    skipped.append(LeftOut(place, refused, "place-taken"))
+                    skipped.append(OmittedFile(place, refused, "place-taken"))
                 else:
                     files, size = files + 1, size + info.file_size
                 advance(done, len(entries))

@@ -22,7 +22,7 @@ from ..images.formats import IMAGE_SUFFIXES
 from ..preprocessing import Uint8Array
 from ..recipe import AugmentSection
 from .change import CHANGES, change_boxes, change_mask, change_pixels, digest, draw_change
-from .dataset import SPLITS, Box, Dataset, LeftOut, Sample
+from .dataset import SPLITS, Box, Dataset, OmittedFile, Sample
 from .groups import COPY
 from .labelling import counted
 from .layout import CONTAINERS
@@ -47,7 +47,7 @@ class Augmented:
 
     counts: dict[str, dict[str, int]]
     copies: dict[str, int]
-    skipped: tuple[LeftOut, ...]
+    skipped: tuple[OmittedFile, ...]
     notes: tuple[str, ...]
 
 
@@ -99,7 +99,7 @@ def augment_dataset(
 
 
 def copies_of_each(dataset: Dataset, copies: int, *, balance: bool, seed: int) -> list[int]:
-    """How many copies each sample gets: none outside train; with `balance` so many that all classes become equal.
+    """How many copies each sample gets: none outside train; with `balance` enough to make all classes equal.
 
     A class's copies are spread evenly; which of its images get one more is decided by the seed and their paths.
     """
@@ -121,7 +121,7 @@ class _Written:
 
     origins: tuple[Origin, ...] = ()
     boxes: tuple[tuple[str, Boxes], ...] = ()
-    skipped: tuple[LeftOut, ...] = ()
+    skipped: tuple[OmittedFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +151,12 @@ class _Job:
         sample = self.sample
         suffix = PurePosixPath(sample.path).suffix
         if suffix.lower() not in IMAGE_SUFFIXES:
-            return _Written(skipped=(LeftOut(sample.path, "is not an image by its name: rename it"),))
+            return _Written(skipped=(OmittedFile(sample.path, "is not an image by its name: rename it"),))
         try:
             data = read_file(self.dataset.file(sample))
             image = read_image(data) if self.copies else None
         except ImageError as error:
-            return _Written(skipped=(LeftOut(sample.path, error.reason),))
+            return _Written(skipped=(OmittedFile(sample.path, error.reason),))
         kept = self.place(self.stem, suffix)
         (self.out / kept).write_bytes(data)
         masks, skipped = self._masks(image)
@@ -177,7 +177,7 @@ class _Job:
             boxes = change_boxes(sample.boxes, change, image.size)
             yield Origin(path, original, sample.path, sample.group, change.record()), boxes
 
-    def _masks(self, image: Image | None) -> tuple[dict[str, Uint8Array], tuple[LeftOut, ...]]:
+    def _masks(self, image: Image | None) -> tuple[dict[str, Uint8Array], tuple[OmittedFile, ...]]:
         """Copy the masks; their pixels by folder, if they are to be changed with those of `image`."""
         masks: dict[str, Uint8Array] = {}
         skipped = []
@@ -186,10 +186,10 @@ class _Job:
                 data = read_file(self.dataset.root / path)
                 mask = read_image(data) if image else None
             except ImageError as error:
-                skipped.append(LeftOut(path, f"{error.reason} Its image is kept without it."))
+                skipped.append(OmittedFile(path, f"{error.reason} Its image is kept without it."))
                 continue
             if mask and image and mask.size != image.size:
-                skipped.append(LeftOut(path, "mask that differs in size from its image, which is kept without it"))
+                skipped.append(OmittedFile(path, "mask that differs in size from its image, which is kept without it"))
                 continue
             (self.out / folder / self.place(self.stem, PurePosixPath(path).suffix)).write_bytes(data)
             if mask:

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from ..errors import DataError, ImageError, ResourceError
 from ..images.pictures import open_picture, read_file
 from ..preprocessing import Preprocessing, Uint8Array
-from .dataset import Dataset, LeftOut, Sample
+from .dataset import Dataset, OmittedFile, Sample
 
 MAGIC = b"PELLUCID"
 VERSION = 1
@@ -103,7 +103,7 @@ def _result(
     dataset: Dataset, pixels: Uint8Array, index: Sequence[int], skipped: Sequence[tuple[str, str]]
 ) -> CachedPixels:
     kept = tuple(dataset.samples[i] for i in index)
-    more = tuple(LeftOut(path, reason) for path, reason in skipped)
+    more = tuple(OmittedFile(path, reason) for path, reason in skipped)
     pixels.flags.writeable = False
     return CachedPixels(
         pixels, replace(dataset, samples=kept, skipped=dataset.skipped + more), np.array(index, dtype=np.intp)
@@ -234,7 +234,7 @@ def _disk(folder: Path, needed: int) -> Iterator[None]:
 
 
 def _open(path: Path, dataset: Dataset, preprocessing: Preprocessing, trusted: bool = False) -> CachedPixels | None:
-    """The cache at `path`, or None when there is none, it is not whole, or (unless `trusted`) a file changed."""
+    """The cache at `path`, or None when it is missing, not whole, or (unless `trusted`) a file changed."""
     try:
         with path.open("rb") as file:
             end = file.seek(-16, os.SEEK_END)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import ImageError
 from ..images.pictures import open_picture
-from .dataset import Dataset, LeftOut
+from .dataset import Dataset, OmittedFile
 from .fingerprint import Progress
 from .layout import CONTAINERS
 from .tree import is_beside
@@ -33,7 +33,7 @@ class Companions:
     """
 
     trees: dict[str, int]
-    unreadable: tuple[LeftOut, ...]
+    unreadable: tuple[OmittedFile, ...]
     orphans: tuple[str, ...]
 
 
@@ -50,7 +50,7 @@ def check_companions(
     unreadable = []
     for done, (path, reason) in enumerate(zip(listed, _problems(dataset.root, listed, workers), strict=True), 1):
         if reason:
-            unreadable.append(LeftOut(path, reason))
+            unreadable.append(OmittedFile(path, reason))
         if progress is not None:
             progress(done, len(listed))
     sizes = {tree: len(files) for tree, files in sorted(trees.items())}
@@ -58,7 +58,7 @@ def check_companions(
 
 
 def _search(dataset: Dataset) -> tuple[dict[str, list[str]], list[str]]:
-    """The pictures of each parallel folder below the root, and those of them that belong to no image."""
+    """The pictures of each parallel folder below the root, and those that belong to no image."""
     own = {s.path for s in dataset.samples}
     trees: dict[str, list[str]] = defaultdict(list)
     images: set[tuple[str, ...]] = set()

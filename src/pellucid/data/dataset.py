@@ -45,7 +45,7 @@ NO_IMAGES: frozenset[Reason] = frozenset((
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class OmittedFile:
     """A file or folder that was left out: why, as a code and in words, and how many `files` the entry stands for."""
 
     path: str
@@ -71,7 +71,7 @@ class Dataset:
     root: Path
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
-    skipped: tuple[LeftOut, ...] = ()
+    skipped: tuple[OmittedFile, ...] = ()
     notes: tuple[str, ...] = ()
     unknown: tuple[tuple[str, int], ...] = ()
 

@@ -21,7 +21,7 @@ from .._optional import require
 from ..errors import InputError, MissingDependencyError, PellucidError, ResourceError
 from ..progress import Progress, Silent
 from .archive import CHUNK, check_limit, check_size, unpack, write_part
-from .dataset import LeftOut
+from .dataset import OmittedFile
 
 RECORD = "pellucid-download.json"
 LIMIT = 50 * 10**9
@@ -50,7 +50,7 @@ class Downloaded:
     sha256: str
     version: int | None = None
     licence: str = ""
-    skipped: tuple[LeftOut, ...] = ()
+    skipped: tuple[OmittedFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from pathlib import Path
 from ..errors import DataError
 from ..recipe import DataSection
 from .annotations import Annotations, read_annotations
-from .dataset import Dataset, LeftOut, Reason
+from .dataset import Dataset, OmittedFile, Reason
 from .labelling import LabelledFile, build_dataset, complement, counted, shorten
-from .layout import CONTAINERS, Layout, Parts, read_layout
+from .layout import CONTAINERS, FolderLayout, Parts, read_layout
 from .manifest import read_boxes, read_csv
 from .origins import with_origins
 from .refusals import no_classes, no_images
@@ -61,10 +61,10 @@ def read_dataset(
 ) -> Dataset:
     """Read a folder of labelled images, or a table of paths and labels.
 
-    `positive` names the positive one of two classes. `merge` merges classes, {new name: class names}. `group_by` is a
-    regular expression whose first non-empty capture group, searched in the file name and then in the relative path,
-    names the patient or object that an image shows; or the name of a column of the table. `classes` keeps only these,
-    in this order; `leave_out` drops some. `one_against_rest` makes two classes, the one it names and all others, and
+    `positive` names the positive class (binary tasks only). `merge` merges classes, {new name: class names}. `group_by`
+    is a regular expression whose first non-empty capture group, searched in the file name and then in the relative
+    path, names the patient or object of an image; or the name of a column of the table. `classes` keeps only these, in
+    this order; `leave_out` drops some. `one_against_rest` makes two classes, the one it names and all others, and
     takes images that show several classes. `table` names columns and the folder of the files. No image is opened. The
     dataset's `notes` say what was decided, `skipped` what was left out.
 
@@ -122,7 +122,7 @@ def _built(
     entries: Sequence[LabelledFile],
     options: LabelOptions,
     *,
-    skipped: Sequence[LeftOut],
+    skipped: Sequence[OmittedFile],
     notes: Sequence[str],
     passed_over: Sequence[str] = (),
 ) -> Dataset:
@@ -165,7 +165,7 @@ def _folders(path: str) -> Parts:
 
 
 def _entries(
-    pictures: Sequence[str], layout: Layout, annotations: Annotations | None, tree: Tree, *, several: bool
+    pictures: Sequence[str], layout: FolderLayout, annotations: Annotations | None, tree: Tree, *, several: bool
 ) -> list[LabelledFile]:
     """Class and split of each image; those that have none are put among the skipped."""
     entries: list[LabelledFile] = []
@@ -206,7 +206,7 @@ _WITHOUT_CLASS: dict[Reason, str] = {
 }
 
 
-def _tell_of_layout(layout: Layout, outside: Mapping[str, int], tree: Tree) -> None:
+def _tell_of_layout(layout: FolderLayout, outside: Mapping[str, int], tree: Tree) -> None:
     if layout.wrapper:
         tree.notes.append(f"The images were found in {'/'.join(layout.wrapper)}/.")
     if layout.pooled:
@@ -218,7 +218,7 @@ def _tell_of_layout(layout: Layout, outside: Mapping[str, int], tree: Tree) -> N
         listed = shorten([f"{name} ({counted(n, 'image')})" for name, n in outside.items()])
         tree.passed_over.append(f"Ignored, because they stand beside train, validation or test folders: {listed}.")
         tree.skipped += [
-            LeftOut(name, f"folder of {counted(n, 'image')} beside the splits", "beside-splits", n)
+            OmittedFile(name, f"folder of {counted(n, 'image')} beside the splits", "beside-splits", n)
             for name, n in outside.items()
         ]
 
@@ -260,7 +260,9 @@ def _without_second_ways(root: Path, entries: list[LabelledFile], tree: Tree) ->
         if len({name for name, _ in by_class}) > 1:
             linked = sorted(by_class.values(), key=lambda folder: (f"{base}/{folder}" != place, folder))
             drop.update(linked[1:])
-    tree.skipped += [LeftOut(folder, "link to a folder that is a class already", "again") for folder in sorted(drop)]
+    tree.skipped += [
+        OmittedFile(folder, "link to a folder that is a class already", "again") for folder in sorted(drop)
+    ]
     return [e for e in entries if e.path.rpartition("/")[0] not in drop]
 
 
@@ -290,7 +292,7 @@ def _name_idle_folders(tree: Tree, used: Sequence[str], aside: set[str]) -> None
         if folder not in busy and not known:
             told.add(folder)
             idle.append(folder)
-    tree.skipped += [LeftOut(folder, "folder holds no images", "empty-folder") for folder in idle]
+    tree.skipped += [OmittedFile(folder, "folder holds no images", "empty-folder") for folder in idle]
     if idle:
         tree.passed_over.append(f"Ignored, because they hold no images: {shorten(idle)}.")
 
@@ -302,7 +304,7 @@ def _twin_key(path: str) -> Parts:
     return (*kept, name.rpartition(".")[0])
 
 
-def _with_boxes(root: Path, layout: Layout, entries: list[LabelledFile], notes: list[str]) -> list[LabelledFile]:
+def _with_boxes(root: Path, layout: FolderLayout, entries: list[LabelledFile], notes: list[str]) -> list[LabelledFile]:
     place = "/".join(layout.wrapper)
     boxes = read_boxes(root)
     if not boxes and place:
@@ -318,7 +320,7 @@ def _with_boxes(root: Path, layout: Layout, entries: list[LabelledFile], notes: 
     return entries
 
 
-def _mostly_left_out(kept: int, skipped: Sequence[LeftOut]) -> str:
+def _mostly_left_out(kept: int, skipped: Sequence[OmittedFile]) -> str:
     """A note where more than a tenth of the images were left out, with the folders that held most; else ""."""
     gone = sorted((s for s in skipped if s.images), key=lambda s: -s.images)
     many = sum(s.images for s in gone)

@@ -12,11 +12,11 @@ from .finding import Finding
 from .statistics import Family
 
 
-class _Part(BaseModel):
+class _InspectionPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class FileNote(_Part):
+class FileNote(_InspectionPart):
     """A file or folder and a remark on it, in words and as a code; `images` is how many images it stands for."""
 
     path: str
@@ -25,7 +25,7 @@ class FileNote(_Part):
     images: int = 1
 
 
-class ImageEntry(_Part):
+class ImageEntry(_InspectionPart):
     """An image by its path relative to the dataset's root, the name of its class, and its split ("" if undecided)."""
 
     path: str
@@ -33,7 +33,7 @@ class ImageEntry(_Part):
     split: Split
 
 
-class CompanionNotes(_Part):
+class CompanionNotes(_InspectionPart):
     """Masks and the like: how many in each parallel folder, those that cannot be read, those that fit no image."""
 
     trees: dict[str, int]
@@ -41,7 +41,7 @@ class CompanionNotes(_Part):
     orphans: tuple[str, ...]
 
 
-class Copies(_Part):
+class Copies(_InspectionPart):
     """Images that are the same, and whether they lie in several splits or under several classes."""
 
     images: tuple[ImageEntry, ...]
@@ -49,7 +49,7 @@ class Copies(_Part):
     across_classes: bool
 
 
-class SplitOverlap(_Part):
+class SplitOverlap(_InspectionPart):
     """How many of the `total` images of the second split have a twin in the first, with some pairs of paths."""
 
     criterion: Criterion
@@ -60,7 +60,7 @@ class SplitOverlap(_Part):
     sentence: str
 
 
-class SharedGroup(_Part):
+class SharedGroup(_InspectionPart):
     """A group with images in more than one split."""
 
     name: str
@@ -68,11 +68,11 @@ class SharedGroup(_Part):
     images: int
 
 
-class Grouping(_Part):
+class Grouping(_InspectionPart):
     """Which images show the same patient or object.
 
     `known` says that the dataset's groups were given; otherwise they are those of `pattern`, a guess at file names.
-    `shared` groups hold several images, `images` in all, the largest of them `largest`; `alone` images have no group.
+    `shared` groups hold several images, `images` in all, the largest has `largest`; `alone` images have no group.
     `example` are up to six images of the largest group, `example_name`.
     """
 
@@ -88,7 +88,7 @@ class Grouping(_Part):
     across_splits: tuple[SharedGroup, ...]
 
 
-class AreaEntry(_Part):
+class AreaEntry(_InspectionPart):
     """An area under the ROC curve with its 95 % interval."""
 
     value: float
@@ -96,7 +96,7 @@ class AreaEntry(_Part):
     high: float
 
 
-class MeasureEntry(_Part):
+class MeasureEntry(_InspectionPart):
     """A measure alone: the chance that an image of class `label` has more of it than one of another class."""
 
     name: str
@@ -108,8 +108,8 @@ class MeasureEntry(_Part):
     sentence: str
 
 
-class MetadataEntry(_Part):
-    """The metadata-only test: how well all measures together, and each family of them, predict the class."""
+class MetadataEntry(_InspectionPart):
+    """The metadata-only test: how well all measures together, and each family, predict the class."""
 
     area: AreaEntry
     families: dict[Family, AreaEntry]
@@ -118,7 +118,7 @@ class MetadataEntry(_Part):
     units: int
 
 
-class Suspect(_Part):
+class Suspect(_InspectionPart):
     """An image whose label is doubted: its own class, the class that images like it have, and their probabilities."""
 
     path: str
@@ -129,7 +129,7 @@ class Suspect(_Part):
     suggested_probability: float
 
 
-class LabelEntry(_Part):
+class LabelEntry(_InspectionPart):
     """The search for label errors: by which features, how well these know the classes, and the suspects, worst first.
 
     `judged` is False where the features know the classes too poorly for anything to be said.
@@ -141,13 +141,13 @@ class LabelEntry(_Part):
     suspects: tuple[Suspect, ...]
 
 
-class Inspection(_Part):
+class Inspection(_InspectionPart):
     """Everything that an audit of a dataset found; `pellucid data inspect --json` prints this, version 1.
 
     `counts` is {split: {class: images}} of the readable images, `formats` and `modes` {class: {name: images}}, and
     `statistics` {measure: {class: quartiles}}, without the classes for which a measure has no meaning.
     `metadata` and `labels` are None where the test could not be made, for the reason in `metadata_absent` and
-    `labels_absent`. `threshold` is the correlation of thumbnails from which on two pictures are look-alikes.
+    `labels_absent`. `threshold` is the correlation of thumbnails from which on two pictures look the same.
     """
 
     schema_version: Literal[1] = 1

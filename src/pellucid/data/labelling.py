@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import DataError, nearest
-from .dataset import Box, Dataset, LeftOut, Sample, Split
+from .dataset import Box, Dataset, OmittedFile, Sample, Split
 from .groups import assign_groups, suggest_group_pattern, with_families
 from .positive import order_of_two
 
@@ -42,7 +42,7 @@ def build_dataset(
     classes: Sequence[str] | None = None,
     leave_out: Sequence[str] = (),
     one_against_rest: str | None = None,
-    skipped: Iterable[LeftOut] = (),
+    skipped: Iterable[OmittedFile] = (),
     notes: Iterable[str] = (),
     passed_over: Sequence[str] = (),
 ) -> Dataset:

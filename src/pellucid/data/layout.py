@@ -52,8 +52,8 @@ class Place:
 
 
 @dataclass(slots=True)
-class Layout:
-    """How each chain of folders was read: its split and class (None where there is none), or what it stands beside.
+class FolderLayout:
+    """How each chain of folders was read: its split and class (None where no folder names it), or what it lies beside.
 
     `wrapper` are the folders that hold everything. `places` are the names read as splits, folds, years or parts.
     `outside` maps chains that lie beside the splits to the folder that does. `doubtful` are classes whose names say a
@@ -98,13 +98,13 @@ def place_named(name: str) -> Place | None:
     return Place("fold" if words[-1] in _FOLDS else "part")
 
 
-def read_layout(chains: Iterable[Parts], *, named: Collection[str] = ()) -> Layout:
+def read_layout(chains: Iterable[Parts], *, named: Collection[str] = ()) -> FolderLayout:
     """Read the layout off the `chains` of folders, one for each folder with images, containers left out.
 
     `named` are names (casefolded) that are classes because the caller says so. Raises DataError where a folder may be a
     class or a split, and where folds hold splits of their own.
     """
-    layout = Layout()
+    layout = FolderLayout()
     rest = {chain: chain for chain in chains}
     split: dict[Parts, Split] = dict.fromkeys(rest, "")
     while names := _names(rest):
@@ -174,18 +174,20 @@ def _agree(places: Mapping[str, Place], rest: Mapping[Parts, Parts], split: Mapp
     )
 
 
-def _check_folds(places: Mapping[str, Place], layout: Layout) -> None:
+def _check_folds(places: Mapping[str, Place], layout: FolderLayout) -> None:
     folds = [name for name, place in layout.places.items() if place.kind == "fold"]
     if folds and len({p.split for p in places.values() if p.split}) > 1:
         example = "/".join((*layout.wrapper, min(folds)))
         raise DataError(
             f"{', '.join(sorted(folds)[:3])} are folds of a cross-validation, each with its own "
-            f"{' and '.join(sorted(places))}, so that every image occurs in several: give one of them, {example}, or "
+            f"{' and '.join(sorted(places))}, so that every image occurs in several: give one fold, {example}, or "
             "put the images into class folders once and have the folds drawn."
         )
 
 
-def _step(rest: dict[Parts, Parts], split: dict[Parts, Split], places: Mapping[str, Place], layout: Layout) -> None:
+def _step(
+    rest: dict[Parts, Parts], split: dict[Parts, Split], places: Mapping[str, Place], layout: FolderLayout
+) -> None:
     """Go one folder deeper, in place: splits are kept, what stands beside them is put outside."""
     for chain, left in list(rest.items()):
         if not left:
@@ -230,7 +232,7 @@ def _taken_apart(name: str) -> tuple[Split | None, str]:
     return (None, name) if split is None else (split, "_".join(kept))
 
 
-def _splits_below(rest: Mapping[Parts, Parts], layout: Layout) -> None:
+def _splits_below(rest: Mapping[Parts, Parts], layout: FolderLayout) -> None:
     """Read `class/split`, where the second folder of every class is a split."""
     seconds: Sequence[str] = [left[1] if len(left) > 1 else "" for left in rest.values() if left]
     if seconds and all(split_named(second) is not None for second in seconds):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import DataError, nearest
-from .dataset import Box, Dataset, LeftOut, Split
+from .dataset import Box, Dataset, OmittedFile, Split
 from .fingerprint import Fingerprints, content_hashes
 from .labelling import LabelledFile, build_dataset, counted, shorten
 from .layout import split_named
@@ -41,7 +41,7 @@ class Listing:
     """What a table lists: the images, the rows left out, notes, and `group_by` where it names no column."""
 
     entries: list[LabelledFile]
-    skipped: list[LeftOut] = field(default_factory=list)
+    skipped: list[OmittedFile] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     group_by: str | None = None
 
@@ -229,7 +229,7 @@ def _find(source: Path, line: int, files: ImageFiles, cell: str) -> str | None:
 
 
 def _united(
-    source: Path, made: Sequence[tuple[int, LabelledFile]], skipped: list[LeftOut], *, several: bool
+    source: Path, made: Sequence[tuple[int, LabelledFile]], skipped: list[OmittedFile], *, several: bool
 ) -> list[LabelledFile]:
     """One entry for each image. Rows that repeat one are left out; with `several`, their labels are added to it."""
     entries: dict[str, LabelledFile] = {}
@@ -238,7 +238,7 @@ def _united(
         if known is entry:
             continue
         if known == entry:
-            skipped.append(LeftOut(entry.path, f"listed again in line {line}", "repeated"))
+            skipped.append(OmittedFile(entry.path, f"listed again in line {line}", "repeated"))
         elif several and replace(known, name=entry.name, also=entry.also) == entry:
             names = tuple(dict.fromkeys((known.name, *known.also, entry.name, *entry.also)))
             entries[entry.path] = replace(known, name=names[0], also=names[1:])
@@ -271,7 +271,7 @@ def _leave_out_unlabelled(source: Path, paths: Sequence[str], listing: Listing) 
     if paths:
         listing.notes.append(f"Rows without a label were left out: {len(paths):,}, for example {paths[0]}.")
         reason = f"{counted(len(paths), 'row')} without a label"
-        listing.skipped.append(LeftOut(source.name, reason, "no-label", len(paths)))
+        listing.skipped.append(OmittedFile(source.name, reason, "no-label", len(paths)))
 
 
 def _split_cell(cell: str, source: Path, line: int) -> Split:
@@ -286,7 +286,7 @@ def _split_cell(cell: str, source: Path, line: int) -> Split:
 
 
 def read_boxes(folder: Path) -> dict[str, tuple[Box, ...]]:
-    """`boxes.json` of a folder as {path: boxes (xmin, ymin, xmax, ymax) in pixels}; empty when there is none.
+    """`boxes.json` of a folder as {path: boxes (xmin, ymin, xmax, ymax) in pixels}; empty without the file.
 
     Raises `DataError` when it is not of that form.
     """

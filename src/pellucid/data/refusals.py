@@ -9,14 +9,14 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..images.formats import IMAGE_SUFFIXES
-from .dataset import LeftOut
+from .dataset import OmittedFile
 from .labelling import counted, shorten
-from .layout import Layout
+from .layout import FolderLayout
 
 TABLES = (".csv", ".tsv")
 
 
-def no_images(root: Path, others: Sequence[str], skipped: Sequence[LeftOut], passed_over: Sequence[str]) -> str:
+def no_images(root: Path, others: Sequence[str], skipped: Sequence[OmittedFile], passed_over: Sequence[str]) -> str:
     """The message for a folder without images; `others` are its other files."""
     why = " ".join(passed_over) or (
         f"It holds {counted(len(others), 'other file')}." if others else "It holds no files."
@@ -31,7 +31,7 @@ def no_images(root: Path, others: Sequence[str], skipped: Sequence[LeftOut], pas
     return f"{root} holds no images ({kinds}). {why} Give a folder with one folder of images per class."
 
 
-def no_classes(root: Path, pictures: Sequence[str], layout: Layout, others: Sequence[str]) -> str:
+def no_classes(root: Path, pictures: Sequence[str], layout: FolderLayout, others: Sequence[str]) -> str:
     """The message for a folder of images whose classes are unknown: the layout, and how to name the classes."""
     splits = sorted(name for name, place in layout.places.items() if place.split)
     seen = "no class folders"

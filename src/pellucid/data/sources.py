@@ -105,7 +105,7 @@ def _look(pixels: Uint8Array) -> tuple[float, ...]:
 
 
 def find_sources(paths: Sequence[str], labels: Labels, acquisition: Acquisition) -> list[ImageSource]:
-    """Sources of N images with `paths` and `labels` (N,), the surest kind first; at most 8, of different images."""
+    """Sources of N images with `paths` and `labels` (N,), the most reliable first; at most 8, of different images."""
     found: list[ImageSource] = []
     words: tuple[tuple[Kind, Sequence[str]], ...] = (
         ("name", name_patterns(paths)),

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
-from .dataset import SPLITS, Dataset, LeftOut, Sample, Split
+from .dataset import SPLITS, Dataset, OmittedFile, Sample, Split
 from .disjointness import Disjointness, Kinship, kinship_of, proof_of
 from .fingerprint import Fingerprints, IntArray, fingerprint
 from .groups import copies_by_name
@@ -43,7 +43,7 @@ def split_dataset(
 ) -> SplitPlan:
     """Give every image its split: train, val or test.
 
-    Splits that exist are kept. A test set that is missing is drawn from train (share `test`), and so is a validation
+    Splits that exist are kept. A missing test set is drawn from train (share `test`), and so is a missing validation
     set (share `validation`, at least `smallest_validation` images per class where a quarter of the class allows it).
     An existing validation set with fewer images of some class joins train first. A share of 0 draws nothing. Shares of
     classes are kept, and units of identical, near-duplicate or grouped images stay whole. The outcome depends on the
@@ -180,7 +180,7 @@ def _readable(dataset: Dataset, fingerprints: Fingerprints | None) -> tuple[Data
     """The dataset without images that cannot be decoded (they go to `skipped`), and its fingerprints."""
     prints = fingerprint(dataset) if fingerprints is None else fingerprints.of(s.path for s in dataset.samples)
     if prints.problems:
-        bad = tuple(LeftOut(path, reason) for path, reason in sorted(prints.problems.items()))
+        bad = tuple(OmittedFile(path, reason) for path, reason in sorted(prints.problems.items()))
         dataset = replace(dataset.where(lambda s: s.path not in prints.problems), skipped=(*dataset.skipped, *bad))
         prints = prints.of(s.path for s in dataset.samples)
     missing = [c for i, c in enumerate(dataset.classes) if i not in set(dataset.labels.tolist())]
@@ -278,7 +278,7 @@ def _left_out(
     """Everything without the images that are `gone`, which go to `skipped`."""
     keep = ~gone
     reason = "a copy of it, or its group, is in a split that is kept"
-    out = tuple(LeftOut(s.path, reason, "twin") for s, g in zip(dataset.samples, gone, strict=True) if g)
+    out = tuple(OmittedFile(s.path, reason, "twin") for s, g in zip(dataset.samples, gone, strict=True) if g)
     samples = tuple(s for s, k in zip(dataset.samples, keep, strict=True) if k)
     fewer = Kinship(kin.content[keep], kin.near[keep], kin.group[keep], kin.unit[keep], kin.threshold)
     return replace(dataset, samples=samples, skipped=(*dataset.skipped, *out)), fewer, splits[keep]

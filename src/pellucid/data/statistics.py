@@ -23,7 +23,7 @@ from ..images.containers import jpeg_header
 from ..images.formats import misnamed
 from ..images.pictures import DecodedImage, open_picture, read_file
 from ..preprocessing import FloatArray, Uint8Array
-from .dataset import Dataset, LeftOut
+from .dataset import Dataset, OmittedFile
 from .fingerprint import SIDE, Fingerprints, HalfArray, Progress, thumbnail
 
 Family = Literal["file", "edge", "picture"]
@@ -94,7 +94,7 @@ class ImageMeasurements:
     """
 
     dataset: Dataset
-    unreadable: tuple[LeftOut, ...]
+    unreadable: tuple[OmittedFile, ...]
     fingerprints: Fingerprints
     values: dict[str, Values]
     formats: tuple[str, ...]
@@ -125,12 +125,12 @@ def measure_images(
     """
     looks: list[_Look] = []
     kept: list[int] = []
-    unreadable: list[LeftOut] = []
+    unreadable: list[OmittedFile] = []
     sums = np.zeros((2, len(dataset.classes), AVERAGE_SIDE, AVERAGE_SIDE))
     for number, found in enumerate(_each(dataset, workers)):
         sample = dataset.samples[number]
         if isinstance(found, str):
-            unreadable.append(LeftOut(sample.path, found))
+            unreadable.append(OmittedFile(sample.path, found))
         else:
             small = found.small.astype(np.float64)
             sums[0, sample.label] += small
@@ -154,7 +154,7 @@ def _each(dataset: Dataset, workers: int | None) -> Iterator[_Look | str]:
 
 
 def _gathered(
-    dataset: Dataset, kept: Sequence[int], looks: Sequence[_Look], unreadable: Sequence[LeftOut], sums: Values
+    dataset: Dataset, kept: Sequence[int], looks: Sequence[_Look], unreadable: Sequence[OmittedFile], sums: Values
 ) -> ImageMeasurements:
     chosen = set(kept)
     order = iter(range(len(dataset)))
@@ -227,7 +227,7 @@ def _numbers(picture: DecodedImage, grey: npt.NDArray[np.int16], data: bytes) ->
 
 
 def _corners(grey: npt.NDArray[np.int16]) -> dict[str, npt.NDArray[np.int16]]:
-    """The four corners without the outermost rim, where a frame would fill all of them."""
+    """The four corners without the outermost rim, where a frame would lie."""
     (top, height), (left, width) = ((round(n * RIM), max(2, round(n * CORNER))) for n in grey.shape)
     inner = grey[top : grey.shape[0] - top, left : grey.shape[1] - left]
     return {

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from .areas import Area
 from .companions import Companions
-from .dataset import SPLITS, LeftOut
+from .dataset import SPLITS, OmittedFile
 from .disjointness import Kinship, proof_of
 from .finding import LEVELS
 from .fingerprint import IntArray
@@ -56,7 +56,7 @@ def audit(
     """Gather what was measured of a dataset into an Inspection with its verdicts.
 
     `kin` and `groups` (N,) are in the order of `found`; `pattern` is the one that the groups were guessed by, None
-    where they are known or there are none. `features` says in words what `labels` was based on.
+    where they are known or absent. `features` says in words what `labels` was based on.
     """
     dataset = found.dataset
     inspection = Inspection(
@@ -91,7 +91,7 @@ def audit(
     return inspection.model_copy(update={"findings": tuple(ordered), "verdict": verdict_of(ordered, inspection)})
 
 
-def _file_notes(skipped: Iterable[LeftOut]) -> tuple[FileNote, ...]:
+def _file_notes(skipped: Iterable[OmittedFile]) -> tuple[FileNote, ...]:
     return tuple(FileNote(path=s.path, reason=s.reason, code=s.code, images=s.images) for s in skipped)
 
 

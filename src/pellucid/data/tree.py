@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..images.formats import IMAGE_SUFFIXES
-from .dataset import LeftOut, Reason
+from .dataset import OmittedFile, Reason
 from .labelling import counted, shorten
 from .walk import Found, walk
 
@@ -36,7 +36,7 @@ class Tree:
     odd: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     links: dict[str, str] = field(default_factory=dict)
-    skipped: list[LeftOut] = field(default_factory=list)
+    skipped: list[OmittedFile] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -75,13 +75,13 @@ def _file_under(met: Found, tree: Tree) -> None:
     elif met.what == "file":
         if not _is_text(met.path):
             readable = met.path.encode("utf-8", "replace").decode()
-            tree.skipped.append(LeftOut(readable, "file name is not valid Unicode: rename it", "file-name"))
+            tree.skipped.append(OmittedFile(readable, "file name is not valid Unicode: rename it", "file-name"))
         elif suffix(met.path) in IMAGE_SUFFIXES:
             tree.images.append(met.path)
         else:
             tree.odd.append(met.path)
     else:
-        tree.skipped.append(LeftOut(met.path, *_WORDS[met.what](met.detail)))
+        tree.skipped.append(OmittedFile(met.path, *_WORDS[met.what](met.detail)))
 
 
 _WORDS: dict[str, Callable[[str], tuple[str, Reason]]] = {
@@ -132,8 +132,8 @@ def set_apart(tree: Tree, beside: frozenset[str]) -> tuple[list[str], list[str],
     return pictures, masks, set(ignored)
 
 
-def condensed(paths: Sequence[str], reason: str, code: Reason) -> list[LeftOut]:
-    """One entry for each path, or one for a folder and file type with more than 20 of them."""
+def condensed(paths: Sequence[str], reason: str, code: Reason) -> list[OmittedFile]:
+    """One entry for each path, or one for a folder and file type with more than 20."""
     kinds: dict[tuple[str, str], list[str]] = defaultdict(list)
     for path in paths:
         folder, _, name = path.rpartition("/")
@@ -141,7 +141,9 @@ def condensed(paths: Sequence[str], reason: str, code: Reason) -> list[LeftOut]:
     result = []
     for (folder, ending), listed in kinds.items():
         if len(listed) > LISTED:
-            result.append(LeftOut(folder or ".", f"{len(listed):,} files *{ending}: each {reason}", code, len(listed)))
+            result.append(
+                OmittedFile(folder or ".", f"{len(listed):,} files *{ending}: each {reason}", code, len(listed))
+            )
         else:
-            result += [LeftOut(path, reason, code) for path in listed]
+            result += [OmittedFile(path, reason, code) for path in listed]
     return result

@@ -244,7 +244,7 @@ def _copies(found: Inspection) -> Iterator[Finding]:
     if alike:
         text = f"{counted(len(alike), 'set')} of pictures that look the same, for example {_pair(alike[0])}."
         advice = "They add little that is new. pellucid never parts them when it divides images."
-        yield _finding("information", "Look-alikes", text, advice)
+        yield _finding("information", "Similar images", text, advice)
     if not same and not alike:
         yield _finding("good", "Copies", "No file occurs twice, and no two pictures look the same.")
 
@@ -308,7 +308,7 @@ def _balance(found: Inspection) -> Iterator[Finding]:
     few = [f"{c} {n:,}" for c, n in sizes.items() if n < FEW_OF_A_CLASS]
     if few:
         text = f"Too few images to learn from or to judge by: {shorten(few)}."
-        yield _finding("caution", topic, text, "Add images of them, or merge classes.")
+        yield _finding("caution", topic, text, "Add images of these classes, or merge classes.")
     ratio = sizes[most] / max(sizes[least], 1)
     if ratio < UNEVEN:
         span = f"{sizes[least]:,} to {sizes[most]:,} images" if ratio > 1 else counted(sizes[most], "image")

@@ -14,7 +14,7 @@ from ..bundle.io import amend_bundle, checksum
 from ..bundle.manifest import MANIFEST
 from ..bundle.run import RunFolder, find_bundle
 from ..data.cache import cached_pixels
-from ..data.dataset import LeftOut
+from ..data.dataset import OmittedFile
 from ..data.folder import read_dataset
 from ..errors import BundleError, DataError, InputError
 from ..evaluation.operating_point import lower_bound
@@ -36,7 +36,7 @@ class Adapted:
     rule: Rule
     judged: tuple[Judged, ...]
     images: int
-    skipped: tuple[LeftOut, ...]
+    skipped: tuple[OmittedFile, ...]
 
     def sure_of(self, name: str) -> dict[int, float]:
         """What a rate is at least, with 95 % confidence, were it seen on so many images of the class: {n: bound}."""
@@ -77,7 +77,7 @@ def adapt(
     return Adapted(out, fitted, tuple(judged), len(images.labels), skipped)
 
 
-def _labelled(run: Path, bundle: Bundle, data: Path, progress: Progress) -> tuple[Labelled, tuple[LeftOut, ...]]:
+def _labelled(run: Path, bundle: Bundle, data: Path, progress: Progress) -> tuple[Labelled, tuple[OmittedFile, ...]]:
     """The answers of the bundle to the new images, none of which it was trained on."""
     dataset = read_dataset(data, classes=bundle.classes)
     leaks = overlap_with_training(RunFolder(run), dataset)

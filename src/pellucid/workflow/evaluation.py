@@ -9,10 +9,11 @@ from ..bundle.bundle import Bundle, load
 from ..bundle.run import RunFolder, SealedTest
 from ..classifier import probabilities_from_logits
 from ..data.cache import cached_pixels
-from ..data.dataset import Dataset, LeftOut, Split
+from ..data.dataset import Dataset, OmittedFile, Split
 from ..data.folder import read_dataset
 from ..data.labelling import counted
 from ..data.manifest import read_split
+from ..data.table import TableOptions
 from ..errors import DataError, InputError
 from ..evaluation.evaluate import evaluate_predictions
 from ..evaluation.paired import Named, PairedComparison, compare_models
@@ -38,7 +39,7 @@ class Evaluated:
     """
 
     result: EvaluationResult
-    skipped: tuple[LeftOut, ...]
+    skipped: tuple[OmittedFile, ...]
     folder: Path | None
     against: PairedComparison | None = None
     pixels: Uint8Array | None = None
@@ -54,18 +55,20 @@ def evaluate_run(
     prevalence: float | None = None,
     against: Path | None = None,
     out: Path | None = None,
+    table: TableOptions | None = None,
     progress: Progress | None = None,
 ) -> Evaluated:
     """Evaluate a run on a split of its own data, or on `data`, and write `metrics.json` and `predictions.csv`.
 
     The files go to `out`, by default to `evaluation/` in the run for its own test split and to `evaluation-<name>/`
     otherwise. `prevalence` (0 to 1) of the positive class recomputes the predictive values. `against` is a second run
-    or bundle, compared on the same images in `against.json`.
+    or bundle, compared on the same images in `against.json`. `table` names the
+    columns of a CSV as `data`, and the folder of its files.
     Raises DataError if the images overlap with the training images, unless `allow_leak`; the notes then say so.
     """
     bundle = load(run)
     folder = RunFolder(run)
-    dataset = own_split(folder, bundle, split) if data is None else foreign_split(bundle, data, split)
+    dataset = own_split(folder, bundle, split) if data is None else foreign_split(bundle, data, split, table)
     leaks = () if data is None else overlap_with_training(folder, dataset)
     if leaks and not allow_leak:
         raise DataError(
@@ -169,12 +172,12 @@ def own_split(folder: RunFolder, bundle: Bundle, split: Split) -> Dataset:
     return dataset
 
 
-def foreign_split(bundle: Bundle, data: Path, split: Split) -> Dataset:
+def foreign_split(bundle: Bundle, data: Path, split: Split, table: TableOptions | None = None) -> Dataset:
     """Other data for the bundle's classes: its `split` where it has splits, all of it otherwise.
 
     A class may be absent; images of classes that the model does not know are left out and counted in `unknown`.
     """
-    dataset = read_dataset(data, classes=bundle.classes)
+    dataset = read_dataset(data, classes=bundle.classes, table=table)
     splits = {s.split for s in dataset.samples}
     if splits == {""}:
         return dataset

@@ -12,7 +12,7 @@ from typing import Any
 from .._version import __version__
 from ..bundle.bundle import Bundle
 from ..classifier import Prediction, Score
-from ..data.dataset import LeftOut
+from ..data.dataset import OmittedFile
 from ..errors import ImageError, InputError, UnknownNameError
 from ..explanation.catalogue import METHODS, Method, find_method, settings_of
 from ..explanation.explain import Explained
@@ -102,7 +102,7 @@ def explain_files(
     }
     records: list[ExplanationRecord] = []
     sheets: dict[str, str] = {}
-    skipped: list[LeftOut] = []
+    skipped: list[OmittedFile] = []
     names = _stems([item.shown for item in items])
     with (progress or Silent()).bar("Explaining") as advance:
         step = request.images_at_a_time
@@ -181,7 +181,7 @@ def _answers(bundle: Bundle, chunk: Sequence[Opened], request: MapRequest) -> li
 
 
 def _opened(
-    bundle: Bundle, items: Sequence[ToExplain], stems: Sequence[str], skipped: list[LeftOut]
+    bundle: Bundle, items: Sequence[ToExplain], stems: Sequence[str], skipped: list[OmittedFile]
 ) -> Iterator[Opened]:
     """The images that can be read; the others are added to `skipped`."""
     for item, stem in zip(items, stems, strict=True):
@@ -190,7 +190,7 @@ def _opened(
             seen = bundle.read(data)
             whole = seen if seen.reduction == 1 else read_image(data)
         except ImageError as error:
-            skipped.append(LeftOut(item.shown, error.reason))
+            skipped.append(OmittedFile(item.shown, error.reason))
             continue
         yield Opened(item, stem, whole, seen, hashlib.sha256(data).hexdigest())
 

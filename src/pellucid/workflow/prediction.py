@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..bundle.bundle import Bundle
 from ..classifier import Prediction
-from ..data.dataset import LeftOut
+from ..data.dataset import OmittedFile
 from ..data.walk import has_image_suffix, walk
 from ..errors import DataError, ImageError, InputError
 from ..images import Image
@@ -43,17 +43,17 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
 
 def predict_files(
     bundle: Bundle, files: Sequence[Path], *, batch_size: int, advance: Advance
-) -> tuple[list[Prediction], list[LeftOut]]:
+) -> tuple[list[Prediction], list[OmittedFile]]:
     """Predictions of the readable files, in order, and the other files with the reason."""
     predictions: list[Prediction] = []
-    skipped: list[LeftOut] = []
+    skipped: list[OmittedFile] = []
     for start in range(0, len(files), batch_size):
         readable: list[tuple[Path, Image]] = []
         for file in files[start : start + batch_size]:
             try:
                 readable.append((file, bundle.read(file)))
             except ImageError as error:
-                skipped.append(LeftOut(str(file), error.reason))
+                skipped.append(OmittedFile(str(file), error.reason))
         if readable:
             found = [image for _, image in readable]
             predictions += bundle.predict_images(found, paths=[str(file) for file, _ in readable])

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..data.dataset import Dataset, LeftOut
+from ..data.dataset import Dataset, OmittedFile
 from ..data.disjointness import Disjointness, prove_disjoint
 from ..data.fingerprint import Fingerprints, fingerprint
 from ..data.manifest import read_boxes, write_split
@@ -30,8 +30,8 @@ class SplitFile:
     dataset: Dataset
     proof: Disjointness
     reasons: tuple[str, ...]
-    skipped: tuple[LeftOut, ...]
-    left_out: tuple[LeftOut, ...] = ()
+    skipped: tuple[OmittedFile, ...]
+    left_out: tuple[OmittedFile, ...] = ()
 
 
 def split_to_file(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ..bundle.bundle import Bundle, load
 from ..bundle.run import RunFolder
 from ..data.cache import cached_pixels
-from ..data.dataset import Dataset, LeftOut, Sample
+from ..data.dataset import Dataset, OmittedFile, Sample
 from ..errors import DataError, InputError
 from ..evaluation.unlabelled import AnsweredImages, Unlabelled, judge_unlabelled
 from ..evaluation.validation import read_validation
@@ -22,7 +22,7 @@ from .prediction import answers_on_pixels, find_images
 
 def judge_new_images(
     run: Path, data: Path, *, progress: Progress | None = None
-) -> tuple[Unlabelled, tuple[LeftOut, ...]]:
+) -> tuple[Unlabelled, tuple[OmittedFile, ...]]:
     """What the model of a run is worth on the images of a folder, without labels, and the files that were skipped.
 
     The run's validation images are looked for where they lay; without them no shift of the images can be told, and the
@@ -38,7 +38,7 @@ def judge_new_images(
 
 def _new_images(
     bundle: Bundle, data: Path, progress: Progress
-) -> tuple[AnsweredImages, float | None, tuple[LeftOut, ...]]:
+) -> tuple[AnsweredImages, float | None, tuple[OmittedFile, ...]]:
     files = find_images([data])
     root = data if data.is_dir() else data.parent
     samples = tuple(Sample(f.relative_to(root).as_posix(), 0) for f in files)
@@ -63,7 +63,7 @@ def _home(bundle: Bundle, folder: RunFolder, progress: Progress) -> tuple[Answer
 
 def _answered(
     bundle: Bundle, dataset: Dataset, progress: Progress
-) -> tuple[AnsweredImages, npt.NDArray[np.int64], tuple[LeftOut, ...]]:
+) -> tuple[AnsweredImages, npt.NDArray[np.int64], tuple[OmittedFile, ...]]:
     """The answers to a dataset's readable images, their labels, and the files that cannot be read."""
     with progress.bar("Reading images") as advance:
         cached = cached_pixels(dataset, bundle.preprocessing, cache_folder(), progress=advance)
