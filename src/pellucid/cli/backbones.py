@@ -44,7 +44,7 @@ def backbones(
     shown = [(*row, WEIGHTS_HERE[place]) for row, place in zip(rows, places, strict=True)]
     print_table([("backbone", False), ("from", False), ("weights here", False)], shown)
     out.print(
-        f"\n{len(rows)} backbones. timm/NAME selects timm for a name that torchvision also has. Weights here: a package "
+        f"\n{len(rows)} backbones. timm/NAME selects timm for a name that both have. Weights here: a package "
         "or the hub's cache on this machine has ImageNet weights; hub: they would be downloaded."
     )
 

@@ -69,7 +69,9 @@ def split(
     from ..workflow.splitting import folds_to_folder, split_to_file
 
     if folds is not None and leave_out_twins:
-        raise InputError("--leave-out-twins applies to existing splits, and --folds replaces them: drop one of the two options.")
+        raise InputError(
+            "--leave-out-twins applies to existing splits, and --folds replaces them: drop one of the two options."
+        )
     dataset = read_dataset(
         data,
         positive=positive,
