@@ -41,7 +41,7 @@ class Annotations:
 def read_annotations(root: Path, images: Sequence[str], others: Sequence[str]) -> Annotations | None:
     """The annotations among the files `others` that name some of the `images`, all paths relative to `root`.
 
-    None where there are none of a form that is read. Raises DataError for a file of such a form that is damaged.
+    None if there is no file in a supported form. Raises DataError for a file of such a form that is damaged.
     """
     known = _Images(images)
     for read in (_read_coco, _read_voc, _read_yolo):
@@ -233,7 +233,7 @@ def _yolo_rows(path: Path) -> set[int] | None:
 
 
 def _yolo_names(root: Path, others: Sequence[str]) -> list[str]:
-    """The names of the classes by number, from `data.yaml`, `classes.txt` or `*.names`; empty where there are none."""
+    """The names of the classes by number, from `data.yaml`, `classes.txt` or `*.names`; empty if absent."""
     for path in others:
         if path.lower().endswith((".yaml", ".yml")):
             names = _names_in_yaml(_lines(root / path))

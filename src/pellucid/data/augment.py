@@ -99,7 +99,7 @@ def augment_dataset(
 
 
 def copies_of_each(dataset: Dataset, copies: int, *, balance: bool, seed: int) -> list[int]:
-    """How many copies each sample gets: none outside train; with `balance` so many that all classes become equal.
+    """How many copies each sample gets: none outside train; with `balance` enough to make all classes equal.
 
     A class's copies are spread evenly; which of its images get one more is decided by the seed and their paths.
     """

@@ -58,7 +58,7 @@ def check_companions(
 
 
 def _search(dataset: Dataset) -> tuple[dict[str, list[str]], list[str]]:
-    """The pictures of each parallel folder below the root, and those of them that belong to no image."""
+    """The pictures of each parallel folder below the root, and those that belong to no image."""
     own = {s.path for s in dataset.samples}
     trees: dict[str, list[str]] = defaultdict(list)
     images: set[tuple[str, ...]] = set()

@@ -61,7 +61,7 @@ def read_dataset(
 ) -> Dataset:
     """Read a folder of labelled images, or a table of paths and labels.
 
-    `positive` names the positive one of two classes. `merge` merges classes, {new name: class names}. `group_by` is a
+    `positive` names the positive class of two. `merge` merges classes, {new name: class names}. `group_by` is a
     regular expression whose first non-empty capture group, searched in the file name and then in the relative path,
     names the patient or object that an image shows; or the name of a column of the table. `classes` keeps only these,
     in this order; `leave_out` drops some. `one_against_rest` makes two classes, the one it names and all others, and

@@ -72,7 +72,7 @@ class Grouping(_Part):
     """Which images show the same patient or object.
 
     `known` says that the dataset's groups were given; otherwise they are those of `pattern`, a guess at file names.
-    `shared` groups hold several images, `images` in all, the largest of them `largest`; `alone` images have no group.
+    `shared` groups hold several images, `images` in all, the largest group `largest`; `alone` images have no group.
     `example` are up to six images of the largest group, `example_name`.
     """
 
@@ -109,7 +109,7 @@ class MeasureEntry(_Part):
 
 
 class MetadataEntry(_Part):
-    """The metadata-only test: how well all measures together, and each family of them, predict the class."""
+    """The metadata-only test: how well all measures together, and each family of measures, predict the class."""
 
     area: AreaEntry
     families: dict[Family, AreaEntry]
@@ -147,7 +147,7 @@ class Inspection(_Part):
     `counts` is {split: {class: images}} of the readable images, `formats` and `modes` {class: {name: images}}, and
     `statistics` {measure: {class: quartiles}}, without the classes for which a measure has no meaning.
     `metadata` and `labels` are None where the test could not be made, for the reason in `metadata_absent` and
-    `labels_absent`. `threshold` is the correlation of thumbnails from which on two pictures are look-alikes.
+    `labels_absent`. `threshold` is the correlation of thumbnails from which on two pictures count as near-duplicates.
     """
 
     schema_version: Literal[1] = 1

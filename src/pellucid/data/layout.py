@@ -53,7 +53,7 @@ class Place:
 
 @dataclass(slots=True)
 class Layout:
-    """How each chain of folders was read: its split and class (None where there is none), or what it stands beside.
+    """How each chain of folders was read: its split and class (None if absent), or what it stands beside.
 
     `wrapper` are the folders that hold everything. `places` are the names read as splits, folds, years or parts.
     `outside` maps chains that lie beside the splits to the folder that does. `doubtful` are classes whose names say a

@@ -56,7 +56,7 @@ def audit(
     """Gather what was measured of a dataset into an Inspection with its verdicts.
 
     `kin` and `groups` (N,) are in the order of `found`; `pattern` is the one that the groups were guessed by, None
-    where they are known or there are none. `features` says in words what `labels` was based on.
+    where they are known or absent. `features` says in words what `labels` was based on.
     """
     dataset = found.dataset
     inspection = Inspection(

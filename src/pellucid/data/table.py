@@ -236,7 +236,7 @@ def label_sets(cells: Sequence[str]) -> list[tuple[str, ...]]:
     """The classes that each cell names: one in most tables, several in `Effusion|Mass`, none in an empty cell or `nan`.
 
     A bar and lists in brackets always separate; semicolons and commas where one of the parts also stands alone,
-    slashes, ampersands, plus signs and white space where all of them do.
+    slashes, ampersands, plus signs and white space where all entries do.
     """
     texts = [cell.strip() for cell in cells]
     alone = set(texts)

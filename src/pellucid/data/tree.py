@@ -133,7 +133,7 @@ def set_apart(tree: Tree, beside: frozenset[str]) -> tuple[list[str], list[str],
 
 
 def condensed(paths: Sequence[str], reason: str, code: Reason) -> list[LeftOut]:
-    """One entry for each path, or one for a folder and file type with more than 20 of them."""
+    """One entry for each path, or one for a folder and file type with more than 20 files."""
     kinds: dict[tuple[str, str], list[str]] = defaultdict(list)
     for path in paths:
         folder, _, name = path.rpartition("/")

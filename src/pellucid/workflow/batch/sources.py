@@ -186,7 +186,7 @@ def _tar(path: str) -> Iterator[Item]:
         for info in archive:
             if info.isfile() and not info.issparse() and _is_member(info.name):
                 yield Item(_readable(f"{path}/{info.name}"), "tar", path, "", info.offset_data, info.size)
-            # The library keeps every header that it has read; a million of them are a gigabyte.
+            # The library keeps every header that it has read; a million headers are a gigabyte.
             archive.members = []  # type: ignore[attr-defined]
 
 
