@@ -67,7 +67,7 @@ def prose(root: Path) -> Iterator[Hit]:
                 texts = [t for t in _texts(word, constants) if (path, t) not in FOREIGN_SENTENCES]
                 # A mapping is asked for a word by `in` too, but only a text is asked how it begins.
                 of_sentence = isinstance(node, ast.Call) and _holds_sentence(asked, loops)
-                sentence = any(PROSE.search(text) for text in texts) or (texts and of_sentence)
+                sentence = any(PROSE.search(text) or (of_sentence and re.search("[A-Za-z]", text)) for text in texts)
                 if sentence and not isinstance(asked, ast.List | ast.Tuple | ast.Set | ast.Dict):
                     yield Hit(path, node.lineno, f"asks a sentence for {texts[0]!r}")
 

@@ -134,7 +134,7 @@ class ModelSection(_Section):
         default="none",
         description="`none`, `all` (the backbone), `half` of its layers, a number of layers, or the first that trains",
     )
-    layer: str | None = Field(default=None, description="explained layer; found by itself when absent")
+    layer: str | None = Field(default=None, description="explained layer; found automatically when absent")
     layers: tuple[str, ...] = Field(default=(), description="further layers that can be explained")
     every_method: bool = Field(
         default=True, description="export what integrated gradients and ablation-cam need; false is faster and smaller"

@@ -25,6 +25,8 @@ def test_commands_stand_under_headings() -> None:
 def test_every_option_has_a_help_sentence() -> None:
     def walk(command: object, path: str) -> None:
         for parameter in getattr(command, "params", ()):
+            if getattr(parameter, "hidden", False):
+                continue
             words = getattr(parameter, "help", None)
             assert words, f"{path} {parameter.name}"
             assert words.rstrip().endswith((".", "...")), f"{path} {parameter.name}: {words}"

@@ -61,6 +61,7 @@ def test_asking_a_sentence_is_found(gates: ModuleType, tmp_path: Path, code: str
         '"key" in remark',
         'path.suffix.endswith(".png")',
         'text.replace("a b", "c")',
+        'line.partition(" #")',
         '"targets" in {"a b": 1}',
     ],
 )

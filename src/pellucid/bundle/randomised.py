@@ -57,7 +57,7 @@ def randomised_classifiers(
 ) -> Iterator[tuple[int, int, OnnxClassifier]]:
     """The bundle with the last layers' weights shuffled, for each share of its layers: (layers, of all, classifier).
 
-    A share of 0 shuffles the last layer only, 1 all of them. The values of each filter change places (of a matrix, all
+    A share of 0 shuffles the last layer only, 1 all layers. The values of each filter change places (of a matrix, all
     values), so that activations stay of a usual size. Each classifier is to be used before the next is asked for.
     Cascading randomisation: Adebayo et al. 2018, arXiv:1810.03292, section 3.
     """

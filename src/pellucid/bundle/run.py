@@ -135,7 +135,7 @@ class LocalisationRecord(Document):
 
 
 class Opening(Document):
-    """One use of sealed test images: when (UTC, ISO 8601), by which command, how many of them, and their checksum."""
+    """One use of sealed test images: when (UTC, ISO 8601), by which command, how many images, and their checksum."""
 
     time: str
     by: str
@@ -144,7 +144,7 @@ class Opening(Document):
 
 
 class SealedTest(Document):
-    """Test images that no decision of the training saw, and every use of them since.
+    """Test images that no decision of the training saw, and every use of these images since.
 
     `checksum` is over the sorted content hashes of the images when they were sealed.
     """

@@ -234,7 +234,7 @@ def _yolo_rows(path: Path) -> set[int] | None:
 
 
 def _yolo_names(root: Path, others: Sequence[str]) -> list[str]:
-    """The names of the classes by number, from `data.yaml`, `classes.txt` or `*.names`; empty without such a file."""
+    """The names of the classes by number, from `data.yaml`, `classes.txt` or `*.names`; empty if absent."""
     for path in others:
         if path.lower().endswith((".yaml", ".yml")):
             names = _names_in_yaml(_lines(root / path))

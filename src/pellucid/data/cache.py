@@ -234,7 +234,7 @@ def _disk(folder: Path, needed: int) -> Iterator[None]:
 
 
 def _open(path: Path, dataset: Dataset, preprocessing: Preprocessing, trusted: bool = False) -> CachedPixels | None:
-    """The cache at `path`, or None when it is missing, not whole, or (unless `trusted`) a file changed."""
+    """The cache at `path`, or None when it is missing or incomplete, or (unless `trusted`) a file changed."""
     try:
         with path.open("rb") as file:
             end = file.seek(-16, os.SEEK_END)

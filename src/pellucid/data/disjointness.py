@@ -1,4 +1,4 @@
-"""Which images belong together, and the proof that splits do not share any."""
+"""Which images belong together, and the proof that splits share no images."""
 
 from __future__ import annotations
 

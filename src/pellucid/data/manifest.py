@@ -286,7 +286,7 @@ def _split_cell(cell: str, source: Path, line: int) -> Split:
 
 
 def read_boxes(folder: Path) -> dict[str, tuple[Box, ...]]:
-    """`boxes.json` of a folder as {path: boxes (xmin, ymin, xmax, ymax) in pixels}; empty without the file.
+    """`boxes.json` of a folder as {path: boxes (xmin, ymin, xmax, ymax) in pixels}; empty if absent.
 
     Raises `DataError` when it is not of that form.
     """

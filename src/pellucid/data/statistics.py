@@ -227,7 +227,7 @@ def _numbers(picture: DecodedImage, grey: npt.NDArray[np.int16], data: bytes) ->
 
 
 def _corners(grey: npt.NDArray[np.int16]) -> dict[str, npt.NDArray[np.int16]]:
-    """The four corners without the outermost rim, where a frame would lie."""
+    """The four corners without the outermost rim, where a frame would fill all four."""
     (top, height), (left, width) = ((round(n * RIM), max(2, round(n * CORNER))) for n in grey.shape)
     inner = grey[top : grey.shape[0] - top, left : grey.shape[1] - left]
     return {

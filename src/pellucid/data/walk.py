@@ -205,7 +205,7 @@ def _pictures(manifest: dict[str, Any]) -> frozenset[str]:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    """A JSON object in a file; empty where it holds anything else."""
+    """A JSON object in a file; empty if absent."""
     try:
         if path.stat().st_size > LARGEST_DOCUMENT:
             return {}

@@ -81,7 +81,7 @@ class DisturbanceEntry(FiniteDocument):
 
 
 class SubgroupEntry(FiniteDocument):
-    """A subgroup's figures; gaps are its own figure less that of all other images. None where images are too few."""
+    """A subgroup's figures; gaps are its value minus that of all other images. None where images are too few."""
 
     name: str
     images: int

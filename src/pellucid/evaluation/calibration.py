@@ -48,7 +48,7 @@ class Calibration(Document):
 
     @property
     def temperature(self) -> float:
-        """What the logits are divided by: above 1 for a model that was too sure."""
+        """What the logits are divided by: above 1 for an overconfident model."""
         return 1 / self.scale
 
     def logits(self, logits: FloatArray) -> FloatArray:

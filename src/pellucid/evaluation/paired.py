@@ -29,7 +29,7 @@ Judgement = Literal["better", "worse", "alike", "too few images to tell", "not d
 
 
 class MetricDifference(Document):
-    """One figure of both models, and the first's less the other's with its 95 % interval; null where not defined.
+    """One metric of both models, and the first minus the second with its 95 % interval; null where not defined.
 
     `judgement` is of the first model: better or worse when the interval leaves out 0, alike when it lies within 0.02 of
     it, not defined where these images give one of the models no value, and otherwise too few images to tell.
@@ -149,7 +149,7 @@ def _answers(result: EvaluationResult, rows: list[int]) -> Answers:
 
 
 def _differences(own: Answers, other: Answers, names: list[str], resampling: Resampling) -> tuple[Values, Values]:
-    """The figures of both (2, M), and the first's less the other's in every resample (M, B)."""
+    """The figures of both (2, M), and the first minus the second in every resample (M, B)."""
 
     def figures(answers: Answers, weights: Values) -> Values:
         tally = answers.tally(weights)

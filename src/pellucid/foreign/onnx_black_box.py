@@ -21,7 +21,7 @@ from .modules import ReversedChannels
 
 OPSET = 13
 PREFIX = "model/"
-# Severity of messages that ONNX Runtime prints to stderr: none, since errors are caught.
+# Severity of messages that ONNX Runtime prints on its own: none, since errors are caught.
 SILENT = 4
 
 

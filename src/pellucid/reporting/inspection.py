@@ -40,7 +40,7 @@ class InspectedImage:
 
 @dataclass(frozen=True, slots=True)
 class ShownSet:
-    """Copies in the page; `more` are not shown."""
+    """Copies in the page; `more` copies are not shown."""
 
     copies: Copies
     images: tuple[InspectedImage, ...]

@@ -62,7 +62,7 @@ def averages(found: ImageMeasurements) -> list[Average]:
 
 
 def difference(found: ImageMeasurements) -> Average | None:
-    """Where two classes differ: Cohen's d pixel by pixel, second class less the first, from -1 (blue) to 1 (red)."""
+    """Where two classes differ: Cohen's d pixel by pixel, second class minus the first, from -1 (blue) to 1 (red)."""
     if len(found.dataset.classes) != 2:
         return None
     colours = colour_table(DIVERGING)

@@ -146,7 +146,7 @@ def _extractor(source: FeatureSource | None) -> _Extractor | None:
 
 
 def _of_bundle(path: Path) -> _Extractor:
-    """Mean activations of the explained layer, without PyTorch."""
+    """Mean activations of the explained layer, without torch."""
     bundle = load(path)
 
     def run(cached: CachedPixels, advance: Advance) -> FloatArray:

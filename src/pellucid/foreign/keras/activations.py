@@ -15,7 +15,7 @@ from .settings import Settings
 
 
 class Elementwise(nn.Module):
-    """A function of each value on its own."""
+    """An element-wise function."""
 
     def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ ARITHMETIC = {
     "math.truediv": "/",
     "math.divide": "/",
 }
-# TensorFlow's functions of each value on its own, and arguments that change nothing there.
+# TensorFlow's element-wise functions, and arguments that change nothing there.
 FUNCTIONS = {
     "nn.relu": "relu",
     "nn.relu6": "relu6",
