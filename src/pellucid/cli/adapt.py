@@ -67,7 +67,7 @@ def adapt(
         columns = [("", False), ("before", True), ("after", True), ("difference", True), ("95 % interval", True)]
         print_table(columns, rows, title=f"{found.images} images, each judged by a rule fitted to others")
         if any(j.name == "sensitivity" for j in found.judged):
-            out.print("\nWith 95 % confidence, were the same rates seen on so many images of a class:")
+            out.print("\nWith 95 % confidence, if the same rates were seen on N images of a class:")
             bounds = {name: found.sure_of(name) for name in ("sensitivity", "specificity")}
             sizes = list(bounds["sensitivity"])
             sure = [(name, *(f"at least {bounds[name][n]:.3f}" for n in sizes)) for name in bounds]

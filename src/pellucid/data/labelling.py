@@ -134,7 +134,7 @@ def order_classes(names: Sequence[str], positive: str | None = None, notes: list
             )
         else:
             why = f"{high} reads as positive" if ground == "positive-word" else f"{low} reads as negative"
-            notes.append(f"The positive class is {high} ({why}); `positive={low!r}` turns it round.")
+            notes.append(f"The positive class is {high} ({why}); `positive={low!r}` reverses the order.")
     return low, high
 
 

@@ -93,7 +93,7 @@ def _across_splits(found: Inspection) -> Iterator[Finding]:
     topic, splits = "Split", [s for s in found.counts if s]
     for overlap in found.overlaps:
         few = overlap.criterion != "content" and overlap.images < MANY_TWINS * overlap.total
-        advice = "Remove one of each pair; `pellucid train` leaves such images out of training by itself."
+        advice = "Remove one of each pair; `pellucid train` leaves such images out of training."
         yield _finding("caution" if few else "problem", topic, overlap.sentence, advice)
     if not found.overlaps and len(splits) > 1:
         text = f"No picture is in two of {', '.join(splits)}, neither by its bytes nor by its look."
@@ -330,7 +330,9 @@ def _split_sizes(found: Inspection) -> Iterator[Finding]:
             yield _finding(level, topic, f"{split} holds no image of {shorten(gone)}.", advice)
         elif split == "val" and of[least] < FEW_TO_CHOOSE_ON:
             text = f"val holds {of[least]:,} of {least}, too few to choose a model on."
-            yield _finding("information", topic, text, "`pellucid train` carves a larger one from train by itself.")
+            yield _finding(
+                "information", topic, text, "`pellucid train` creates a larger one from the training images."
+            )
         elif split == "test" and of[least] < FEW_TO_TEST_ON:
             text = f"test holds {of[least]:,} of {least}: intervals will be wide."
             yield _finding("information", topic, text, "Add test images where you can.")

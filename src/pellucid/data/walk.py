@@ -205,7 +205,7 @@ def _pictures(manifest: dict[str, Any]) -> frozenset[str]:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    """A JSON object in a file; empty if absent."""
+    """A JSON object in a file; empty if the file holds anything else."""
     try:
         if path.stat().st_size > LARGEST_DOCUMENT:
             return {}

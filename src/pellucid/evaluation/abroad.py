@@ -25,7 +25,7 @@ Mask = npt.NDArray[np.bool_]
 FOLDS = 5
 Z = NormalDist().inv_cdf(0.975)
 FEWEST_TESTED = 10
-"""At least so many images of each class are needed to test on, and to train on."""
+"""Least number of images of each class to test on, and to train on."""
 
 
 @dataclass(frozen=True, slots=True)

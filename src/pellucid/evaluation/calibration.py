@@ -24,7 +24,7 @@ from .intervals import Indices, Resampling, Values, wilson
 from .tally import CALIBRATION_BINS
 
 Method = Literal["temperature", "platt"]
-Direction = Literal["too sure", "not sure enough", "about right"]
+Direction = Literal["overconfident", "underconfident", "about right"]
 
 
 STEEPEST = 20
@@ -65,17 +65,17 @@ class Calibration(Document):
 
     @property
     def direction(self) -> Direction:
-        """Whether the model by itself was too sure or not sure enough; neither where the temperature rounds to 1."""
+        """Whether the uncalibrated model was overconfident or underconfident; neither if the temperature rounds to 1."""
         if f"{self.temperature:.2f}" == "1.00":
             return "about right"
-        return "too sure" if self.temperature > 1 else "not sure enough"
+        return "overconfident" if self.temperature > 1 else "underconfident"
 
     def in_words(self) -> str:
         """What the calibration does, as a sentence."""
         moved = f" and moved by {self.shift:+.2f}" if self.method == "platt" else ""
         return (
             f"Logits are divided by {self.temperature:.2f}{moved} before they become probabilities, as fitted to "
-            f"{self.images:,} validation images: the model by itself was {self.direction}."
+            f"{self.images:,} validation images: the uncalibrated model was {self.direction}."
         )
 
 

@@ -25,7 +25,7 @@ Part = Literal["threshold", "calibration", "mix"]
 PARTS: tuple[Part, ...] = ("threshold", "calibration", "mix")
 FOLDS = 5
 FEWEST = 10
-"""So many images (or groups) of each class, at least, are needed to refit and to test."""
+"""Least number of images (or groups) of each class to refit and to test."""
 RESAMPLES = 1000
 
 

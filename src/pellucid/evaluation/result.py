@@ -44,7 +44,7 @@ class EvaluationResult:
     nothing.
 
     Of a model with a `calibration`, `probabilities` are the calibrated ones, `uncalibrated` (N, K) those of the model
-    by itself, and `before` has their loss, Brier score and calibration error. `outside` (N,) says how far each image
+    alone, and `before` has their loss, Brier score and calibration error. `outside` (N,) says how far each image
     lies from those trained on, above 1 too far, and `flagged` which share does. `operating_point` is how the threshold
     was chosen, and `restated` has the predictive values at another prevalence. Each is None or empty where unknown.
     """

@@ -44,7 +44,7 @@ class Unlabelled:
 
     `accuracy` has the usual estimates of the accuracy, `mix` the share of each class (K,) by expectation maximisation,
     with `home_mix` (K,). `apart` is how well the new images are told from those at home by their features, None without
-    features. `outside` is the share that is unlike the training images.
+    features. `outside` is the share of unusual images.
     """
 
     images: int

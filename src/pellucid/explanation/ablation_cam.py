@@ -40,7 +40,7 @@ def ablation_cam(
     """
     if not isinstance(classifier, TailClassifier):
         raise InputError(
-            "ablation-cam runs what lies behind the explained layer by itself, which this classifier does not offer: "
+            "ablation-cam runs the layers behind the explained one alone, which this classifier does not offer: "
             "take a live torch network (TorchClassifier), or score-cam or hirescam."
         )
     evidence = classifier.evidence(batch, target, score)

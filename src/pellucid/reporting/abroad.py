@@ -11,7 +11,7 @@ from .words import count, number, with_interval
 UNKNOWN = {
     "regression": "It is not estimated for a score.",
     "no-weights": "Without pretrained weights there are no fixed features to estimate it with.",
-    "few-images": "There are too few images, or groups, of a class to leave some of them out.",
+    "few-images": "A class has too few images, or groups, to leave some out.",
     "no-sources": "File names, sizes, compression and looks do not tell apart sources that could be left out.",
 }
 TEST_ELSEWHERE = "test on labelled images from elsewhere before relying on the model"

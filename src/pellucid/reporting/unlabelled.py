@@ -12,7 +12,7 @@ VERDICTS = {
     "use": "Use: the new images look like those at home, and so does their mix.",
     "new threshold": (
         "Use with a new threshold: the images look like those at home, but the classes come in another mix. Label some "
-        "100 of them and run `pellucid adapt`."
+        "100 images and run `pellucid adapt`."
     ),
     "cannot be estimated": (
         "The accuracy cannot be estimated, and the figures above may be far too good: label some 100 of these images "
@@ -29,7 +29,7 @@ def sentences(found: Unlabelled, classes: Sequence[str]) -> list[str]:
     )
     lines = [f"Accuracy at home, on validation images: {number(found.home_accuracy)}.", f"Estimated class mix: {mix}."]
     if found.outside is not None:
-        lines.append(f"Unlike the training images: {percent(found.outside)} of the new images.")
+        lines.append(f"Unusual images: {percent(found.outside)} of the new ones.")
     if found.apart is None:
         lines.append("Whether the images themselves differ from those at home is unknown: the run's are not there.")
     else:

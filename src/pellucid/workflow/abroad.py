@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..models.network import Network
 
 MOST_IMAGES = 3000
-"""A sample of so many images tells as much, and bounds the time."""
+"""A sample of this size bounds the time."""
 BATCH = 64
 
 
@@ -51,7 +51,7 @@ def estimate_abroad(network: Network, prepared: Prepared, recipe: Recipe, progre
 
 
 def _sample(prepared: Prepared) -> npt.NDArray[np.intp]:
-    """Positions of training and validation images, at most so many, in order."""
+    """Positions of training and validation images, sampled to `MOST_IMAGES`, in order."""
     positions = np.concatenate([prepared.positions("train"), prepared.positions("val")])
     drawn = np.random.default_rng(0).permutation(positions)[:MOST_IMAGES]
     return np.sort(drawn)

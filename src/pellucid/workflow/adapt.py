@@ -39,7 +39,7 @@ class Adapted:
     skipped: tuple[OmittedFile, ...]
 
     def sure_of(self, name: str) -> dict[int, float]:
-        """What a rate is at least, with 95 % confidence, were it seen on so many images of the class: {n: bound}."""
+        """What a rate is at least, with 95 % confidence, if it was seen on n images of the class: {n: bound}."""
         rate = next(j.after for j in self.judged if j.name == name)
         return {n: lower_bound(round(rate * n) / n, n) for n in SIZES}
 

@@ -53,7 +53,7 @@ def decided_fit(recipe: Recipe, dataset: Dataset, progress: Progress) -> Recipe:
 
 
 def _looked_at(dataset: Dataset) -> tuple[np.ndarray, float]:
-    """Width over height of some images, and the share of them that is grey."""
+    """Width over height of some images, and the share that is grey."""
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(LOOKED_AT, len(dataset))).round().astype(int))
     shapes, grey = [], []
     for i in chosen:

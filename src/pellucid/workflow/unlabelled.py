@@ -49,7 +49,7 @@ def _new_images(
 
 
 def _home(bundle: Bundle, folder: RunFolder, progress: Progress) -> tuple[AnsweredImages, npt.NDArray[np.int64]]:
-    """The validation images: with features where they are still there, else what the run kept of them."""
+    """The validation images: with features if the files are still there, else the answers that the run kept."""
     try:
         dataset = own_split(folder, bundle, "val")
     except DataError:
