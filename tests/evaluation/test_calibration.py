@@ -91,10 +91,10 @@ def test_classes_told_apart_without_error_do_not_give_certainty():
 def test_what_it_says():
     sure = Calibration(method="temperature", scale=0.5, images=90)
     assert "divided by 2.00" in sure.in_words()
-    assert "too sure" in sure.in_words()
+    assert "overconfident" in sure.in_words()
     unsure = Calibration(method="temperature", scale=2.0, images=90)
     assert "divided by 0.50" in unsure.in_words()
-    assert "not sure enough" in unsure.in_words()
+    assert "underconfident" in unsure.in_words()
     assert "about right" in Calibration(method="temperature", scale=1.001, images=90).in_words()
     assert "moved by -0.30" in Calibration(method="platt", scale=2, shift=-0.3, images=9).in_words()
 

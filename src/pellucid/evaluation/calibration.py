@@ -65,7 +65,7 @@ class Calibration(Document):
 
     @property
     def direction(self) -> Direction:
-        """Whether the uncalibrated model was overconfident or underconfident; neither if the temperature rounds to 1."""
+        """Whether the uncalibrated model was over- or underconfident; neither if the temperature rounds to 1."""
         if f"{self.temperature:.2f}" == "1.00":
             return "about right"
         return "overconfident" if self.temperature > 1 else "underconfident"
