@@ -150,7 +150,7 @@ def test_options_that_do_not_fit(tmp_path: Path, options: dict[str, object], sai
 
 
 def test_other_classes_than_the_datas(tmp_path: Path, colours: Path) -> None:
-    with pytest.raises(InputError, match="no class named 'yes': there are blue, red"):
+    with pytest.raises(InputError, match="no images of yes, no: the data have blue, red"):
         import_model(red_model(tmp_path / "m.h5"), tmp_path / "r", classes=("yes", "no"), data=colours, rescale="1/255")
 
 
