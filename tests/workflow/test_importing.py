@@ -73,8 +73,8 @@ def test_a_keras_file_becomes_a_run_in_one_step(tmp_path: Path, colours: Path) -
     assert record.imported is not None
     assert (record.imported.rescale, record.imported.trials[0]["rescale"]) == ("1/255", "1/255")
     page = (made.run / "report.html").read_text(encoding="utf-8")
-    assert "Where does it come from?" in page
-    assert "Which images this model was trained on is not known" in page
+    assert "Where does the model come from?" in page
+    assert "on which images, is unknown" in page
 
 
 def test_nothing_is_chosen_silently(tmp_path: Path, colours: Path) -> None:
@@ -150,7 +150,7 @@ def test_options_that_do_not_fit(tmp_path: Path, options: dict[str, object], sai
 
 
 def test_other_classes_than_the_datas(tmp_path: Path, colours: Path) -> None:
-    with pytest.raises(InputError, match="no class named 'yes': there are blue, red"):
+    with pytest.raises(InputError, match="no images of yes, no: the data have blue, red"):
         import_model(red_model(tmp_path / "m.h5"), tmp_path / "r", classes=("yes", "no"), data=colours, rescale="1/255")
 
 
