@@ -173,10 +173,10 @@ def test_many_broken_texts_are_refused_as_soon_as_a_long_one(kind: bytes) -> Non
     if kind == b"iTXt":
         text = b"Comment\0\1\0en\0title\0" + text[len(b"Comment\0\0") :]
     data = png_with(*[(kind, text)] * 1500)
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(Problem) as caught:
         refuse_text_bombs(data)
-    assert time.perf_counter() - began < 2  # 6 GB took seconds
+    assert time.thread_time() - began < 2  # 6 GB took seconds
     assert caught.value.code == "too-large"
 
 
@@ -247,9 +247,9 @@ def _documents() -> Iterator[tuple[str, bytes]]:
 
 @pytest.mark.parametrize(("name", "body"), list(_documents()), ids=lambda v: v if isinstance(v, str) else "")
 def test_documents_made_to_cost_are_refused_quickly(name: str, body: bytes) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     assert refused(lambda: tensor_of(body, 150_528))
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 @given(st.binary(max_size=300_000), st.booleans())
@@ -274,11 +274,11 @@ def archive(data: bytes, most: int = 1000) -> Archive:
 
 
 def test_a_directory_of_a_million_entries_is_refused_before_it_is_read() -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(Problem) as caught:
         archive(listing(1_000_000))
     assert (caught.value.status, caught.value.code) == (413, "too-many-files")
-    assert time.perf_counter() - began < 1  # it took 31 s
+    assert time.thread_time() - began < 1  # it took 31 s
 
 
 def test_an_archive_with_a_file_managers_entries_is_read() -> None:
