@@ -182,8 +182,8 @@ def test_augment_names_what_cannot_be_read_and_ends_with_1(images: Path, tmp_pat
         (("--recipe", "scratch-cnm"), UnknownNameError, "scratch-cnn"),
         (("--set", "augment.rotate=3"), UnknownNameError, r"augment\.rotation"),
         (("--set", "augment.rotation=300"), RecipeError, "rotation"),
-        (("--copies", "0"), InputError, "--copies must lie between"),
-        (("--group-by", "("), PellucidError, "no regular expression"),
+        (("--copies", "0"), InputError, "`copies=` must lie between"),
+        (("--group-by", "("), PellucidError, "neither a regular expression"),
     ],
 )
 def test_augment_refuses_and_leaves_nothing(
@@ -256,7 +256,7 @@ def test_download_unpacks_and_tells_what_it_left_out(address: str, tmp_path: Pat
 def test_download_appears_whole_or_not_at_all(address: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing was unpacked"):
         run("download", f"{address}/hostile.zip", tmp_path / "out")
-    with pytest.raises(ResourceError, match="more than --limit allows"):
+    with pytest.raises(ResourceError, match="more than `limit=` allows"):
         run("download", f"{address}/data.zip", tmp_path / "out", "--limit", 0.0000005)
     with pytest.raises(InputError, match="already there and not empty"):
         run("download", f"{address}/data.zip", tmp_path / "web")
