@@ -26,13 +26,12 @@ ARGUMENTS: Mapping[str, str] = {
     "run": "RUN",
     "runs": "RUN",
     "data": "DATA",
-    "images": "IMAGE",
     "sources": "SOURCE",
     "model": "MODEL",
 }
 """Parameters that a command line takes without an option, unless the command is in `WITH_OPTION`."""
 
-WITH_OPTION = {("import", "data"), ("audit", "images"), ("data phantom", "images"), ("demo", "images")}
+WITH_OPTION = {("import", "data")}
 GROUPS = {"data", "recipes"}
 
 _PARAMETER = re.compile(r"`(?P<name>[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)?)=(?P<value>[^`]*)`")
