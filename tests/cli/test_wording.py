@@ -18,10 +18,15 @@ from pellucid.cli import console
 from pellucid.cli.main import app
 from pellucid.cli.wording import ARGUMENTS, GROUPS, OTHER_NAMES, WITH_OPTION, as_options
 from pellucid.errors import InputError
+from pellucid.evaluation.evaluate import evaluate_predictions
 from pellucid.recipe import Recipe
 
 ROOT = Path(pellucid.__file__).parent
-PYTHON_ONLY = {name for f in (pellucid.from_function, pellucid.from_torch) for name in inspect.signature(f).parameters}
+PYTHON_ONLY = {
+    name
+    for f in (pellucid.from_function, pellucid.from_torch, evaluate_predictions)
+    for name in inspect.signature(f).parameters
+}
 PARAMETER = re.compile(r"`([a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)?)=")
 
 

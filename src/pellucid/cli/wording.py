@@ -26,7 +26,6 @@ ARGUMENTS: Mapping[str, str] = {
     "run": "RUN",
     "runs": "RUN",
     "data": "DATA",
-    "images": "IMAGE",
     "sources": "SOURCE",
     "model": "MODEL",
 }
