@@ -27,7 +27,7 @@ def cache_folder() -> Path | None:
 
 
 LOCK = "lock"
-KEPT_TO_RESUME = {LOCK, "checkpoints", "tensorboard"}
+KEPT_TO_RESUME = {LOCK, "checkpoints", "tensorboard", "sealed-test.json"}
 # What a resumed run must have in common with the unfinished one, and what each file holds.
 COMPARED = {"recipe.toml": "recipe", "split.csv": "data or its split", "plan.json": "plan of folds, seeds or shares"}
 

@@ -163,7 +163,7 @@ def test_thresholds_between_neighbouring_single_precision_numbers():
 
 
 def test_wrong_input():
-    with pytest.raises(DataError, match="both classes, and there is none of ill"):
+    with pytest.raises(DataError, match="both classes, and ill has no images"):
         choose_operating_point("youden", labels=[0, 0], scores=[0.1, 0.2], positive="ill")
     with pytest.raises(InputError, match="finite"):
         choose_operating_point("0.5", labels=[0, 1], scores=[0.1, math.nan])

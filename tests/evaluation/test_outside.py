@@ -123,7 +123,7 @@ def test_wrong_input():
     found: Surroundings = describe_surroundings(cloud(50))
     with pytest.raises(InputError, match=r"shape \(N, 30\)"):
         found.distances(np.ones((2, 5)))
-    with pytest.raises(InputError, match="there are none"):
+    with pytest.raises(InputError, match="at least one validation image"):
         with_threshold(found, np.zeros((0, 30)))
 
 

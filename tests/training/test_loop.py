@@ -298,16 +298,19 @@ class TestSchedules:
 
 class TestNotANumber:
     def test_from_the_start_is_the_users_to_mend(self):
-        with pytest.raises(InputError, match=r"not a number in epoch 1: lower train\.learning_rate \(now 0\.125\)"):
+        with pytest.raises(InputError, match=r"not a number in epoch 1: lower `train\.learning_rate` \(now 0\.125\)"):
             scripted((0.5, 0.5), broken_from=1)
 
     def test_in_validation_too(self):
-        with pytest.raises(InputError, match=r"lower train\.learning_rate"):
+        with pytest.raises(InputError, match=r"lower `train\.learning_rate`"):
             scripted((math.nan, 0.5))
 
     def test_later_it_ends_the_training_with_the_best_so_far(self):
         fitted, module, recorder = scripted((0.9, 0.5, 0.6, 0.4, 0.3), broken_from=4)
-        assert fitted.ended == "the loss was not a number in epoch 4; the best epoch before it is kept"
+        assert fitted.ended == (
+            "the loss was not a number in epoch 4, so the best epoch before it is kept; lower `train.learning_rate` "
+            "(now 0.125)"
+        )
         assert len(fitted.history.rows) == 3
         assert module.weight.item() == float(recorder.states[1]["weight"])
         assert math.isfinite(module.weight.item())
@@ -316,7 +319,7 @@ class TestNotANumber:
         """Squared errors under steps of ten overflow for real."""
         x, y = 1e12 * np.ones((8, 2)), np.ones(8, np.int64)
         section = TrainSection(epochs=3, optimizer="sgd", learning_rate=10, loss="mse", monitor="val_mae")
-        with pytest.raises(InputError, match=r"lower train\.learning_rate \(now 10\)"):
+        with pytest.raises(InputError, match=r"lower `train\.learning_rate` \(now 10\)"):
             trained(nn.Linear(2, 1), features(x, y), features(x, y), section, "regression")
 
 
@@ -348,7 +351,10 @@ class TestOutOfMemory:
         assert raised.value.__cause__ is error
 
     def test_a_batch_of_one_is_not_halved_to_none(self):
-        with pytest.raises(ResourceError, match=r"train\.batch_size=1,"), out_of_memory_named(1):
+        with (
+            pytest.raises(ResourceError, match=r"^Memory ran out on a batch of 1 image: lower the image size"),
+            out_of_memory_named(1),
+        ):
             raise MemoryError
 
     def test_other_errors_stay_what_they_are(self):
@@ -481,7 +487,7 @@ class TestGoingOn:
     def test_a_damaged_state_is_named(self, tmp_path):
         (tmp_path / "state").write_bytes(b"damaged")
         x, y = clouds(2)
-        with pytest.raises(InputError, match=r"state is damaged .*train anew"):
+        with pytest.raises(InputError, match=r"state is damaged .*train again"):
             trained(nn.Linear(2, 1), features(x, y), features(x, y), TrainSection(), state=tmp_path / "state")
 
 

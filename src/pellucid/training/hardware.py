@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from ..data.labelling import counted
 from ..errors import ResourceError
 
 
@@ -75,6 +76,7 @@ def out_of_memory_named(batch: int) -> Iterator[None]:
         if not known:
             raise
         raise ResourceError(
-            f"Memory ran out on a batch of {batch} images: set `train.batch_size` to"
-            f" {max(1, batch // 2)}, or lower the image size, `data.size`."
+            f"Memory ran out on a batch of {counted(batch, 'image')}: "
+            + (f"set `train.batch_size` to {batch // 2}, or lower the" if batch > 1 else "lower the")
+            + " image size, `data.size`."
         ) from error
