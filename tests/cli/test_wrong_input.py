@@ -65,7 +65,8 @@ def test_data_that_cannot_be_trained_on(cli: Cli, tmp_path: Path, one_class: Pat
 def test_options_that_do_not_fit(
     cli: Cli, phantoms: Path, tmp_path: Path, options: list[str], words: list[str]
 ) -> None:
-    refused(cli("train", phantoms, "--out", tmp_path / "x", *options), *words)
+    recipe = [] if "--recipe" in options else ["--recipe", "scratch-cnn"]
+    refused(cli("train", phantoms, "--out", tmp_path / "x", *recipe, *options), *words)
     assert list(tmp_path.iterdir()) == []
 
 
