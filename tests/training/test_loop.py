@@ -540,7 +540,7 @@ class TestSteps:
     def test_what_is_frozen_drops_nothing(self):
         frozen = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.9)).requires_grad_(False)
         module = nn.Sequential(frozen, nn.Linear(4, 1))
-        loop._training_mode(module)
+        loop._training_mode(module, freeze_norm=False)
         assert not frozen[1].training
         assert module[1].training
 
