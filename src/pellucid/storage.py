@@ -183,9 +183,10 @@ def _compare(then: bytes, path: Path, same: Callable[[bytes, bytes], bool] | Non
 
 
 def _different(draft: Path, what: str) -> InputError:
+    hint = f" A shipped recipe may have changed since: give {draft / 'recipe.toml'}." if what == "recipe" else ""
     return InputError(
         f"The {what} of the unfinished run in {draft} is not what is given now: "
-        "repeat the command as it was and add `resume=True`, or remove that folder."
+        f"repeat the command as it was and add `resume=True`, or remove that folder.{hint}"
     )
 
 
