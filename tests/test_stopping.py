@@ -128,7 +128,8 @@ def test_a_batch_that_was_only_listing_leaves_nothing(older: Path, tmp_path: Pat
 def test_a_training_says_where_its_epochs_are(older: Path, tmp_path: Path, number: int, code: int) -> None:
     out, draft = tmp_path / "run", tmp_path / ".run.unfinished"
     tiny = ["data.size=32", "model.filters=[4, 4]", "model.head=[{dense=4}]", "train.epochs=500", "train.patience=500"]
-    training = ["train", older / "films", "--out", out, "-q", *(part for value in tiny for part in ("--set", value))]
+    settings = [part for value in tiny for part in ("--set", value)]
+    training = ["train", older / "films", "--recipe", "scratch-cnn", "--out", out, "-q", *settings]
     ended = stopped(training, lambda: any(draft.rglob("*stage-*.safetensors")), number)
     assert ended.returncode == code, ended.stderr
     assert ended.stderr.splitlines()[-1] == (

@@ -122,8 +122,8 @@ def test_evaluating_the_training_images_as_other_data_is_refused(
     assert "trained on" in json.loads(allowed.out)["leaks"][0]
     assert "trained on" in cli("evaluate", copy, phantoms, "--split", "train", "--allow-leak").out
     page = (copy / "report.html").read_text(encoding="utf-8")
-    assert "Its figures mean nothing" in page
-    assert "Its figures mean nothing" not in (run / "report.html").read_text(encoding="utf-8")
+    assert "Its results mean nothing" in page
+    assert "Its results mean nothing" not in (run / "report.html").read_text(encoding="utf-8")
 
 
 def test_explain_draws_the_attribution_at_the_size_of_the_original(
