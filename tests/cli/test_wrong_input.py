@@ -54,7 +54,7 @@ def test_data_that_cannot_be_trained_on(cli: Cli, tmp_path: Path, one_class: Pat
         (["--positive", "opacty"], ["opacity"]),
         (["--merge", "sick"], ["NAME="]),
         (["--set", "model.layer='backbone.conv9'"], ["backbone.conv4"]),
-        (["--set", "data.size=8"], ["data.size", "16"]),
+        (["--set", "data.size=8"], ["data.size", "32"]),
         (["--folds", "3", "--track", "mlflow"], ["--track applies to a run", "--folds"]),
         (
             ["--seeds", "2", "--operating-point", "youden", "--layer", "backbone.conv1"],

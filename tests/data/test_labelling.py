@@ -42,7 +42,9 @@ def test_order_of_classes_by_their_names(names: tuple[str, ...], expected: tuple
 def test_the_positive_class_can_be_said_and_the_note_says_how() -> None:
     notes: list[str] = []
     assert order_classes(("PNEUMONIA", "NORMAL"), None, notes) == ("NORMAL", "PNEUMONIA")
-    assert notes == ["The positive class is PNEUMONIA (NORMAL reads as negative); `positive='NORMAL'` reverses the order."]
+    assert notes == [
+        "The positive class is PNEUMONIA (NORMAL reads as negative); `positive='NORMAL'` reverses the order."
+    ]
     assert order_classes(("PNEUMONIA", "NORMAL"), "normal") == ("PNEUMONIA", "NORMAL")
 
 

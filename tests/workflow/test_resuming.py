@@ -38,7 +38,19 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(films: Path, out: Path, *more: str) -> list[str]:
     options = [word for setting in SETTINGS for word in ("--set", setting)]
-    return [sys.executable, "-m", "pellucid", "train", str(films), "--recipe", "scratch-cnn", "--out", str(out), *options, *more]
+    return [
+        sys.executable,
+        "-m",
+        "pellucid",
+        "train",
+        str(films),
+        "--recipe",
+        "scratch-cnn",
+        "--out",
+        str(out),
+        *options,
+        *more,
+    ]
 
 
 def environment(tmp_path: Path) -> dict[str, str]:

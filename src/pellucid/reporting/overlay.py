@@ -106,6 +106,14 @@ def overlay(
     return draw_map(image, attribution, limit=limit, alpha=alpha, colormap=colormap, signed=signed).overlay
 
 
+def check_opacity(alpha: float) -> None:
+    """Raise InputError for an opacity outside [0, 1]."""
+    if not 0 <= alpha <= 1:
+        raise InputError(
+            f"The opacity alpha must lie between 0 (only the image) and 1 (only the heat map), not {alpha}."
+        )
+
+
 def draw_map(
     image: Uint8Array,
     attribution: Attribution,
@@ -122,10 +130,7 @@ def draw_map(
 
     Raises InputError when `alpha` lies outside [0, 1] or the map and the image differ in size, and as `heat_map` does.
     """
-    if not 0 <= alpha <= 1:
-        raise InputError(
-            f"The opacity alpha must lie between 0 (only the image) and 1 (only the heat map), not {alpha}."
-        )
+    check_opacity(alpha)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InputError(f"An overlay needs an 8-bit RGB image (H, W, 3), not {image.dtype} of shape {image.shape}.")
     if image.shape[:2] != attribution.values.shape:

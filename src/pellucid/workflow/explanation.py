@@ -21,7 +21,7 @@ from ..files import write_whole
 from ..images import Image, read_file, read_image
 from ..progress import Progress, Silent
 from ..reporting.gallery import write_gallery
-from ..reporting.overlay import colour_table
+from ..reporting.overlay import check_opacity, colour_table
 from ..reporting.words import lack_words
 from .explanation_pictures import DEFAULT_DRAWING, Drawing, DrawnImage, ExplainedImage, draw_maps
 from .scales import model_limit
@@ -96,6 +96,7 @@ def explain_files(
     """
     request = ask(bundle, method, target, score=score, layer=layer, settings=settings)
     colour_table(drawing.named_colormap)
+    check_opacity(drawing.alpha)
     limits = {
         m.name: model_limit(bundle, m.name, score=score, layer=layer) if drawing.scale == "model" else None
         for m in request.methods
