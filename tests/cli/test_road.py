@@ -223,7 +223,7 @@ def test_a_recipe_of_ones_own_is_shown_with_every_value(cli: Cli, tmp_path: Path
 
 def test_same_seed_same_run(run: Path, phantoms: Path, tmp_path: Path, cli: Cli) -> None:
     command = ["train", phantoms, "--recipe", run / "recipe.toml", "--out", tmp_path / "again", "--quiet"]
-    assert cli(*command).code == 0
+    assert cli(*command).code in (0, 1)  # 1: two epochs teach too little to be told from guessing
     for name in ("split.csv", "recipe.toml"):
         assert (tmp_path / "again" / name).read_bytes() == (run / name).read_bytes()
     old, new = (rows_of(r / "history.csv") for r in (run, tmp_path / "again"))
