@@ -42,8 +42,8 @@ def on_other_sources(record: AbroadRecord) -> tuple[Level, str]:
     accuracies = [s.accuracy[0] for s in record.sources]
     text = (
         f"A quick model on fixed features has AUC {number(record.auc[0])} and balanced accuracy "
-        f"{number(record.accuracy[0])} on images like these; when a source is left out of its training, "
-        f"{elsewhere(record)} and {spread(accuracies)}. The worst: {described(worst)}, balanced accuracy "
+        f"{number(record.accuracy[0])} on images like these. With a source left out of its training it has AUC "
+        f"{elsewhere(record)} and balanced accuracy {spread(accuracies)}. The worst is {described(worst)}: "
         f"{with_interval(*worst.accuracy)}."
     )
     if worst.sure:
