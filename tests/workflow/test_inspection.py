@@ -70,7 +70,7 @@ def test_groups_are_guessed_from_names_and_keep_films_of_a_patient_together(tmp_
 def test_options_reach_the_dataset(tmp_path: Path) -> None:
     write_folder(tmp_path / "data", sizes={"train": 12})
     shutil.copytree(tmp_path / "data/train/ill", tmp_path / "data/train/worse")
-    found = inspect_data(tmp_path / "data", grouping={"bad": ["ill", "worse"]}, positive="normal").inspection
+    found = inspect_data(tmp_path / "data", merge={"bad": ["ill", "worse"]}, positive="normal").inspection
     assert (found.classes, found.positive) == (("bad", "normal"), "normal")
     assert len(found.identical) == 12
     with pytest.raises(DataError, match="no folder or CSV"):
@@ -81,7 +81,7 @@ def test_features_that_cannot_be_had_are_refused_before_anything_is_read(tmp_pat
     pytest.importorskip("torch")
     with pytest.raises(WeightsError, match="no weights file"):
         inspect_data(tmp_path / "nowhere", features=FeatureSource("mobilenet_v2", str(tmp_path / "none.pth")))
-    with pytest.raises(InputError, match="--backbone mobilenet_v2 needs --weights"):
+    with pytest.raises(InputError, match="`backbone=mobilenet_v2` needs `weights=`"):
         inspect_data(tmp_path / "nowhere", features=FeatureSource("mobilenet_v2"))
 
 
