@@ -20,6 +20,7 @@ import pellucid
 from pellucid.bundle.bundle import Bundle
 from pellucid.serving.attacks.client import form
 from pellucid.serving.attacks.files import encoded, film, plain_jpeg, plain_png
+from pellucid.serving.workers import CancelToken
 
 PHOTO = encoded(np.stack([film(300, 420), film(300, 420)[::-1], film(300, 420)], -1), "JPEG", quality=95)
 
@@ -248,7 +249,14 @@ def test_several_models_and_examples(served_bundle: Path, tmp_path: Path) -> Non
         assert target.upload(plain_png(), path="/v1/predict?model=second").document["model"] == "second"
 
 
-def test_a_client_that_hangs_up_is_logged_as_such(served_bundle: Path) -> None:
+def test_a_client_that_hangs_up_is_logged_as_such(served_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = CancelToken.check
+
+    def slowly(token: CancelToken) -> None:
+        time.sleep(0.02)  # as a pass of a larger network takes
+        true(token)
+
+    monkeypatch.setattr(CancelToken, "check", slowly)
     body = form(encoded(film(480, 640), "PNG"))
     with running({"small": served_bundle}) as server:
         target = server.target()
