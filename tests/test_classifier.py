@@ -62,7 +62,7 @@ def test_unknown_and_missing_targets_are_refused():
         UnknownNameError, match=r"no class named 'bees'\. Did you mean bee\? The model knows ant, bee\."
     ):
         selected_targets(PAIR, "binary", 1, ("ant", "bees"), None)
-    with pytest.raises(InputError, match="No target was given"):
+    with pytest.raises(InputError, match="names no class: give at least one"):
         selected_targets(PAIR, "binary", 1, (), None)
 
 
