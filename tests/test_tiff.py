@@ -138,6 +138,20 @@ def test_opacity_of_both_kinds(dtype: str) -> None:
     assert np.abs(read_image(data).pixels.astype(int) - expected).max() <= 1
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32"])
+@pytest.mark.parametrize(("photometric", "channels"), [("rgb", 4), ("minisblack", 2)])
+def test_opaque_opacity_changes_nothing(dtype: str, photometric: str, channels: int) -> None:
+    top = 1.0 if dtype == "float32" else np.iinfo(dtype).max
+    values = (RNG.random((*SIZE, channels)) * (top * 0.999)).astype(dtype)
+    values[..., -1] = top
+    for kind in ("unassalpha", "assocalpha"):
+        options = {"photometric": photometric, "planarconfig": "contig"}
+        image = read_image(written(values, extrasamples=[kind], **options))
+        expected = read_image(written(values, extrasamples=["unspecified"], **options))
+        np.testing.assert_array_equal(image.pixels, expected.pixels)
+        assert image.warnings == expected.warnings
+
+
 @pytest.mark.parametrize("space", ["YCbCr", "RGB", "grey"])
 @pytest.mark.parametrize("tile", [None, (32, 48)])
 def test_jpeg_in_tiff_is_what_imagecodecs_decodes(space: str, tile: tuple[int, int] | None) -> None:

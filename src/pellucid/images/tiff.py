@@ -17,7 +17,7 @@ from PIL.Image import Transpose
 
 from ..errors import ImageError
 from .containers import check_pixels, quiet, truncated
-from .conversion import SEVERAL, SIXTEEN_TO_EIGHT, Decoded, Uint8Array, on_black, through_table, to_depth_eight
+from .conversion import SEVERAL, SIXTEEN_TO_EIGHT, Decoded, Uint8Array, on_black, opacity_to_eight, through_table, to_depth_eight
 from .tiff_segments import JPEG, YCBCR, Values, layout_of, read_values
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, CMYK, CIELAB, ICCLAB = 0, 1, 2, 3, 4, 5, 8, 9
@@ -166,7 +166,8 @@ def _to_eight_bits(values: Values, page: Any) -> tuple[PIL.Image.Image, str, tup
         return PIL.Image.fromarray(_looked_up(values[..., 0], page)), "P", ()
     # Numbers of different lengths, as in RGB of 5, 6 and 5 bits, come rescaled from tifffile.
     bits = page.bitspersample if isinstance(page.bitspersample, int) else 8 * values.dtype.itemsize
-    eight, warnings = to_depth_eight(values[..., :colours], bits if values.dtype.kind == "u" else None)
+    depth = bits if values.dtype.kind == "u" else None
+    eight, warnings = to_depth_eight(values[..., :colours], depth)
     if kind == WHITE_IS_ZERO:
         eight = 255 - eight
     mode = _mode(values.dtype, bits, colours, kind)
@@ -181,7 +182,7 @@ def _to_eight_bits(values: Values, page: Any) -> tuple[PIL.Image.Image, str, tup
     picture = PIL.Image.fromarray(eight[..., 0] if colours == 1 else eight)
     multiplied = _opacity(page, colours)
     if multiplied is not None and values.shape[2] > colours:
-        opacity, _ = to_depth_eight(values[..., colours], bits if values.dtype.kind == "u" else None)
+        opacity = opacity_to_eight(values[..., colours], values[..., :colours], depth)
         picture, more = on_black(picture, opacity, multiplied)
         return picture, mode + "A", warnings + more
     return picture, mode, warnings
