@@ -164,7 +164,14 @@ def test_opacity_at_its_full_value_is_opaque(dtype: str, top: float, full: float
 
 @pytest.mark.parametrize(
     ("dtype", "full"),
-    [("uint16", 65535), ("int16", 32767), ("uint32", 2**32 - 1), ("int32", 2**31 - 1), ("uint16", 4095), ("float32", 1)],
+    [
+        ("uint16", 65535),
+        ("int16", 32767),
+        ("uint32", 2**32 - 1),
+        ("int32", 2**31 - 1),
+        ("uint16", 4095),
+        ("float32", 1),
+    ],
 )
 def test_opacity_is_scaled_by_its_full_value(dtype: str, full: int) -> None:
     share = RNG.random((23, 37))
