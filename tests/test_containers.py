@@ -290,6 +290,7 @@ UNREAD = [
     (b"ZISRAWFILE" + bytes(40), "unsupported-format", "patches"),
     (b"\x89HDF\r\n\x1a\n" + bytes(40), "not-an-image", "HDF5"),
     (b"FUJIFILMCCD-RAW 0201", "unsupported-format", "raw image"),
+    (b"II*\0\x10\0\0\0CR\2\0" + bytes(40), "unsupported-format", "raw image .CR2.*rawpy"),
     (b"id,label\n1,cat\n", "not-an-image", "first bytes are text"),
 ]
 
@@ -300,6 +301,51 @@ def test_files_that_are_not_read_are_named_with_what_to_do(data: bytes, code: st
         read_image(data)
     assert caught.value.code == code
     assert "damaged" not in caught.value.reason
+
+
+@pytest.mark.parametrize(("components", "said"), [(1, "12 bits and 1 channel,"), (3, "12 bits and 3 channels,")])
+def test_jpegs_of_12_bits_are_named(components: int, said: str) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    values = np.zeros((16, 16) if components == 1 else (16, 16, 3), np.uint16)
+    assert f"a JPEG of {said} which is not read" in reason(imagecodecs.jpeg8_encode(values, bitspersample=12))
+
+
+def reason(data: bytes) -> str:
+    with pytest.raises(ImageError) as caught:
+        read_image(data)
+    assert caught.value.code == "unsupported-format"
+    return caught.value.reason
+
+
+def dib(header: bytes, rest: bytes) -> bytes:
+    return struct.pack("<I", len(header) + 4) + header + rest
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
+def test_a_dib_is_the_bmp_without_its_file_header(mode: str) -> None:
+    picture = PIL.Image.fromarray(smooth(20, 33)).convert(mode)
+    data = encoded(picture, "DIB")
+    assert data == encoded(picture, "BMP")[14:]
+    image = read_image(data)
+    assert image.format == "BMP"
+    np.testing.assert_array_equal(image.pixels, np.asarray(picture.convert("RGB")))
+
+
+def test_dibs_with_masks_and_of_the_old_header() -> None:
+    colours = smooth(20, 32)
+    words = np.dstack([colours[::-1, :, ::-1], np.zeros((20, 32), np.uint8)]).tobytes()
+    header = struct.pack("<iiHHIIiiII", 32, 20, 1, 32, 3, 0, 0, 0, 0, 0)
+    masks = struct.pack("<III", 0xFF0000, 0xFF00, 0xFF)
+    np.testing.assert_array_equal(read_image(dib(header, masks + words)).pixels, colours)
+    old = struct.pack("<HHHH", 32, 20, 1, 24)
+    np.testing.assert_array_equal(read_image(dib(old, colours[::-1, :, ::-1].tobytes())).pixels, colours)
+    # A palette that a display may use stands before pixels of true colour too.
+    header = struct.pack("<iiHHIIiiII", 32, 20, 1, 24, 0, 0, 0, 0, 5, 0)
+    np.testing.assert_array_equal(read_image(dib(header, bytes(20) + colours[::-1, :, ::-1].tobytes())).pixels, colours)
+    with pytest.raises(ImageError) as caught:
+        read_image(dib(struct.pack("<iiHHIIiiII", 32, 20, 1, 24, 0, 0, 0, 0, 2**32 - 1, 0), bytes(2000)))
+    assert caught.value.code == "damaged"
+    assert "damaged" not in reason(dib(struct.pack("<iiHHIIiiII", 32, 20, 1, 8, 1, 0, 0, 0, 0, 0), bytes(2000)))
 
 
 def test_lossless_jpegs_are_never_decoded_at_a_reduced_size() -> None:

@@ -118,6 +118,86 @@ def test_opacity_hides_no_warning() -> None:
     np.testing.assert_array_equal(image.pixels, np.rint(COLOUR.astype(int) * 16 / 257))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "top", "full"),
+    [
+        ("uint8", 255, 255),
+        ("int8", 127, 127),
+        ("uint16", 65535, 65535),
+        ("uint16", 4095, 65535),
+        ("uint16", 4095, 4095),
+        ("uint16", 1023, 1023),
+        ("uint16", 16383, 16383),
+        ("int16", 32767, 32767),
+        ("int16", 4095, 4095),
+        ("uint32", 2**32 - 1, 2**32 - 1),
+        ("uint32", 65535, 65535),
+        ("uint32", 65535, 2**32 - 1),
+        ("uint32", 255, 1),
+        ("int32", 2**31 - 1, 2**31 - 1),
+        ("int32", 255, 2**31 - 1),
+        ("int32", 4095, 4095),
+        ("int64", 255, 1),
+        ("int64", 2**32 - 1, 2**32 - 1),
+        ("int64", 2**31 - 1, 2**31 - 1),
+        ("int64", 2**63 - 1, 2**63 - 1),
+        ("uint64", 2**64 - 1, 2**64 - 1),
+        ("float16", 1, 1),
+        ("float32", 1, 255),
+        ("float32", 255, 1),
+        ("float64", 255, 255),
+        ("float32", 4095, 4095),
+        ("float64", 65535, 65535),
+        ("float32", 2**32 - 1, 2**32 - 1),
+        ("float64", 1e6, 1e6),
+    ],
+)
+def test_opacity_at_its_full_value_is_opaque(dtype: str, top: float, full: float) -> None:
+    share = np.linspace(0, 1, 40 * 48).reshape(40, 48, 1)
+    # The greatest 64-bit integers do not fit a float.
+    colours = np.where(share == 1, np.array(top, dtype), (share * (top * (1 - 1e-15))).astype(dtype)).repeat(3, axis=2)
+    image = from_array(np.dstack([colours, np.full((40, 48), full, dtype)]))
+    np.testing.assert_array_equal(image.pixels, from_array(colours).pixels)
+    assert image.warnings == from_array(colours).warnings
+    assert image.pixels.max() > 0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "full"),
+    [
+        ("uint16", 65535),
+        ("int16", 32767),
+        ("uint32", 2**32 - 1),
+        ("int32", 2**31 - 1),
+        ("uint16", 4095),
+        ("float32", 1),
+    ],
+)
+def test_opacity_is_scaled_by_its_full_value(dtype: str, full: int) -> None:
+    share = RNG.random((23, 37))
+    share[0, 0] = 1
+    opacity = (share * full).astype(dtype)
+    colours = np.full((23, 37, 3), full, dtype)
+    expected = from_array(colours).pixels * share[..., None]
+    assert np.abs(from_array(np.dstack([colours, opacity])).pixels - expected).max() <= 1
+
+
+def test_constant_opacity_below_the_full_value_is_kept() -> None:
+    colours = np.full((23, 37, 3), 65535, np.uint16)
+    for half in (32767, 32768):
+        image = from_array(np.dstack([colours, np.full((23, 37), half, np.uint16)]))
+        assert set(np.unique(image.pixels)) <= {127, 128}
+    assert from_array(np.dstack([colours, np.full((23, 37), 4095, np.uint16)])).pixels.max() == 16
+
+
+@pytest.mark.parametrize("full", [1023, 4095, 65535])
+def test_opaque_png_of_16_bits_that_uses_fewer(full: int) -> None:
+    colours = (COLOUR.astype(np.uint16) * (min(full, 4095) // 255)).clip(0, full)
+    data = png(np.dstack([colours, np.full(GREY.shape, full, np.uint16)]), 6)
+    np.testing.assert_array_equal(read_image(data).pixels, colours >> 8)
+    assert read_image(data).warnings[0].startswith("The picture has 16 bits")
+
+
 def test_arrays_of_four_channels_and_of_one() -> None:
     np.testing.assert_array_equal(from_array(np.dstack([COLOUR, OPACITY])).pixels, on_black(COLOUR, OPACITY))
     np.testing.assert_array_equal(from_array(GREY[..., None]).pixels, grey(GREY))

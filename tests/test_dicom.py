@@ -385,6 +385,41 @@ def test_kinds_that_are_not_read() -> None:
     assert refused(written(video)).code == "unsupported-format"
 
 
+@pytest.mark.parametrize(("name", "dtype"), [("FloatPixelData", "<f4"), ("DoubleFloatPixelData", "<f8")])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_pixels_that_are_floats_are_named(name: str, dtype: str, syntax: str) -> None:
+    made = dataset(GREY, syntax=syntax, **{name: GREY.astype(dtype).tobytes()})
+    del made.PixelData, made.BitsStored, made.HighBit, made.PixelRepresentation
+    made.BitsAllocated = 8 * np.dtype(dtype).itemsize
+    error = refused(written(made))
+    assert error.code == "unsupported-format"
+    assert f"floats of {made.BitsAllocated} bits" in error.reason
+
+
+def without_syntax(data: bytes) -> bytes:
+    """The file without the transfer syntax of its meta header, whose length is mended."""
+    at = data.index(b"\x02\0\x10\0UI", 132)
+    size = 8 + int.from_bytes(data[at + 6 : at + 8], "little")
+    length = int.from_bytes(data[140:144], "little") - size
+    return data[:140] + length.to_bytes(4, "little") + data[144:at] + data[at + size :]
+
+
+def test_a_missing_transfer_syntax_is_named_where_it_is_needed() -> None:
+    plain = dataset(TWELVE_BITS, 12)
+    deflated_file = deflated(dataset(TWELVE_BITS, 12))
+    jpeg = dataset(GREY, syntax=JPEGBaseline8Bit, PixelData=encapsulate([encoded(GREY, "JPEG")]))
+    jpeg["PixelData"].is_undefined_length = True
+    np.testing.assert_array_equal(read_image(without_syntax(written(plain))).pixels, read_image(written(plain)).pixels)
+    for data in (deflated_file, written(jpeg), written(plain)[:-200]):
+        error = refused(without_syntax(data))
+        assert error.code == "unsupported-format"
+        assert "does not state its transfer syntax" in error.reason
+        if data is not deflated_file:
+            assert "transfer syntax" in refused(without_syntax(data)[132:]).reason
+    frames = dataset(GREY, NumberOfFrames=2, PixelData=GREY.tobytes() * 2)
+    assert "2 frames" in refused(without_syntax(written(frames))).reason
+
+
 def test_who_it_is_of_is_never_parsed_nor_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:

@@ -138,6 +138,20 @@ def test_opacity_of_both_kinds(dtype: str) -> None:
     assert np.abs(read_image(data).pixels.astype(int) - expected).max() <= 1
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32"])
+@pytest.mark.parametrize(("photometric", "channels"), [("rgb", 4), ("minisblack", 2)])
+def test_opaque_opacity_changes_nothing(dtype: str, photometric: str, channels: int) -> None:
+    top = 1.0 if dtype == "float32" else np.iinfo(dtype).max
+    values = (RNG.random((*SIZE, channels)) * (top * 0.999)).astype(dtype)
+    values[..., -1] = top
+    for kind in ("unassalpha", "assocalpha"):
+        options = {"photometric": photometric, "planarconfig": "contig"}
+        image = read_image(written(values, extrasamples=[kind], **options))
+        expected = read_image(written(values, extrasamples=["unspecified"], **options))
+        np.testing.assert_array_equal(image.pixels, expected.pixels)
+        assert image.warnings == expected.warnings
+
+
 @pytest.mark.parametrize("space", ["YCbCr", "RGB", "grey"])
 @pytest.mark.parametrize("tile", [None, (32, 48)])
 def test_jpeg_in_tiff_is_what_imagecodecs_decodes(space: str, tile: tuple[int, int] | None) -> None:
@@ -198,7 +212,7 @@ def test_thumbnails_and_masks_are_passed_over() -> None:
     [
         ((40, 50, 5), {"photometric": "minisblack", "planarconfig": "contig"}, "5 bands"),
         ((5, 40, 50), {"photometric": "minisblack", "planarconfig": "separate"}, "5 bands"),
-        ((40, 50), {"photometric": "cfa"}, "CFA colours"),
+        ((40, 50), {"photometric": "depth_map"}, "DEPTH_MAP colours"),
     ],
 )
 def test_variants_that_are_not_read_are_named(shape: tuple[int, ...], options: dict[str, Any], said: str) -> None:
@@ -288,3 +302,36 @@ def test_real_floats_and_integers_keep_their_order() -> None:
         for dtype in ("float32", "float64")
     ]
     assert all((np.diff(image.pixels[..., 0].ravel().astype(int)) >= 0).all() for image in images)
+
+
+def camera(first: dict[str, Any], below: dict[str, Any] | None = None) -> bytes:
+    """A TIFF of a preview with `first` as tifffile's options, and a page of 12 bits below it."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(smooth(20, 30), photometric="rgb", metadata=None, subifds=int(below is not None), **first)
+        if below is not None:
+            shape = (*SIZE, 3) if below["photometric"] == "linear_raw" else SIZE
+            writer.write(RNG.integers(0, 4096, shape).astype(np.uint16), metadata=None, **below)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        camera({"subfiletype": 1}, {"photometric": "cfa"}),
+        camera({}, {"photometric": "cfa"}),
+        camera({}, {"photometric": "linear_raw"}),
+        camera({"extratags": [(50706, 1, 4, bytes([1, 4, 0, 0]), True)]}),
+        written(RNG.integers(0, 4096, SIZE).astype(np.uint16), photometric="cfa"),
+    ],
+    ids=["thumbnail and mosaic", "preview and mosaic", "preview and linear", "DNG", "mosaic"],
+)
+def test_raw_images_of_cameras_are_named(data: bytes) -> None:
+    with pytest.raises(ImageError, match=r"camera's raw image.*rawpy") as caught:
+        read_image(data)
+    assert caught.value.code == "unsupported-format"
+
+
+def test_smaller_levels_below_a_page_do_not_make_a_raw_image() -> None:
+    image = read_image(camera({}, {"photometric": "minisblack"}))
+    np.testing.assert_array_equal(image.pixels, smooth(20, 30))

@@ -173,7 +173,8 @@ def jpeg(data: bytes) -> Container:
     if header.process in UNREAD_JPEGS:
         raise ImageError("unsupported-format", f"The file is {UNREAD_JPEGS[header.process]}. Save it as PNG.")
     if header.bits != 8 or header.components not in (1, 3, 4):
-        reason = f"JPEGs of {header.bits} bits and {header.components} channels are not read; save it as PNG."
+        channels = "1 channel" if header.components == 1 else f"{header.components} channels"
+        reason = f"The file is a JPEG of {header.bits} bits and {channels}, which is not read. Save it as PNG."
         raise ImageError("unsupported-format", reason)
     # Within a scan FF is always followed by 00, so this finds a true end marker. A file without one was cut off, and a
     # lenient decoder would fill the rest with grey.
@@ -284,7 +285,9 @@ def _after_blocks(data: bytes, at: int) -> int:
 
 
 def bmp(data: bytes) -> Container:
-    """Reference: Microsoft, BITMAPINFOHEADER."""
+    """A BMP, or a DIB, which is one without its first 14 bytes. Reference: Microsoft, BITMAPINFOHEADER."""
+    if data[:2] != b"BM":
+        data = b"BM" + struct.pack("<IxxxxI", 14 + len(data), 14 + _dib_pixels(data)) + data
     (header,) = struct.unpack_from("<I", data, 14)
     if header in (12, 16):
         width, height = struct.unpack_from("<HH" if header == 12 else "<II", data, 18)
@@ -294,6 +297,17 @@ def bmp(data: bytes) -> Container:
     if compression in (1, 2):
         raise ImageError("unsupported-format", "Run-length coded BMP files are not read; save it as PNG.")
     return Container((abs(height), width), data)
+
+
+def _dib_pixels(data: bytes) -> int:
+    """Where the pixels of a DIB begin: behind its header, the masks of its colours and its palette."""
+    (header,) = struct.unpack_from("<I", data)
+    if header == 12:
+        (bits,) = struct.unpack_from("<H", data, 10)
+        return 12 + (3 << bits if bits <= 8 else 0)
+    bits, compression, colours = struct.unpack_from("<HI12xI", data, 14)
+    masks = {3: 12, 6: 16}.get(compression, 0) if header == 40 else 0
+    return int(header + masks + 4 * (colours or (1 << bits if bits <= 8 else 0)))
 
 
 @contextmanager

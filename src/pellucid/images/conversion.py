@@ -26,6 +26,8 @@ SIXTEEN_TO_EIGHT: Uint8Array = np.rint(np.arange(65536) / 257).astype(np.uint8)
 DARK = 4096
 # How far values may lie outside a range, as a share of it: resampling and compression overshoot a little.
 OVERSHOOT = 0.05
+# The full values of 8, 10, 12 and 14 bits, which numbers of more bits may hold.
+FEWER_BITS = (255, 1023, 4095, 16383)
 
 
 class Decoded(NamedTuple):
@@ -75,6 +77,34 @@ def to_depth_eight(values: npt.NDArray[Any], bits: int | None = None) -> tuple[U
     return _without_depth(values)
 
 
+def opacity_to_eight(opacity: npt.NDArray[Any], colours: npt.NDArray[Any], bits: int | None = None) -> Uint8Array:
+    """Opacity of any type to 8 bits: 0 is transparent, and 255 the full value of its range.
+
+    `colours` are the values that it belongs to, of the same type and `bits`. Opacity is never stretched: one that is
+    at its full value everywhere is opaque. Negative and non-finite values count as 0.
+    """
+    kind, size = opacity.dtype.kind, opacity.dtype.itemsize
+    if kind == "b" or (kind == "u" and (bits or 8 * size) <= 8):
+        return to_depth_eight(opacity, bits)[0]
+    if kind == "f":
+        opacity = np.nan_to_num(opacity, nan=0.0, posinf=0.0, neginf=0.0)
+    return _stretched(opacity, 0.0, _full_opacity(opacity, colours, bits))
+
+
+def _full_opacity(opacity: npt.NDArray[Any], colours: npt.NDArray[Any], bits: int | None) -> float:
+    """The value that means opaque, by the depth of the type, or by the first range that holds all values."""
+    kind, size, most = opacity.dtype.kind, opacity.dtype.itemsize, opacity.max()
+    if most in FEWER_BITS and bits in (None, 8 * size) and colours.max() <= most:
+        return float(most)
+    if kind == "f":
+        ranges = (1, 255, 65535)
+        return next((float(top) for top in ranges if most <= (1 + OVERSHOOT) * top), float(most))
+    depth = (bits or 8 * size) - (kind == "i")
+    # Integers of 32 bits and more often hold less: a mask of 0 and 1, or opacity of a smaller type.
+    smaller = {1: (), 2: (), 4: (1, 255, 65535), 8: (1, 255, 65535, 2**31 - 1, 2**32 - 1)}[size]
+    return float(next((top for top in smaller if most <= top), 2**depth - 1))
+
+
 def to_eight_bits(picture: PIL.Image.Image, kind: str = "", depth: int = 8) -> tuple[PIL.Image.Image, tuple[str, ...]]:
     """A Pillow image of any mode as mode "L" or "RGB", and sentences about what was done.
 
@@ -93,7 +123,9 @@ def to_eight_bits(picture: PIL.Image.Image, kind: str = "", depth: int = 8) -> t
         opacity = layered.getchannel("A")
         # Programs that write BMP leave the fourth byte at 0, and viewers take no notice of it.
         unused = kind == "BMP" and opacity.getextrema() == (0, 0)
-        if unused or opacity.getextrema() == (255, 255):
+        # The upper byte of the full value of 10 or 12 bits.
+        fewer = bool(dark) and opacity.getextrema() in ((3, 3), (15, 15))
+        if unused or fewer or opacity.getextrema() == (255, 255):
             return layered.convert("RGB"), dark
         black = PIL.Image.new("RGB", picture.size)
         black.paste(layered, mask=opacity)

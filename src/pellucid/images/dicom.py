@@ -33,6 +33,7 @@ TAGS = [
     *SIZES, "PhotometricInterpretation", "PlanarConfiguration", "BitsStored", "HighBit", "PixelRepresentation",
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction",
     "VOILUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelData",
+    "FloatPixelData", "DoubleFloatPixelData",
     *(f"{hue}PaletteColorLookupTable{part}" for hue in HUES for part in ("Data", "Descriptor")),
     *(f"Segmented{hue}PaletteColorLookupTableData" for hue in HUES),
 ]  # fmt: skip
@@ -45,6 +46,12 @@ JPEG_2000 = tuple(f"1.2.840.10008.1.2.4.{n}" for n in (90, 91, 201, 202, 203))
 UNCOMPRESSED = (IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN)
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 GREY = ("MONOCHROME1", "MONOCHROME2")
+
+NO_SYNTAX = (
+    "The DICOM file does not state its transfer syntax, so that it is unknown how its picture is stored; "
+    "export it again from the program that it comes from, with a complete header."
+)
+FLOATS = "The DICOM file's pixels are floats of {} bits, which are not read; export them as integers of up to 16 bits."
 
 # What is inflated of a deflated file to learn the size of its picture, and to hold what is around it.
 HEAD = 2**20
@@ -61,9 +68,15 @@ def decode(data: bytes, most_pixels: int) -> Decoded:
             require("pydicom", "dicom")
         except MissingDependencyError as error:
             raise ImageError("unsupported-format", f"The file is a DICOM image. {error}.") from None
-        dataset = _parsed(data, most_pixels)
-        check_pixels((int(dataset.Rows), int(dataset.Columns)), most_pixels)
-        return _shown(flattened(dataset))
+        try:
+            dataset = _parsed(data, most_pixels)
+            check_pixels((int(dataset.Rows), int(dataset.Columns)), most_pixels)
+            return _shown(flattened(dataset))
+        except Exception as error:
+            other = isinstance(error, ImageError) and error.code != "damaged"
+            if other or not _lacks_syntax(data):
+                raise
+            raise ImageError("unsupported-format", NO_SYNTAX) from None
 
 
 def _parsed(data: bytes, most_pixels: int) -> Any:
@@ -80,12 +93,14 @@ def _parsed(data: bytes, most_pixels: int) -> Any:
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
     _check_frames(dataset)
     if not dataset.get("PixelData"):
-        other = any(name in dataset for name in ("FloatPixelData", "DoubleFloatPixelData"))
-        if other:
-            raise ImageError("unsupported-format", "The DICOM file's pixels are floats, which are not read.")
+        if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
+            bits = 32 if "FloatPixelData" in dataset else 64
+            raise ImageError("unsupported-format", FLOATS.format(bits))
+        if _lacks_syntax(data):
+            raise ImageError("unsupported-format", NO_SYNTAX)
         raise ImageError("no-pixels", "The DICOM file holds no picture.")
     if dataset["PixelData"].is_undefined_length and syntax in UNCOMPRESSED:
-        raise ImageError("unsupported-format", "The DICOM file does not say how its picture is compressed.")
+        raise ImageError("unsupported-format", NO_SYNTAX)
     return dataset
 
 
@@ -138,6 +153,18 @@ def _transfer_syntax(data: bytes) -> tuple[str, int]:
         reason = f"The DICOM file is stored as {UID(syntax).name}, which is not read; save it uncompressed."
         raise ImageError("unsupported-format", reason)
     return syntax, stream.tell()
+
+
+def _lacks_syntax(data: bytes) -> bool:
+    """Whether a file that should state a transfer syntax, as it has a preamble or a meta header, states none."""
+    if data[128:132] != b"DICM" and data[:2] != b"\x02\x00":
+        return False
+    try:
+        syntax, start = _transfer_syntax(data)
+    except Exception:
+        return False
+    # A file that ends within its meta header is damaged.
+    return not syntax and start < len(data)
 
 
 def _inflated(packed: bytes, most_pixels: int) -> bytes:

@@ -64,7 +64,8 @@ def _tiff(data: bytes, most_pixels: int) -> Decoded:
 
 # DICOM comes first: its 128 free bytes may hold the signature of another format, such as TIFF. Calling Pillow's classes
 # instead of PIL.Image.open keeps dozens of other decoders out of reach, and avoids a warning about sizes that are
-# bounded here. "BM" alone begins many texts, so the length of the header that follows in a BMP is matched too.
+# bounded here. "BM" alone begins many texts, so the length of the header that follows in a BMP is matched too. Canon's
+# raw images (CR2) begin like TIFF, and are named in images/unread.py.
 FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
@@ -112,7 +113,7 @@ FORMATS: dict[str, Format] = {
         Format(
             "TIFF",
             "TIFF",
-            re.compile(rb"II[*+]\0|MM\0[*+]"),
+            re.compile(rb"(?!II\*\0.{4}CR\x02)(II[*+]\0|MM\0[*+])", re.DOTALL),
             (".tif", ".tiff"),
             ("image/tiff", "image/x-tiff", "image/tif"),
             decode=_tiff,
@@ -121,7 +122,12 @@ FORMATS: dict[str, Format] = {
         Format(
             "BMP",
             "BMP",
-            re.compile(rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL),
+            # Or without "BM", as a DIB: by its length, its one plane, its bits and its compression.
+            re.compile(
+                rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0|\x0c\0\0\0.{4}\x01\0[\x01\x04\x08\x18]\0"
+                rb"|[\x28\x34\x38\x6c\x7c]\0\0\0.{8}\x01\0[\x01\x04\x08\x10\x18\x20]\0[\0-\x06]\0\0\0",
+                re.DOTALL,
+            ),
             (".bmp", ".dib"),
             ("image/bmp", "image/x-bmp", "image/x-ms-bmp", "image/x-windows-bmp"),
             containers.bmp,

@@ -10,7 +10,8 @@ Every picture becomes upright RGB of 8 bits by one conversion:
   stretched from its least to its greatest value. All but the range 0..1 carries a warning, as the next picture of the
   same source may be read by another range.
 - Transparency is laid on black: the value that padding has, that a transparent canvas has in a browser, and that most
-  programs leave under transparent pixels.
+  programs leave under transparent pixels. Opacity is scaled by the full value of its type or range, and never
+  stretched: it is opaque at 1 or 255 (float and integers of 32 bits and more), or 32767 (int16), for example.
 - CMYK is `(255 - ink) * (255 - black) / 255`; JPEGs of four channels are taken as inverted, as Adobe writes them and
   every common decoder assumes. Embedded colour profiles are ignored, as they were when the published backbones were
   trained.
@@ -31,7 +32,7 @@ import PIL.Image
 
 from ..errors import ImageError
 from .containers import orientation_of
-from .conversion import Uint8Array, to_depth_eight, to_eight_bits
+from .conversion import Uint8Array, opacity_to_eight, to_depth_eight, to_eight_bits
 from .pictures import DEFAULT_LIMITS, DecodedImage, Geometry, Limits, decoding, open_picture, read_file, turned_upright
 
 __all__ = ["DEFAULT_LIMITS", "Image", "Limits", "as_image", "from_array", "from_pil", "read_file", "read_image"]
@@ -121,7 +122,7 @@ def from_array(array: npt.ArrayLike) -> Image:
     mode = str(values.dtype)
     if values.ndim == 3 and values.shape[2] == 4:
         colours, warnings = to_depth_eight(values[..., :3])
-        eight = np.dstack([colours, to_depth_eight(values[..., 3])[0]])
+        eight = np.dstack([colours, opacity_to_eight(values[..., 3], values[..., :3])])
     else:
         eight, warnings = to_depth_eight(values)
     flat = eight[..., 0] if eight.ndim == 3 and eight.shape[2] == 1 else eight

@@ -7,6 +7,7 @@ order and subsampled colours come out of it as other pixels, or not at all.
 from __future__ import annotations
 
 import io
+import itertools
 import struct
 from importlib.util import find_spec
 from typing import Any
@@ -17,7 +18,16 @@ from PIL.Image import Transpose
 
 from ..errors import ImageError
 from .containers import check_pixels, quiet, truncated
-from .conversion import SEVERAL, SIXTEEN_TO_EIGHT, Decoded, Uint8Array, on_black, through_table, to_depth_eight
+from .conversion import (
+    SEVERAL,
+    SIXTEEN_TO_EIGHT,
+    Decoded,
+    Uint8Array,
+    on_black,
+    opacity_to_eight,
+    through_table,
+    to_depth_eight,
+)
 from .tiff_segments import JPEG, YCBCR, Values, layout_of, read_values
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, CMYK, CIELAB, ICCLAB = 0, 1, 2, 3, 4, 5, 8, 9
@@ -31,6 +41,10 @@ MOST_SAMPLES = 16
 BANDS = "The TIFF does not say that its 3 bands are colours; they were read as red, green and blue."
 SLIDE = " It is a whole-slide image: cut patches from it, for example with OpenSlide or QuPath, and classify those."
 RAW = "The file is a camera's raw image, which is not read: develop it to JPEG, PNG or TIFF, for example with rawpy."
+# What only raw images hold: the mosaic of a sensor, and the compression of Sony, Nikon and Pentax.
+DNG_VERSION = 50706
+RAW_COLOURS = (32803, 34892)
+RAW_CODES = (32767, 34713, 65535)
 SLIDES = ("svs", "ndpi", "scn", "bif", "philips")
 
 
@@ -72,9 +86,19 @@ def _first_picture(file: Any) -> tuple[Any, bool]:
         if len(pages) == 2:
             break
     first = file.pages[0]
-    if 50706 in first.tags or (not pages and 330 in first.tags):
+    if (not pages and 330 in first.tags) or _is_raw(first):
         raise ImageError("unsupported-format", RAW)
     return (pages[0] if pages else first), len(pages) > 1
+
+
+def _is_raw(first: Any) -> bool:
+    """Whether a file is a camera's raw image, by its first page and the pages below that: DNG, NEF, ARW, PEF, ..."""
+    if DNG_VERSION in first.tags:
+        return True
+    pages = [first]
+    if 330 in first.tags:
+        pages += [page for page in itertools.islice(first.pages, MOST_PAGES) if page is not None]
+    return any(page.tags.valueof(262) in RAW_COLOURS or page.compression in RAW_CODES for page in pages)
 
 
 def _check(file: Any, page: Any, most_pixels: int) -> None:
@@ -166,7 +190,8 @@ def _to_eight_bits(values: Values, page: Any) -> tuple[PIL.Image.Image, str, tup
         return PIL.Image.fromarray(_looked_up(values[..., 0], page)), "P", ()
     # Numbers of different lengths, as in RGB of 5, 6 and 5 bits, come rescaled from tifffile.
     bits = page.bitspersample if isinstance(page.bitspersample, int) else 8 * values.dtype.itemsize
-    eight, warnings = to_depth_eight(values[..., :colours], bits if values.dtype.kind == "u" else None)
+    depth = bits if values.dtype.kind == "u" else None
+    eight, warnings = to_depth_eight(values[..., :colours], depth)
     if kind == WHITE_IS_ZERO:
         eight = 255 - eight
     mode = _mode(values.dtype, bits, colours, kind)
@@ -181,7 +206,7 @@ def _to_eight_bits(values: Values, page: Any) -> tuple[PIL.Image.Image, str, tup
     picture = PIL.Image.fromarray(eight[..., 0] if colours == 1 else eight)
     multiplied = _opacity(page, colours)
     if multiplied is not None and values.shape[2] > colours:
-        opacity, _ = to_depth_eight(values[..., colours], bits if values.dtype.kind == "u" else None)
+        opacity = opacity_to_eight(values[..., colours], values[..., :colours], depth)
         picture, more = on_black(picture, opacity, multiplied)
         return picture, mode + "A", warnings + more
     return picture, mode, warnings

@@ -48,6 +48,7 @@ UNREAD = (
         CONVERT.format("pillow-heif or heif-convert"),
     ),
     Unread(rb".{4}ftypcrx ", "a camera's raw image (CR3)", RAW),
+    Unread(rb"II\*\0.{4}CR\x02", "a camera's raw image (CR2)", RAW),
     Unread(rb".{4}ftyp", "a video", "Save single frames as PNG or JPEG, for example with ffmpeg.", False),
     Unread(rb"\x1aE\xdf\xa3|RIFF.{4}AVI |\0\0\x01[\xba\xb3]|OggS", "a video", "Save single frames as PNG.", False),
     Unread(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "a JPEG 2000 image", CONVERT.format("Pillow or opj_decompress")),
