@@ -1,6 +1,6 @@
 """How far a recipe's figures hold for images from elsewhere: the same training, tested at random and on a group apart.
 
-    python benchmarks/held_apart.py FOLDER --weights FILE [--recipes cats-dogs default] [--images 1500] [--seeds 2]
+    python benchmarks/held_apart.py FOLDER --weights FILE [--recipes cats-dogs quick] [--images 1500] [--seeds 2]
 
 FOLDER holds the chest films of `pneumonia` (train/NORMAL, train/PNEUMONIA). Three times a third of a sample of its
 patients is set aside and a model trained on the rest:
@@ -87,7 +87,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", required=True)
-    parser.add_argument("--recipes", nargs="+", default=["cats-dogs", "default"])
+    parser.add_argument("--recipes", nargs="+", default=["cats-dogs", "quick"])
     parser.add_argument("--images", type=int, default=1500)
     parser.add_argument("--seeds", type=int, default=2)
     options = parser.parse_args()
