@@ -66,6 +66,8 @@ class Dataset:
     For two classes the order is (negative, positive). `notes` are sentences for people on what was decided while
     reading: the positive class, folders that were passed over, how the layout was read. `unknown` are the classes that
     were found beside those asked for, with their numbers of images, which were left out.
+    `nested` are classes whose images all lie in several folders below the class, where other classes hold theirs, each
+    with these folders.
     """
 
     root: Path
@@ -74,6 +76,7 @@ class Dataset:
     skipped: tuple[OmittedFile, ...] = ()
     notes: tuple[str, ...] = ()
     unknown: tuple[tuple[str, int], ...] = ()
+    nested: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)

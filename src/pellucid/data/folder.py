@@ -20,7 +20,7 @@ from .labelling import LabelledFile, build_dataset, complement, counted, shorten
 from .layout import CONTAINERS, FolderLayout, Parts, read_layout
 from .manifest import read_boxes, read_csv
 from .origins import with_origins
-from .refusals import no_classes, no_images
+from .refusals import no_classes, no_images, unreached
 from .table import TABLE_SUFFIXES, TableOptions
 from .tree import BESIDE_CLASSES, MASK_FOLDER, Tree, condensed, scan, set_apart, suffix
 
@@ -138,14 +138,14 @@ def _read_folder(root: Path, options: LabelOptions) -> Dataset:
     pictures, masks, aside = set_apart(tree, BESIDE_CLASSES - options.named)
     if not pictures:
         raise DataError(no_images(root, tree.odd, tree.skipped, tree.passed_over))
-    layout = read_layout({_folders(p) for p in pictures}, named=options.named)
+    layout = read_layout({_folders(p) for p in pictures}, named=options.named, positive=options.positive)
     annotations = read_annotations(root, pictures, tree.odd) if len(layout.classes) < 2 else None
     if annotations is None and not layout.classes:
         raise DataError(no_classes(root, pictures, layout, tree.odd))
     entries = _entries(pictures, layout, annotations, tree, several=options.one_against_rest is not None)
     entries = _without_second_ways(root, entries, tree)
     _drop_documents(tree, entries, annotations)
-    _name_idle_folders(tree, [*(e.path for e in entries), *(annotations.used if annotations else ())], aside)
+    _name_idle_folders(tree, [*pictures, *(annotations.used if annotations else ())], aside)
     twins = {_twin_key(m): m for m in sorted(masks, reverse=True)}
     entries = [replace(e, mask=twins.get(_twin_key(e.path))) for e in entries]
     entries = _with_boxes(root, layout, entries, tree.notes)
@@ -156,7 +156,11 @@ def _read_folder(root: Path, options: LabelOptions) -> Dataset:
     skipped = (*tree.skipped, *condensed(tree.odd, "is not an image by its name", "not-an-image"))
     if first := _mostly_left_out(len(entries), skipped):
         tree.passed_over.insert(0, first)
-    return _built(root, entries, options, skipped=skipped, notes=tree.notes, passed_over=tree.passed_over)
+    if len({e.name for e in entries}) < 2:
+        tree.passed_over += unreached(tree.skipped)
+    made = _built(root, entries, options, skipped=skipped, notes=tree.notes, passed_over=tree.passed_over)
+    above = layout.above if annotations is None else {}
+    return replace(made, nested=tuple((name, tuple(b)) for name, b in sorted(above.items()) if name in made.classes))
 
 
 def _folders(path: str) -> Parts:
@@ -191,7 +195,11 @@ def _entries(
         entries.append(
             LabelledFile(path, names[0], annotations.splits.get(path, split), boxes=boxes, also=tuple(names[1:]))
         )
-    _tell_of_layout(layout, outside, tree)
+    _tell_of_layout(layout, outside, tree, by_folder=annotations is None)
+    if bare := gone.get("no-class-folder"):
+        counts = Counter(path.rpartition("/")[0] or "." for path in bare)
+        listed = shorten([f"{place} ({counted(n, 'image')})" for place, n in sorted(counts.items())])
+        tree.passed_over.append(f"Left out, because they lie in no class folder: the images of {listed}.")
     for code, paths in gone.items():
         tree.skipped += condensed(paths, _WITHOUT_CLASS[code], code)
     if annotations is not None:
@@ -206,7 +214,7 @@ _WITHOUT_CLASS: dict[Reason, str] = {
 }
 
 
-def _tell_of_layout(layout: FolderLayout, outside: Mapping[str, int], tree: Tree) -> None:
+def _tell_of_layout(layout: FolderLayout, outside: Mapping[str, int], tree: Tree, *, by_folder: bool) -> None:
     if layout.wrapper:
         tree.notes.append(f"The images were found in {'/'.join(layout.wrapper)}/.")
     if layout.pooled:
@@ -214,6 +222,13 @@ def _tell_of_layout(layout: FolderLayout, outside: Mapping[str, int], tree: Tree
         tree.notes.append(f"Folders of folds, years or parts are read together, and not as classes: {listed}.")
     for name in layout.doubtful:
         tree.notes.append(f"{name} is taken for a class, since the folders beside it are none of train, val or test.")
+    if layout.level:
+        tree.notes.append(f"Each of {shorten(layout.level)} holds the same classes; they are read together.")
+    for name, below in sorted(layout.above.items() if by_folder else ()):
+        tree.notes.append(
+            f"{name} is taken for one class, although all its images lie in folders below it ({shorten(below, 4)}): if "
+            "these are the classes, give the folder that holds them."
+        )
     if outside:
         listed = shorten([f"{name} ({counted(n, 'image')})" for name, n in outside.items()])
         tree.passed_over.append(f"Ignored, because they stand beside train, validation or test folders: {listed}.")

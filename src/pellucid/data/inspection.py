@@ -148,6 +148,7 @@ class Inspection(_InspectionPart):
     `statistics` {measure: {class: quartiles}}, without the classes for which a measure has no meaning.
     `metadata` and `labels` are None where the test could not be made, for the reason in `metadata_absent` and
     `labels_absent`. `threshold` is the correlation of thumbnails from which on two pictures look the same.
+    `nested` maps classes to the folders below that may be the classes.
     """
 
     schema_version: Literal[1] = 1
@@ -175,6 +176,7 @@ class Inspection(_InspectionPart):
     metadata_absent: str = ""
     labels: LabelEntry | None
     labels_absent: str = ""
+    nested: dict[str, tuple[str, ...]] = {}
 
     @property
     def images_left_out(self) -> int:

@@ -161,6 +161,15 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def are_numbers(names: Sequence[str]) -> bool:
+    """Whether names of classes are measured values: three or more numbers, and not all whole."""
+    try:
+        values = [float(name.replace(",", ".")) for name in names]
+    except ValueError:
+        return False
+    return len(values) > 2 and not all(value.is_integer() for value in values)
+
+
 def _key(name: str) -> str:
     # A Mac stores accents decomposed; train/ from one machine and test/ from another must still agree.
     return unicodedata.normalize("NFC", name).casefold()
@@ -254,8 +263,8 @@ def _chosen(
     there = [c for c in classes if any(_key(c) == _key(n) for n in found)]
     if not there and found:
         raise DataError(
-            f"There are no images of {shorten(classes)}: the data have {shorten(found)}. Name the classes of the data "
-            "as those asked for."
+            f"There are no images of {shorten(classes)}: the data have {shorten(found)}. Rename the folders or labels "
+            "of the data to the names asked for; images of other classes cannot be used."
         )
     spelling = {match_name("class", c, found): c for c in there}
     if len(spelling) < len(there):

@@ -21,20 +21,23 @@ CONTAINERS = frozenset(("images", "image", "imgs", "img", "jpegimages"))
 
 # fmt: off
 _SPLIT_WORDS: dict[str, Split] = {
-    **dict.fromkeys(("train", "training", "trainval", "augmented"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "val"),
-    **dict.fromkeys(("test", "testing", "holdout"), "test"),
+    **dict.fromkeys(("train", "trn", "training", "trainval", "augmented"), "train"),
+    **dict.fromkeys((
+        "val", "valid", "validation", "validate", "validating", "dev", "development", "eval", "evaluation",
+    ), "val"),
+    **dict.fromkeys(("test", "tst", "testing", "holdout"), "test"),
 }
 # Words that may stand beside a split, a fold or a part and say nothing of a class.
 _NEUTRAL = frozenset((
     "data", "dataset", "set", "images", "image", "imgs", "img", "photos", "pictures", "files", "seg", "split", "cls",
-    "final", "full", "new", "cropped", "resized", "small", "folder", "dir",
+    "final", "full", "new", "cropped", "resized", "small", "folder", "dir", "public", "private", "id", "ood",
 ))
 _POOLED = frozenset((
     "fold", "folds", "cv", "kfold", "part", "pt", "batch", "chunk", "shard", "subset", "images", "imgs", "image", "img",
     "split", "data", "dataset", "set", "archive", "volume", "vol", "disk", "folder", "dir", "round", "run",
 ))
 # fmt: on
+_LABELLED = frozenset(("labeled", "labelled", "annotated"))
 _FOLDS = frozenset(("fold", "folds", "cv", "kfold", "split"))
 _JOINED = re.compile(rf"({'|'.join(sorted(_SPLIT_WORDS, key=len, reverse=True))})(?:data|dataset|set|images)")
 _YEAR = re.compile(r"(?:voc|year|y)?[-_ ]?(?:19|20)\d\d(?:[-_. ]?(?:0[1-9]|1[0-2])(?:[-_. ]?[0-3]\d)?)?")
@@ -57,7 +60,8 @@ class FolderLayout:
 
     `wrapper` are the folders that hold everything. `places` are the names read as splits, folds, years or parts.
     `outside` maps chains that lie beside the splits to the folder that does. `doubtful` are classes whose names say a
-    split.
+    split. `above` maps classes to the folders below them that may be the classes. `level` are folders that hold one set
+    of classes each, and were read together because the caller named one of these classes.
     """
 
     wrapper: Parts = ()
@@ -65,6 +69,8 @@ class FolderLayout:
     places: dict[str, Place] = field(default_factory=dict)
     outside: dict[Parts, str] = field(default_factory=dict)
     doubtful: list[str] = field(default_factory=list)
+    above: dict[str, list[str]] = field(default_factory=dict)
+    level: list[str] = field(default_factory=list)
 
     @property
     def classes(self) -> set[str]:
@@ -89,6 +95,9 @@ def place_named(name: str) -> Place | None:
     if split is not None:
         return Place("split", split)
     low = name.strip().casefold()
+    said = {word.casefold() for word in _words(name)} - _NEUTRAL
+    if said and said <= _LABELLED:
+        return Place("part")
     if _YEAR.fullmatch(low):
         return Place("year")
     found = _NUMBERED.fullmatch(low)
@@ -98,11 +107,12 @@ def place_named(name: str) -> Place | None:
     return Place("fold" if words[-1] in _FOLDS else "part")
 
 
-def read_layout(chains: Iterable[Parts], *, named: Collection[str] = ()) -> FolderLayout:
+def read_layout(chains: Iterable[Parts], *, named: Collection[str] = (), positive: str | None = None) -> FolderLayout:
     """Read the layout off the `chains` of folders, one for each folder with images, containers left out.
 
-    `named` are names (casefolded) that are classes because the caller says so. Raises DataError where a folder may be a
-    class or a split, and where folds hold splits of their own.
+    `named` are names (casefolded) that are classes because the caller says so; the name of the `positive` class
+    tells only at which of two levels the classes lie. Raises DataError where a folder may be a
+    class or a split, where folds hold splits of their own, and where two levels of folders may be the classes.
     """
     layout = FolderLayout()
     rest = {chain: chain for chain in chains}
@@ -123,6 +133,9 @@ def read_layout(chains: Iterable[Parts], *, named: Collection[str] = ()) -> Fold
             if not layout.places:
                 layout.wrapper = (*layout.wrapper, next(iter(names)))
             rest = {chain: left[1:] for chain, left in rest.items()}
+        elif _lower_level(names, {*named, (positive or "").casefold()}):
+            layout.level += sorted(names)
+            rest = {chain: left[1:] for chain, left in rest.items()}
         else:
             break
     for chain, left in rest.items():
@@ -130,6 +143,7 @@ def read_layout(chains: Iterable[Parts], *, named: Collection[str] = ()) -> Fold
     if not layout.places:
         _splits_below(rest, layout)
         layout.doubtful = sorted(n for n in layout.classes if place_named(n))
+    layout.above = _above(rest)
     return layout
 
 
@@ -208,6 +222,53 @@ def _holds_all(rest: Mapping[Parts, Parts], split: Mapping[Parts, Split], below_
     return len({where for where, _ in found}) == len(found)
 
 
+def _lower_level(names: Mapping[str, set[str]], named: Collection[str]) -> bool:
+    """Whether the classes lie one folder deeper, in each of several folders, because the caller named a class.
+
+    Raises DataError where several folders hold the same names and nobody says which level is the class.
+    """
+    sets = {frozenset(inner.casefold() for inner in below) for below in names.values()}
+    below = sorted(next(iter(names.values())))
+    if len(names) < 2 or len(sets) > 1 or len(below) < 2 or "" in below or any(_no_class(inner) for inner in below):
+        return False
+    if any(name.casefold() in named for name in names):
+        return False
+    if any(name.casefold() in named for name in below):
+        return True
+    tops = sorted(names)
+    raise DataError(
+        f"Which folders are the classes? {', '.join(tops[:3])} each hold the same folders, {', '.join(below[:3])}: "
+        f"{_level_chosen(tops)} takes the upper ones, {_level_chosen(below)} the lower ones, which are then read "
+        "together. Otherwise give a table of paths and labels."
+    )
+
+
+def _no_class(name: str) -> bool:
+    """Whether a folder below a class is a split, year, part, magnification or view of it, and no class."""
+    return place_named(name) is not None or re.fullmatch(r"\d+x", name.casefold()) is not None
+
+
+def _level_chosen(names: Sequence[str]) -> str:
+    """The parameter that names a class of this level and changes nothing else, as far as there is one."""
+    return f"`positive={names[-1]!r}`" if len(names) == 2 else f"`merge={names[0]}={names[0]}`"
+
+
+def _above(rest: Mapping[Parts, Parts]) -> dict[str, list[str]]:
+    """Classes whose images all lie in two or more folders below, where another class holds its images itself."""
+    below: dict[str, set[Parts]] = defaultdict(set)
+    for left in rest.values():
+        if left:
+            below[left[0]].add(left[1:])
+    found: dict[str, list[str]] = {}
+    if not any(() in chains for chains in below.values()):
+        return found
+    for name, chains in below.items():
+        last = {chain[-1] for chain in chains if chain}
+        if () not in chains and len(last) > 1 and not all(_no_class(inner) for inner in last):
+            found[name] = sorted("/".join(chain) for chain in chains)
+    return found
+
+
 def _both_in_one(names: Collection[str]) -> bool:
     """Whether every name says split and class, as `train_cats` and `testB` do."""
     apart = [_taken_apart(name) for name in names]
@@ -217,7 +278,7 @@ def _both_in_one(names: Collection[str]) -> bool:
 
 def _taken_apart(name: str) -> tuple[Split | None, str]:
     """The split that one word of a name says, and what else it says; (None, name) where no word is one."""
-    words = re.findall(r"[^\W\d_]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))
+    words = _words(name)
     split: Split | None = None
     kept = []
     for word in words:
@@ -230,6 +291,15 @@ def _taken_apart(name: str) -> tuple[Split | None, str]:
         elif low not in _NEUTRAL and not low.isdigit():
             kept.append(word)
     return (None, name) if split is None else (split, "_".join(kept))
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))
+
+
+def split_words(name: str) -> int:
+    """How many words of a name say a split."""
+    return sum(word.casefold() in _SPLIT_WORDS for word in _words(name))
 
 
 def _splits_below(rest: Mapping[Parts, Parts], layout: FolderLayout) -> None:

@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,11 +15,13 @@ from pathlib import Path
 from ..errors import DataError, nearest
 from .dataset import Box, Dataset, OmittedFile, Split
 from .fingerprint import Fingerprints, content_hashes
-from .labelling import LabelledFile, build_dataset, counted, shorten
+from .labelling import LabelledFile, are_numbers, build_dataset, counted, shorten
 from .layout import split_named
+from .split_column import marks_a_split, split_columns, take_split
 from .table import (
     GROUP_COLUMNS,
     LABEL_COLUMNS,
+    UNCLEAR,
     ImageFiles,
     Table,
     TableOptions,
@@ -72,11 +74,14 @@ def read_csv(
         columns.places["group"], group_by = [key_of(h) for h in header].index(key_of(group_by)), None
     listing = Listing([], notes=columns.notes, group_by=group_by)
     _suggest_group_column(header, columns.places, group_by, listing.notes)
-    labels = columns.labels([row for _, row in rows])
+    cells = [row for _, row in rows]
+    listing.notes += take_split(header, cells, columns.places, {*columns.places.values(), *columns.hot})
+    labels = columns.labels(cells)
     made = _made(source, rows, labels, columns, ImageFiles(root, wanted.images, search=search), listing)
     listing.entries = _united(source, made, listing.skipped, several=several)
     if not several:
         _single(source, listing)
+    listing.notes += _doubtful_classes(listing.entries)
     if not listing.entries:
         raise DataError(f"{source} lists no images with a label: add one row path,label for each.")
     return listing
@@ -104,7 +109,12 @@ class _Columns:
     places: dict[str, int]
     labels: Callable[[Sequence[Sequence[str]]], list[tuple[str, ...]]]
     notes: list[str] = field(default_factory=list)
-    marked: bool = False
+    hot: Sequence[int] = ()
+
+    @property
+    def marked(self) -> bool:
+        """Whether classes are columns of 0 and 1."""
+        return bool(self.hot)
 
 
 def _cells(rows: Sequence[Sequence[str]], place: int) -> list[str]:
@@ -118,7 +128,10 @@ def _columns(source: Path, table: Table, rows: Sequence[Row], wanted: TableOptio
         path = path_column(table, wanted.path_column, sample)
         listed = [name.strip() for name in (wanted.label_column or "").split(",") if name.strip()]
         single = listed[0] if len(listed) == 1 else wanted.label_column if wanted.label_column in header else None
-        label = None if listed and single is None else find_column(header, single, LABEL_COLUMNS, "label")
+        stated = [] if path is None else split_columns(header, [row for _, row in rows], path)
+        named = ["" if i in stated and key_of(name) == "type" else name for i, name in enumerate(header)]
+        known = header if single is not None else named
+        label = None if listed and single is None else find_column(known, single, LABEL_COLUMNS, "label")
         hot = [i for name in listed if (i := find_column(header, name, (), "label")) is not None] if not single else []
     except UnusableTable as error:
         raise DataError(f"{source} {error}") from None
@@ -132,7 +145,7 @@ def _columns(source: Path, table: Table, rows: Sequence[Row], wanted: TableOptio
     places["path"] = path
     if label is None and not hot:
         hot = _hot_columns(header, rows, path)
-        label = None if hot else _only_other(table, path)
+        label = None if hot else _only_other(table, {path, *stated})
     if hot:
         return _marked(source, header, rows, hot, places, notes)
     if label is None:
@@ -146,9 +159,9 @@ def _columns(source: Path, table: Table, rows: Sequence[Row], wanted: TableOptio
     return _Columns(places, lambda all_rows: label_sets(_cells(all_rows, label)), notes)
 
 
-def _only_other(table: Table, path: int) -> int | None:
+def _only_other(table: Table, taken: Collection[int]) -> int | None:
     """The column of the labels in a table that does not name it: the only other one, or the next without a header."""
-    others = [i for i in range(len(table.header)) if i != path]
+    others = [i for i in range(len(table.header)) if i not in taken]
     if len(others) == 1 or (others and not table.named):
         return others[0]
     return None
@@ -156,7 +169,9 @@ def _only_other(table: Table, path: int) -> int | None:
 
 def _hot_columns(header: Sequence[str], rows: Sequence[Row], path: int) -> list[int]:
     """Columns of 0 and 1 that look like one for each class: at least two, and all but the path's and our own."""
-    others = [i for i, name in enumerate(header) if i != path and key_of(name) not in COLUMNS]
+    others = [
+        i for i, name in enumerate(header) if i != path and key_of(name) not in COLUMNS and not marks_a_split(name)
+    ]
     cells = [row for _, row in rows]
     return others if len(others) > 1 and rows and one_hot(header, cells, others) is not None else []
 
@@ -172,7 +187,7 @@ def _marked(
     if one_hot(header, [row for _, row in rows], hot) is None:
         raise DataError(f"{source}: the columns {shorten([header[i] for i in hot])} hold more than 0 and 1.")
     notes.append(f"Classes are the columns of 0 and 1: {shorten([header[i] for i in hot])}.")
-    return _Columns(places, lambda all_rows: one_hot(header, all_rows, hot) or [], notes, marked=True)
+    return _Columns(places, lambda all_rows: one_hot(header, all_rows, hot) or [], notes, hot)
 
 
 def _suggest_group_column(
@@ -225,7 +240,7 @@ def _find(source: Path, line: int, files: ImageFiles, cell: str) -> str | None:
     try:
         return files.find(cell)
     except UnusableTable as error:
-        raise DataError(f"{source}, line {line} {error}") from None
+        raise DataError(f"{source}, line {line} {error}, or give the folder of all images by `images=`.") from None
 
 
 def _united(
@@ -265,6 +280,19 @@ def _single(source: Path, listing: Listing) -> None:
     if none:
         listing.entries = [e for e in listing.entries if e.name]
         _leave_out_unlabelled(source, [e.path for e in none], listing)
+
+
+def _doubtful_classes(entries: Sequence[LabelledFile]) -> list[str]:
+    """A note on classes that may be none: measured numbers, and words that may say that the class is not known."""
+    names = sorted({n for e in entries for n in (e.name, *e.also)})
+    if are_numbers(names):
+        return [f"The labels are numbers, and each is taken as a class of its own: {shorten(names)}."]
+    found = [n for n in names if n.casefold() in UNCLEAR]
+    if not found:
+        return []
+    out = " ".join(f"`leave_out={name}`" for name in found)
+    are = "is taken as a class" if len(found) == 1 else "are taken as classes"
+    return [f"{' and '.join(found)} {are}: if the class of these images is not known, leave them out by {out}."]
 
 
 def _leave_out_unlabelled(source: Path, paths: Sequence[str], listing: Listing) -> None:

@@ -21,14 +21,20 @@ def no_images(root: Path, others: Sequence[str], skipped: Sequence[OmittedFile],
     why = " ".join(passed_over) or (
         f"It holds {counted(len(others), 'other file')}." if others else "It holds no files."
     )
-    closed = [s.path for s in skipped if s.code == "closed-folder"]
-    if closed:
-        why += f" Folders that cannot be opened: {shorten(closed)}."
-    circles = [s.path for s in skipped if s.code == "circle"]
-    if circles:
-        why += f" Links that run in circles: {shorten(circles)}."
+    why = " ".join((why, *unreached(skipped)))
     kinds = " ".join(sorted(s[1:] for s in IMAGE_SUFFIXES))
     return f"{root} holds no images ({kinds}). {why} Give a folder with one folder of images per class."
+
+
+def unreached(skipped: Sequence[OmittedFile]) -> list[str]:
+    """Sentences on folders and links that could not be followed, each with its paths."""
+    kinds = {
+        "closed-folder": "Folders that cannot be opened",
+        "circle": "Links that run in circles",
+        "dead-link": "Links that lead nowhere",
+    }
+    found = {kind: [s.path for s in skipped if s.code == kind] for kind in kinds}
+    return [f"{kinds[kind]}: {shorten(paths)}." for kind, paths in found.items() if paths]
 
 
 def no_classes(root: Path, pictures: Sequence[str], layout: FolderLayout, others: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from .dataset import SPLITS, Dataset, OmittedFile, Sample, Split
 from .disjointness import Disjointness, Kinship, kinship_of, proof_of
 from .fingerprint import Fingerprints, IntArray, fingerprint
 from .groups import copies_by_name
-from .labelling import counted, shorten
+from .labelling import are_numbers, counted, shorten
 
 FloatMatrix = npt.NDArray[np.float64]
 
@@ -250,6 +250,12 @@ def _check_training(
     sizes = np.bincount(dataset.labels[train], minlength=len(dataset.classes))
     few = [(c, int(n)) for c, n in zip(dataset.classes, sizes, strict=True) if n < (2 if drawn else 1)]
     if few:
+        if are_numbers(dataset.classes):
+            raise DataError(
+                f"The labels hold numbers, not classes: {counted(len(dataset.classes), 'number')}, such as "
+                f"{', '.join(dataset.classes[:3])}, and few images share one. Divide them into classes, low and high "
+                "for example, in a column of the table, and name it by `label_column=`."
+            )
         listed = shorten([f"{c} ({n})" for c, n in few])
         out = " ".join(f"`leave_out={c}`" for c, _ in few[:6])
         raise DataError(

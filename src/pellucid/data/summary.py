@@ -68,6 +68,7 @@ def audit(
         notes=dataset.notes,
         left_out=_file_notes(dataset.skipped),
         unreadable=_file_notes(found.unreadable),
+        nested=dict(found.dataset.nested),
         remarks=tuple(
             FileNote(path=p, reason=r.text, code=r.code) for p, remarks in found.remarks.items() for r in remarks
         ),

@@ -34,7 +34,9 @@ LABEL_COLUMNS = (
     "classes", "species", "breed", "grade", "level", "type", "y", "tags",
 )
 GROUP_COLUMNS = ("patient_id", "patient", "patientid", "lesion_id", "subject_id", "subject", "case_id")
-NO_LABEL = frozenset(("", "nan", "null", "<na>", "n/a", "#n/a", "#na", "nat"))
+NO_LABEL = frozenset(("", "nan", "null", "<na>", "n/a", "#n/a", "#na", "nat", "?", "-"))
+UNCLEAR = frozenset(("none", "unknown", "unk", "undefined", "unlabeled", "unlabelled", "not labeled", "missing"))
+"""Words that may be a class or say that it is not known."""
 # fmt: on
 
 
@@ -198,7 +200,7 @@ class ImageFiles:
         if len(found) > 1:
             listed = ", ".join(sorted(found)[:2])
             raise UnusableTable(
-                f"names {cell}, and there are several of that name ({listed}): give their folder by `images=`."
+                f"names {cell}, and there are several of that name ({listed}): write its folder and its extension"
             )
         if not found:
             return None
@@ -233,13 +235,15 @@ def relative_to(path: Path, root: Path) -> str:
 
 
 def label_sets(cells: Sequence[str]) -> list[tuple[str, ...]]:
-    """The classes that each cell names: one in most tables, several in `Effusion|Mass`, none in an empty cell or `nan`.
+    """The classes that each cell names: one in most tables, several in `Effusion|Mass`, none in a blank, `nan` or `?`.
 
-    A bar and lists in brackets always separate; semicolons and commas where one of the parts also stands alone,
-    slashes, ampersands, plus signs and white space where every part does.
+    A dash names none either, unless `+` is a class. A bar and lists in brackets always separate; semicolons and commas
+    where one of the parts also stands alone, slashes, ampersands, plus signs and white space where every part does.
     """
     texts = [cell.strip() for cell in cells]
     alone = set(texts)
+    if "+" in alone:  # + and - are the classes
+        return [(text,) if text in ("+", "-") else _labels(text, alone) for text in texts]
     return [_labels(text, alone) for text in texts]
 
 

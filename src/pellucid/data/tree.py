@@ -17,7 +17,7 @@ from .walk import Found, walk
 MASK_FOLDER = "masks"
 BESIDE_CLASSES = frozenset((
     MASK_FOLDER, "lungs", "lung masks", "segmentations", "annotations", "labels", "segmentationclass",
-    "segmentationobject",
+    "segmentationobject", "unlabeled", "unlabelled",
 ))  # fmt: skip
 LISTED = 20
 

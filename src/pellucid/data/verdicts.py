@@ -38,6 +38,7 @@ def verdicts(found: Inspection) -> list[Finding]:
     """Every finding that an inspection allows, in no order."""
     checks: tuple[Callable[[Inspection], Iterator[Finding]], ...] = (
         _left_out,
+        _nested,
         _two_labels,
         _across_splits,
         _groups,
@@ -350,6 +351,12 @@ def _left_out(found: Inspection) -> Iterator[Finding]:
         yield _finding("problem", topic, f"{many.rstrip('.')}, {example}", advice)
     else:
         yield _finding("information", topic, f"Files and folders left out: {len(found.left_out):,}, {example}")
+
+
+def _nested(found: Inspection) -> Iterator[Finding]:
+    for name, below in found.nested.items():
+        text = f"All images of {name} lie in folders below it ({shorten(below, 4)}), other classes hold theirs."
+        yield _finding("caution", "Folders", text, "If these are the classes, give the folder that holds them.")
 
 
 def _many_left_out(found: Inspection) -> str:
