@@ -147,7 +147,7 @@ def test_broken_off_they_go_on_from_the_last_epoch_to_the_same_end(films: Path, 
 
 
 def test_answers_of_a_stage_that_was_done_are_kept(films: Path, tmp_path: Path) -> None:
-    later = {"epochs": 3, "freeze": "none", "learning_rate": 1.0}
+    later = {"epochs": 3, "freeze": "none", "learning_rate": 3.0}
     worse = validate_recipe({**recipe().model_dump(exclude_none=True), "fine_tune": later}, "test")
     expected = train_folds(films, worse, out=tmp_path / "whole", seeds=2)
     assert expected.trials[0].best_epoch <= 3
