@@ -45,7 +45,7 @@ def demo(
     out.print(f"  open {run / 'report.html'}")
     out.print(f"  pellucid predict {run} {data / 'test'}")
     out.print(f"  pellucid explain {run} {data / 'test' / 'opacity'} --out {folder / 'maps'}")
-    out.print("  pellucid train YOUR_FOLDER --recipe cats-dogs")
+    out.print("  pellucid train YOUR_FOLDER")
 
 
 def _against(share: float, chance: float) -> str:
