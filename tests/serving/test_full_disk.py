@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import pytest
 from tests.serving.running import running
 from tests.serving.test_jobs import ended, start
 
+from pellucid.serving import spools
+from pellucid.serving.attacks.client import BOUNDARY, form
 from pellucid.serving.attacks.files import encoded, plain_png
 from pellucid.serving.spools import Spool
 
@@ -90,3 +93,36 @@ def test_overlays_that_find_no_room_end_a_batch_and_nothing_else(
         assert job["state"] == "failed"
         monkeypatch.undo()
         assert ended(server, start(server, [plain_png()], "method=grad-cam"))["state"] == "done"
+
+
+def test_a_disk_that_does_not_answer_ends_its_own_request_alone(
+    served_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, write = threading.Event(), Spool._write
+
+    def stuck(spool: Spool, data: bytes | bytearray) -> None:
+        with spool._lock:
+            answers.wait(30)
+        write(spool, data)
+
+    monkeypatch.setattr(spools, "DISK_SECONDS", 0.3)
+    body, kind = form(bytes(3 * 2**20), field="files"), {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    with running({"small": served_bundle}) as server:
+        monkeypatch.setattr(Spool, "_write", stuck)
+        reply = server.target().request("POST", "/v1/batch", body, kind)
+        assert (reply.status, reply.code) == (503, "disk")
+        assert server.target().request("GET", "/livez").status == 200
+        assert server.target().upload(plain_png()).status == 200
+        answers.set()
+        monkeypatch.undo()
+        assert ended(server, start(server, [plain_png()]))["state"] == "done"
+
+
+def test_a_spool_that_is_closed_during_a_write_is_closed_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool()
+    with spool._lock:
+        spool.close()
+        assert not spool._file.closed
+    spool._write(b"late")
+    assert spool._file.closed
+    spool.close()

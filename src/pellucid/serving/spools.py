@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+import anyio
 from anyio.to_thread import run_sync
 
+from .problems import busy
+
+T = TypeVar("T")
+
 AT_ONCE = 2**20
+DISK_SECONDS = 20.0
+"""How long a request waits for the disk."""
+
+
+async def beside(work: Callable[..., T], *arguments: Any) -> T:
+    """The result of `work`, which waits for the disk, from a thread. Raises Problem 503 when it takes too long."""
+    with anyio.move_on_after(DISK_SECONDS):
+        return await run_sync(work, *arguments, abandon_on_cancel=True)
+    raise busy("The server's disk is too slow at the moment. Try again later.", after=30, code="disk")
 
 
 class Spool:
     """A temporary file that only grows and is read in parts. It is gone when nobody refers to it any more.
 
     `add` writes at once. On the event loop use `append`, `settle` now and then, and `finish`: the disk is then waited
-    for in a thread, in steps of a megabyte. All raise OSError when the disk is full.
+    for in a thread, in steps of a megabyte, and not for ever. All raise OSError when the disk is full.
     """
 
     def __init__(self) -> None:
@@ -22,6 +38,7 @@ class Spool:
         self.size = 0
         self._waiting = bytearray()
         self._lock = threading.Lock()
+        self._closed = False
 
     def __del__(self) -> None:
         self.close()
@@ -42,7 +59,7 @@ class Spool:
         """Write what was taken, once it is at least so much."""
         if len(self._waiting) >= least:
             data, self._waiting = self._waiting, bytearray()
-            await run_sync(self._write, data)
+            await beside(self._write, data)
 
     async def finish(self) -> None:
         """Write the rest."""
@@ -55,13 +72,21 @@ class Spool:
             return self._file.read(length)
 
     def close(self) -> None:
-        """Remove the file; the second time nothing happens."""
-        if hasattr(self, "_file"):
-            self._file.close()
+        """Remove the file, or let a write that still waits for the disk remove it; the second time nothing happens."""
+        if not hasattr(self, "_closed"):
+            return
+        self._closed = True
+        if self._lock.acquire(blocking=False):
+            try:
+                self._file.close()
+            finally:
+                self._lock.release()
 
     def _write(self, data: bytes | bytearray) -> None:
         with self._lock:
             self._file.seek(0, 2)
             left = memoryview(data)
-            while left:
+            while left and not self._closed:
                 left = left[self._file.write(left) :]
+        if self._closed:
+            self.close()

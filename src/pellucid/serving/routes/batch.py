@@ -14,7 +14,7 @@ from ..forms import MOST_PARTS, FormReader, media_type
 from ..problems import Problem
 from ..replies import json_reply, spooled_reply
 from ..service import service_of
-from ..spools import Spool
+from ..spools import Spool, beside
 from .documents import REFUSALS
 from .v1 import ModelName
 
@@ -74,7 +74,7 @@ async def _files(request: Request, spool: Spool, most: int) -> jobs.Files:
             spool.append(piece)
             await spool.settle()
         await spool.finish()
-        return await run_in_threadpool(Archive, spool, 0, spool.size, most)
+        return await beside(Archive, spool, 0, spool.size, most)
     if kind != "multipart/form-data":
         declared = request.headers.get("content-length") or request.headers.get("transfer-encoding")
         raise Problem(
@@ -90,8 +90,8 @@ async def _files(request: Request, spool: Spool, most: int) -> jobs.Files:
         raise Problem(400, "no-file", "No file was sent. Send a form with the images in the field `files`, or a ZIP.")
     if len(files) > most:
         raise Problem(413, "too-many-files", f"At most {most:,} files can be sent at once. Send several batches.")
-    if len(files) == 1 and spool.read(files[0].start, 4) == b"PK\x03\x04":
-        return await run_in_threadpool(Archive, spool, files[0].start, files[0].length, most)
+    if len(files) == 1 and await beside(spool.read, files[0].start, 4) == b"PK\x03\x04":
+        return await beside(Archive, spool, files[0].start, files[0].length, most)
     return files
 
 
