@@ -1,7 +1,18 @@
 """What is said of images from elsewhere."""
 
-from pellucid.bundle.run import AbroadRecord, SourceLeftOut
-from pellucid.reporting.abroad import UNKNOWN, elsewhere, on_other_sources
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from pellucid.data.sources import Kind
+from pellucid.evaluation.kept_out import AbroadRecord, SourceLeftOut
+from pellucid.evaluation.result import Metric
+from pellucid.reporting.abroad import UNKNOWN, described, elsewhere, headline, on_other_sources
+from pellucid.reporting.contents import read_run
+from pellucid.reporting.html import build_report
+from pellucid.reporting.model_card import render_card
 
 
 def source(kind: str, value: str, auc: float, accuracy: float, *, sure: bool) -> SourceLeftOut:
@@ -49,3 +60,40 @@ def test_each_reason_of_not_knowing_has_its_sentence() -> None:
         assert "unknown" in text
     assert elsewhere(AbroadRecord(unknown="no-sources")) == "unknown"
     assert elsewhere(None) == ""
+
+
+def test_the_headline_leads_with_both_figures() -> None:
+    home = Metric(0.998, 0.996, 0.999)
+    found = record(source("size", "320 x 240", 0.94, 0.9, sure=True), source("name", "IM-#", 0.97, 0.93, sure=False))
+    assert headline(found, home) == (
+        "On images like these: ROC-AUC 0.998 [0.996, 0.999]. When a source is left out: 0.940 to 0.970, for a quick "
+        "model that has 0.990 on images like these."
+    )
+    assert headline(AbroadRecord(unknown="no-sources"), home).endswith("On images from elsewhere: unknown.")
+    assert headline(None, home) == ""
+
+
+def test_the_worst_source_is_one_whose_loss_is_certain() -> None:
+    sure = source("name", "IM-#", 0.96, 0.93, sure=True)
+    found = record(source("size", "320 x 240", 0.90, 0.80, sure=False), sure)
+    assert found.worst is sure
+    assert on_other_sources(found)[0] == "problem"
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_every_kind_of_source_has_words(kind: str) -> None:
+    assert described(source(kind, "low", 0.9, 0.9, sure=True)).count("451 images") == 1
+
+
+def test_report_and_card_lead_with_the_headline(make_run: Callable[..., Path]) -> None:
+    found = record(source("name", "IM-#-#", 0.94, 0.9, sure=True))
+    folder = make_run(abroad=found.model_dump(mode="json"))
+    page, run = build_report(folder).read_text(encoding="utf-8"), read_run(folder)
+    card = render_card(run)
+    line = "When a source is left out: 0.940, for a quick model that has 0.990 on images like these."
+    assert line in page
+    assert card.index(line) < card.index("## The model")
+    assert "- **problem**, Loss elsewhere: " in card
+    assert "add images from other sources" in page
+    unknown = make_run(abroad=AbroadRecord(unknown="no-sources").model_dump(mode="json"))
+    assert "On images from elsewhere: unknown." in build_report(unknown).read_text(encoding="utf-8")

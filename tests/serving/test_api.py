@@ -18,6 +18,8 @@ from tests.serving.running import Running, running
 
 import pellucid
 from pellucid.bundle.bundle import Bundle
+from pellucid.bundle.io import amend_bundle
+from pellucid.evaluation.kept_out import AbroadRecord, SourceLeftOut
 from pellucid.serving.attacks.client import form
 from pellucid.serving.attacks.files import encoded, film, plain_jpeg, plain_png
 from pellucid.serving.workers import CancelToken
@@ -144,6 +146,23 @@ def test_the_card_tells_what_the_bundle_knows(server: Running, bundle: Bundle) -
     assert any("without an evaluation" in s for s in card["limitations"])
     listed = server.target().request("GET", "/v1/models").document["models"]
     assert listed == [{"name": "small", "title": "small", "default": True}]
+
+
+def test_the_card_says_what_is_lost_elsewhere(served_bundle: Path, tmp_path: Path) -> None:
+    lost = SourceLeftOut(
+        kind="name", value="IM-#", images=80, auc=(0.9, 0.85, 0.94), accuracy=(0.8, 0.75, 0.85),
+        auc_loss=(0.08, 0.03, 0.13), accuracy_loss=(0.1, 0.02, 0.18), sure=True,
+    )  # fmt: skip
+    record = AbroadRecord(auc=(0.98, 0.97, 0.99), accuracy=(0.9, 0.88, 0.92), sources=(lost,), images=400)
+    shutil.copytree(served_bundle, tmp_path / "lossy")
+    amend_bundle(tmp_path / "lossy", {"abroad": record})
+    with running({"lossy": tmp_path / "lossy"}, store="none") as server:
+        card = server.target().request("GET", "/v1/model").document
+    assert card["abroad"]["sentence"].startswith("When a source is left out: 0.900, for a quick model that has 0.980")
+    assert (card["abroad"]["level"], card["abroad"]["sure"], card["abroad"]["known"]) == ("problem", True, True)
+    assert card["abroad"]["sources"][0]["sentence"] == "80 images named IM-#"
+    assert card["abroad"]["sources"][0]["auc_loss"] == [0.08, 0.03, 0.13]
+    assert any("loses on images from other sources" in s for s in card["limitations"])
 
 
 def test_kserve_by_tensor_and_by_file(server: Running, bundle: Bundle) -> None:

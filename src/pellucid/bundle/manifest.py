@@ -23,6 +23,7 @@ from ..classifier import Task, probabilities_from_logits, reaches
 from ..documents import Document, FiniteDocument
 from ..errors import InputError, UnknownNameError
 from ..evaluation.calibration import Calibration
+from ..evaluation.kept_out import AbroadRecord
 from ..evaluation.operating_point import OperatingPoint
 from ..evaluation.outside import Reference
 from ..preprocessing import FloatArray, GridGeometry, Preprocessing
@@ -90,7 +91,8 @@ class Manifest(FiniteDocument):
 
     `threshold` decides between two classes, on the calibrated probability of the second or on a regression's output;
     `operating_point` says how it was chosen, `calibration` turns logits into probabilities, and `reference` describes
-    the training images. Each of the three is None where it was not fitted.
+    the training images, and `abroad` what was lost on sources that were kept out. Each of these is None where it was
+    not fitted.
 
     `layer` is the explained layer, `layers` lists further ones that can be chosen by name, and `input_gradients` is the
     graph for the pixels. Unless `batchable`, an answer depends on the other images of a batch, so images are run one
@@ -120,6 +122,7 @@ class Manifest(FiniteDocument):
     calibration: Calibration | None = None
     operating_point: OperatingPoint | None = None
     reference: Reference | None = None
+    abroad: AbroadRecord | None = None
     scales: dict[str, dict[str, float]] = Field(default_factory=dict)
     files: dict[str, Checksum] = Field(default_factory=dict)
 

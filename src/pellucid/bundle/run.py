@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
 from ..documents import Document
 from ..errors import BundleError
+from ..evaluation.kept_out import AbroadRecord
 from ..evaluation.learned import LearningRecord
 from .manifest import MANIFEST
 
@@ -89,38 +89,6 @@ class ImportRecord(Document):
 def scaling_name(options: str) -> str:
     """The values of options: `1/255, bgr` for `--rescale 1/255 --channels bgr`."""
     return ", ".join(options.split()[1::2])
-
-
-class SourceLeftOut(Document):
-    """A quick model on a source of images that it was not trained on; `sure` when the interval of a loss is above 0.
-
-    `kind` says by what the source was found: `name` (pattern `value`, # for digits), `size`, `compression`, or `look`
-    (the images of each class that look most unlike the others). `auc`, `accuracy` (the mean of the classes' rates) and
-    what they lose against home are (value, low, high).
-    """
-
-    kind: Literal["name", "size", "compression", "look"]
-    value: str
-    images: int
-    auc: tuple[float, float, float]
-    accuracy: tuple[float, float, float]
-    auc_loss: tuple[float, float, float]
-    accuracy_loss: tuple[float, float, float]
-    sure: bool
-
-
-class AbroadRecord(Document):
-    """What is known of the model on images from elsewhere: a quick model, at home and with each source left out.
-
-    The quick model is a linear head on features of the initial weights, which no image of the set has shaped. `unknown`
-    says why there is no figure: `regression`, `no-weights`, `few-images`, or `no-sources`.
-    """
-
-    auc: tuple[float, float, float] | None = None
-    accuracy: tuple[float, float, float] | None = None
-    sources: tuple[SourceLeftOut, ...] = ()
-    images: int = 0
-    unknown: Literal["", "regression", "no-weights", "few-images", "no-sources"] = ""
 
 
 class LocalisationRecord(Document):

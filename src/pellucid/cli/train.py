@@ -27,6 +27,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..evaluation.kept_out import AbroadRecord
     from ..workflow.folds import FoldsRecord
 
 
@@ -238,13 +239,24 @@ def show_run(run: Path) -> None:
     """Print the main metrics of a run and the location of its parts."""
     from ..bundle.run import RunFolder
     from ..evaluation.schema import read_evaluation
-    from ..reporting.abroad import on_other_sources
+    from ..reporting.abroad import headline
     from .evaluate import show_result
 
     folder = RunFolder(run)
-    show_result(read_evaluation(folder.evaluation))
-    abroad = folder.read_record().abroad
-    if abroad is not None:
-        out.print(on_other_sources(abroad)[1])
+    result, abroad = read_evaluation(folder.evaluation), folder.read_record().abroad
+    if said := headline(abroad, result.metrics.get("roc_auc")):
+        out.print(Text(f"\n{said}", style="bold"))
+    show_result(result)
+    show_abroad(abroad)
     out.print()
     out.print(f"Run     {run}", f"Bundle  {folder.bundle}", f"Report  {folder.report}", sep="\n")
+
+
+def show_abroad(record: AbroadRecord | None) -> None:
+    """Print what is known of images from elsewhere, with what to do."""
+    from ..reporting.abroad import TOPICS, on_other_sources
+
+    if record is not None:
+        level, said = on_other_sources(record)
+        style = {"problem": "bold red", "caution": "yellow"}.get(level, "")
+        out.print(Text(f"{level}: {TOPICS[level]}. {said}", style=style))

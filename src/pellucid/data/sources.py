@@ -11,16 +11,19 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import PIL.Image
 
-from ..preprocessing import Uint8Array
-from .dataset import Dataset
+from .acquisition import LOOKS, MEASURES, Acquisition
+from .heaps import valley
 
-Kind = Literal["name", "size", "compression", "look"]
+Kind = Literal[
+    "name", "size", "compression", "look",
+    "brightness", "contrast", "detail", "border", "colour", "bytes", "pixels", "shape",
+]  # fmt: skip
 Mask = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -30,11 +33,16 @@ FEWEST_IMAGES = 20
 SMALLEST, LARGEST = 0.04, 0.7
 """A source holds at least and at most such a share of the images of each class that it occurs in."""
 COMMON = 0.02
-"""A part of the file names with letters and digits counts as a category where such a share of the names has it."""
+"""A part of the file names counts as a category where such a share of the names has it."""
 CLUSTERS = 5
 APART = 0.2
 """Mean silhouette from which a cluster of looks counts as a source of its own (Rousseeuw 1987)."""
+MARGIN = 0.1
+"""By so much a cluster's silhouette exceeds that of one cut out of a cloud without clusters."""
+MEASURED = 1000
 MOST = 8
+SAME = 0.8
+"""Overlap from which two sources count as one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +50,8 @@ class ImageSource:
     """Some images that seem to have one origin: `rows` (N,) of the dataset, and what they have in common.
 
     `kind` says by what they were told apart, `value` what it is: a pattern of names in which # stands for digits, a
-    size, a JPEG quality, or the class of which they are the images that look most unlike the others.
+    size, a JPEG quality, "low" or "high" of a measure, or nothing for the images of each class that look most unlike
+    the others.
     """
 
     kind: Kind
@@ -55,93 +64,76 @@ class ImageSource:
         return int(self.rows.sum())
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Acquisition:
-    """What tells devices and exports apart, of N images: `sizes` and `qualities` as words, `looks` (N, 6) as numbers.
-
-    The looks are mean and deviation of grey values, fine detail, mean and deviation along the border, and the logarithm
-    of the bytes per pixel.
-    """
-
-    sizes: tuple[str, ...]
-    qualities: tuple[str, ...]
-    looks: Values
-
-
-def measure_acquisition(dataset: Dataset, pixels: Uint8Array, rows: npt.NDArray[np.intp]) -> Acquisition:
-    """Measure the images of a dataset, of which image i is `pixels[rows[i]]`, (H, W, 3); files are not decoded."""
-    sizes, qualities, looks = [], [], []
-    for sample, row in zip(dataset.samples, rows, strict=True):
-        size, quality, density = _header(dataset, sample.path)
-        sizes.append(size)
-        qualities.append(quality)
-        looks.append([*_look(pixels[row]), density])
-    return Acquisition(tuple(sizes), tuple(qualities), np.array(looks).reshape(-1, 6))
-
-
-def _header(dataset: Dataset, path: str) -> tuple[str, str, float]:
-    """Size, JPEG quality (or format) and log bytes per pixel of a file, as far as Pillow can tell without decoding."""
-    file = dataset.root / path
-    try:
-        kilobytes = file.stat().st_size
-        with PIL.Image.open(file) as picture:
-            width, height, kind = picture.width, picture.height, str(picture.format)
-            tables = getattr(picture, "quantization", None) or {}
-    except (OSError, ValueError, PIL.Image.DecompressionBombError):
-        return "", "", 0.0
-    quality = f"{kind} {sum(tables[0])}" if 0 in tables else kind
-    return f"{width} x {height}", quality, float(np.log(max(kilobytes, 1) / (width * height)))
-
-
-def _look(pixels: Uint8Array) -> tuple[float, ...]:
-    grey = pixels.mean(axis=2)
-    edge = max(1, min(grey.shape) // 28)
-    border = np.concatenate(
-        [grey[:edge].ravel(), grey[-edge:].ravel(), grey[:, :edge].ravel(), grey[:, -edge:].ravel()]
-    )
-    fine = np.abs(4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:])
-    detail = float(np.log(fine.mean() + 0.1)) if fine.size else 0.0
-    return float(grey.mean()), float(grey.std()), detail, float(border.mean()), float(border.std())
-
-
 def find_sources(paths: Sequence[str], labels: Labels, acquisition: Acquisition) -> list[ImageSource]:
-    """Sources of N images with `paths` and `labels` (N,), the most reliable first; at most 8, of different images."""
-    found: list[ImageSource] = []
+    """Sources of N images with `paths` and `labels` (N,); at most 8, of different images.
+
+    The first of each kind come first, in the order names, sizes, compression, measures, looks; then the second.
+    """
     words: tuple[tuple[Kind, Sequence[str]], ...] = (
-        ("name", name_patterns(paths)),
+        ("name", name_patterns(paths, labels)),
         ("size", acquisition.sizes),
         ("compression", acquisition.qualities),
     )
-    candidates = [s for kind, values in words for s in _by_word(kind, values, labels)]
-    for source in [*candidates, *_by_look(acquisition.looks, labels)]:
-        if len(found) < MOST and all(_overlap(source.rows, other.rows) < 0.8 for other in found):
-            found.append(source)
+    kinds = [list(_by_word(kind, values, labels)) for kind, values in words]
+    kinds += [list(_by_measure(acquisition.looks, labels)), list(_by_look(acquisition.looks[:, :LOOKS], labels))]
+    different: list[ImageSource] = []
+    for source in chain.from_iterable(kinds):
+        if all(_overlap(source.rows, other.rows) < SAME for other in different):
+            different.append(source)
+    turns = zip_longest(*([s for s in kind if s in different] for kind in kinds))
+    found = [source for turn in turns for source in turn if source is not None][:MOST]
     return found
 
 
-def name_patterns(paths: Sequence[str]) -> list[str]:
-    """The pattern of each path's file name and inner folders, in which # stands for digits.
+def name_patterns(paths: Sequence[str], labels: Labels | None = None) -> list[str]:
+    """The pattern of each path's file name and inner folders, in which # stands for digits and * for what is rare.
 
-    Words of letters and digits that many paths have in common ("exp3", "site2") are kept: they are categories.
+    Words that many paths have in common ("exp3", "site2") are kept: they are categories. With `labels` (N,), folders
+    that only name the class or the split are left out; without, the first two.
     """
-    split = [_tokens(path) for path in paths]
-    counts = Counter(token for tokens in split for token in tokens)
-    common = {token for token, n in counts.items() if n >= max(FEWEST_IMAGES, COMMON * len(paths))}
-    return ["".join(_generalised(token, common) for token in tokens) for tokens in split]
+    split = [_tokens(name) for name in _inner(paths, labels)]
+    common = _common(split)
+    plain = [[t if t in common else re.sub(r"\d+", "#", t) for t in tokens] for tokens in split]
+    known = _common(plain)
+    return _alike(["".join(t if t in known or not re.search(r"\w", t) else "*" for t in tokens) for tokens in plain])
 
 
-def _tokens(path: str) -> list[str]:
-    stem = path.rpartition(".")[0] or path
-    inner = stem.split("/")[-2:] if stem.count("/") > 2 else stem.split("/")[-1:]
-    return [t for t in re.split(r"([-_ ./()]+)", "/".join(inner)) if t]
+def _alike(patterns: list[str]) -> list[str]:
+    """The same with one pattern where some have * and some #: a hash may be made of digits alone."""
+    mixed = {p.replace("#", "*") for p in patterns if "*" in p}
+    return [p.replace("#", "*") if p.replace("#", "*") in mixed else p for p in patterns]
 
 
-def _generalised(token: str, kept: set[str]) -> str:
-    if token.isdigit():
-        return "#"
-    if re.search(r"\d", token) and token not in kept:
-        return re.sub(r"\d+", "#", token)
-    return token
+def _common(split: Sequence[Sequence[str]]) -> set[str]:
+    """What enough names have in common to be kept; numbers are not."""
+    counts = Counter(token for tokens in split for token in set(tokens))
+    return {t for t, n in counts.items() if n >= max(FEWEST_IMAGES, COMMON * len(split)) and not t.isdigit()}
+
+
+def _inner(paths: Sequence[str], labels: Labels | None) -> list[str]:
+    """File names without their ending, with the folders that may tell sources apart."""
+    parts = [path.split("/") for path in paths]
+    if labels is None:
+        folders = [p[-2:-1] if len(p) > 3 else [] for p in parts]
+    else:
+        telling = [d for d in range(max(map(len, parts)) - 1) if _tells(parts, labels, d)]
+        folders = [[p[d] for d in telling if d < len(p) - 1] for p in parts]
+    return ["/".join([*inner, p[-1].rpartition(".")[0] or p[-1]]) for inner, p in zip(folders, parts, strict=True)]
+
+
+def _tells(parts: Sequence[Sequence[str]], labels: Labels, depth: int) -> bool:
+    """Whether the folder at a depth names something else than the class and the split, and takes several values."""
+    names = [p[depth] if depth < len(p) - 1 else "" for p in parts]
+    if set(names) <= SPLITS:
+        return False
+    return any(len({n for n, k in zip(names, labels, strict=True) if k == label}) > 1 for label in np.unique(labels))
+
+
+SPLITS = {"", "train", "training", "val", "valid", "validation", "test", "testing", "images"}
+
+
+def _tokens(name: str) -> list[str]:
+    return [t for t in re.split(r"([-_ ./()]+)", name) if t]
 
 
 def _by_word(kind: Kind, values: Sequence[str], labels: Labels) -> Iterator[ImageSource]:
@@ -163,33 +155,87 @@ def _sized(rows: Mask, labels: Labels) -> bool:
     return max(shares) <= LARGEST and max(shares) >= SMALLEST
 
 
-def _by_look(looks: Values, labels: Labels) -> Iterator[ImageSource]:
-    """The cluster of each class that looks most unlike the rest, all classes' together, where clusters are apart."""
-    from sklearn.cluster import KMeans
-    from sklearn.metrics import silhouette_samples
+def _by_measure(looks: Values, labels: Labels) -> Iterator[ImageSource]:
+    """Of each measure whose values fall into two heaps within some class, the images of each heap; clearest first."""
+    found = []
+    for column, kind in zip(looks.T, MEASURES, strict=False):
+        low: Mask = np.zeros(len(labels), bool)
+        high: Mask = np.zeros(len(labels), bool)
+        clear = 0.0
+        for label, between in _valleys(column, labels).items():
+            own = labels == label
+            low |= own & (column < between)
+            high |= own & (column >= between)
+            clear = max(clear, _separation(column[own & low], column[own & high]))
+        for side, rows in (("low", low), ("high", high)):
+            if rows.any() and _sized(rows, labels):
+                found.append((-clear, int(rows.sum()), ImageSource(kind, side, rows)))
+    yield from (source for *_, source in sorted(found, key=lambda f: f[:2]))
 
+
+def _separation(low: Values, high: Values) -> float:
+    """How many deviations lie between the means of two heaps (Ashman et al., Astron. J. 108 (1994) 2348)."""
+    return float((high.mean() - low.mean()) / np.sqrt((low.var() + high.var()) / 2 + 1e-12))
+
+
+def _valleys(column: Values, labels: Labels) -> dict[int, float]:
+    """Where the values of each class fall into two heaps; where one class surely does, the others may be less sure."""
+    classes = [int(c) for c in np.unique(labels)]
+    if not any(valley(column[labels == c]) is not None for c in classes):
+        return {}
+    found = {c: valley(column[labels == c], sure=LESS_SURE) for c in classes}
+    return {c: between for c, between in found.items() if between is not None}
+
+
+LESS_SURE = 1.5
+
+
+def _by_look(looks: Values, labels: Labels) -> Iterator[ImageSource]:
+    """The cluster of each class that looks most unlike the rest, of the classes whose clusters are apart."""
     deviation = looks.std(axis=0)
     standard = (looks - looks.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
     away: Mask = np.zeros(len(labels), bool)
-    apart = []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        if len(rows) < 5 * CLUSTERS or len(np.unique(standard[rows], axis=0)) <= CLUSTERS:
-            return
-        cluster = KMeans(CLUSTERS, n_init=4, random_state=0).fit_predict(standard[rows])
-        sampled = np.random.default_rng(0).permutation(len(rows))[:2000]
-        if len(np.unique(cluster[sampled])) < 2:
-            return
-        silhouettes = silhouette_samples(standard[rows[sampled]], cluster[sampled])
-        shares = {c: float((cluster == c).mean()) for c in range(CLUSTERS)}
-        fit = [c for c in range(CLUSTERS) if 0.05 <= shares[c] <= 0.5 and (cluster[sampled] == c).any()]
-        if not fit:
-            return
-        far = max(fit, key=lambda c: _distance(standard[rows], cluster == c))
-        apart.append(float(silhouettes[cluster[sampled] == far].mean()))
-        away[rows[cluster == far]] = True
-    if min(apart, default=0.0) >= APART and away.sum() >= FEWEST_IMAGES:
+        far = _far_cluster(standard[rows])
+        if far is not None:
+            away[rows[far]] = True
+    if away.sum() >= FEWEST_IMAGES:
         yield ImageSource("look", "", away)
+
+
+def _far_cluster(values: Values) -> Mask | None:
+    """Which of some images (n, D) are the cluster farthest from the others; None where none is apart.
+
+    A cluster is apart by its silhouette, and by more than the farthest cluster of as many draws from the normal
+    distribution of the same covariance has: any cloud can be cut into clusters.
+    """
+    if len(values) < 5 * CLUSTERS or len(np.unique(values, axis=0)) <= CLUSTERS:
+        return None
+    found, apart = _farthest(values)
+    if found is None or apart < APART:
+        return None
+    drawn = np.random.default_rng(0).multivariate_normal(values.mean(axis=0), np.cov(values.T), len(values))
+    by_chance = _farthest(drawn)[1]
+    return found if apart > by_chance + MARGIN else None
+
+
+def _farthest(values: Values) -> tuple[Mask | None, float]:
+    """The farthest cluster of fitting size, and its mean silhouette."""
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import silhouette_samples
+
+    cluster = KMeans(CLUSTERS, n_init=4, random_state=0).fit_predict(values)
+    sampled = np.random.default_rng(0).permutation(len(values))[:MEASURED]
+    if len(np.unique(cluster[sampled])) < 2:
+        return None, 0.0
+    silhouettes = silhouette_samples(values[sampled], cluster[sampled])
+    shares = {c: float((cluster == c).mean()) for c in range(CLUSTERS)}
+    fit = [c for c in range(CLUSTERS) if 0.05 <= shares[c] <= 0.5 and (cluster[sampled] == c).any()]
+    if not fit:
+        return None, 0.0
+    far = max(fit, key=lambda c: _distance(values, cluster == c))
+    return cluster == far, float(silhouettes[cluster[sampled] == far].mean())
 
 
 def _distance(values: Values, inside: Mask) -> float:
@@ -197,6 +243,6 @@ def _distance(values: Values, inside: Mask) -> float:
 
 
 def _overlap(one: Mask, other: Mask) -> float:
-    """Intersection over union, also against the complement: leaving out either side is the same question."""
+    """Intersection over union."""
     either, both = float((one | other).sum()), float((one & other).sum())
     return both / either if either else 1.0

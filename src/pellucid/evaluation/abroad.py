@@ -8,7 +8,7 @@ says what it does at home. The loss from one to the other is what a random split
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -79,27 +79,27 @@ def leave_sources_out(
 
 
 def combined(sources: Sequence[ImageSource], labels: Labels) -> list[ImageSource]:
-    """Sources of several classes as they are; those of one class joined, the k-th of each class by size.
+    """Sources of several classes as they are; those of one class joined with others of their kind, by size.
 
-    A class with fewer sources of its own goes through them again.
+    The k-th of each class belong together; a class with fewer sources of its own goes through them again.
     """
-    of_class: dict[int, list[ImageSource]] = {}
+    alone: dict[str, dict[int, list[ImageSource]]] = {}
     several = []
     for source in sources:
         held = [c for c in np.unique(labels) if (source.rows & (labels == c)).sum() >= FEWEST_TESTED]
         if len(held) == 1:
-            of_class.setdefault(int(held[0]), []).append(source)
+            alone.setdefault(source.kind, {}).setdefault(int(held[0]), []).append(source)
         else:
             several.append(source)
-    if not of_class:
-        return several
+    return [joined for of_class in alone.values() for joined in _joined(of_class)] + several
+
+
+def _joined(of_class: Mapping[int, Sequence[ImageSource]]) -> Iterator[ImageSource]:
     ordered = [sorted(own, key=lambda s: -s.images) for own in of_class.values()]
-    joined = []
     for k in range(max(len(own) for own in ordered)):
         parts = [own[k % len(own)] for own in ordered]
         rows = np.logical_or.reduce([p.rows for p in parts])
-        joined.append(ImageSource(parts[0].kind, " + ".join(p.value for p in parts), rows))
-    return [*joined, *several]
+        yield ImageSource(parts[0].kind, " + ".join(dict.fromkeys(p.value for p in parts)), rows)
 
 
 def _left_out(

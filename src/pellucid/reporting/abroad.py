@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..bundle.run import AbroadRecord, SourceLeftOut
 from ..data.finding import Level
+from ..evaluation.kept_out import AbroadRecord, SourceLeftOut
+from ..evaluation.result import Metric
 from .words import count, number, with_interval
 
 UNKNOWN = {
@@ -33,20 +34,38 @@ def spread(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def headline(record: AbroadRecord | None, home: Metric | None) -> str:
+    """Both figures in one line: on images like these, and with a source left out; "" for an old run.
+
+    `home` is the ROC-AUC of the model on its own test images, None where there is none.
+    """
+    if record is None:
+        return ""
+    own = "" if home is None else f"On images like these: ROC-AUC {with_interval(home.value, home.low, home.high)}. "
+    if not record.known or record.auc is None:
+        return f"{own}On images from elsewhere: unknown."
+    return (
+        f"{own}When a source is left out: {elsewhere(record)}, for a quick model that has {number(record.auc[0])} on "
+        "images like these."
+    )
+
+
+TOPICS: dict[Level, str] = {"problem": "Loss elsewhere", "caution": "Unknown elsewhere", "good": "Other sources"}
+
+
 def on_other_sources(record: AbroadRecord) -> tuple[Level, str]:
     """How grave the loss on other sources is, and a sentence with a remedy."""
-    if record.unknown or record.auc is None or record.accuracy is None:
+    if not record.known or record.auc is None or record.accuracy is None:
         reason = UNKNOWN[record.unknown or "no-sources"]
         return "caution", f"How good the model is on images from elsewhere is unknown. {reason} So {TEST_ELSEWHERE}."
-    worst = max(record.sources, key=lambda s: max(s.auc_loss[0], s.accuracy_loss[0]))
     accuracies = [s.accuracy[0] for s in record.sources]
     text = (
         f"A quick model on fixed features has AUC {number(record.auc[0])} and balanced accuracy "
         f"{number(record.accuracy[0])} on images like these. With a source left out of its training it has AUC "
-        f"{elsewhere(record)} and balanced accuracy {spread(accuracies)}. The worst is {described(worst)}: "
-        f"{with_interval(*worst.accuracy)}."
+        f"{elsewhere(record)} and balanced accuracy {spread(accuracies)}. The worst is {described(record.worst)}: "
+        f"{with_interval(*record.worst.accuracy)}."
     )
-    if worst.sure:
+    if record.sure:
         remedy = f"Expect lower figures elsewhere: add images from other sources, and {TEST_ELSEWHERE}."
         return "problem", f"{text} {remedy}"
     return "good", f"{text} No loss is certain. Sources that the data do not hold may still differ: {TEST_ELSEWHERE}."
@@ -61,4 +80,17 @@ def described(source: SourceLeftOut) -> str:
         "compression": f"{images} with the compression {source.value}",
         "look": f"the {images} that look most unlike the others of their class",
     }
-    return words[source.kind]
+    measure = MEASURES.get(source.kind)
+    return words[source.kind] if measure is None else f"the {images} with {source.value} {measure}"
+
+
+MEASURES = {
+    "brightness": "brightness",
+    "contrast": "contrast",
+    "detail": "sharpness",
+    "border": "brightness of the border",
+    "colour": "colour cast",
+    "bytes": "file size per pixel",
+    "pixels": "number of pixels",
+    "shape": "width over height",
+}

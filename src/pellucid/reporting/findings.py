@@ -9,7 +9,7 @@ import numpy as np
 
 from ..data.finding import LEVELS, Level
 from ..evaluation.result import EvaluationResult
-from .abroad import on_other_sources
+from .abroad import TOPICS, on_other_sources
 from .contents import RunContents, SplitProof
 from .words import count, listed, number, percent, series_name, with_interval
 
@@ -160,7 +160,7 @@ def _other_sources(run: RunContents) -> Iterator[RunFinding]:
     """What are the figures worth on images from elsewhere?"""
     if run.record.abroad is not None:
         level, text = on_other_sources(run.record.abroad)
-        yield RunFinding(level, "Other sources", text)
+        yield RunFinding(level, TOPICS[level], text)
 
 
 def _localisation(run: RunContents) -> Iterator[RunFinding]:

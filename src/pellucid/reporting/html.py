@@ -83,6 +83,7 @@ def render(run: RunContents, decisions: Mapping[str, Figure] | None = None) -> s
             findings=findings(run),
             headlines=views.headlines(result) if result else [],
             elsewhere=elsewhere(run.record.abroad),
+            headline=views.abroad_headline(run),
             answer=views.answer(result) if result else "",
             metrics=views.metric_rows(result) if result else [],
             axis_start=chart_start(charted_metrics(result)) if result else 0,

@@ -52,6 +52,7 @@ def render_card(run: RunContents) -> str:
     card = environment.get_template(CARD).render(
         record=run.record,
         lead=views.lead(run),
+        headline=views.abroad_headline(run),
         notices=views.notices(run),
         created=views.day(run.record.created),
         known={**known, **answers(run)},

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..evaluation.metrics import METRICS
 from ..evaluation.result import EvaluationResult, Metric
+from .abroad import headline
 from .cases import Case, Cases
 from .contents import RunContents
 from .figures import chart_start, charted_metrics
@@ -81,6 +82,11 @@ def notices(run: RunContents) -> list[str]:
     """What must stand on the page before anything else."""
     usual = ((NOT_FOR_DIAGNOSIS, run.medical), (SYNTHETIC, run.record.data.synthetic))
     return [*first_words(run.record.training), *(text for text, applies in usual if applies)]
+
+
+def abroad_headline(run: RunContents) -> str:
+    """What the model has on images like these, and with a source left out; "" for an old run."""
+    return headline(run.record.abroad, run.evaluation.metrics.get("roc_auc") if run.evaluation else None)
 
 
 def totals(run: RunContents) -> dict[str, int]:

@@ -10,6 +10,7 @@ from ..bundle.manifest import Manifest
 from ..explanation.catalogue import Method
 from ..images.formats import titles
 from ..preprocessing import Preprocessing
+from ..reporting.abroad import described, headline, on_other_sources
 from ..reporting.words import cost_words
 from . import answers
 from .answers import NOTICE
@@ -39,6 +40,7 @@ def card(served: Served, settings: ServerSettings) -> dict[str, Any]:
         "operating_point": _operating_point(manifest),
         "calibration": _calibration(manifest),
         "outside": _outside(manifest),
+        "abroad": _abroad(served),
         "metrics": {n: m.model_dump() for n, m in metrics.metrics.items()} if metrics else {},
         "n": metrics.n if metrics else None,
         "layers": list(served.bundle.layers),
@@ -89,6 +91,27 @@ def _calibration(manifest: Manifest) -> dict[str, Any] | None:
     return {"method": fitted.method, "sentence": sentence}
 
 
+def _abroad(served: Served) -> dict[str, Any] | None:
+    """What the model is worth on images from elsewhere; None for a model of an older build, or an imported one."""
+    record = served.abroad
+    if record is None:
+        return None
+    metric = served.metrics.metrics.get("roc_auc") if served.metrics else None
+    level, advice = on_other_sources(record)
+    document = record.model_dump(mode="json")
+    return {
+        "sentence": headline(record, metric.metric() if metric is not None else None),
+        "level": level,
+        "advice": advice,
+        "known": record.known,
+        "sure": record.sure,
+        **{name: document[name] for name in ("unknown", "images", "auc", "accuracy")},
+        "sources": [
+            {**s, "sentence": described(of)} for s, of in zip(document["sources"], record.sources, strict=True)
+        ],
+    }
+
+
 def _outside(manifest: Manifest) -> dict[str, Any]:
     reference = manifest.reference
     if reference is None:
@@ -117,6 +140,8 @@ def limitations(served: Served) -> list[str]:
         found.append("Its evaluation includes images that it was trained on: the figures are too good.")
     if served.record is not None and served.record.data.synthetic:
         found.append("It was trained on synthetic images and says nothing about real ones.")
+    if served.abroad is not None and served.abroad.sure:
+        found.append("It loses on images from other sources: test it on labelled images of yours.")
     if manifest.reference is None:
         found.append("It gives no warning for images that do not resemble its training images.")
     return found

@@ -15,6 +15,7 @@ from ..bundle.bundle import Bundle, load
 from ..bundle.manifest import MODEL
 from ..bundle.run import RunFolder, RunRecord
 from ..errors import BundleError, InputError
+from ..evaluation.kept_out import AbroadRecord
 from ..evaluation.schema import METRICS_FILE, MetricsDocument
 from .problems import Problem
 from .settings import ServerSettings
@@ -42,6 +43,11 @@ class Served:
     def session(self, alone: bool) -> Bundle:
         """The bundle to run a request with."""
         return self.bundle if alone else self.shared
+
+    @property
+    def abroad(self) -> AbroadRecord | None:
+        """What is known of it on images from elsewhere, by its bundle, or by its run where that is older."""
+        return self.bundle.manifest.abroad or (self.record.abroad if self.record is not None else None)
 
     @property
     def checksum(self) -> str:

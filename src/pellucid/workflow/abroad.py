@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..bundle.run import AbroadRecord, SourceLeftOut
+from ..data.acquisition import measure_acquisition
 from ..data.areas import Area
-from ..data.sources import find_sources, measure_acquisition
+from ..data.sources import find_sources
 from ..evaluation.abroad import Abroad, leave_sources_out
+from ..evaluation.kept_out import AbroadRecord, SourceLeftOut
 from ..progress import Progress
 from ..recipe import Recipe
 from .preparing import Prepared

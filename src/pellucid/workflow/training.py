@@ -17,9 +17,11 @@ import numpy as np
 
 from .._version import __version__
 from ..bundle.bundle import Bundle
+from ..bundle.io import amend_bundle
 from ..bundle.manifest import Layer, Manifest
 from ..bundle.run import DataRecord, LocalisationRecord, LossGrowth, RunFolder, RunRecord, SkippedFile, TrainingRecord
 from ..data.manifest import write_split
+from ..evaluation.kept_out import AbroadRecord
 from ..evaluation.learned import learning_of
 from ..evaluation.schema import write_evaluation
 from ..evaluation.validation import read_validation
@@ -164,7 +166,7 @@ def _run(job: _TrainingJob) -> None:
     with job.timed("export"):
         _export(job, network, prepared, source)
     with job.timed("decide"):
-        bundle = _decide(job, prepared)
+        bundle = _decide(job, prepared, abroad)
     with job.timed("scales"), job.progress.bar("Scales of the heat maps") as advance:
         bundle = keep_scales(bundle, prepared.pixels, prepared.rows[prepared.positions("val")], advance)
     sealed = job.sealed_test or job.run.seal.is_file()
@@ -259,8 +261,9 @@ def _say_parity(manifest: Manifest, progress: Progress) -> None:
         progress.say(f"The bundle has no graph for the {what}: {reason}.")
 
 
-def _decide(job: _TrainingJob, prepared: Prepared) -> Bundle:
+def _decide(job: _TrainingJob, prepared: Prepared, abroad: AbroadRecord | None) -> Bundle:
     train, validation = (prepared.positions(split) for split in ("train", "val"))
+    amend_bundle(job.run.bundle, {"abroad": abroad})
     return decide(
         job.run,
         pixels=prepared.pixels,

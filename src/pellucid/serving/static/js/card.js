@@ -53,6 +53,7 @@ export function drawCard(session) {
     { open },
     el("summary", {}, t("card.title")),
     el("p", { class: "card-name" }, card.title),
+    card.abroad ? el("p", { class: "card-abroad", lang: "en" }, card.abroad.sentence) : null,
     rows.length ? el("table", {}, el("caption", {}, caption), el("tbody", {}, rows)) : null,
     facts(card),
     limitations(card),
