@@ -11,10 +11,10 @@ CELLS = 256
 VALLEY = 0.6
 """Between two heaps the density falls to less than this share of the lower peak ..."""
 SURE = 3.0
-"""... by more than so many standard errors of the counts behind both."""
+"""... by more than this number of standard errors of the counts behind both."""
 FEWEST = 10
 SMALLEST = 0.05
-"""Each heap holds at least so many values, and such a share of them."""
+"""Least number of values in each heap, and the least share of all values."""
 
 
 def valley(values: Values, sure: float = SURE) -> float | None:

@@ -37,7 +37,7 @@ def spread(values: Sequence[float]) -> str:
 def headline(record: AbroadRecord | None, home: Metric | None) -> str:
     """Both figures in one line: on images like these, and with a source left out; "" for an old run.
 
-    `home` is the ROC-AUC of the model on its own test images, None where there is none.
+    `home` is the ROC-AUC of the model on its own test images, None where it was not measured.
     """
     if record is None:
         return ""
