@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import pellucid.private_page
 import pellucid.serving
+from pellucid.private_page.markup import CHECK, NOTES, PRIVACY
 
 ROOT = Path(pellucid.serving.__file__).parent
 WORDS = ROOT / "static" / "i18n"
@@ -17,6 +19,10 @@ LANGUAGES = json.loads((WORDS / "languages.json").read_text(encoding="utf-8"))
 ENGLISH = json.loads((WORDS / "en.json").read_text(encoding="utf-8"))
 PAGES = sorted((ROOT / "templates").glob("*.html"))
 SCRIPTS = sorted((ROOT / "static" / "js").glob("*.js"))
+# The page without a server says some things in other words, and others besides.
+ALONE = Path(pellucid.private_page.__file__).parent
+OWN_WORDS = json.loads((ALONE / "i18n" / "en.json").read_text(encoding="utf-8"))
+OWN_SCRIPTS = sorted((ALONE / "js").glob("*.js"))
 # Keys that are put together from a part that is fixed and one that is data.
 MADE = ("adjust.scale-", "batch.", "dash.", "error.", "family.", "feedback.", "map.", "method.", "metric.", "place.")
 MADE += ("queue.", "reading.", "save.", "theme.", "trust.", "verdict.", "view.")
@@ -50,13 +56,15 @@ def test_all_dictionaries_are_listed() -> None:
     assert {"en", "de", "es", "zh"} <= set(LANGUAGES)
 
 
+@pytest.mark.parametrize("folder", [WORDS, ALONE / "i18n"], ids=["product", "private"])
 @pytest.mark.parametrize("code", [code for code in LANGUAGES if code != "en"])
-def test_every_language_says_everything(code: str) -> None:
-    words = json.loads((WORDS / f"{code}.json").read_text(encoding="utf-8"))
-    singular = {key for key in ENGLISH if key.endswith(".one")}
-    assert set(ENGLISH) - singular <= set(words) <= set(ENGLISH)
+def test_every_language_says_everything(code: str, folder: Path) -> None:
+    english = json.loads((folder / "en.json").read_text(encoding="utf-8"))
+    words = json.loads((folder / f"{code}.json").read_text(encoding="utf-8"))
+    singular = {key for key in english if key.endswith(".one")}
+    assert set(english) - singular <= set(words) <= set(english)
     for key, text in words.items():
-        assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", ENGLISH[key])), key
+        assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", english[key])), key
         assert "!" not in text.replace("<!", "")
 
 
@@ -83,7 +91,23 @@ def test_every_key_is_known_and_used() -> None:
         assert base in asked or f'"{base}"' in scripts or base.startswith(MADE), key
 
 
+def test_every_word_of_the_private_page_is_used() -> None:
+    scripts = "\n".join(path.read_text(encoding="utf-8") for path in OWN_SCRIPTS)
+    markup = PRIVACY + NOTES + CHECK
+    reader = Marked()
+    reader.feed(markup)
+    for key, text in reader.found:
+        assert {**ENGLISH, **OWN_WORDS}[key] == text, key
+    plurals = {key.rsplit(".", 1)[0] for key in OWN_WORDS if key.endswith(".other")}
+    asked = set(re.findall(r"\bt\(\s*\"([\w.-]+)\"", scripts)) | set(re.findall(r"\btn\(\s*\"([\w.-]+)\"", scripts))
+    assert asked <= set(OWN_WORDS) | plurals
+    made = ("error.", "intake.formats", "alone.state-", "alone.check-state-")
+    for key in OWN_WORDS:
+        base = key.rsplit(".", 1)[0] if key.rsplit(".", 1)[0] in plurals else key
+        assert f'"{base}"' in scripts + markup or base.startswith(made), key
+
+
 def test_nothing_names_an_outside_host() -> None:
-    for path in [*PAGES, *SCRIPTS, *(ROOT / "static" / "css").glob("*.css")]:
+    for path in [*PAGES, *SCRIPTS, *OWN_SCRIPTS, *(ROOT / "static" / "css").glob("*.css")]:
         hosts = set(re.findall(r"https?://([\w.]+)", path.read_text(encoding="utf-8")))
         assert hosts <= {"www.w3.org"}, path.name

@@ -24,6 +24,7 @@ from . import (
     doctor,
     evaluate,
     explain,
+    export,
     import_,
     methods,
     predict,
@@ -94,6 +95,7 @@ app.command("predict", rich_help_panel=USE, short_help="Classify images, from on
 app.command("compare", rich_help_panel=USE, short_help="Compare two batches: agreement, changed answers, drift.")(
     compare.compare
 )
+app.command("export", rich_help_panel=USE, short_help="Write a model as a page for the browser alone.")(export.export)
 app.command("serve", rich_help_panel=USE, short_help="Serve a web page and an HTTP API.")(serve.serve)
 app.command("doctor", rich_help_panel=USE, short_help="Attack a running server, or tune batches for this machine.")(
     doctor.doctor

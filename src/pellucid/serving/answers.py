@@ -19,13 +19,14 @@ from ..classifier import Evidence, InputGradients, Prediction, Score, Target
 from ..errors import InputError
 from ..evaluation.outside import outside_warning
 from ..explanation.attribution import Attribution
-from ..explanation.catalogue import METHODS, Method, find_method
+from ..explanation.catalogue import Method, find_method
 from ..explanation.explain import explain_tensors
 from ..images.formats import recognise
 from ..images.pictures import DecodedImage, open_picture
 from ..preprocessing import FloatArray
 from ..reporting.overlay import display_limit, verdict
 from ..reporting.words import lack_words
+from .cards import NOTICE, usable_methods
 from .pictures import fitted, heat_pictures, jpeg, overlaid, png, shrunk
 from .registry import Served
 from .settings import ServerSettings
@@ -207,11 +208,6 @@ def is_slow(method: str) -> bool:
     return find_method(method).cost().slow
 
 
-def usable_methods(bundle: Bundle) -> list[Method]:
-    """The methods that can explain this bundle, in the catalogue's order."""
-    return [m for m in METHODS if m.lacking(bundle.manifest) is None]
-
-
 def check_usable(bundle: Bundle, method: str, layer: str | None = None) -> None:
     """Raise UnknownNameError for an unknown method or layer, InputError for what this bundle cannot give."""
     row = find_method(method)
@@ -322,6 +318,3 @@ def classic_document(answer: ServedAnswer, identity: str, stored: bool) -> dict[
         **{k: v for k, v in prediction_document(answer, identity, stored).items() if k not in ("confidence", "label")},
         "medical_notice": NOTICE if answer.served.bundle.manifest.medical else None,
     }
-
-
-NOTICE = "For research and education, not for diagnosis."

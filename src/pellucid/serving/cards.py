@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._version import __version__
+from ..bundle.bundle import Bundle
 from ..bundle.manifest import Manifest
-from ..explanation.catalogue import Method
+from ..bundle.run import RunRecord
+from ..evaluation.schema import MetricsDocument
+from ..explanation.catalogue import METHODS, Method
 from ..images.formats import titles
 from ..preprocessing import Preprocessing
 from ..reporting.abroad import described, headline, on_other_sources
 from ..reporting.words import cost_words
-from . import answers
-from .answers import NOTICE
-from .registry import Registry, Served
 from .settings import ServerSettings
+
+if TYPE_CHECKING:
+    from .registry import Registry
+
+NOTICE = "For research and education, not for diagnosis."
+
+
+class Described(Protocol):
+    """What a card is made of: a bundle under a name, with what its run tells beside it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def bundle(self) -> Bundle: ...
+    @property
+    def metrics(self) -> MetricsDocument | None: ...
+    @property
+    def record(self) -> RunRecord | None: ...
+    @property
+    def examples(self) -> Sequence[Path]: ...
+    @property
+    def checksum(self) -> str: ...
+
+
+def usable_methods(bundle: Bundle) -> list[Method]:
+    """The methods that can explain this bundle, in the catalogue's order."""
+    return [m for m in METHODS if m.lacking(bundle.manifest) is None]
 
 
 def listed(registry: Registry) -> list[dict[str, Any]]:
@@ -24,7 +53,7 @@ def listed(registry: Registry) -> list[dict[str, Any]]:
     return [{"name": s.name, "title": s.bundle.manifest.name, "default": i == 0} for i, s in enumerate(rows)]
 
 
-def card(served: Served, settings: ServerSettings) -> dict[str, Any]:
+def card(served: Described, settings: ServerSettings) -> dict[str, Any]:
     """The card of one model, in plain JSON values."""
     manifest = served.bundle.manifest
     shape, metrics = manifest.preprocessing, served.metrics
@@ -44,7 +73,7 @@ def card(served: Served, settings: ServerSettings) -> dict[str, Any]:
         "metrics": {n: m.model_dump() for n, m in metrics.metrics.items()} if metrics else {},
         "n": metrics.n if metrics else None,
         "layers": list(served.bundle.layers),
-        "methods": [_method(m, served.bundle.preprocessing) for m in answers.usable_methods(served.bundle)],
+        "methods": [_method(m, served.bundle.preprocessing) for m in usable_methods(served.bundle)],
         "limits": {
             "max_upload_bytes": settings.max_upload,
             "max_batch_bytes": settings.max_batch_upload,
@@ -126,7 +155,7 @@ def _outside(manifest: Manifest) -> dict[str, Any]:
     return {"available": True, "sentence": sentence}
 
 
-def limitations(served: Served) -> list[str]:
+def limitations(served: Described) -> list[str]:
     """What a reader must know before relying on an answer, in sentences."""
     manifest, metrics, found = served.bundle.manifest, served.metrics, []
     if manifest.medical:

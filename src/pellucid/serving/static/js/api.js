@@ -1,20 +1,9 @@
 // Calls to the server. Every failure becomes a Problem (the server refused) or Unreachable.
 
+import { Problem, Unreachable } from "./problems.js";
+
 const KEY = "pellucid-api-key";
 export const listeners = { key: null };
-
-/** The server refused: `status` and `code` are stable, `detail` is its sentence. */
-export class Problem extends Error {
-  constructor(status, document, retryAfter) {
-    super(document.detail ?? document.title ?? `HTTP ${status}`);
-    this.status = status;
-    this.code = document.code ?? "error";
-    this.retryAfter = retryAfter;
-  }
-}
-
-/** No answer came: the server is gone or the network is. */
-export class Unreachable extends Error {}
 
 const stored = () => {
   try {
@@ -88,13 +77,9 @@ export function contents(source) {
   return { method: "POST", body };
 }
 
-/** Wait, but not beyond `signal`. */
-export function pause(milliseconds, signal) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener("abort", () => {
-      clearTimeout(timer);
-      reject(new DOMException("cancelled", "AbortError"));
-    });
-  });
+/** The words of a language, or the list of languages. */
+export async function dictionary(name) {
+  const answer = await fetch(new URL(`../i18n/${name}.json`, import.meta.url));
+  if (!answer.ok) throw new Error(`no dictionary ${name}`);
+  return answer.json();
 }

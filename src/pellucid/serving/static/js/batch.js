@@ -1,8 +1,9 @@
 // An archive of images: the server classifies it, and the page shows progress and saves the results.
 
-import { ask, askJson, pause } from "./api.js";
+import { ask, askJson } from "./api.js";
 import { el, find, icon, mark, save } from "./dom.js";
 import { count, t, tn } from "./i18n.js";
+import { pause } from "./problems.js";
 import { problemWords } from "./words.js";
 
 const EVERY = 700;

@@ -30,7 +30,7 @@ function startTheme() {
 function startLanguages() {
   const select = find("#language");
   fill(select, Object.entries(languages).map(([code, name]) => el("option", { value: code, lang: code }, name)));
-  select.value = language;
+  select.value = language();
   select.addEventListener("change", () => setLanguage(select.value));
 }
 

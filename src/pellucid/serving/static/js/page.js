@@ -1,6 +1,6 @@
 // The page: connects all modules.
 
-import { askJson, Unreachable } from "./api.js";
+import { askJson } from "./api.js";
 import { Batches } from "./batch.js";
 import { drawCard } from "./card.js";
 import { startChrome, startModels } from "./chrome.js";
@@ -9,6 +9,7 @@ import { fill, find, mark } from "./dom.js";
 import { count, t } from "./i18n.js";
 import { showIntake, startIntake } from "./intake.js";
 import { startKeys } from "./keys.js";
+import { Unreachable } from "./problems.js";
 import { startQueue } from "./queue.js";
 import { openReport } from "./report.js";
 import { startResult } from "./result.js";
@@ -25,6 +26,8 @@ function showCard(session) {
   const { card } = session;
   find("#model-title").textContent = card.title;
   find("#medical").hidden = !card.medical;
+  // A page without a server has no dashboard.
+  find("#to-dashboard").hidden = Boolean(card.alone);
   find("#to-dashboard").href = `dashboard?model=${encodeURIComponent(card.name)}`;
   showIntake(session);
   drawCard(session);

@@ -69,7 +69,7 @@ export async function openReport(session, item) {
   const place = find("#report");
   const explanation = session.explanation(item);
   const { level, key } = trust(answer, card);
-  const written = new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "short" }).format(new Date());
+  const written = new Intl.DateTimeFormat(language(), { dateStyle: "long", timeStyle: "short" }).format(new Date());
   const close = () => {
     place.hidden = true;
     document.body.classList.remove("has-report");

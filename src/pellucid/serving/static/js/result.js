@@ -103,7 +103,7 @@ function evidence(session, item, actions) {
     item.answer.confidence === null ? null : block(t("result.classes"), bars(session, item), decision(session, item)),
     block(t("result.where"), el("p", { class: "verdict" }, explanation ? verdictWords(explanation, item.answer) : "…")),
     seen && block(t("result.what-seen"), seen),
-    block(t("feedback.title"), feedbackForm(session, item)),
+    session.card.alone ? null : block(t("feedback.title"), feedbackForm(session, item)),
     block(t("save.title"), saveButtons(session, item, actions)),
   ];
 }

@@ -1,7 +1,8 @@
 // The images of this visit: requests, their order, and answers.
 
-import { ask, askJson, contents, pause, Problem, Unreachable } from "./api.js";
+import { ask, askJson, contents } from "./api.js";
 import { decodeGrid } from "./heat.js";
+import { pause, Problem, Unreachable } from "./problems.js";
 
 const AT_ONCE = 2;
 // Up to this many classes are explained in one request, so that changing the class is immediate.
@@ -23,6 +24,7 @@ class Item {
     this.maps = new Map();
     this.wanted = new Map();
     this.running = new Set();
+    this.progress = null;
     this.thumb = null;
     this.mini = null;
     this.preview = null;
@@ -274,8 +276,12 @@ export class Session extends EventTarget {
       again: item.answer?.id,
     };
     item.running.add(controller);
-    const asked = this.#patiently("v1/explain", { ...contents(item), query, signal: controller.signal });
-    const answer = await asked.finally(() => item.running.delete(controller));
+    const progress = (share) => (item.progress = share);
+    const asked = this.#patiently("v1/explain", { ...contents(item), query, signal: controller.signal, progress });
+    const answer = await asked.finally(() => {
+      item.running.delete(controller);
+      item.progress = null;
+    });
     for (const explanation of answer.explanations) {
       explanation.grid = decodeGrid(explanation.grid);
       item.maps.set(keyOf(explanation.method, explanation.target, layer), explanation);

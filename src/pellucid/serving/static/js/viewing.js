@@ -88,7 +88,8 @@ class Working {
     const bar = find("#working-bar");
     const passed = (performance.now() - this.since) / 1000;
     // The duration is an estimate: the bar approaches its end but does not reach it.
-    if (this.hint > 1) bar.value = 1 - Math.exp(-1.5 * (passed / this.hint));
+    if (this.item.progress !== null) bar.value = this.item.progress;
+    else if (this.hint > 1) bar.value = 1 - Math.exp(-1.5 * (passed / this.hint));
     else bar.removeAttribute("value");
   }
 }

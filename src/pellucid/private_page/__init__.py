@@ -1,0 +1,1 @@
+"""A bundle as a page that needs no server: model, heat map and doubts in the browser alone."""

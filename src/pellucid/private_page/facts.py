@@ -1,0 +1,139 @@
+"""What the page knows: the model's card, what the scripts need of the manifest, words, the check of the browser."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+
+from .. import serving
+from ..bundle.bundle import Bundle, load
+from ..bundle.manifest import MODEL, Manifest
+from ..bundle.run import RunFolder, RunRecord
+from ..errors import BundleError
+from ..evaluation.outside import REFERENCE, outside_warning, read_surroundings
+from ..evaluation.schema import METRICS_FILE, MetricsDocument
+from ..explanation.catalogue import find_method
+from ..images.formats import titles
+from ..serving.cards import card
+from ..serving.settings import MEGABYTE, ServerSettings
+from .checks import check_document
+
+HERE = Path(__file__).parent
+WORDS = Path(serving.__file__).parent / "static" / "i18n"
+FORMATS = frozenset({"JPEG", "PNG", "WEBP", "GIF", "BMP"})
+"""What browsers decode as Pillow does."""
+
+LARGEST_FILE = 256 * MEGABYTE
+MOST_PIXELS = 64_000_000
+METHODS = ("grad-cam", "grad-cam++", "hirescam", "xgrad-cam", "layercam", "eigen-cam")
+"""The methods that the page's scripts have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A bundle under a name with what its run tells beside it, as `serving.cards` describes it."""
+
+    name: str
+    bundle: Bundle
+    metrics: MetricsDocument | None
+    record: RunRecord | None
+    examples: tuple[Path, ...] = ()
+
+    @property
+    def checksum(self) -> str:
+        """The sha256 of the graph."""
+        return self.bundle.manifest.files[MODEL]
+
+
+def read_exported(run: Path) -> Exported:
+    """A run or bundle folder to be put into a page. Raises BundleError."""
+    bundle, folder = load(run, threads=1), RunFolder(run)
+    record, metrics = None, None
+    if folder.record.is_file():
+        record = folder.read_record()
+    measured = folder.evaluation / METRICS_FILE
+    if measured.is_file():
+        try:
+            metrics = MetricsDocument.model_validate_json(measured.read_bytes())
+        except ValueError as error:
+            raise BundleError(f"{measured} cannot be read: {error}") from error
+    return Exported(bundle.manifest.name, bundle, metrics, record)
+
+
+def facts_document(exported: Exported, *, proof: dict[str, Any] | None, licences: dict[str, str]) -> dict[str, Any]:
+    """Everything that the page's scripts read, in plain JSON values."""
+    bundle = exported.bundle
+    return {
+        "card": _card(exported),
+        "manifest": _manifest(bundle.manifest),
+        "limits": {"pixels": MOST_PIXELS},
+        "pillow": int(PIL.__version__.split(".")[0]),
+        "reference": _reference_shape(bundle),
+        "scales": {name: kept["q95"] for name, kept in bundle.manifest.scales.items()},
+        "outside": outside_warning(bundle.classes),
+        "inside": "This looks like the images that the model was trained on.",
+        "check": check_document(bundle),
+        "proof": proof,
+        "licences": licences,
+        "words": words(),
+    }
+
+
+def words() -> dict[str, Any]:
+    """The product's dictionaries by language, with what this page says besides, and the list of languages."""
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(WORDS.glob("*.json"))}
+    for path in sorted((HERE / "i18n").glob("*.json")):
+        found[path.stem] |= json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def reference_bytes(bundle: Bundle) -> bytes | None:
+    """The description of the training images as float32 values, one array behind another; None without one."""
+    reference = bundle.manifest.reference
+    if reference is None:
+        return None
+    known = read_surroundings(bundle.folder / REFERENCE, reference.threshold)
+    arrays = (known.mean, known.deviation, known.components, known.variances, np.array([known.rest]))
+    return b"".join(np.ascontiguousarray(a, "<f4").tobytes() for a in arrays)
+
+
+def _reference_shape(bundle: Bundle) -> dict[str, Any] | None:
+    reference = bundle.manifest.reference
+    if reference is None:
+        return None
+    known = read_surroundings(bundle.folder / REFERENCE, reference.threshold)
+    return {"channels": len(known.mean), "components": len(known.variances), "threshold": reference.threshold}
+
+
+def _card(exported: Exported) -> dict[str, Any]:
+    found = card(exported, ServerSettings(max_upload=LARGEST_FILE, max_pixels=MOST_PIXELS, examples=False))
+    found["methods"] = [
+        {**row, "unit": find_method(row["name"]).unit} for row in found["methods"] if row["name"] in METHODS
+    ]
+    found["layers"] = found["layers"][:1]
+    found["limits"]["formats"] = titles(FORMATS)
+    found["alone"] = True
+    return found
+
+
+def _manifest(manifest: Manifest) -> dict[str, Any]:
+    """What the scripts need of it."""
+    calibration, layer = manifest.calibration, manifest.layer
+    return {
+        "name": manifest.name,
+        "task": manifest.task,
+        "classes": list(manifest.classes),
+        "logits": manifest.logits,
+        "threshold": manifest.threshold,
+        "preprocessing": manifest.preprocessing.model_dump(mode="json"),
+        "calibration": None if calibration is None else {"scale": calibration.scale, "shift": calibration.shift},
+        "layer": None
+        if layer is None
+        else {"name": layer.name, "height": layer.height, "width": layer.width, "stride": layer.stride,
+              "offset": layer.offset},
+    }  # fmt: skip

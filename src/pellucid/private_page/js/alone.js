@@ -1,0 +1,111 @@
+// The page without a server: the product's page, and what is to be said of its privacy, its proof and its own check.
+
+import "./page.js";
+import { engine } from "./api.js";
+import { lacking } from "./browser.js";
+import { el, fill, find, mark } from "./dom.js";
+import { count, number, t, tn } from "./i18n.js";
+import { factsOf } from "./parts.js";
+
+// Pixels must be equal; logits differ by rounding alone.
+const LOGITS_APART = 1e-3;
+
+let checked = null;
+let failed = null;
+
+/** Programs that test the page ask here what the page itself asks: see docs/how-to/private-page.md. */
+globalThis.pellucid = {
+  facts: factsOf,
+  check: () => engine.ask({ selfCheck: true }),
+  ask: (file, query) => engine.ask({ explain: { file, query } }),
+};
+
+const agrees = ({ pixels, logits, graph }) => pixels === 0 && logits <= LOGITS_APART && graph <= LOGITS_APART;
+
+function checkWords({ pictures, pixels, logits }) {
+  const values = { pixels: count(pixels), logits: number(logits) };
+  return agrees(checked) ? tn("alone.check-good", pictures, values) : tn("alone.check-bad", pictures, values);
+}
+
+/** What export measured of this page against Python, in one sentence. */
+function proofWords(proof) {
+  if (!proof) return t("alone.unproved");
+  const { images, probability, output, correlation, changed } = proof;
+  const values = { difference: number(probability ?? output), correlation: correlation === null ? "–" : correlation.toFixed(4) };
+  const sentence = probability === null ? tn("alone.proved-output", images, values) : tn("alone.proved", images, values);
+  return `${sentence} ${changed ? tn("alone.changed", changed) : t("alone.unchanged")}`;
+}
+
+function draftWords(proof) {
+  if (!proof?.draft) return null;
+  return el("p", {}, tn("alone.draft", proof.draft.images, { difference: number(proof.draft.difference) }));
+}
+
+function licences(texts) {
+  return Object.entries(texts).map(([name, text]) => el("details", {}, el("summary", {}, name), el("pre", { lang: "en", tabindex: "0" }, text)));
+}
+
+/** A mark with the word for it, then the sentence. */
+const stated = (level, key, sentence) => el("p", {}, mark(level, t(`${key}-${level}`)), " ", sentence);
+
+async function drawNotes() {
+  const { proof, licences: texts, card } = await factsOf();
+  fill(
+    find("#alone-notes"),
+    el("h3", {}, t("alone.privacy")),
+    el("p", {}, t("alone.enforced")),
+    el("p", {}, t("alone.not-enforced")),
+    el("h3", {}, t("alone.proof")),
+    stated(proof ? (proof.changed ? "caution" : "good") : "information", "alone.state", proofWords(proof)),
+    draftWords(proof),
+    checked ? stated(agrees(checked) ? "good" : "problem", "alone.check-state", checkWords(checked)) : null,
+    card.methods.length ? null : el("p", {}, t("alone.no-evidence")),
+    el("h3", {}, t("alone.licences")),
+    licences(texts),
+  );
+}
+
+function drawBanner() {
+  const line = find("#alone-check");
+  const bad = checked && !agrees(checked);
+  line.hidden = !failed && !bad;
+  if (failed) fill(line, mark("problem", t(failed.key, failed.values)));
+  else if (bad) fill(line, mark("problem", `${t("alone.check-warning")} ${checkWords(checked)}`));
+}
+
+function draw() {
+  drawBanner();
+  drawNotes().catch(() => null);
+}
+
+async function start() {
+  const lack = lacking();
+  try {
+    if (lack) throw { key: "alone.old-browser", values: { what: lack } };
+    await factsOf();
+    checked = await engine.ask({ selfCheck: true });
+  } catch (error) {
+    const opened = location.protocol === "file:" && find("#places");
+    failed = error.key ? error : { key: opened ? "alone.from-disk" : "alone.failed", values: { detail: error.message } };
+  }
+  draw();
+  document.body.dataset.checked = failed ? "failed" : agrees(checked) ? "good" : "bad";
+}
+
+async function keepForLater() {
+  if (!find("#places") || !navigator.serviceWorker || location.protocol === "file:") return;
+  const before = Boolean(navigator.serviceWorker.controller);
+  navigator.serviceWorker.addEventListener("controllerchange", () => {
+    if (!before) return;
+    const line = find("#alone-check");
+    const again = el("button", { type: "button", onclick: () => location.reload() }, t("alone.reload"));
+    fill(line, mark("information", t("alone.newer")), again);
+    line.hidden = false;
+  });
+  await navigator.serviceWorker.register("sw.js").catch(() => null);
+}
+
+find("#alone-more").addEventListener("click", () => find("#alone").showModal());
+document.addEventListener("languagechange", draw);
+start();
+keepForLater();

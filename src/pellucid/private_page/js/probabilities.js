@@ -1,0 +1,33 @@
+// From logits to what is answered, as bundle/manifest.py and classifier.py have it: in float32 wherever they are.
+
+const { fround } = Math;
+
+function softmax(values) {
+  const most = Math.max(...values);
+  const powers = values.map((value) => fround(Math.exp(fround(value - most))));
+  const sum = powers.reduce((a, b) => fround(a + b), 0);
+  return powers.map((power) => fround(power / sum));
+}
+
+/** Class probabilities of the logits of one image; empty for a regression. */
+export function probabilitiesOf(logits, { task, calibration }) {
+  if (task === "regression") return [];
+  const [scale, shift] = [fround(calibration?.scale ?? 1), fround(calibration?.shift ?? 0)];
+  const z = calibration ? logits.map((logit) => fround(fround(logit * scale) + shift)) : logits;
+  return softmax(z.length === 1 ? [0, z[0]] : z);
+}
+
+/** The index of the class that logits are answered with, at the operating point. */
+export function predictedOf(logits, probabilities, { task, threshold }) {
+  if (task === "multiclass") return logits.indexOf(Math.max(...logits));
+  const score = task === "regression" ? logits[0] : probabilities[1];
+  return Number(score >= threshold);
+}
+
+/** What a score is for one class: its log-odds against the others, one logit's own, or a regression's output. */
+export function scoreOf(logits, place) {
+  if (logits.length === 1) return place === 1 ? logits[0] : fround(-logits[0]);
+  const others = logits.filter((_, i) => i !== place);
+  const most = Math.max(...others);
+  return fround(logits[place] - (most + Math.log(others.reduce((sum, z) => sum + Math.exp(z - most), 0))));
+}

@@ -1,0 +1,96 @@
+// The worker: decodes, prepares, runs the model and explains, so that the page never stalls.
+
+import { decode } from "./decode.js";
+import { explanationOf, png, predictionOf } from "./documents.js";
+import { explained } from "./methods.js";
+import { features, Model } from "./model.js";
+import { outsideScore, readReference } from "./outside.js";
+import { remarks } from "./remarks.js";
+import { fit, normalise } from "./resample.js";
+import { selfCheck } from "./self-check.js";
+
+let model = null;
+let reference = null;
+let answered = 0;
+const stopped = new Set();
+const wanted = new Map();
+
+/** A part that the worker was not given at the start. */
+function fetchPart(name) {
+  if (!wanted.has(name)) {
+    const given = Promise.withResolvers();
+    wanted.set(name, given);
+    postMessage({ needs: name });
+  }
+  return wanted.get(name).promise;
+}
+
+/** The tensor of a file, what the model sees of it, and the picture's facts. */
+export async function prepare(blob, { manifest, facts }) {
+  const picture = await decode(blob, facts.limits);
+  try {
+    const { width, height, format } = picture;
+    const seen = fit(picture.read, [width, height], manifest.preprocessing, facts.pillow);
+    return { tensor: normalise(seen, manifest.preprocessing), seen, width, height, format };
+  } finally {
+    picture.close();
+  }
+}
+
+async function explain({ file, query }, { progress, check }) {
+  const began = performance.now();
+  const { classes, preprocessing } = model.manifest;
+  const method = model.facts.card.methods.find(({ name }) => name === query.method);
+  const made = await prepare(file, model);
+  check();
+  const places = query.all_classes ? classes.map((_, i) => i) : query.target ? [classes.indexOf(query.target)] : null;
+  const found = await explained(query.method, model, made.tensor, places, { progress, check });
+  if (reference && !found.features) {
+    const { activations, dims } = await model.evidence(made.tensor);
+    found.features = features(activations, dims);
+  }
+  const outside = reference && found.features ? outsideScore(found.features, reference) : null;
+  const seconds = Math.round((performance.now() - began) / 0.1) / 1e4;
+  const picture = { ...made, number: query.again ?? `local-${(answered += 1)}` };
+  return {
+    ...predictionOf(model, found.logits, outside, picture, remarks(made), seconds),
+    explanations: found.maps.map(({ place, grid, settings }) => explanationOf(method, place, grid, [made.height, made.width], model, found.layer, settings)),
+    seen: await png(made.seen, preprocessing.width, preprocessing.height),
+    preview: null,
+  };
+}
+
+/** Refusals are {code}; anything else is a failure of the runtime, after which the worker is of no use. */
+function failure(error) {
+  if (error?.code && !(error instanceof DOMException)) return { error: { code: error.code, detail: error.detail } };
+  const text = String(error?.message ?? error);
+  const memory = error instanceof RangeError || /memory|alloc|out of bounds|unreachable|Aborted/i.test(text);
+  return { error: { code: memory ? "memory" : "failed", detail: text }, dead: memory };
+}
+
+async function start({ facts, model: bytes, runtime, reference: described }) {
+  model = await Model.open(globalThis.ort, { facts, model: bytes, runtime, fetchPart });
+  reference = await readReference(described, facts.reference);
+  postMessage({ ready: true });
+}
+
+async function work(id, request) {
+  const check = () => {
+    if (stopped.delete(id)) throw { code: "cancelled" };
+  };
+  const progress = (share) => postMessage({ id, share });
+  try {
+    check();
+    const answer = request.explain ? await explain(request.explain, { progress, check }) : await selfCheck(model, prepare);
+    postMessage({ id, answer });
+  } catch (error) {
+    postMessage({ id, ...failure(error) });
+  }
+}
+
+globalThis.onmessage = ({ data }) => {
+  if (data.start) start(data.start).catch((error) => postMessage({ broken: String(error?.message ?? error) }));
+  else if (data.cancel) stopped.add(data.id);
+  else if (data.give) wanted.get(data.give)?.resolve(data.bytes);
+  else work(data.id, data);
+};

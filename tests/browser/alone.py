@@ -1,0 +1,52 @@
+"""Exported pages in Chromium: opened, and asked what Python is asked."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ASK = """async ({ file, query }) => {
+  const bytes = Uint8Array.from(atob(file), (letter) => letter.charCodeAt(0));
+  return pellucid.ask(new Blob([bytes]), query);
+}"""
+
+
+class Silent(http.server.SimpleHTTPRequestHandler):
+    seen: list[str]
+
+    def log_message(self, format: str, *args: Any) -> None:
+        self.seen.append(self.path)
+
+
+@contextmanager
+def static_server(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """A plain static host of a folder: its address, and the paths that it was asked for."""
+    handler = type("Own", (Silent,), {"seen": []})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/", handler.seen
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def asked(page: Any, data: bytes, method: str = "grad-cam", target: str | None = None) -> dict[str, Any]:
+    """The page's answer to a file, by its own scripts."""
+    query = {"method": method, "all_classes": target is None, "target": target}
+    found: dict[str, Any] = page.evaluate(ASK, {"file": base64.b64encode(data).decode(), "query": query})
+    return found
+
+
+def grid_of(explanation: dict[str, Any]) -> np.ndarray:
+    grid = explanation["grid"]
+    values = np.frombuffer(base64.b64decode(grid["values"]), "<f4")
+    return values.reshape(grid["height"], grid["width"])
