@@ -51,6 +51,10 @@ class DataSection(_Section):
     interpolation: Literal["bilinear", "bicubic"] = Field(
         default="bilinear", description="how images are resized; both are antialiased"
     )
+    decode: Literal["draft", "full"] = Field(
+        default="draft",
+        description="draft decodes large JPEGs at a reduced size, which is faster; full decodes them as browsers do",
+    )
     values: Literal["unit", "symmetric", "imagenet", "backbone"] = Field(
         default="unit",
         description="pixel values: 0..1, -1..1, ImageNet's mean and deviation, or what the backbone was trained with",
@@ -281,6 +285,7 @@ class Recipe(_Section):
             fit="stretch" if self.data.fit == "auto" else self.data.fit,
             crop_share=self.data.crop_share,
             interpolation=self.data.interpolation,
+            decode=self.data.decode,
             mean=mean,
             deviation=deviation,
         )

@@ -23,12 +23,12 @@ Open = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def one_file(served_bundle: Path, runtime: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_page(served_bundle, tmp_path_factory.mktemp("alone") / "page.html", runtime=runtime).path
+    return export_page(served_bundle, tmp_path_factory.mktemp("alone") / "page.html", runtime=runtime, proof=False).path
 
 
 @pytest.fixture(scope="session")
 def folder(served_bundle: Path, runtime: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_page(served_bundle, tmp_path_factory.mktemp("alone") / "page", runtime=runtime).path
+    return export_page(served_bundle, tmp_path_factory.mktemp("alone") / "page", runtime=runtime, proof=False).path
 
 
 @pytest.fixture

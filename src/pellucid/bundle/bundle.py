@@ -6,19 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from ..classifier import Evidence, InputGradients, Prediction, Score, Target
-from ..errors import InputError
+from ..errors import InputError, UnknownNameError
 from ..evaluation.outside import REFERENCE, Surroundings, outside_warning, read_surroundings
 from ..explanation.attribution import Attribution
 from ..explanation.catalogue import find_method
 from ..explanation.explain import Explained, explain_tensors
 from ..images import Image, as_image, read_image
-from ..preprocessing import FloatArray
+from ..preprocessing import Decode, FloatArray
 from .engine import Engine
 from .graphs import check_graphs, depends_on_batch, graph_session
 from .io import model_session, read_bundle
@@ -248,14 +248,21 @@ class Bundle(ManifestClassifier):
         return self.prediction(explained.logits, features=explained.features, path=path, warnings=warnings)
 
 
-def load(path: str | Path, *, threads: int | None = None) -> Bundle:
+def load(path: str | Path, *, threads: int | None = None, decode: Decode | None = None) -> Bundle:
     """Load a run or a bundle folder. `threads` limits the cores of one forward pass; all by default.
 
+    `decode` is `full` to decode large JPEGs whole, as the private page does, or `draft`, at a reduced size; by default
+    as the model was trained.
     Raises BundleError when the folder holds no bundle, when a file in it is missing or was changed, or when a graph
     reads a file that is not part of the bundle.
     """
     folder = find_bundle(Path(path))
     manifest = read_bundle(folder)
+    if decode is not None:
+        if decode not in get_args(Decode):
+            raise UnknownNameError("way of decoding", str(decode), get_args(Decode), "`decode=` is draft or full.")
+        shape = manifest.preprocessing.model_copy(update={"decode": decode})
+        manifest = manifest.model_copy(update={"preprocessing": shape})
     reference = manifest.reference
     surroundings = None if reference is None else read_surroundings(folder / REFERENCE, reference.threshold)
     check_graphs(folder, manifest)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from .console import TerminalProgress, out
+
+if TYPE_CHECKING:
+    from ..private_page.proof import Proof
 
 
 def export(
@@ -22,6 +25,13 @@ def export(
             metavar="PATH", help="The package file of onnxruntime-web, or the folder that it was unpacked to."
         ),
     ] = None,
+    images: Annotated[
+        Optional[Path],
+        typer.Option(metavar="DIR", help="Images to verify the page with in Chromium.", show_default="the run's own"),
+    ] = None,
+    proof: Annotated[
+        bool, typer.Option("--proof/--no-proof", help="Verify the page in Chromium against Python.")
+    ] = True,
 ) -> None:
     """Write a model in a form for use elsewhere."""
     from ..errors import InputError
@@ -29,5 +39,18 @@ def export(
 
     if web is None:
         raise InputError("Say what to write: `web='page.html'` for one file, `web='page/'` for a folder.")
-    written = export_page(run, web, runtime=runtime, progress=TerminalProgress())
+    written = export_page(run, web, runtime=runtime, images=images, proof=proof, progress=TerminalProgress())
+    if written.proof is not None:
+        out.print(_in_words(written.proof))
     out.print(f"Written: {written.path} ({written.size / 2**20:.1f} MB)")
+
+
+def _in_words(proof: Proof) -> str:
+    """What was measured, on one line."""
+    what = "the output" if proof.probability is None else "any probability"
+    most = proof.output if proof.probability is None else proof.probability
+    maps = "" if proof.correlation is None else f", heat maps correlated by at least {proof.correlation:.6f}"
+    return (
+        f"In {proof.browser}, {proof.images} images: {what} within {most:.2g} of Python{maps}, "
+        f"{proof.changed} decisions changed."
+    )

@@ -117,6 +117,8 @@ def _shape(count: int, preprocessing: Preprocessing) -> tuple[int, int, int, int
 def _key(dataset: Dataset, preprocessing: Preprocessing) -> str:
     """A name for these files, in this order, at this geometry."""
     geometry = [getattr(preprocessing, name) for name in GEOMETRY]
+    # Only where it is not as it always was, so that caches of earlier versions are found.
+    geometry += [preprocessing.decode] * (preprocessing.decode != "draft")
     what = [VERSION, str(dataset.root.resolve()), [s.path for s in dataset.samples], geometry]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from .facts import Exported, facts_document, read_exported, reference_bytes
 from .licences import licence_texts
 from .packagings import Contents, single_file, write_folder
 from .packing import Part
+from .proof import LEAST, Proof, proof_images, prove
 from .runtime import Runtime, find_runtime
 from .scripts import bundled
 
@@ -28,14 +31,24 @@ class WrittenPage:
 
     path: Path
     size: int
-    proof: dict[str, Any] | None
+    proof: Proof | None
 
 
-def export_page(run: Path, out: Path, *, runtime: Path | None = None, progress: Progress | None = None) -> WrittenPage:
+def export_page(
+    run: Path,
+    out: Path,
+    *,
+    runtime: Path | None = None,
+    images: Path | None = None,
+    proof: bool = True,
+    progress: Progress | None = None,
+) -> WrittenPage:
     """Write a run or bundle as a page that works in the browser alone.
 
     `out` is a new folder, or one file if its name ends in .html. `runtime` is where onnxruntime-web lies: see
-    `find_runtime`. Raises BundleError, and InputError for a missing runtime or a model too large for one file.
+    `find_runtime`. With `proof` the run's own images, or those of the folder `images`, go through headless Chromium,
+    and the page says how far it differs from Python. Raises BundleError, and InputError for a missing runtime or a
+    model too large for one file.
     """
     progress = progress or Silent()
     single = out.suffix.lower() in (".html", ".htm")
@@ -45,21 +58,45 @@ def export_page(run: Path, out: Path, *, runtime: Path | None = None, progress: 
     exported = read_exported(run)
     _check_size(exported, single)
     contents = contents_of(exported, program)
+    found = _proved(run, images, exported, contents, progress) if proof else None
+    if found is not None:
+        facts = _facts(exported, found, contents.licences)
+        contents = replace(contents, parts=(facts, *contents.parts[1:]))
     if single:
         data = single_file(contents)
         out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(out, data)
-        return WrittenPage(out, len(data), None)
+        return WrittenPage(out, len(data), found)
     with new_folder(out) as draft:
         write_folder(contents, draft)
-    return WrittenPage(out, sum(f.stat().st_size for f in out.rglob("*") if f.is_file()), None)
+    return WrittenPage(out, sum(f.stat().st_size for f in out.rglob("*") if f.is_file()), found)
 
 
-def contents_of(exported: Exported, program: Runtime, proof: dict[str, Any] | None = None) -> Contents:
-    """Everything that either packaging holds."""
+def _proved(run: Path, images: Path | None, exported: Exported, contents: Contents, progress: Progress) -> Proof | None:
+    """The proof of a page; None, with a line that says why, where it cannot be had."""
+    chosen = proof_images(run, images, exported.bundle)
+    if len(chosen) < LEAST:
+        progress.say(
+            f"The page is not verified: that takes {LEAST} images, and there are {len(chosen)}. Name a folder of such "
+            "images as `images=`."
+        )
+        return None
+    with tempfile.TemporaryDirectory(prefix="pellucid-page-") as folder:
+        write_folder(contents, Path(folder))
+        found = prove(Path(folder), exported.bundle, chosen, progress)
+    if found is None:
+        progress.say(
+            "The page is not verified: that takes Playwright (`pip install playwright`) and Chromium (your system's "
+            "package, or `playwright install chromium`). Then export it again."
+        )
+    return found
+
+
+def contents_of(exported: Exported, program: Runtime, proof: Proof | None = None) -> Contents:
+    """Everything that either packaging holds; the facts come first."""
     licences = licence_texts()
     parts = [
-        Part.of("facts", _json(facts_document(exported, proof=proof, licences=licences))),
+        _facts(exported, proof, licences),
         Part.of("worker", program.script + bundled("worker.js")),
         Part.of("model", (exported.bundle.folder / MODEL).read_bytes()),
         Part.of("runtime", program.program),
@@ -69,10 +106,11 @@ def contents_of(exported: Exported, program: Runtime, proof: dict[str, Any] | No
     return Contents(exported.bundle.manifest.name, tuple(parts), licences)
 
 
-def _json(document: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+def _facts(exported: Exported, proof: Proof | None, licences: dict[str, str]) -> Part:
+    document: dict[str, Any] = facts_document(
+        exported, proof=None if proof is None else proof.to_document(), licences=licences
+    )
+    return Part.of("facts", json.dumps(document, ensure_ascii=False, separators=(",", ":")))
 
 
 def _check_size(exported: Exported, single: bool) -> None:

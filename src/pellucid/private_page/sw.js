@@ -1,5 +1,5 @@
-// Keeps this page's files, so that it works without a network after the first visit. The store's name is a hash of all
-// of them: a new page or model has another, and the old one is removed once no page uses it.
+// Keeps this page's files, so that it works without a network after the first visit. The store's name is their
+// hash: a new page or model has another, and the old one is removed once no page uses it.
 const STORE = "pellucid-page-" + "HASH";
 const FILES = [FILES];
 

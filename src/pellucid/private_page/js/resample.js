@@ -68,7 +68,7 @@ function across(rgba, width, rows, { first, count, taps, size }, target, at) {
   }
 }
 
-/** Rows of bytes (`line` each, the first of them row `top` of the picture) to as many rows as there are weights. */
+/** Rows of bytes (`line` each, beginning with row `top` of the picture) to as many rows as there are weights. */
 function down(bytes, line, top, { first, count, taps, size }) {
   const out = first.length;
   const result = new Uint8Array(line * out);
