@@ -29,6 +29,14 @@ def export(
         Optional[Path],
         typer.Option(metavar="DIR", help="Images to verify the page with in Chromium.", show_default="the run's own"),
     ] = None,
+    every_method: Annotated[
+        Optional[bool],
+        typer.Option(
+            "--every-method/--quick-methods",
+            help="Add saliency, integrated gradients and ablation-cam, which doubles the size.",
+            show_default="in a folder",
+        ),
+    ] = None,
     proof: Annotated[
         bool, typer.Option("--proof/--no-proof", help="Verify the page in Chromium against Python.")
     ] = True,
@@ -39,7 +47,15 @@ def export(
 
     if web is None:
         raise InputError("Say what to write: `web='page.html'` for one file, `web='page/'` for a folder.")
-    written = export_page(run, web, runtime=runtime, images=images, proof=proof, progress=TerminalProgress())
+    written = export_page(
+        run,
+        web,
+        runtime=runtime,
+        images=images,
+        proof=proof,
+        every_method=every_method,
+        progress=TerminalProgress(),
+    )
     if written.proof is not None:
         out.print(_in_words(written.proof))
     out.print(f"Written: {written.path} ({written.size / 2**20:.1f} MB)")

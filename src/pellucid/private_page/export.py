@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..bundle.manifest import MODEL
+from ..bundle.manifest import MODEL, WEIGHTS
 from ..errors import InputError
 from ..files import write_whole
 from ..progress import Progress, Silent
@@ -41,14 +42,17 @@ def export_page(
     runtime: Path | None = None,
     images: Path | None = None,
     proof: bool = True,
+    every_method: bool | None = None,
     progress: Progress | None = None,
 ) -> WrittenPage:
     """Write a run or bundle as a page that works in the browser alone.
 
     `out` is a new folder, or one file if its name ends in .html. `runtime` is where onnxruntime-web lies: see
     `find_runtime`. With `proof` the run's own images, or those of the folder `images`, go through headless Chromium,
-    and the page says how far it differs from Python. Raises BundleError, and InputError for a missing runtime or a
-    model too large for one file.
+    and the page says how far it differs from Python. `every_method` adds the graphs of saliency, integrated gradients
+    and ablation-cam with their weights, which doubles the size: by default to a folder.
+
+    Raises BundleError, and InputError for a missing runtime or a model too large for one file.
     """
     progress = progress or Silent()
     single = out.suffix.lower() in (".html", ".htm")
@@ -57,10 +61,10 @@ def export_page(
     program = find_runtime(runtime)
     exported = read_exported(run)
     _check_size(exported, single)
-    contents = contents_of(exported, program)
+    contents = contents_of(exported, program, every_method=not single if every_method is None else every_method)
     found = _proved(run, images, exported, contents, progress) if proof else None
     if found is not None:
-        facts = _facts(exported, found, contents.licences)
+        facts = _facts(exported, found, contents.licences, contents.parts[1:])
         contents = replace(contents, parts=(facts, *contents.parts[1:]))
     if single:
         data = single_file(contents)
@@ -92,23 +96,37 @@ def _proved(run: Path, images: Path | None, exported: Exported, contents: Conten
     return found
 
 
-def contents_of(exported: Exported, program: Runtime, proof: Proof | None = None) -> Contents:
-    """Everything that either packaging holds; the facts come first."""
+def contents_of(exported: Exported, program: Runtime, *, every_method: bool) -> Contents:
+    """Everything that either packaging holds, not yet proved; the facts come first."""
     licences = licence_texts()
     parts = [
-        _facts(exported, proof, licences),
         Part.of("worker", program.script + bundled("worker.js")),
         Part.of("model", (exported.bundle.folder / MODEL).read_bytes()),
         Part.of("runtime", program.program),
     ]
     if (reference := reference_bytes(exported.bundle)) is not None:
         parts.append(Part.of("reference", reference))
-    return Contents(exported.bundle.manifest.name, tuple(parts), licences)
+    if every_method:
+        parts += _further_graphs(exported)
+    facts = _facts(exported, None, licences, parts)
+    return Contents(exported.bundle.manifest.name, (facts, *parts), licences)
 
 
-def _facts(exported: Exported, proof: Proof | None, licences: dict[str, str]) -> Part:
+def _further_graphs(exported: Exported) -> list[Part]:
+    """The graphs of methods that need more than the evidence, with the weights that they share."""
+    manifest, folder = exported.bundle.manifest, exported.bundle.folder
+    tail = manifest.layer.tail if manifest.layer is not None else None
+    graphs = {"gradients": manifest.input_gradients, "tail": tail}
+    found = [Part.of(name, (folder / file).read_bytes()) for name, file in graphs.items() if file is not None]
+    return [*found, Part.of("weights", (folder / WEIGHTS).read_bytes())] if found else []
+
+
+def _facts(exported: Exported, proof: Proof | None, licences: dict[str, str], parts: Sequence[Part]) -> Part:
     document: dict[str, Any] = facts_document(
-        exported, proof=None if proof is None else proof.to_document(), licences=licences
+        exported,
+        proof=None if proof is None else proof.to_document(),
+        licences=licences,
+        parts=[part.name for part in parts],
     )
     return Part.of("facts", json.dumps(document, ensure_ascii=False, separators=(",", ":")))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,13 @@ FORMATS = frozenset({"JPEG", "PNG", "WEBP", "GIF", "BMP"})
 
 LARGEST_FILE = 256 * MEGABYTE
 MOST_PIXELS = 64_000_000
-METHODS = ("grad-cam", "grad-cam++", "hirescam", "xgrad-cam", "layercam", "eigen-cam")
-"""The methods that the page's scripts have."""
+METHODS = {
+    **dict.fromkeys(("grad-cam", "grad-cam++", "hirescam", "xgrad-cam", "layercam", "eigen-cam", "score-cam"), ""),
+    "ablation-cam": "tail",
+    **dict.fromkeys(("integrated-gradients", "saliency", "gradient-x-input"), "gradients"),
+    **dict.fromkeys(("rise", "occlusion"), ""),
+}
+"""The methods that the page's scripts have, each with the part that it needs besides the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +71,13 @@ def read_exported(run: Path) -> Exported:
     return Exported(bundle.manifest.name, bundle, metrics, record)
 
 
-def facts_document(exported: Exported, *, proof: dict[str, Any] | None, licences: dict[str, str]) -> dict[str, Any]:
-    """Everything that the page's scripts read, in plain JSON values."""
+def facts_document(
+    exported: Exported, *, proof: dict[str, Any] | None, licences: dict[str, str], parts: Collection[str]
+) -> dict[str, Any]:
+    """Everything that the page's scripts read, in plain JSON values; `parts` are the names of the parts beside it."""
     bundle = exported.bundle
     return {
-        "card": _card(exported),
+        "card": _card(exported, parts),
         "manifest": _manifest(bundle.manifest),
         "limits": {"pixels": MOST_PIXELS},
         "pillow": int(PIL.__version__.split(".")[0]),
@@ -110,10 +118,14 @@ def _reference_shape(bundle: Bundle) -> dict[str, Any] | None:
     return {"channels": len(known.mean), "components": len(known.variances), "threshold": reference.threshold}
 
 
-def _card(exported: Exported) -> dict[str, Any]:
+def _card(exported: Exported, parts: Collection[str]) -> dict[str, Any]:
     found = card(exported, ServerSettings(max_upload=LARGEST_FILE, max_pixels=MOST_PIXELS, examples=False))
+    here = {name for name, needed in METHODS.items() if needed in ("", *parts)}
+    if exported.bundle.manifest.layer is None:
+        # Only methods of many passes are left, too slow to be the first answer to every image.
+        here = set()
     found["methods"] = [
-        {**row, "unit": find_method(row["name"]).unit} for row in found["methods"] if row["name"] in METHODS
+        {**row, "unit": find_method(row["name"]).unit} for row in found["methods"] if row["name"] in here
     ]
     found["layers"] = found["layers"][:1]
     found["limits"]["formats"] = titles(FORMATS)

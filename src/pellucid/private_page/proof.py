@@ -92,7 +92,7 @@ def proof_images(run: Path, images: Path | None, bundle: Bundle) -> list[Path]:
 
 def prove(folder: Path, bundle: Bundle, images: Sequence[Path], progress: Progress) -> Proof | None:
     """Open the page in `folder` in headless Chromium and ask it about images; None without Playwright or Chromium."""
-    compared = Comparison(bundle)
+    compared = PageComparison(bundle)
     with _chromium() as browser:
         if browser is None:
             return None
@@ -108,7 +108,7 @@ def prove(folder: Path, bundle: Bundle, images: Sequence[Path], progress: Progre
             return compared.proof(f"Chromium {browser.version}")
 
 
-class Comparison:
+class PageComparison:
     """What was found so far of a page against a bundle that decodes whole."""
 
     def __init__(self, bundle: Bundle) -> None:

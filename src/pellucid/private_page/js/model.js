@@ -95,22 +95,25 @@ export class Model {
     const { logits, activations, gradients } = await this.#run(this.session, this.#feed(tensor, rows));
     const found = [...logits.data];
     const asked = places ?? [this.target(found)];
-    const size = gradients.data.length / rows.length;
-    const slopes = asked.map((place, t) => {
-      const own = single ? gradients.data : gradients.data.subarray(t * size, (t + 1) * size);
-      return single && place === 0 ? own.map((value) => -value) : own;
-    });
+    const slopes = spread(gradients.data, rows.length, asked, single);
     return { logits: found, places: asked, activations: activations.data, dims: activations.dims, gradients: slopes };
   }
 
-  /** Gradients of scores by the pixels, as `evidence` gives those by the activations. */
-  async inputGradients(tensors, place) {
+  /** Gradients of the scores of classes by the pixels of one tensor: {logits, gradients}, an array for each place. */
+  async inputGradients(tensor, places) {
     const session = await this.#other("gradients");
-    const { logits, gradients } = await this.#run(session, this.#feed(tensors, [this.row(place)]));
+    const single = this.manifest.logits === 1;
+    const rows = single ? [this.row(1)] : places.map((place) => this.row(place));
+    const { logits, gradients } = await this.#run(session, this.#feed(tensor, rows));
+    return { logits: [...logits.data], gradients: spread(gradients.data, rows.length, places, single) };
+  }
+
+  /** Logits of activations of the explained layer, from there on: `dims` are (M, C, h, w). */
+  async tail(activations, dims) {
+    const session = await this.#other("tail");
+    const { logits } = await this.#run(session, { activations: new this.ort.Tensor("float32", activations, dims) });
     const size = this.manifest.logits;
-    const count = logits.data.length / size;
-    const each = Array.from({ length: count }, (_, n) => [...logits.data.subarray(n * size, (n + 1) * size)]);
-    return { logits: each, gradients: gradients.data };
+    return Array.from({ length: dims[0] }, (_, n) => [...logits.data.subarray(n * size, (n + 1) * size)]);
   }
 
   /** The class that is explained when none is named. */
@@ -118,6 +121,15 @@ export class Model {
     if (this.manifest.task === "regression") return 1;
     return predictedOf(logits, probabilitiesOf(logits, this.manifest), this.manifest);
   }
+}
+
+/** The gradients of each place out of those of a pass; with a single logit the first class's are minus the second's. */
+function spread(gradients, rows, places, single) {
+  const size = gradients.length / rows;
+  return places.map((place, t) => {
+    const own = single ? gradients : gradients.subarray(t * size, (t + 1) * size);
+    return single && place === 0 ? own.map((value) => -value) : own;
+  });
 }
 
 /** The mean of each channel over the cells, in float32. */

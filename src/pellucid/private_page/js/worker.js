@@ -45,7 +45,7 @@ async function explain({ file, query }, { progress, check }) {
   check();
   const places = query.all_classes ? classes.map((_, i) => i) : query.target ? [classes.indexOf(query.target)] : null;
   const found = await explained(query.method, model, made.tensor, places, { progress, check });
-  if (reference && !found.features) {
+  if (reference && !found.features && model.manifest.layer) {
     const { activations, dims } = await model.evidence(made.tensor);
     found.features = features(activations, dims);
   }

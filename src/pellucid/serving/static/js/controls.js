@@ -39,6 +39,10 @@ function drawLists(session) {
   const first = card.task === "regression" ? null : el("option", { value: "" }, label ? t("view.predicted-is", { label }) : t("view.predicted"));
   fill(find("#target"), first, card.classes.map((name) => el("option", { value: name }, name)));
   find("#target").value = settings.target ?? (first ? "" : card.classes[1]);
+  // A model that explains nothing leaves nothing to choose.
+  const explains = card.methods.length > 0;
+  for (const name of ["#target", "#method"]) find(name).closest("label").hidden = !explains;
+  find("#compare").hidden = !explains;
   fill(find("#method"), methodOptions(card.methods));
   find("#method").value = settings.method;
   find("#layer-choice").hidden = card.layers.length < 2 || !session.methodFacts(settings.method)?.looks_at_layer;

@@ -101,7 +101,7 @@ function evidence(session, item, actions) {
     : null;
   return [
     item.answer.confidence === null ? null : block(t("result.classes"), bars(session, item), decision(session, item)),
-    block(t("result.where"), el("p", { class: "verdict" }, explanation ? verdictWords(explanation, item.answer) : "…")),
+    session.card.methods.length === 0 ? null : block(t("result.where"), el("p", { class: "verdict" }, explanation ? verdictWords(explanation, item.answer) : "…")),
     seen && block(t("result.what-seen"), seen),
     session.card.alone ? null : block(t("feedback.title"), feedbackForm(session, item)),
     block(t("save.title"), saveButtons(session, item, actions)),

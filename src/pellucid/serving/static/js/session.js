@@ -196,6 +196,7 @@ export class Session extends EventTarget {
   /** Fetch the maps that the stage needs and are not there yet. */
   refresh() {
     this.tell("current");
+    if (!this.card?.methods.length) return;
     for (const { item, method } of this.shown()) {
       if (item.status === "done" && !this.explanation(item, method)) this.#another(item, method);
     }
@@ -229,7 +230,7 @@ export class Session extends EventTarget {
     const chosen = this.methodFacts(this.settings.method);
     if (chosen && !chosen.cost.slow) return chosen.name;
     const quick = this.card.methods.find(({ cost }) => !cost.slow);
-    return (quick ?? chosen ?? this.card.methods[0]).name;
+    return (quick ?? chosen ?? this.card.methods[0])?.name ?? null;
   }
 
   #pump() {

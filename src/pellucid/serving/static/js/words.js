@@ -19,6 +19,7 @@ const TITLES = {
 
 /** A method's usual name in print. */
 export function methodTitle(name) {
+  if (!name) return "";
   const plain = name.replace(/[-_]/g, " ");
   return TITLES[name] ?? (has(`method.${name}`) ? t(`method.${name}`) : plain[0].toUpperCase() + plain.slice(1));
 }
