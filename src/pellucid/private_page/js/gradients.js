@@ -49,7 +49,7 @@ class Share {
     for (let i = 0; i < gradients.length; i++) this.sums[i] += gradients[i];
   }
 
-  /** Look at the map after so many steps; whether its sum is the difference in score within the error allowed. */
+  /** Look at the map after a number of steps; whether its sum is the difference in score within the error allowed. */
   settle(steps, way) {
     this.found = summed(this.sums.map((value) => value / steps), way, way.length / 3);
     const gap = Math.abs(this.found.reduce((sum, value) => sum + value, 0) - this.difference);

@@ -5,7 +5,7 @@ import { round } from "./place.js";
 import { scoreOf } from "./probabilities.js";
 
 const [WINDOW, STRIDE] = [1 / 7, 1 / 14];
-// A pass of several images takes as long as so many passes, and can be stopped less often.
+// More images in a pass would make it no quicker, and could be stopped less often.
 const AT_ONCE = 4;
 
 /** Where windows begin along a side, and how long they are. */
