@@ -96,7 +96,7 @@ def test_it_is_the_products_page(one_file: Path, open_alone: Open, films: Films)
     page.keyboard.press("m")
     assert page.locator("#method").input_value() == "grad-cam++"
     page.locator("#language").select_option("de")
-    assert page.locator("#choose").inner_text().strip() == "Bilder auswählen"
+    assert page.locator("#choose").inner_text().strip() == "Bilder wählen"
     page.locator("#alone-more").click()
     assert "Datenschutz" in page.locator("#alone").inner_text()
     page.keyboard.press("Escape")

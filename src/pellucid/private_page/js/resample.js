@@ -112,20 +112,26 @@ export function resize(read, [width, height], [w, h], filter, box = [0, 0, width
   return down(middle, 3 * w, top, vertical);
 }
 
-/** The pixel under each centre, as Pillow's affine transform finds it; 0 beyond the picture. */
+/** The pixel under each centre, as Pillow's affine transform finds it, whose centres are sums of steps. */
 function nearest(read, [width, height], [w, h], box) {
   const [left, upper, right, lower] = box.map(Math.fround);
-  const [xs, ys] = [(right - left) / w, (lower - upper) / h];
+  const places = (from, step, count, most) => {
+    let at = from + step * 0.5;
+    return Array.from({ length: count }, () => {
+      const place = at < 0 ? -1 : Math.trunc(at);
+      at += step;
+      return place < most ? place : -1;
+    });
+  };
+  const across = places(left, (right - left) / w, w, width);
   const rgb = new Uint8Array(3 * w * h);
-  for (let y = 0; y < h; y++) {
-    const from = Math.floor(upper + (y + 0.5) * ys);
-    if (from < 0 || from >= height) continue;
+  places(upper, (lower - upper) / h, h, height).forEach((from, y) => {
+    if (from < 0) return;
     const row = read(from, 1);
-    for (let x = 0; x < w; x++) {
-      const at = Math.floor(left + (x + 0.5) * xs);
-      if (at >= 0 && at < width) for (let c = 0; c < 3; c++) rgb[3 * (y * w + x) + c] = row[4 * at + c];
-    }
-  }
+    across.forEach((at, x) => {
+      if (at >= 0) for (let c = 0; c < 3; c++) rgb[3 * (y * w + x) + c] = row[4 * at + c];
+    });
+  });
   return rgb;
 }
 

@@ -8,7 +8,7 @@ const [SAMPLES, CELLS, VISIBLE, STABLE, AT_ONCE] = [2000, 7, 0.5, 0.9, 4];
 const POINTS = CELLS + 2;
 
 /** Soft masks by their number: the same as Python's, which draws all lattices, then all shifts. */
-function masks(height, width) {
+export function masks(height, width) {
   const random = new Random(0);
   const lattices = Uint8Array.from({ length: SAMPLES * POINTS * POINTS }, () => Number(random.double() < VISIBLE));
   const shifts = Float32Array.from({ length: 2 * SAMPLES }, () => random.single());
