@@ -16,6 +16,7 @@ from ..bundle.bundle import Bundle, load
 from ..bundle.manifest import MODEL, Manifest
 from ..bundle.run import RunFolder, RunRecord
 from ..errors import BundleError
+from ..evaluation.kept_out import AbroadRecord
 from ..evaluation.outside import REFERENCE, outside_warning, read_surroundings
 from ..evaluation.schema import METRICS_FILE, MetricsDocument
 from ..explanation.catalogue import find_method
@@ -54,6 +55,11 @@ class Exported:
     def checksum(self) -> str:
         """The sha256 of the graph."""
         return self.bundle.manifest.files[MODEL]
+
+    @property
+    def abroad(self) -> AbroadRecord | None:
+        """What the model is worth on images from elsewhere."""
+        return self.bundle.manifest.abroad or (self.record.abroad if self.record is not None else None)
 
 
 def read_exported(run: Path) -> Exported:

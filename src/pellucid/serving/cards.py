@@ -11,6 +11,7 @@ from .._version import __version__
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import Manifest
 from ..bundle.run import RunRecord
+from ..evaluation.kept_out import AbroadRecord
 from ..evaluation.schema import MetricsDocument
 from ..explanation.catalogue import METHODS, Method
 from ..images.formats import titles
@@ -40,6 +41,8 @@ class Described(Protocol):
     def examples(self) -> Sequence[Path]: ...
     @property
     def checksum(self) -> str: ...
+    @property
+    def abroad(self) -> AbroadRecord | None: ...
 
 
 def usable_methods(bundle: Bundle) -> list[Method]:
@@ -120,7 +123,7 @@ def _calibration(manifest: Manifest) -> dict[str, Any] | None:
     return {"method": fitted.method, "sentence": sentence}
 
 
-def _abroad(served: Served) -> dict[str, Any] | None:
+def _abroad(served: Described) -> dict[str, Any] | None:
     """What the model is worth on images from elsewhere; None for a model of an older build, or an imported one."""
     record = served.abroad
     if record is None:
