@@ -101,7 +101,7 @@ def contents_of(exported: Exported, program: Runtime, *, every_method: bool) -> 
     licences = licence_texts()
     parts = [
         Part.of("worker", program.script + bundled("worker.js")),
-        Part.of("model", (exported.bundle.folder / MODEL).read_bytes()),
+        Part.of_graph("model", (exported.bundle.folder / MODEL).read_bytes()),
         Part.of("runtime", program.program),
     ]
     if (reference := reference_bytes(exported.bundle)) is not None:

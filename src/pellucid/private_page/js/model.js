@@ -1,5 +1,6 @@
 // The model: its graphs in the runtime, one pass at a time, and what a pass is asked for.
 
+import { expanded } from "./compact.js";
 import { unpacked } from "./unpacked.js";
 import { predictedOf, probabilitiesOf } from "./probabilities.js";
 
@@ -22,7 +23,7 @@ export class Model {
     ort.env.wasm.numThreads = 1;
     ort.env.wasm.wasmBinary = (await unpacked(runtime)).buffer;
     const made = Object.assign(new Model(), { ort, facts, manifest: facts.manifest, fetchPart, turns: new Turns(), more: new Map() });
-    made.session = await made.#graph(await unpacked(model));
+    made.session = await made.#graph(expanded(await unpacked(model)));
     return made;
   }
 

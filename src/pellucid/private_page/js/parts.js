@@ -2,13 +2,22 @@
 
 import { unpacked } from "./unpacked.js";
 
-/** How a single file writes bytes: see packing.py. */
-function unwritten(text) {
-  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
-  const letters = atob(text);
-  const bytes = new Uint8Array(letters.length);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
-  return bytes;
+const LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;,=>?@^_`{|}~";
+
+/** Bytes from five letters for four, as packing.py writes them. */
+export function unwritten(text) {
+  const digits = new Uint8Array(128);
+  for (let i = 0; i < LETTERS.length; i++) digits[LETTERS.charCodeAt(i)] = i;
+  const digit = (i) => (i < text.length ? digits[text.charCodeAt(i)] : 84);
+  const bytes = new Uint8Array(Math.ceil(text.length / 5) * 4);
+  for (let i = 0, to = 0; i < text.length; i += 5, to += 4) {
+    const value = (((digit(i) * 85 + digit(i + 1)) * 85 + digit(i + 2)) * 85 + digit(i + 3)) * 85 + digit(i + 4);
+    bytes[to] = value >>> 24;
+    bytes[to + 1] = value >>> 16;
+    bytes[to + 2] = value >>> 8;
+    bytes[to + 3] = value;
+  }
+  return bytes.subarray(0, Math.floor((text.length * 4) / 5));
 }
 
 let places = null;
