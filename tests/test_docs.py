@@ -14,7 +14,7 @@ from pellucid.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-GROUPS = {"data", "recipes"}
+GROUPS = {"data", "pacs", "recipes"}
 
 
 @cache

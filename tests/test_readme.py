@@ -26,7 +26,7 @@ def test_every_command_named_exists_with_its_options() -> None:
     assert len(named) >= 10
     for line in named:
         words = [word for word in line.split()[1:] if re.fullmatch(r"[a-z]+|--[a-z-]+", word)]
-        path = [words[0], words[1]] if words[0] in {"data", "recipes"} and len(words) > 1 else [words[0]]
+        path = [words[0], words[1]] if words[0] in {"data", "pacs", "recipes"} and len(words) > 1 else [words[0]]
         shown = CliRunner().invoke(app, [*path, "--help"])
         assert shown.exit_code == 0, line
         for option in (word for word in words if word.startswith("--")):

@@ -36,7 +36,7 @@ WITH_OPTION = {
     *((command, "images") for command in ("audit", "data phantom", "demo", "train", "evaluate", "predict")),
     *((command, "images") for command in ("data split", "data inspect")),
 }
-GROUPS = {"data", "recipes"}
+GROUPS = {"data", "pacs", "recipes"}
 
 _PARAMETER = re.compile(r"`(?P<name>[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)?)=(?P<value>[^`]*)`")
 

@@ -168,6 +168,19 @@ def _blended(image: Uint8Array, colours: Uint8Array, share: FloatArray, alpha: f
     return blended
 
 
+@cache
+def grey_blends(colormap: str = SEQUENTIAL, alpha: float = 0.45) -> Uint8Array:
+    """What `draw_map` makes of each grey value under each of the 257 steps of the map: (257, 256, 3) uint8, read-only.
+
+    A lookup in it draws the overlay of a grey image several times faster, from a map rounded to these steps.
+    """
+    share = (np.arange(COLOURS, dtype=np.float32) / np.float32(COLOURS - 1))[:, None]
+    grey = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (COLOURS, 256, 3))
+    table = _blended(grey, colour_table(colormap)[:, None, :], share, alpha)
+    table.flags.writeable = False
+    return table
+
+
 def reading(attribution: Attribution, limit: float, *, signed: bool = False) -> str | None:
     """What a picture must say in words because it shows nothing; None when it shows something."""
     if attribution.says_nothing and not (signed and attribution.values.any()):

@@ -1,0 +1,157 @@
+"""The secondary capture: the overlay as every viewer shows it, with its title and its warning in the picture.
+
+Reference: DICOM PS3.3, A.8.1 (secondary capture image).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ..explanation.attribution import Attribution
+from ..preprocessing import Uint8Array
+from ..reporting.overlay import COLOURS, grey_blends, verdict
+from .codes import RESEARCH, printable
+from .content import sequence_of
+from .findings import Findings
+from .objects import JPEG_LS_LOSSLESS, begin, instance, with_header
+from .origin import ResultOrigin
+from .reports import dcm
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+LONGEST = 1024
+"""The longest side of the picture without its bands, in pixels."""
+
+# The sentence on the map is of whole per cent; more pixels than these would not change it.
+ENOUGH = 256
+SOURCE_PURPOSE = dcm("121322", "Source image for image processing operation")
+
+
+def secondary_capture(findings: Findings, origin: ResultOrigin) -> Dataset:
+    """The film with its map as a colour picture of 8 bits, uncompressed."""
+    attribution = findings.attribution
+    if attribution is None:
+        raise ValueError("a capture shows a map")
+    source = findings.source
+    made = begin(findings, origin, "sc", sop_class=SECONDARY_CAPTURE, modality="OT")
+    pixels = drawn(findings, origin)
+    made.ImageType = ["DERIVED", "SECONDARY"]
+    made.ConversionType = "WSD"
+    made.DateOfSecondaryCapture, made.TimeOfSecondaryCapture = made.ContentDate, made.ContentTime
+    made.PatientOrientation = source.header.get("PatientOrientation") or ""
+    made.BurnedInAnnotation, made.RecognizableVisualFeatures = "YES", "NO"
+    made.LossyImageCompression = "01" if str(source.header.get("LossyImageCompression")) == "01" else "00"
+    if made.LossyImageCompression == "01":
+        for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+            if source.header.get(keyword):
+                setattr(made, keyword, source.header.get(keyword))
+    target = attribution.target.replace("\\", "/")
+    made.DerivationDescription = f"pellucid: {attribution.method} overlay for {target}. {RESEARCH}."[:1024]
+    made.ImageComments = RESEARCH
+    reference = instance(source.sop_class, source.uid)
+    reference.PurposeOfReferenceCodeSequence = sequence_of(SOURCE_PURPOSE)
+    made.SourceImageSequence = [reference]
+    _set_pixels(made, pixels)
+    return made
+
+
+def _set_pixels(made: Dataset, pixels: Uint8Array) -> None:
+    made.SamplesPerPixel, made.PhotometricInterpretation, made.PlanarConfiguration = 3, "RGB", 0
+    made.Rows, made.Columns = pixels.shape[:2]
+    made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 8, 8, 7, 0
+    data = pixels.tobytes()
+    made.PixelData = data + b"\0" * (len(data) % 2)
+    made["PixelData"].VR = "OB"
+
+
+def compressed(made: Dataset) -> Dataset:
+    """The capture as JPEG-LS, without loss: a fifth of the size. Raises MissingDependencyError without pyjpegls."""
+    from copy import copy
+
+    from pydicom.dataset import Dataset
+
+    from .._optional import require
+
+    require("jpeg_ls", "pacs")
+    small = Dataset()
+    for element in made:
+        small[element.tag] = copy(element)
+    with_header(small)
+    small.compress(JPEG_LS_LOSSLESS, encoding_plugin="pyjpegls", generate_instance_uid=False)
+    return small
+
+
+def drawn(findings: Findings, origin: ResultOrigin) -> Uint8Array:
+    """The picture (H, W, 3): the overlay, at most LONGEST pixels long, with bands of text above and below it."""
+    attribution, prediction = findings.attribution, findings.prediction
+    if attribution is None:
+        raise ValueError("a capture shows a map")
+    image = _shrunk(overlaid(findings.picture, attribution))
+    height, width = image.shape[:2]
+    band = max(24, height // 20)
+    out = np.zeros((height + 3 * band, max(width, 320), 3), np.uint8)
+    out[2 * band : 2 * band + height, :width] = image
+    share = "" if prediction.confidence is None else f" {prediction.confidence:.0%}"
+    unusual = " - UNUSUAL IMAGE" if findings.unusual else ""
+    lines = (
+        (0, f"AI: {prediction.label}{share}{unusual}", (255, 255, 255)),
+        (band, verdict(_thinned(attribution), prediction), (255, 255, 255)),
+        (height + 2 * band, f"{RESEARCH}. {attribution.method}, {origin.name}", (255, 220, 0)),
+    )
+    for top, text, colour in lines:
+        out[top : top + band] = _line(printable(text, 400), out.shape[1], band, colour)
+    return out
+
+
+@lru_cache(maxsize=64)
+def _line(text: str, width: int, height: int, colour: tuple[int, int, int]) -> Uint8Array:
+    """One band (height, width, 3) of text, smaller where it would not fit."""
+    strip = Image.new("RGB", (width, height))
+    draw = ImageDraw.Draw(strip)
+    size = height * 0.55
+    font = _font(size)
+    needed = draw.textlength(text, font=font)
+    if needed > width - 12:
+        font = _font(max(8, size * (width - 12) / needed))
+    draw.text((6, height / 2), text, colour, font, anchor="lm")
+    return np.asarray(strip)
+
+
+@lru_cache(maxsize=16)
+def _font(size: float) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which holds Latin, Greek and Cyrillic letters; it comes with matplotlib."""
+    import matplotlib
+
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+
+
+def _thinned(attribution: Attribution) -> Attribution:
+    step = max(1, min(attribution.values.shape) // ENOUGH)
+    return replace(attribution, values=attribution.values[::step, ::step])
+
+
+def overlaid(picture: Uint8Array, attribution: Attribution) -> Uint8Array:
+    """The map over a grey film (H, W, 3): `overlay.overlay` by a table of all blends."""
+    top = float(attribution.values.max())
+    step = np.zeros(attribution.values.shape, np.int32)
+    if top > 0:
+        np.rint(np.maximum(attribution.values, 0) * np.float32((COLOURS - 1) / top), out=step, casting="unsafe")
+    step *= 256
+    step += picture[..., 0]
+    return grey_blends().reshape(-1, 3).take(step, axis=0)
+
+
+def _shrunk(pixels: Uint8Array) -> Uint8Array:
+    longest = max(pixels.shape[:2])
+    if longest <= LONGEST:
+        return pixels
+    image = Image.fromarray(pixels)
+    image.thumbnail((LONGEST, LONGEST), Image.Resampling.BOX)
+    return np.asarray(image)

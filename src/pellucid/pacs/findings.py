@@ -1,0 +1,90 @@
+"""What a bundle says of one film: the answer, the map, and the region of its strongest evidence."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from ..bundle.bundle import Bundle
+from ..classifier import Prediction
+from ..explanation.attribution import Attribution
+from ..preprocessing import Uint8Array
+from .source import FilmSource
+
+BoolArray = npt.NDArray[np.bool_]
+METHOD = "grad-cam"
+"""The method of every map: the one that has a code of the standard (130403 DCM)."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """One film's answer. `picture` (H, W, 3) uint8 is the film as shown, of the size of the map; `when` in its zone.
+
+    `attribution` is None for a bundle without an explained layer.
+    """
+
+    source: FilmSource
+    picture: Uint8Array
+    prediction: Prediction
+    attribution: Attribution | None
+    when: datetime.datetime
+
+    @cached_property
+    def region(self) -> BoolArray | None:
+        """The mask (H, W) of the strongest evidence; None where nothing speaks for the class explained."""
+        return None if self.attribution is None else strongest_region(self.attribution)
+
+    @property
+    def unusual(self) -> bool | None:
+        """Whether the film does not resemble the training images; None for a bundle that does not know."""
+        return None if self.prediction.outside_score is None else self.prediction.outside_score > 1
+
+
+def find(bundle: Bundle, data: bytes, source: FilmSource, when: datetime.datetime) -> Findings:
+    """Predict and explain one film in one pass. Raises ImageError for pixels that cannot be used."""
+    image = bundle.read(data)
+    local = source.local(when)
+    picture = np.asarray(image.pixels)
+    if bundle.manifest.layer is None:
+        return Findings(source, picture, bundle.predict_images([image])[0], None, local)
+    explained = bundle.explain_images([image], method=METHOD)[0]
+    prediction = bundle.answer(explained, warnings=image.warnings)
+    attribution = explained.attributions[0]
+    return Findings(source, _fitting(picture, attribution.values.shape), prediction, attribution, local)
+
+
+def _fitting(picture: Uint8Array, size: Sequence[int]) -> Uint8Array:
+    """The picture at the size (height, width) of the map: it was read no larger than the model needs."""
+    if picture.shape[:2] == tuple(size):
+        return picture
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def strongest_region(attribution: Attribution) -> BoolArray | None:
+    """The connected pixels around the strongest one with at least half of its evidence, as a mask (H, W).
+
+    None where no value is evidence for the class.
+    """
+    from scipy import ndimage
+
+    values = attribution.values
+    peak = int(values.argmax())
+    if not values.flat[peak] > 0:
+        return None
+    parts, _ = ndimage.label(values >= values.flat[peak] / 2)
+    region: BoolArray = parts == parts.flat[peak]
+    return region
+
+
+def outline(mask: BoolArray) -> list[float]:
+    """The bounding box of a mask as a closed line on pixel edges: column, row, column, row, ... (10 numbers)."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, bottom, left, right = (float(n) for n in (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1))
+    return [left, top, right, top, right, bottom, left, bottom, left, top]
