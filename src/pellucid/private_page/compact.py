@@ -34,14 +34,20 @@ def compacted(graph: bytes) -> bytes:
     The bytes are MAGIC, the length of a header (uint32), the header (JSON: for each tensor `at`, `rows`, `columns`),
     all steps, all integers, all remainders, and the graph without these tensors.
     """
-    segments, steps, integers, remainders, rest, end = [], [], [], [], [], 0
+    segments: list[dict[str, int]] = []
+    steps: list[bytes] = []
+    integers: list[bytes] = []
+    remainders: list[bytes] = []
+    rest: list[bytes] = []
+    end = 0
     for at, rows in _tensors(graph):
         found = on_grid(rows)
         if found is None:
             continue
         segments.append({"at": at, "rows": rows.shape[0], "columns": rows.shape[1]})
-        for kept, values in zip((steps, integers, remainders), found, strict=True):
-            kept.append(values.tobytes())
+        steps.append(found[0].tobytes())
+        integers.append(found[1].tobytes())
+        remainders.append(found[2].tobytes())
         rest.append(graph[end:at])
         end = at + rows.nbytes
     if not segments:
