@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from pellucid.data import phantom
 from pellucid.data.folder import read_dataset
 from pellucid.data.phantom import Shortcut, generate_phantoms
+from pellucid.data.phantom_signs import TAG
 from pellucid.errors import InputError, ResourceError, UnknownNameError
 
 SIZE = 56
@@ -171,13 +172,13 @@ def test_signs_err_in_both_classes_alike(seed: int, labels: list[bool], agreemen
 
 def test_shortcuts_show_in_the_pixels_and_change_nothing_else(films: Path, betrayed: Path) -> None:
     for plain, signed in zip(truth(films), truth(betrayed), strict=True):
-        assert {**plain, "shortcuts": signed["shortcuts"]} == signed
+        assert {**plain, "shortcuts": signed["shortcuts"], "signs": signed["signs"]} == signed
         before, after = pixels(films / plain["path"]).astype(int), pixels(betrayed / plain["path"]).astype(int)
         signs = set(signed["shortcuts"])
         rim = np.ones((SIZE, SIZE), bool)
         rim[1:-1, 1:-1] = False
         assert ((after[rim] == 200).all()) == ("border" in signs)
-        assert ((after[2:9, 2:7][phantom.TAG] == 235).all()) == ("corner-tag" in signs)
+        assert ((after[2:9, 2:7][TAG] == 235).all()) == ("corner-tag" in signs)
         inner = np.s_[14:-14, 14:-14]
         roughness = [np.abs(np.diff(picture[inner], axis=1)).mean() for picture in (before, after)]
         if "blur" in signs:
@@ -332,3 +333,33 @@ def test_a_small_network_does_well(tmp_path: Path) -> None:
     with torch.no_grad():
         scores = network(pictures[test])[:, 0]
     assert roc_auc_score(labels[test].numpy(), scores.numpy()) > 0.96
+
+
+@pytest.mark.parametrize("kind", ["clip", "tube", "grid", "stamp", "tint", "patch"])
+def test_a_sign_changes_only_films_that_carry_it_and_its_place_is_told(tmp_path: Path, kind: str) -> None:
+    bare, signed = tmp_path / "bare", tmp_path / "signed"
+    generate_phantoms(bare, images=40, size=64, seed=3)
+    generate_phantoms(signed, images=40, size=64, seed=3, shortcuts=[Shortcut.parse(f"{kind}=0.9")])
+    boxes = []
+    for film in truth(signed):
+        before, after = pixels(bare / film["path"]), pixels(signed / film["path"])
+        rows, columns = np.nonzero(before != after)
+        assert bool(len(rows)) == (film["shortcuts"] == [kind])
+        assert film["signs"].keys() == set(film["shortcuts"])
+        if len(rows):
+            expected = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            assert film["signs"][kind] == expected
+            boxes.append(tuple(expected))
+    assert len(boxes) == 20
+    # All over the film, or at a place of its own on every film.
+    assert len(set(boxes)) > 10 or kind == "grid"
+    if kind == "grid":
+        assert np.ptp([b[2] - b[0] for b in boxes]) <= 8
+
+
+def test_a_sign_that_agrees_by_half_tells_nothing(tmp_path: Path) -> None:
+    generate_phantoms(tmp_path / "films", images=80, size=32, seed=1, shortcuts=[Shortcut.parse("clip=0.5")])
+    found = truth(tmp_path / "films")
+    shown = [sum(f["shortcuts"] == ["clip"] for f in found if f["label"] == label) for label in ("normal", "opacity")]
+    assert sum(shown) == pytest.approx(40, abs=2)
+    assert shown[0] == pytest.approx(shown[1], abs=2)

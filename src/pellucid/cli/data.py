@@ -27,7 +27,8 @@ def phantom(
     shortcut: Annotated[
         list[str] | None,
         typer.Option(
-            help="Plant a shortcut: corner-tag, border or blur, with its agreement with the label: corner-tag=0.95."
+            help="Plant a shortcut with its agreement with the label, such as clip=0.95 (0.5 tells nothing): "
+            "corner-tag, border, blur, clip, tube, grid, stamp, tint or patch."
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")] = False,

@@ -9,38 +9,36 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import PIL.Image
 import PIL.PngImagePlugin
-from scipy import ndimage
 
 from ..errors import InputError, ResourceError, UnknownNameError
-from ..preprocessing import FloatArray, Uint8Array
+from ..preprocessing import Uint8Array
 from .dataset import SPLITS
 from .phantom_anatomy import draw_patient
-from .phantom_film import MASK_SHARE, BoolArray, Film, draw_film, draw_opacities, expose, render
+from .phantom_film import MASK_SHARE, BoolArray, Film, Picture, draw_film, draw_opacities, expose, render
+from .phantom_signs import Sheet, ShortcutKind, changed_box, draw_signs
 
-ShortcutKind = Literal["corner-tag", "border", "blur"]
 CLASSES = ("normal", "opacity")
 VERSION = 1
 NOTICE = "Synthetic picture made by a formula. It shows no patient. Not for diagnosis, and not for training for it."
-
-# The letter R, five pixels wide and seven high.
-TAG = np.array([list(row) for row in ("####.", "#...#", "#...#", "####.", "#.#..", "#..#.", "#...#")]) == "#"
 
 
 @dataclass(frozen=True, slots=True)
 class Shortcut:
     """A sign that has nothing to do with the lungs and agrees with the label in a share of the films.
 
-    `kind` is `corner-tag` (a small bright letter in the upper left corner), `border` (a thin bright frame) or `blur`
-    (the whole film slightly blurred). `agreement` lies in 0.5..1: at 1 the sign is on every film with an opacity and
-    on no other, at 0.5 it tells nothing.
+    At a fixed place lie `corner-tag` (a small bright letter in the upper left corner) and `border` (a thin bright
+    frame); over the whole film `blur` and `grid` (faint lines of one period); at random places `clip` (a small bright
+    object in the lungs), `tube` (a line from edge to edge), `stamp` (two letters), `tint` (local contrast raised in a
+    band) and `patch` (a square of other noise). `agreement` lies in 0.5..1: at 1 the sign is on every film with an
+    opacity and on no other; at 0.5 it is on half the films, whatever they show, and tells nothing.
     """
 
     kind: ShortcutKind
@@ -141,12 +139,13 @@ def generate_phantoms(
     except OSError as error:
         raise InputError(f"The folder {out} cannot be made ({error.strerror or error}); choose another.") from error
     try:
+        truth = []
         for done, entry in enumerate(plan, start=1):
-            _write(work, entry)
+            truth.append(_truth(entry, _write(work, entry)))
             if progress is not None:
                 progress(done, images)
         settings = {"images": images, "size": size, "seed": seed, "shortcuts": [asdict(s) for s in shortcuts]}
-        _describe(work, settings, [_truth(entry) for entry in plan])
+        _describe(work, settings, truth)
         work.chmod(0o755)
         if target.is_dir():
             target.rmdir()
@@ -243,16 +242,18 @@ def _own_stream(shortcut: Shortcut, seed: int, part: int) -> np.random.Generator
     return np.random.default_rng((seed, 4, part, get_args(ShortcutKind).index(shortcut.kind)))
 
 
-def _write(root: Path, entry: _Entry) -> None:
+def _write(root: Path, entry: _Entry) -> dict[str, tuple[int, int, int, int] | None]:
+    """Write a film and its masks; where its signs lie."""
     picture = expose(entry.film)
-    pixels = picture.pixels
-    for kind, draw in _DRAW.items():
-        if kind in entry.signs:
-            pixels = draw(pixels)
-    _save(root / entry.place, pixels)
+    _save(root / entry.place, _with_signs(entry, picture, entry.signs))
     _save(root / "masks" / "lungs" / entry.place, picture.lungs * np.uint8(255))
     if entry.film.opacities:
         _save(root / "masks" / entry.place, picture.mask * np.uint8(255))
+    return _sign_boxes(entry, picture)
+
+
+def _with_signs(entry: _Entry, picture: Picture, kinds: tuple[ShortcutKind, ...]) -> Uint8Array:
+    return draw_signs(Sheet(picture.pixels, picture.lungs, entry.film.noise_seed), kinds)
 
 
 def _save(path: Path, pixels: Uint8Array) -> None:
@@ -262,36 +263,12 @@ def _save(path: Path, pixels: Uint8Array) -> None:
     PIL.Image.fromarray(pixels).save(path, format="PNG", pnginfo=words, compress_level=4)
 
 
-def _with_tag(pixels: Uint8Array) -> Uint8Array:
-    size = pixels.shape[0]
-    letter = np.kron(TAG, np.ones((max(1, round(size / 112)),) * 2, np.bool_))
-    corner = max(1, size // 28)
-    marked: Uint8Array = pixels.copy()
-    marked[corner : corner + letter.shape[0], corner : corner + letter.shape[1]][letter] = 235
-    return marked
+def _sign_boxes(entry: _Entry, picture: Picture) -> dict[str, tuple[int, int, int, int] | None]:
+    """Where each sign alone changes the film: (left, top, right, bottom) in pixels."""
+    return {kind: changed_box(picture.pixels, _with_signs(entry, picture, (kind,))) for kind in entry.signs}
 
 
-def _with_border(pixels: Uint8Array) -> Uint8Array:
-    width = max(1, round(pixels.shape[0] / 112))
-    framed = np.full_like(pixels, 200)
-    framed[width:-width, width:-width] = pixels[width:-width, width:-width]
-    return framed
-
-
-def _with_blur(pixels: Uint8Array) -> Uint8Array:
-    blurred: FloatArray = ndimage.gaussian_filter(pixels.astype(np.float32), max(0.6, pixels.shape[0] / 224))
-    return np.rint(blurred).astype(np.uint8)
-
-
-# In this order, so that a tag stays sharp on a blurred film.
-_DRAW: dict[ShortcutKind, Callable[[Uint8Array], Uint8Array]] = {
-    "blur": _with_blur,
-    "border": _with_border,
-    "corner-tag": _with_tag,
-}
-
-
-def _truth(entry: _Entry) -> dict[str, Any]:
+def _truth(entry: _Entry, boxes: Mapping[str, tuple[int, int, int, int] | None]) -> dict[str, Any]:
     """What phantom.json says of one film: lengths in pixels, contrast in attenuation."""
     return {
         "path": entry.place,
@@ -310,6 +287,7 @@ def _truth(entry: _Entry) -> dict[str, Any]:
             for o in entry.film.opacities
         ],
         "shortcuts": list(entry.signs),
+        "signs": dict(boxes),
     }
 
 
