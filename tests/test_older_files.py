@@ -17,10 +17,11 @@ from pellucid.evaluation.schema import read_evaluation
 from pellucid.explanation.record import ExplanationManifest
 from pellucid.reporting.contents import read_run
 from pellucid.reporting.html import build_report
-from pellucid.workflow.audit import AuditSettings, audit_run
+from pellucid.workflow.audit import audit_run
 from pellucid.workflow.batch.compare import compare_batches
 from pellucid.workflow.batch.parts import read_parts
 from pellucid.workflow.batch.run import predict_archive
+from pellucid.workflow.discovering_run import AuditSettings
 from pellucid.workflow.evaluation import evaluate_run
 from pellucid.workflow.folds import FoldsRecord
 

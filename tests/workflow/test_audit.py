@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -12,9 +13,14 @@ from pellucid.data.dataset import Dataset, Sample
 from pellucid.data.phantom import Shortcut, generate_phantoms
 from pellucid.errors import DataError, InputError
 from pellucid.evaluation.audit import AuditDocument
-from pellucid.workflow.audit import AuditSettings, _subgroups, audit_run
+from pellucid.workflow.audit import _subgroups, audit_run
+from pellucid.workflow.discovering_run import AuditSettings, answer_concept
 
 GROUP_BY = r"^(patient\d+)"
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
 
 
 def trained(folder: Path, *shortcuts: Shortcut) -> Path:
@@ -49,6 +55,45 @@ def test_a_planted_shortcut_raises_the_alarm_and_its_corner_is_named(cheat: Path
     assert found.metadata is not None
     assert "top left corner" in found.metadata.strongest[0]
     assert AuditDocument.model_validate_json((folder / "audit.json").read_bytes()) == found
+
+
+def test_what_the_model_goes_by_is_found_without_masks_shown_and_answered_for(cheat: Path, tmp_path: Path) -> None:
+    before = checksums(cheat / "model")
+    found, folder = audit_run(cheat, out=tmp_path, settings=AuditSettings(discover=True))
+    assert found.discovered is not None
+    first = found.discovered.concepts[0]
+    assert first.label == "opacity"
+    assert first.effect is not None
+    assert first.effect.proven
+    assert np.mean([p.y < 0.3 and p.x < 0.3 for p in first.patches]) > 0.8
+    assert first.position == "one place"
+    assert (folder / str(first.gallery)).is_file()
+    assert first.name in found.findings[0].text
+    judged, _ = answer_concept(cheat, first.name, "the side marker", belongs=False, out=tmp_path)
+    assert "the side marker" in judged.findings[0].text
+    judged, _ = answer_concept(cheat, first.name, "an opacity", belongs=True, out=tmp_path)
+    assert not any(first.name in f.text and f.level != "good" for f in judged.findings)
+    # The answer outlives another audit of the same model.
+    again, _ = audit_run(cheat, out=tmp_path, settings=AuditSettings(discover=True))
+    assert again.discovered is not None
+    assert again.discovered.concepts[0].answer is not None
+    assert again.discovered.concepts[0].answer.words == "an opacity"
+    assert checksums(cheat / "model") == before
+
+
+def test_answers_need_a_concept_of_an_audit(cheat: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="run the audit first"):
+        answer_concept(cheat, "concept-1", "x", belongs=True, out=tmp_path / "none")
+    audit_run(cheat, out=tmp_path, settings=AuditSettings(discover=False))
+    with pytest.raises(InputError, match="found no concepts"):
+        answer_concept(cheat, "concept-1", "x", belongs=True, out=tmp_path)
+
+
+def test_too_few_images_are_told(cheat: Path, tmp_path: Path) -> None:
+    found, _ = audit_run(cheat, out=tmp_path, settings=AuditSettings(images=20, discover=True))
+    assert found.discovered is not None
+    assert not found.discovered.concepts
+    assert "at least 12 of each" in found.discovered.left_out["opacity"]
 
 
 def test_figures_are_those_of_the_evaluation(cheat: Path) -> None:

@@ -19,7 +19,8 @@ from pellucid.foreign.pictures import made_up_pictures
 from pellucid.preprocessing import Preprocessing
 from pellucid.progress import Silent
 from pellucid.workflow import importing
-from pellucid.workflow.audit import AuditSettings, audit_bundle
+from pellucid.workflow.audit import audit_bundle
+from pellucid.workflow.discovering_run import AuditSettings
 from pellucid.workflow.evaluation import evaluate_dataset, evaluate_run
 from pellucid.workflow.importing import Undecided
 

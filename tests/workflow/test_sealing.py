@@ -15,7 +15,8 @@ from pellucid.data.manifest import read_split
 from pellucid.data.phantom import generate_phantoms
 from pellucid.reporting.html import build_report
 from pellucid.reporting.verdict_on_training import seal_in_words
-from pellucid.workflow.audit import AuditSettings, audit_run
+from pellucid.workflow.audit import audit_run
+from pellucid.workflow.discovering_run import AuditSettings
 from pellucid.workflow.evaluation import evaluate_run
 from pellucid.workflow.training import train
 

@@ -11,6 +11,7 @@ from .console import OK, PARTLY, TerminalProgress, out, print_findings, print_js
 
 if TYPE_CHECKING:
     from ..evaluation.audit import AuditDocument
+    from ..evaluation.discovered import DiscoveredDocument
 
 
 def audit(
@@ -35,6 +36,20 @@ def audit(
     ] = None,
     folder: Annotated[Path | None, typer.Option("--out", help="Output folder; RUN/audit by default.")] = None,
     seed: Annotated[int, typer.Option(help="Random seed for sampling images.")] = 0,
+    discover: Annotated[
+        bool | None,
+        typer.Option(
+            help="Search for what the model goes by, anywhere in the image; by default if it takes under two minutes."
+        ),
+    ] = None,
+    accept: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="CONCEPT WORDS", help="Answer that a concept of the last audit belongs to its class."),
+    ] = None,
+    reject: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="CONCEPT WORDS", help="Answer that a concept of the last audit does not belong there."),
+    ] = None,
     explanations: Annotated[
         bool, typer.Option("--explanations", help="Measure how reliable the heat maps are instead.")
     ] = False,
@@ -56,18 +71,38 @@ def audit(
 
     Lists the worst findings first. Exits with code 1 when it finds a problem.
     """
-    from ..workflow.audit import MOST, AuditSettings, audit_run
+    from ..workflow.audit import audit_run
+    from ..workflow.discovering_run import MOST, AuditSettings
     from .options import parse_split
 
     if explanations:
         _audit_explanations(run, data, split, images, methods, budget, replacement, folder, seed, json)
-    settings = AuditSettings(parse_split(split), images or MOST, subgroup, masks, seed)
+    if accept or reject:
+        _answer(run, folder, accept, reject, json)
+    settings = AuditSettings(parse_split(split), images or MOST, subgroup, masks, seed, discover)
     document, where = audit_run(run, data, settings=settings, out=folder, progress=TerminalProgress(quiet=json))
     if json:
         print_json(document.model_dump(mode="json"))
     else:
         _show(document)
         out.print(f"\nWritten to {where / 'audit.json'}. Next: pellucid report {run}")
+    raise typer.Exit(PARTLY if document.serious else OK)
+
+
+def _answer(
+    run: Path, folder: Path | None, accept: tuple[str, str] | None, reject: tuple[str, str] | None, json: bool
+) -> NoReturn:
+    """Keep a person's answers on concepts, and print the findings again."""
+    from ..workflow.discovering_run import answer_concept
+
+    for answer, belongs in ((accept, True), (reject, False)):
+        if answer:
+            document, where = answer_concept(run, *answer, belongs=belongs, out=folder)
+    if json:
+        print_json(document.model_dump(mode="json"))
+    else:
+        print_findings(document.findings, document.verdict)
+        out.print(f"\nKept in {where / 'audit.json'}. Next: pellucid report {run}")
     raise typer.Exit(PARTLY if document.serious else OK)
 
 
@@ -131,5 +166,23 @@ def _show(document: AuditDocument) -> None:
             for s in document.subgroups
         ]
         print_table([("subgroup", False), ("images", True), ("accuracy", True), ("AUC", True)], groups)
+    if document.discovered and document.discovered.concepts:
+        out.print()
+        _show_concepts(document.discovered)
     out.print()
     print_findings(document.findings, document.verdict)
+
+
+def _show_concepts(found: DiscoveredDocument) -> None:
+    """What the model goes by: at most five concepts, the most effective first."""
+    rows = []
+    for c in [c for c in found.concepts if c.effect][:5]:
+        effect = c.effect
+        assert effect is not None
+        put_in = "-" if effect.put_in_changes is None else f"{100 * effect.put_in_changes.value:.0f} %"
+        alike = "-" if c.sameness is None else f"{c.sameness.alike:.2f} ({c.sameness.usual:.2f})"
+        falls = f"{effect.drawn_over.value:+.2f}"
+        hidden = f"{100 * effect.hidden_changes.value:.0f} %"
+        rows.append((c.name, c.label, f"{100 * c.share:.0f} %", c.position, falls, hidden, put_in, alike))
+    columns = [("goes by", False), ("for", False), ("of evidence", True), ("where", False), ("score falls", True)]
+    print_table([*columns, ("changed, hidden", True), ("changed, put in", True), ("alike (usual)", True)], rows)

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from pydantic import Field
 
-from ..data.areas import Area
 from ..data.finding import Finding
 from ..documents import FiniteDocument
+from .discovered import DiscoveredDocument
+from .figures import Estimate
 
 AUDIT_FILE = "audit.json"
-
-
-class Estimate(FiniteDocument):
-    """A figure with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, area: Area) -> Estimate:
-        return cls(value=area.value, low=area.low, high=area.high)
-
-    @classmethod
-    def where_defined(cls, area: Area) -> Estimate | None:
-        """The same, or None for what is not a number."""
-        return cls.of(area) if math.isfinite(area.value) else None
-
-    def __str__(self) -> str:
-        # Adding 0 turns -0.0, to which a small negative number is rounded, into 0.0.
-        value, low, high = (round(v, 3) + 0.0 for v in (self.value, self.low, self.high))
-        return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 class RegionEntry(FiniteDocument):
@@ -122,6 +100,7 @@ class AuditDocument(FiniteDocument):
     outside_share: float | None
     absent: tuple[str, ...] = ()
     unknown: dict[str, int] = Field(default_factory=dict)
+    discovered: DiscoveredDocument | None = None
     findings: tuple[Finding, ...] = ()
     verdict: str = ""
 

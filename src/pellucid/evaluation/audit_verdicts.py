@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from ..data.finding import LEVELS, Finding, Level
 from ..data.labelling import counted
 from ..data.verdicts import SHORTCUT_CAUTION, SHORTCUT_PROBLEM
-from .audit import AuditDocument, DisturbanceEntry, Estimate, RegionEntry, SubgroupEntry
+from .audit import AuditDocument, DisturbanceEntry, RegionEntry, SubgroupEntry
+from .discovered_verdicts import QUESTION, concept_questions, concept_shortcuts
+from .figures import Estimate
 from .regions import CENTRE
 
 # From these on, an area that is certainly lost, and a share of answers that certainly changes, counts.
@@ -40,7 +42,7 @@ class _RegionLosses:
 def judge(found: AuditDocument) -> AuditDocument:
     """The document with its findings, worst first, and its verdict."""
     checks: tuple[Callable[[AuditDocument], Iterator[Finding]], ...] = (
-        _size, _skill, _regions, _masks, _metadata, _disturbances, _breaking, _subgroups, _outside,
+        _questions, _size, _skill, _regions, _concepts, _masks, _metadata, _disturbances, _breaking, _subgroups, _outside,
     )  # fmt: skip
     findings = sorted((f for check in checks for f in check(found)), key=lambda f: LEVELS.index(f.level))
     return found.model_copy(update={"findings": tuple(findings), "verdict": verdict_of(findings)})
@@ -54,11 +56,24 @@ def verdict_of(findings: Sequence[Finding]) -> str:
     if problems:
         also = f"; {look}" if look else ""
         return f"{counted(len(problems), 'problem')}, worst: {problems[0].text.split('. ')[0].rstrip('.')}{also}."
+    questions = sum(f.topic == QUESTION and f.level == "caution" for f in findings)
+    if questions:
+        others = f"; {counted(cautions - questions, 'more point')} to look at" if cautions > questions else ""
+        asked = "One thing that decides" if questions == 1 else f"{questions} things that decide"
+        return f"No shortcut is proven; {asked} must be looked at by a person{others}."
     return f"No shortcut was found; {look}." if look else "No shortcut was found, and nothing else that needs a look."
 
 
 def _finding(level: Level, topic: str, text: str, advice: str = "") -> Finding:
     return Finding(level=level, topic=topic, text=text, advice=advice)
+
+
+def _questions(found: AuditDocument) -> Iterator[Finding]:
+    yield from concept_questions(found.discovered)
+
+
+def _concepts(found: AuditDocument) -> Iterator[Finding]:
+    yield from concept_shortcuts(found.discovered)
 
 
 def _size(found: AuditDocument) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from ..bundle.run import RunFolder
 from ..classifier import selected_targets
 from ..data.areas import Area, clustered_area, clustered_mean
 from ..data.cache import CachedPixels, cached_pixels
-from ..data.dataset import Dataset, Sample, Split
+from ..data.dataset import Dataset, Sample
 from ..data.manifest import read_csv
 from ..data.metadata import metadata_test
 from ..data.statistics import measure_images
@@ -24,13 +24,13 @@ from ..evaluation.audit import (
     AUDIT_FILE,
     AuditDocument,
     DisturbanceEntry,
-    Estimate,
     MaskEntry,
     MetadataProbe,
     RegionEntry,
     SubgroupEntry,
 )
 from ..evaluation.audit_verdicts import judge
+from ..evaluation.figures import Estimate
 from ..evaluation.regions import Region, probed_regions
 from ..evaluation.robustness import DisturbanceProbe, probe_disturbances
 from ..evaluation.shortcuts import Indices, RegionProbe, Scores, probe_regions
@@ -43,33 +43,23 @@ from ..images.formats import IMAGE_SUFFIXES
 from ..preprocessing import Preprocessing, Uint8Array
 from ..progress import Progress, Silent
 from ..storage import cache_folder
+from .discovering_run import USUAL, AuditSettings, search
 from .evaluation import foreign_split, own_split
 from .localisation import true_mask
 from .prediction import answers_on_pixels
 from .sealing import open_again
 
-BATCH, MOST = 16, 600
+BATCH = 16
 METHOD = "grad-cam"
 STRONGEST = 3
 LEADING = 0.6
-
-
-@dataclass(frozen=True, slots=True)
-class AuditSettings:
-    """What to audit on: at most `images` of a split, subgroups by a regular expression or CSV column, masks."""
-
-    split: Split = "test"
-    images: int = MOST
-    subgroup: str | None = None
-    masks: Path | None = None
-    seed: int = 0
 
 
 def audit_run(
     run: Path,
     data: Path | None = None,
     *,
-    settings: AuditSettings = AuditSettings(),
+    settings: AuditSettings = USUAL,
     out: Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[AuditDocument, Path]:
@@ -86,17 +76,28 @@ def audit_run(
     )
     open_again(RunFolder(run), dataset, "audit", own_test=data is None and settings.split == "test")
     source = data or Path(RunFolder(run).read_record().data.source)
-    document = audit_bundle(bundle, dataset, source=source, settings=settings, progress=progress or Silent())
     folder = out or run / "audit"
+    document = audit_bundle(
+        bundle, dataset, source=source, settings=settings, progress=progress or Silent(), folder=folder
+    )
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / AUDIT_FILE, document.model_dump_json(indent=2).encode())
     return document, folder
 
 
 def audit_bundle(
-    bundle: Bundle, dataset: Dataset, *, source: Path, settings: AuditSettings, progress: Progress
+    bundle: Bundle,
+    dataset: Dataset,
+    *,
+    source: Path,
+    settings: AuditSettings,
+    progress: Progress,
+    folder: Path | None = None,
 ) -> AuditDocument:
-    """Audit a model on labelled images of its classes, and judge what was found."""
+    """Audit a model on labelled images of its classes, and judge what was found.
+
+    Galleries of what the model goes by are written below `folder`, and answers of a person there are kept.
+    """
     chosen = _with_masks(_some(dataset, settings), settings.masks)
     with progress.bar("Reading images") as advance:
         cached = cached_pixels(chosen, bundle.preprocessing, cache_folder(), progress=advance)
@@ -128,6 +129,7 @@ def audit_bundle(
         outside_share=_outside_share(bundle, cached.pixels),
         absent=tuple(name for k, name in enumerate(bundle.classes) if not (labels == k).any()),
         unknown=dict(dataset.unknown),
+        discovered=search(bundle, cached, units, folder=folder, settings=settings, progress=progress),
     )
     return judge(document)
 

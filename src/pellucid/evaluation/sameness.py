@@ -1,0 +1,258 @@
+"""Nature does not copy itself: how alike are patches of different patients once each is shifted and turned to fit?
+
+Patches are compared in coordinates in which the other pictures' patches vary equally in all directions (whitened by
+their covariance), so that edges, slow shades and grain, which all pictures share, weigh little, and what no other
+picture has weighs most. The comparison is a normalised correlation: a change of grey does not matter. A patch is turned
+and shifted over the other to its best fit, as an object lies differently in every picture. The best fit of any two
+patches is above 0, so the figure is judged against patches from pictures of the other classes, by permutation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..preprocessing import FloatArray, Uint8Array
+from .discovered import SamenessEntry
+
+Values = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+WORKING_SIDE = 128
+"""Pictures are reduced to about this shorter side first."""
+RADIUS, SHIFT = 10, 8
+"""Radius of the round patch that is compared, and the largest shift, in pixels of the reduced picture."""
+TURNS = 12
+SAMPLED = 4000
+"""How many patches of other pictures the covariance is estimated from."""
+FLOOR = 0.03
+"""Directions that vary less than this share of the mean variance count as if they varied that much."""
+BANDS = 6
+"""Into how many bands, from what varies most in other pictures to what varies least, a texture is divided."""
+AREA = 3
+"""A texture is measured over shifts of up to this many pixels."""
+PLACES = 24
+"""How many places of other pictures patches are compared with, one of each group."""
+REACH = 10
+"""A place is moved to the strangest point within this part of the shorter side."""
+ALIKE_SHARE = 0.5
+"""The share of the other patches that the best patch must be alike with: the figure is this quantile."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WorkingPictures:
+    """Grey pictures (N, h, w), reduced by `factor`."""
+
+    grey: FloatArray
+    factor: int
+
+    @classmethod
+    def of(cls, pixels: Uint8Array) -> WorkingPictures:
+        """Of pictures (N, height, width, 3)."""
+        factor = max(1, round(min(pixels.shape[1:3]) / WORKING_SIDE))
+        height, width = (side // factor * factor for side in pixels.shape[1:3])
+        grey = pixels[:, :height, :width].mean(axis=3, dtype=np.float32)
+        reduced = grey.reshape(len(grey), height // factor, factor, width // factor, factor).mean(axis=(2, 4))
+        return cls(reduced, factor)
+
+    def windows(self, image: int, y: float, x: float, reach: int) -> FloatArray:
+        """All round patches whose centres lie within `reach` of a point of the full picture: (shifts, D)."""
+        half = RADIUS + reach
+        padded = np.pad(self.grey[image], half, mode="reflect")
+        top, left = (int(np.clip(v / self.factor, 0, n - 1)) for v, n in zip((y, x), self.grey.shape[1:], strict=True))
+        area = padded[top : top + 2 * half + 1, left : left + 2 * half + 1]
+        return _round_patches(area)
+
+
+def _disc() -> npt.NDArray[np.bool_]:
+    line = np.arange(-RADIUS, RADIUS + 1)
+    return np.hypot(line[:, None], line[None]) <= RADIUS + 0.5
+
+
+def _round_patches(area: FloatArray) -> FloatArray:
+    """Every round patch that lies inside an area, each less its mean: (n, D)."""
+    every = np.lib.stride_tricks.sliding_window_view(area, (2 * RADIUS + 1, 2 * RADIUS + 1))
+    flat = every.reshape(-1, (2 * RADIUS + 1) ** 2)[:, _disc().ravel()]
+    centred: FloatArray = flat - flat.mean(axis=1, keepdims=True)
+    return centred
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Whitening:
+    """The matrix (D, D) after which the patches of other pictures vary equally in all directions.
+
+    Its columns are these directions, those that vary most first.
+    """
+
+    matrix: FloatArray
+
+    @classmethod
+    def of(cls, pictures: WorkingPictures, images: Indices, rng: np.random.Generator) -> Whitening:
+        """From patches at random places of `images`."""
+        each = max(1, SAMPLED // max(len(images), 1))
+        height, width = pictures.grey.shape[1:]
+        rows = []
+        for image in images:
+            for y, x in zip(rng.integers(0, height, each), rng.integers(0, width, each), strict=True):
+                rows.append(pictures.windows(image, float(y * pictures.factor), float(x * pictures.factor), 0)[0])
+        patches = np.array(rows, np.float64)
+        variances, directions = np.linalg.eigh(patches.T @ patches / len(patches))
+        floor = FLOOR * variances.mean() + 1e-9
+        scaled = directions / np.sqrt(np.maximum(variances, floor))
+        return cls(scaled[:, ::-1].astype(np.float32))
+
+    def __call__(self, patches: FloatArray) -> FloatArray:
+        """Patches (n, D) whitened."""
+        whitened: FloatArray = patches @ self.matrix
+        return whitened
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Places:
+    """n places in pictures: their own patch, turned in every direction, (n, TURNS, D), and all shifts of it, whitened.
+
+    `shifted` (n, shifts, D). All are of length 1. `bands` (n, BANDS) is the logarithm of the mean square of the patches
+    around each place, before, in each band.
+    """
+
+    turned: FloatArray
+    shifted: FloatArray
+    bands: Values
+
+    @classmethod
+    def of(cls, pictures: WorkingPictures, whiten: Whitening, images: Indices, centres: Values, reach: float) -> Places:
+        """At the strangest point within `reach` pixels of each centre (n, 2), as (y, x), of `images` (n,)."""
+        turned, shifted, bands = [], [], []
+        for image, (y, x) in zip(images, centres, strict=True):
+            near = max(1, round(reach / pictures.factor))
+            lengths = np.linalg.norm(whiten(pictures.windows(int(image), y, x, near)), axis=1)
+            row, column = divmod(int(lengths.argmax()), 2 * near + 1)
+            y, x = y + pictures.factor * (row - near), x + pictures.factor * (column - near)
+            around = whiten(pictures.windows(int(image), y, x, SHIFT))
+            bands.append(_bands(around))
+            shifted.append(_unit(around))
+            turned.append(_unit(whiten(_turned(pictures, int(image), y, x))))
+        return cls(np.array(turned), np.array(shifted), np.array(bands))
+
+    def __len__(self) -> int:
+        return len(self.turned)
+
+    def joined(self, other: Places) -> Places:
+        return Places(
+            np.concatenate([self.turned, other.turned]),
+            np.concatenate([self.shifted, other.shifted]),
+            np.concatenate([self.bands, other.bands]),
+        )
+
+
+def _bands(around: FloatArray) -> Values:
+    """The mean square in each band, (BANDS,), as a logarithm, over the inner ones of all shifts (shifts, D)."""
+    side = 2 * SHIFT + 1
+    inner = slice(SHIFT - AREA, SHIFT + AREA + 1, AREA)
+    squares = around.reshape(side, side, -1)[inner, inner].astype(np.float64) ** 2
+    parts = np.array_split(squares.mean(axis=(0, 1)), BANDS)
+    return np.log([max(float(part.mean()), 1e-9) for part in parts])
+
+
+def _unit(vectors: FloatArray) -> FloatArray:
+    scaled: FloatArray = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    return scaled
+
+
+def _turned(pictures: WorkingPictures, image: int, y: float, x: float) -> FloatArray:
+    """The patch at a point, turned by `TURNS` equal steps: (TURNS, D)."""
+    from scipy.ndimage import map_coordinates
+
+    line = np.arange(-RADIUS, RADIUS + 1, dtype=np.float64)
+    down, across = (v[_disc()] for v in np.meshgrid(line, line, indexing="ij"))
+    angles = 2 * math.pi * np.arange(TURNS)[:, None] / TURNS
+    ys = y / pictures.factor + np.cos(angles) * down - np.sin(angles) * across
+    xs = x / pictures.factor + np.sin(angles) * down + np.cos(angles) * across
+    values = map_coordinates(pictures.grey[image], [ys, xs], order=1, mode="reflect").astype(np.float32)
+    centred: FloatArray = values - values.mean(axis=1, keepdims=True)
+    return centred
+
+
+def correlations(places: Places) -> Values:
+    """The best correlation (n, n) of each place's patch, turned and shifted, with each other place."""
+    n, _, size = places.shifted.shape
+    templates = places.turned.reshape(-1, size)
+    best = np.empty((n, n))
+    for j in range(n):
+        fits = places.shifted[j] @ templates.T
+        best[:, j] = fits.max(axis=0).reshape(n, TURNS).max(axis=1)
+    return best
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """What the patches of a class are compared with: patches of pictures of other classes, one of each group."""
+
+    pictures: WorkingPictures
+    whiten: Whitening
+    others: Places
+    seed: int
+
+    @classmethod
+    def against(cls, pixels: Uint8Array, units: Indices, other: npt.NDArray[np.bool_], seed: int) -> Comparison:
+        """Against pictures (N, height, width, 3) where `other` (N,) is true; `units` (N,) number their groups."""
+        rng = np.random.default_rng((seed, 2))
+        pictures = WorkingPictures.of(pixels)
+        images = np.flatnonzero(other)
+        whiten = Whitening.of(pictures, images, rng)
+        mixed = rng.permutation(images)
+        first = np.sort(np.unique(units[mixed], return_index=True)[1])[:PLACES]
+        centres = np.stack([rng.uniform(0.1, 0.9, len(first)) * side for side in pixels.shape[1:3]], axis=1)
+        reach = min(pixels.shape[1:3]) / REACH
+        return cls(pictures, whiten, Places.of(pictures, whiten, mixed[first], centres, reach), seed)
+
+    def of(self, images: Indices, centres: Values) -> SamenessEntry:
+        """How alike patches of `images` (n,) around `centres` (n, 2) are."""
+        reach = self.pictures.factor * min(self.pictures.grey.shape[1:]) / REACH
+        mine = Places.of(self.pictures, self.whiten, images, centres, reach)
+        return sameness(mine, self.others, seed=self.seed)
+
+
+def sameness(mine: Places, others: Places, *, draws: int = 999, seed: int = 0) -> SamenessEntry:
+    """How alike `mine` are, against as many drawn from `mine` and `others` together."""
+    n = len(mine)
+    both = mine.joined(others)
+    every = correlations(both)
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(len(both)) for _ in range(draws)]
+    alike, texture = typical(every[:n, :n]), texture_distance(mine.bands, others.bands)
+    drawn = np.array([typical(every[np.ix_(o[:n], o[:n])]) for o in orders])
+    textures = np.array([texture_distance(both.bands[o[:n]], both.bands[o[n:]]) for o in orders])
+    rest = every[n:, n:]
+    size = min(n, len(rest))
+    usual = [typical(rest[np.ix_(c, c)]) for c in (rng.permutation(len(rest))[:size] for _ in range(50))]
+    return SamenessEntry(
+        patches=n,
+        alike=alike,
+        usual=float(np.mean(usual)),
+        chance=_chance(drawn, alike),
+        texture=texture,
+        texture_chance=_chance(textures, texture),
+    )
+
+
+def _chance(drawn: Values, seen: float) -> float:
+    return float((1 + (drawn >= seen).sum()) / (1 + len(drawn)))
+
+
+def texture_distance(mine: Values, others: Values) -> float:
+    """How far textures (n, bands) lie above others (m, bands), in standard deviations within both, averaged."""
+    spread = np.sqrt((mine.var(axis=0, ddof=1) + others.var(axis=0, ddof=1)) / 2)
+    return float(((mine.mean(axis=0) - others.mean(axis=0)) / np.maximum(spread, 1e-9)).mean())
+
+
+def typical(fits: Values) -> float:
+    """Of correlations (n, n) between patches, what the most typical patch reaches with half of the others."""
+    n = len(fits)
+    if n < 2:
+        return 0.0
+    others = fits[~np.eye(n, dtype=bool)].reshape(n, n - 1)
+    return float(np.quantile(others, 1 - ALIKE_SHARE, axis=1).max())
