@@ -42,7 +42,8 @@ class _RegionLosses:
 def judge(found: AuditDocument) -> AuditDocument:
     """The document with its findings, worst first, and its verdict."""
     checks: tuple[Callable[[AuditDocument], Iterator[Finding]], ...] = (
-        _questions, _size, _skill, _regions, _concepts, _masks, _metadata, _disturbances, _breaking, _subgroups, _outside,
+        _questions, _size, _skill, _regions, _concepts, _masks, _metadata, _disturbances, _breaking, _subgroups,
+        _outside,
     )  # fmt: skip
     findings = sorted((f for check in checks for f in check(found)), key=lambda f: LEVELS.index(f.level))
     return found.model_copy(update={"findings": tuple(findings), "verdict": verdict_of(findings)})
