@@ -73,7 +73,7 @@ def _disc() -> npt.NDArray[np.bool_]:
 
 
 def _round_patches(area: FloatArray) -> FloatArray:
-    """Every round patch that lies inside an area, each less its mean: (n, D)."""
+    """Every round patch that lies inside an area, with its mean subtracted: (n, D)."""
     every = np.lib.stride_tricks.sliding_window_view(area, (2 * RADIUS + 1, 2 * RADIUS + 1))
     flat = every.reshape(-1, (2 * RADIUS + 1) ** 2)[:, _disc().ravel()]
     centred: FloatArray = flat - flat.mean(axis=1, keepdims=True)
