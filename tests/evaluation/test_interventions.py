@@ -47,7 +47,7 @@ def test_hiding_takes_away_what_the_model_reads_and_putting_in_adds_it(
     subject: tuple[Interventions, Patches, np.ndarray],
 ) -> None:
     interventions, patches, others = subject
-    found = interventions.effect(patches, others, 0)
+    found, _ = interventions.effect(patches, others, 0)
     expected = roughness(interventions.pixels[:20])[0].mean()
     assert found.proven
     assert found.drawn_over.value == pytest.approx(expected, rel=0.05)
@@ -67,7 +67,7 @@ def test_a_place_that_the_model_does_not_read_has_no_effect(
 ) -> None:
     interventions, patches, others = subject
     away = np.where(patches.centres < SIDE / 2, patches.centres + 15, patches.centres - 15)
-    found = interventions.effect(Patches(patches.images, away, 8, 20), others, 0)
+    found, _ = interventions.effect(Patches(patches.images, away, 8, 20), others, 0)
     assert not found.proven
     assert found.hidden_changes.value == 0
     assert found.put_in_changes is not None

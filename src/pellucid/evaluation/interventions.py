@@ -53,8 +53,11 @@ class Interventions:
     whole: tuple[Values, Truth]
     average: FloatArray
 
-    def effect(self, patches: Patches, others: Truth, seed: int) -> EffectEntry:
-        """What hiding the patches does, and putting them into pictures of other classes, `others` (N,)."""
+    def effect(self, patches: Patches, others: Truth, seed: int) -> tuple[EffectEntry, Values]:
+        """What hiding the patches does, and putting them into pictures of other classes, `others` (N,).
+
+        Also by how much the score falls for each patch (n,) that is drawn over.
+        """
         rng = np.random.default_rng((seed, 1))
         boxes = patches.boxes(self.pixels)
         elsewhere = [self._elsewhere(box, rng) for box in boxes]
@@ -67,7 +70,7 @@ class Interventions:
         changed = (was[patches.images] & ~drawn[1]).astype(np.float64)
         rise, changes, control = self._put_in(patches, boxes, elsewhere, others, rng)
         gap = float(scores[~others].mean() - scores[others].mean())
-        return EffectEntry(
+        entry = EffectEntry(
             images=len(boxes),
             drawn_over=Estimate.of(clustered_mean(beyond[0], units)),
             averaged=Estimate.of(clustered_mean(beyond[1], units)),
@@ -77,6 +80,7 @@ class Interventions:
             control_changes=control,
             of_gap=float(min(b.mean() for b in beyond) / gap) if gap > 0 else 0.0,
         )
+        return entry, falls[0]
 
     def _hidden(
         self, images: Indices, boxes: list[Box], elsewhere: list[Box], *, by_average: bool

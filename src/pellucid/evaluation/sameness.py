@@ -188,7 +188,7 @@ def correlations(places: Places) -> Values:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Comparison:
+class PatchComparison:
     """What the patches of a class are compared with: patches of pictures of other classes, one of each group."""
 
     pictures: WorkingPictures
@@ -197,7 +197,7 @@ class Comparison:
     seed: int
 
     @classmethod
-    def against(cls, pixels: Uint8Array, units: Indices, other: npt.NDArray[np.bool_], seed: int) -> Comparison:
+    def against(cls, pixels: Uint8Array, units: Indices, other: npt.NDArray[np.bool_], seed: int) -> PatchComparison:
         """Against pictures (N, height, width, 3) where `other` (N,) is true; `units` (N,) number their groups."""
         rng = np.random.default_rng((seed, 2))
         pictures = WorkingPictures.of(pixels)

@@ -20,7 +20,7 @@ from ..evaluation.figures import Estimate
 from ..evaluation.interventions import Interventions, Patches
 from ..evaluation.patches import Box
 from ..evaluation.regions import average_picture
-from ..evaluation.sameness import Comparison
+from ..evaluation.sameness import PatchComparison
 from ..explanation.concepts import EvidenceCells, evidence_cells, factor
 from ..explanation.maps import scores_of_logits
 from ..preprocessing import Uint8Array
@@ -32,6 +32,7 @@ Values = npt.NDArray[np.float64]
 FEWEST_OF_A_CLASS, FEWEST_GROUPS = 12, 8
 CONCEPTS, CELLS_PER_CONCEPT = 12, 60
 TRIED, PATCHES = 5, 24
+COMPARED = 16
 LEAST_SHARE = 0.03
 SHOWN = 24
 GALLERIES = "concepts"
@@ -123,7 +124,7 @@ def _importance(concept: ConceptEntry) -> tuple[bool, float, float]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Answers:
+class _ClassAnswers:
     """The score (N, K) of each class, in log-odds, and the answer (N,)."""
 
     scores: Values
@@ -140,7 +141,7 @@ class _ClassScores:
     def __init__(self, bundle: Bundle, batch: int = 16) -> None:
         self._bundle, self._batch, self.passes = bundle, batch, 0
 
-    def __call__(self, pixels: Uint8Array) -> _Answers:
+    def __call__(self, pixels: Uint8Array) -> _ClassAnswers:
         scores, answers = [], []
         for start in range(0, len(pixels), self._batch):
             logits = self._bundle.logits(self._bundle.preprocessing.normalise(pixels[start : start + self._batch]))
@@ -150,7 +151,7 @@ class _ClassScores:
             scores.append(scores_of_logits(logits, rows, contrast).astype(np.float64))
             answers.append(self._bundle.manifest.predicted(logits))
         self.passes += len(pixels)
-        return _Answers(np.concatenate(scores), np.concatenate(answers))
+        return _ClassAnswers(np.concatenate(scores), np.concatenate(answers))
 
     def of(self, label: int) -> Callable[[Uint8Array], tuple[Values, npt.NDArray[np.bool_]]]:
         """The same for one class."""
@@ -168,7 +169,7 @@ def _concepts(
     factors = factor(cells.vectors, count, question.seed)
     share = factors.amounts[mine[cells.image]].sum(axis=0)
     share = share / max(share.sum(), 1e-12)
-    comparison: Comparison | None = None
+    comparison: PatchComparison | None = None
     found = []
     for rank, j in enumerate(np.argsort(-share)):
         order = np.flatnonzero(factors.leading == j)
@@ -176,18 +177,20 @@ def _concepts(
         patches = _patches(question, cells, order)
         entry = _entry(question, cells, factors.amounts[:, j], float(share[j]), order, patches)
         if rank < TRIED and share[j] >= LEAST_SHARE and patches.groups >= FEWEST_GROUPS:
-            entry = entry.model_copy(update={"effect": question.interventions.effect(patches, ~mine, question.seed)})
+            effect, falls = question.interventions.effect(patches, ~mine, question.seed)
+            entry = entry.model_copy(update={"effect": effect})
             if is_proven(entry):
                 comparison = comparison or _comparison(question)
-                alike = comparison.of(patches.images, patches.centres)
+                decisive = np.sort(np.argsort(-falls, kind="stable")[:COMPARED])
+                alike = comparison.of(patches.images[decisive], patches.centres[decisive])
                 entry = entry.model_copy(update={"sameness": alike, "inside": _inside(question, patches, touches)})
         found.append(entry)
     return found
 
 
-def _comparison(question: _Question) -> Comparison:
+def _comparison(question: _Question) -> PatchComparison:
     subjects = question.subjects
-    return Comparison.against(subjects.pixels, subjects.units, subjects.labels != question.label, question.seed)
+    return PatchComparison.against(subjects.pixels, subjects.units, subjects.labels != question.label, question.seed)
 
 
 def _patches(question: _Question, cells: EvidenceCells, order: Indices) -> Patches:
