@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 
 DEFAULT, SMALL = "default", "small"
+FEW = 10
+"""Fewer training images of a class than this are remarked on."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,27 @@ def prepare(dataset: Dataset, recipe: Recipe, seed: int, progress: Progress) -> 
     for split, share in (("train", "data.test"), ("val", "data.validation"), ("test", "data.test")):
         if not len(prepared.positions(split)):
             raise DataError(f"There are no {split} images: give a folder for them, or change {share}.")
+    if (remark := few_images(prepared, recipe)) is not None:
+        progress.say(remark)
     return prepared
+
+
+def few_images(prepared: Prepared, recipe: Recipe) -> str | None:
+    """What to expect where a class has fewer than 10 training images, and which recipe suits so few; else None."""
+    counts = np.bincount(prepared.dataset.labels[prepared.positions("train")], minlength=len(prepared.dataset.classes))
+    few = [f"{c} ({n})" for c, n in zip(prepared.dataset.classes, counts, strict=True) if n < FEW]
+    if not few:
+        return None
+    if recipe.model.weights == "none":
+        advice = f"A network that starts from nothing learns little from them: use the recipe `{DEFAULT}`."
+    elif recipe.fine_tune.epochs or recipe.model.freeze != "all":
+        advice = "Training only the head of a pretrained network is safer: set `fine_tune.epochs` to 0."
+    else:
+        advice = "Training only the head, as this recipe does, is the safest choice."
+    return (
+        f"Fewer than {FEW} training images: {', '.join(few)}. Expect a model that depends on single images, and wide "
+        f"intervals. {advice}"
+    )
 
 
 def build(recipe: Recipe, classes: int, seed: int) -> tuple[Network, dict[str, str]]:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from ..training.loop import Fitted
     from ..training.processes import Processes
 
+COARSE = 4
+"""Heat maps of at most so many cells are remarked on."""
 PARITY_IMAGES = 32
 
 
@@ -259,6 +261,12 @@ def _say_parity(manifest: Manifest, progress: Progress) -> None:
         )
     for what, reason in manifest.missing.items():
         progress.say(f"The bundle has no graph for the {what}: {reason}.")
+    layer = manifest.layer
+    if layer is not None and 0 < layer.height * layer.width <= COARSE:
+        progress.say(
+            f"Heat maps have only {layer.height} x {layer.width} cells and hardly show where the evidence is: "
+            "choose a larger `data.size`."
+        )
 
 
 def _decide(job: _TrainingJob, prepared: Prepared, abroad: AbroadRecord | None) -> Bundle:
