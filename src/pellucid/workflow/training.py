@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ..training.processes import Processes
 
 COARSE = 4
-"""Heat maps of at most so many cells are remarked on."""
+"""Heat maps of up to this number of cells are remarked on."""
 PARITY_IMAGES = 32
 
 
