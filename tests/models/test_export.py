@@ -81,10 +81,37 @@ def test_weights_are_those_of_the_network(pair):
     assert all(torch.equal(state[k], own[k]) for k in own)
 
 
+def test_weights_lie_in_the_bundle_once(pair):
+    """The graph refers to them, and holds nothing larger than one number per channel of its own."""
+    path = pair.bundle.folder / "model.onnx"
+    whole, bare = onnx.load(path), onnx.load(path, load_external_data=False)
+    own = {t.name: len(t.raw_data) for t in bare.graph.initializer if t.data_location != onnx.TensorProto.EXTERNAL}
+    assert max(own.values(), default=0) <= 4 * 512
+    trained = {v.tobytes() for v in (p.detach().numpy() for p in pair.network.state_dict().values())}
+    read = [t for t in whole.graph.initializer if t.name not in own]
+    assert read
+    assert all(t.raw_data in trained for t in read)
+    assert path.stat().st_size < 100_000
+
+
+def test_the_checksum_of_a_graph_tells_its_weights_apart(small, tmp_path):
+    """One weight of a large layer differs, which only `weights.safetensors` holds."""
+    network, manifest = small
+    checksums = set()
+    for number in range(2):
+        other = frozen_copy(network)
+        with torch.no_grad():
+            next(p for p in other.parameters() if p.ndim == 4).add_(number * 1e-6)
+        folder = tmp_path / str(number)
+        checksums.add(export_bundle(other, manifest, folder, images=noise(1, 24), source="noise").files["model.onnx"])
+    assert len(checksums) == 2
+
+
 def test_graph_is_whole_and_open_in_images_and_targets(pair):
+    onnx.checker.check_model(str(pair.bundle.folder / "model.onnx"))
     model = onnx.load(pair.bundle.folder / "model.onnx", load_external_data=False)
-    onnx.checker.check_model(model)
-    assert all(not t.external_data for t in model.graph.initializer)
+    outside = {e.value for t in model.graph.initializer for e in t.external_data if e.key == "location"}
+    assert outside == {"weights.safetensors"}
     shapes = {
         v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
         for v in (*model.graph.input, *model.graph.output)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args, overload
@@ -19,14 +19,25 @@ from ..explanation.catalogue import find_method
 from ..explanation.explain import Explained, explain_tensors
 from ..images import Image, as_image, read_image
 from ..preprocessing import Decode, FloatArray
+from .certificate import Candidate, chosen_runtime
 from .engine import Engine
 from .graphs import check_graphs, depends_on_batch, graph_session
-from .io import model_session, read_bundle
+from .io import read_bundle
 from .manifest import MODEL, Manifest
 from .manifest_classifier import ManifestClassifier
+from .nearness import NEAR, is_near
 from .onnx_classifier import OnnxClassifier
 from .run import find_bundle
+from .runtimes import REFERENCE_RUNTIME, EngineChoice, Runtime, runtime_session
 from .shared_passes import SharedPasses
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenRuntime:
+    """What a bundle runs on, and what was measured of it."""
+
+    runtime: Runtime = REFERENCE_RUNTIME
+    proof: Candidate | None = None
 
 
 class Bundle(ManifestClassifier):
@@ -36,10 +47,15 @@ class Bundle(ManifestClassifier):
     """
 
     def __init__(
-        self, folder: Path | None, manifest: Manifest, classifier: Engine, surroundings: Surroundings | None = None
+        self,
+        folder: Path | None,
+        manifest: Manifest,
+        classifier: Engine,
+        surroundings: Surroundings | None = None,
+        running: ProvenRuntime = ProvenRuntime(),
     ) -> None:
         super().__init__(manifest)
-        self._folder = folder
+        self._folder, self._running = folder, running
         self._classifier = classifier
         self._surroundings = surroundings
 
@@ -52,6 +68,16 @@ class Bundle(ManifestClassifier):
         if self._folder is None:
             raise InputError(f"{self.manifest.name} is not a folder: it was made in this program, by from_function.")
         return self._folder
+
+    @property
+    def runtime(self) -> Runtime:
+        """The engine and precision that answers come from."""
+        return self._running.runtime
+
+    @property
+    def proof(self) -> Candidate | None:
+        """What was measured of this runtime before it was accepted; None in float32, which the figures are of."""
+        return self._running.proof
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -142,6 +168,9 @@ class Bundle(ManifestClassifier):
         if features is not None and (scores := self.outside_scores(features[None])) is not None:
             score = float(scores[0])
             warnings = (outside_warning(self.classes), *warnings) if score > 1 else warnings
+        quality = None if self.proof is None else self.proof.quality
+        if quality is not None and not self.runtime.exact and is_near(self.manifest, logits, quality.margin):
+            warnings = (*warnings, NEAR)
         if self.task == "regression":
             index = int(self.predicted(logits[None])[0])
             return Prediction(self.classes[index], None, {}, float(logits[0]), path, warnings, score)
@@ -248,26 +277,56 @@ class Bundle(ManifestClassifier):
         return self.prediction(explained.logits, features=explained.features, path=path, warnings=warnings)
 
 
-def load(path: str | Path, *, threads: int | None = None, decode: Decode | None = None) -> Bundle:
+def load(
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    decode: Decode | None = None,
+    engine: str = "onnxruntime",
+    precision: str = "float32",
+) -> Bundle:
     """Load a run or a bundle folder. `threads` limits the cores of one forward pass; all by default.
 
     `decode` is `full` to decode large JPEGs whole, as the private page does, or `draft`, at a reduced size; by default
     as the model was trained.
+
+    `engine` is onnxruntime, openvino, or auto for what `pellucid optimise` advises here. `precision` is float32,
+    bfloat16 or int8; those below float32 need OpenVINO, and a proof by `pellucid optimise` that answers and maps stay
+    as they are.
+
     Raises BundleError when the folder holds no bundle, when a file in it is missing or was changed, or when a graph
-    reads a file that is not part of the bundle.
+    reads a file that is not part of the bundle. Raises InputError for a precision that is not proven or was refused,
+    UnknownNameError for other names, MissingDependencyError without OpenVINO.
     """
     folder = find_bundle(Path(path))
     manifest = read_bundle(folder)
+    runtime, proof = chosen_runtime(folder, manifest, engine, precision, threads)
     if decode is not None:
         if decode not in get_args(Decode):
             raise UnknownNameError("way of decoding", str(decode), get_args(Decode), "`decode=` is draft or full.")
         shape = manifest.preprocessing.model_copy(update={"decode": decode})
         manifest = manifest.model_copy(update={"preprocessing": shape})
+    return open_bundle(folder, manifest, ProvenRuntime(runtime, proof), threads)
+
+
+def load_chosen(path: str | Path, choice: EngineChoice, *, threads: int | None = None) -> Bundle:
+    """`load` with an engine and a precision that were asked for together."""
+    return load(path, threads=threads, engine=choice.engine, precision=choice.precision)
+
+
+def open_bundle(
+    folder: Path, manifest: Manifest, running: ProvenRuntime, threads: int | None = None, *, graph: Path | None = None
+) -> Bundle:
+    """A bundle in a runtime that was chosen before, proven or not; `graph` is run in place of the bundle's main one.
+
+    Graphs beside the main one run on ONNX Runtime in float32.
+    """
     reference = manifest.reference
     surroundings = None if reference is None else read_surroundings(folder / REFERENCE, reference.threshold)
     check_graphs(folder, manifest)
     if depends_on_batch(folder):  # also where an older pellucid imported the model
         manifest = manifest.model_copy(update={"batchable": False})
     others = cache(lambda name: graph_session(folder, manifest, name, threads))
-    classifier = OnnxClassifier(manifest, model_session(folder / MODEL, threads), others)
-    return Bundle(folder, manifest, classifier, surroundings)
+    own = running.proof.graph if running.proof is not None and running.proof.graph else MODEL
+    session = runtime_session(graph or folder / own, running.runtime, threads)
+    return Bundle(folder, manifest, OnnxClassifier(manifest, session, others), surroundings, running)

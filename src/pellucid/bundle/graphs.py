@@ -84,7 +84,7 @@ def _content(path: Path) -> mmap.mmap:
 
 def external_files(model: bytes | mmap.mmap) -> set[str]:
     """The files, as a graph names them, from which its tensors take their values."""
-    # Most graphs hold their own weights, and are not walked through.
+    # Graphs of older versions hold their own weights, and are not walked through.
     return set(_locations(memoryview(model), "model", 0)) if model.find(b"location") >= 0 else set()
 
 

@@ -6,9 +6,10 @@ A bundle is a folder of `manifest.json`, `model.onnx` and `weights.safetensors`.
 `sum_c target_c * (z_c - contrast * logsumexp_{j != c} z_j)` with respect to the activations. A `target` row of zeros
 stands for the predicted class of the image.
 
-Further graphs may lie beside it, and read from `weights.safetensors` the weights that are there: one with the same
-inputs and outputs for each further explained layer; a tail of a layer, from `activations` to `logits`; and one for the
-pixels, which returns `logits` and `gradients` (N, T, 3, height, width) with respect to the image.
+The graph reads from `weights.safetensors` the weights that are there, and names its sha256, so that the checksum of the
+graph tells one model from another. Further graphs may lie beside it and do the same: one with the same inputs and
+outputs for each further explained layer; a tail of a layer, from `activations` to `logits`; and one for the pixels,
+which returns `logits` and `gradients` (N, T, 3, height, width) with respect to the image.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""A bundle's graph behind the protocols of classifier.py, on ONNX Runtime."""
+"""A bundle's graph behind the protocols of classifier.py, on ONNX Runtime or OpenVINO."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,12 +11,9 @@ from ..errors import InputError, ResourceError
 from ..preprocessing import FloatArray
 from .manifest import Manifest
 from .manifest_classifier import ManifestClassifier
+from .runtimes import GraphSession
 
-if TYPE_CHECKING:
-    import onnxruntime
-
-
-OpenGraph = Callable[[str], "onnxruntime.InferenceSession"]
+OpenGraph = Callable[[str], GraphSession]
 
 
 class OnnxClassifier(ManifestClassifier):
@@ -26,9 +22,7 @@ class OnnxClassifier(ManifestClassifier):
     `open_graph` returns the session of another graph of the bundle by its file name, and the same one every time.
     """
 
-    def __init__(
-        self, manifest: Manifest, session: onnxruntime.InferenceSession, open_graph: OpenGraph | None = None
-    ) -> None:
+    def __init__(self, manifest: Manifest, session: GraphSession, open_graph: OpenGraph | None = None) -> None:
         super().__init__(manifest)
         self._session, self._open_graph = session, open_graph
 
@@ -81,7 +75,7 @@ class OnnxClassifier(ManifestClassifier):
         reason = self.manifest.missing.get(what, "it was exported without one")
         return f"The bundle {self.manifest.name!r} has no graph for the {what}: {reason.rstrip('.')}. Use {instead}."
 
-    def _other(self, name: str) -> onnxruntime.InferenceSession:
+    def _other(self, name: str) -> GraphSession:
         if self._open_graph is None:
             raise InputError(f"The graph {name} cannot be opened: load the bundle from its folder.")
         return self._open_graph(name)
@@ -90,7 +84,7 @@ class OnnxClassifier(ManifestClassifier):
         return np.zeros((len(batch), 1, self.manifest.logits), np.float32)
 
     def _ask_about(
-        self, session: onnxruntime.InferenceSession, batch: FloatArray, selector: FloatArray, contrast: float
+        self, session: GraphSession, batch: FloatArray, selector: FloatArray, contrast: float
     ) -> list[FloatArray]:
         """All outputs for target rows (N, T, L); the last output is the gradients (N, T, ...).
 
@@ -106,7 +100,7 @@ class OnnxClassifier(ManifestClassifier):
 
     def _ask(
         self,
-        session: onnxruntime.InferenceSession,
+        session: GraphSession,
         outputs: list[str] | None,
         batch: FloatArray,
         target: FloatArray,
@@ -116,9 +110,7 @@ class OnnxClassifier(ManifestClassifier):
         feed = {"image": np.ascontiguousarray(batch), "target": target, "contrast": np.asarray(contrast, np.float32)}
         return self._run(session, outputs, feed)
 
-    def _run(
-        self, session: onnxruntime.InferenceSession, outputs: list[str] | None, feed: dict[str, FloatArray]
-    ) -> list[FloatArray]:
+    def _run(self, session: GraphSession, outputs: list[str] | None, feed: dict[str, FloatArray]) -> list[FloatArray]:
         count = max((len(values) for values in feed.values() if values.ndim), default=1)
         if count > 1 and not self.manifest.batchable:
             rows = [{k: v[i : i + 1] if v.ndim else v for k, v in feed.items()} for i in range(count)]
@@ -126,7 +118,7 @@ class OnnxClassifier(ManifestClassifier):
             return [np.concatenate(parts) for parts in zip(*outcomes, strict=True)]
         try:
             values: list[FloatArray] = session.run(outputs, feed)
-        except Exception as error:  # onnxruntime's exceptions share no public base
+        except Exception as error:  # the exceptions of the engines share no public base
             if "alloc" in str(error).lower():
                 count = len(next(iter(feed.values())))
                 raise ResourceError(f"Memory ran out on a batch of {count} images: lower `batch=`.") from error

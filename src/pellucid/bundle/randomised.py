@@ -4,7 +4,7 @@ The weights lie as raw bytes in a bundle's graphs, or in `weights.safetensors` w
 overwritten in a copy, so that neither torch nor the onnx package is needed. Few protobuf fields lead to them:
 ModelProto.graph is field 7, GraphProto.node 1 and .initializer 5, NodeProto.input 1 and .op_type 4, TensorProto.dims 1,
 .data_type 2, .name 8, .raw_data 9 and .external_data 13, a list of keys (1) and values (2) (onnx.proto, where numbers
-are never reused).
+are never reused). A matrix that the file holds with its axes exchanged is turned by a Transpose node before its use.
 """
 
 from __future__ import annotations
@@ -108,19 +108,24 @@ def read_weights(model: bytearray, external: bytearray) -> list[Weight]:
     (graph,) = (value for number, value in fields(memoryview(model)) if number == 7)
     arrays: dict[str, FloatArray] = {}
     nodes: list[tuple[bytes, list[str]]] = []
+    turned: dict[str, str] = {}
     for number, value in fields(graph):
         if number == 5 and (tensor := _tensor(value, external)) is not None:
             arrays[tensor[0]] = tensor[1]
         elif number == 1:
             parts = list(fields(value))
             kind = next((bytes(v) for n, v in parts if n == 4), b"")
-            nodes.append((kind, [bytes(v).decode() for n, v in parts if n == 1]))
+            inputs = [bytes(v).decode() for n, v in parts if n == 1]
+            nodes.append((kind, inputs))
+            if kind == b"Transpose":
+                turned[next(bytes(v).decode() for n, v in parts if n == 2)] = inputs[0]
     used: dict[str, int] = {}
     for place, (kind, inputs) in enumerate(nodes):
         if kind in WEIGHTED:
             for name in inputs[1:]:
-                if name in arrays and arrays[name].ndim > 1:
-                    used.setdefault(name, place)
+                origin = turned.get(name, name)
+                if origin in arrays and arrays[origin].ndim > 1:
+                    used.setdefault(origin, place)
     return [Weight(arrays[name], place) for name, place in used.items()]
 
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from .console import OK, PARTLY, TerminalProgress, out, print_findings, print_json, print_table
+from .options import Engine, EnginePrecision
 
 if TYPE_CHECKING:
+    from ..bundle.runtimes import EngineChoice
     from ..evaluation.audit import AuditDocument
     from ..evaluation.discovered import DiscoveredDocument
 
@@ -65,22 +67,27 @@ def audit(
     replacement: Annotated[
         str, typer.Option(help="With --explanations: replacement for hidden pixels: blur, mean, grey or noise.")
     ] = "blur",
+    engine: Engine = "onnxruntime",
+    engine_precision: EnginePrecision = "float32",
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")] = False,
 ) -> None:
     """Test a model for shortcuts: corners, borders, masks, metadata, small changes, subgroups.
 
     Lists the worst findings first. Exits with code 1 when it finds a problem.
     """
+    from ..bundle.runtimes import EngineChoice
     from ..workflow.audit import audit_run
     from ..workflow.discovering_run import MOST, AuditSettings
     from .options import parse_split
 
+    choice = EngineChoice(engine, engine_precision)
     if explanations:
-        _audit_explanations(run, data, split, images, methods, budget, replacement, folder, seed, json)
+        _audit_explanations(run, data, split, images, methods, budget, replacement, folder, seed, choice, json)
     if accept or reject:
         _answer(run, folder, accept, reject, json)
     settings = AuditSettings(parse_split(split), images or MOST, subgroup, masks, seed, discover)
-    document, where = audit_run(run, data, settings=settings, out=folder, progress=TerminalProgress(quiet=json))
+    progress = TerminalProgress(quiet=json)
+    document, where = audit_run(run, data, settings=settings, out=folder, choice=choice, progress=progress)
     if json:
         print_json(document.model_dump(mode="json"))
     else:
@@ -116,6 +123,7 @@ def _audit_explanations(
     replacement: str,
     folder: Path | None,
     seed: int,
+    choice: EngineChoice,
     json: bool,
 ) -> NoReturn:
     """Print the trust card instead of running the probes."""
@@ -133,6 +141,7 @@ def _audit_explanations(
         replacement=replacement,
         seed=seed,
         out=folder,
+        choice=choice,
         progress=TerminalProgress(quiet=json),
     )
     if json:

@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from .console import OK, PARTLY, WRONG, TerminalProgress, err, out, print_json, print_table
+from .options import Engine, EnginePrecision
 
 
 def doctor(
@@ -23,6 +24,8 @@ def doctor(
         Optional[Path],
         typer.Option(metavar="RUN", help="Find and store the fastest batch settings for this machine."),
     ] = None,
+    engine: Engine = "onnxruntime",
+    engine_precision: EnginePrecision = "float32",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Show what is installed; check a running server against hostile input; tune `predict --out`."""
@@ -32,7 +35,7 @@ def doctor(
     if attack is None and tune is None:
         raise typer.Exit(_installation(json))
     if tune is not None:
-        raise typer.Exit(_tune(tune, json))
+        raise typer.Exit(_tune(tune, engine, engine_precision, json))
     raise typer.Exit(_attack(attack or "", api_key, json))
 
 
@@ -73,12 +76,13 @@ def _attack(url: str, api_key: str | None, json: bool) -> int:
     return PARTLY if any(r.held is False for r in results) else OK
 
 
-def _tune(run: Path, json: bool) -> int:
+def _tune(run: Path, engine: str, precision: str, json: bool) -> int:
     """Measure batch settings for a model, and store the best."""
     from ..bundle.bundle import load
     from ..workflow.batch.tune import tune
 
-    found = tune(load(run), progress=TerminalProgress(quiet=json))
+    bundle = load(run, threads=1, engine=engine, precision=precision)
+    found = tune(bundle, progress=TerminalProgress(quiet=json))
     if json:
         print_json([t.model_dump(mode="json") for t in found])
         return OK

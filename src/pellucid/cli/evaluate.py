@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from .console import TerminalProgress, out, print_json, print_table, report_skipped
-from .options import ImagesFolder, LabelColumn, PathColumn, table_options
+from .options import Engine, EnginePrecision, ImagesFolder, LabelColumn, PathColumn, table_options
 
 if TYPE_CHECKING:
     from ..evaluation.paired import PairedComparison
@@ -51,12 +51,15 @@ def evaluate(
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
     images: ImagesFolder = None,
+    engine: Engine = "onnxruntime",
+    engine_precision: EnginePrecision = "float32",
     json: Annotated[bool, typer.Option("--json", help="Print metrics.json.")] = False,
 ) -> None:
     """Evaluate a run: metrics with 95 % intervals, confusion matrix, curves."""
     if unlabelled:
         _judge_unlabelled(run, data, json=json)
     from ..bundle.run import RunFolder
+    from ..bundle.runtimes import EngineChoice
     from ..evaluation.schema import metrics_document
     from ..reporting.figures import save_figures
     from ..reporting.html import build_report
@@ -77,6 +80,7 @@ def evaluate(
         against=against,
         out=folder,
         table=table_options(path_column, label_column, images),
+        choice=EngineChoice(engine, engine_precision),
         progress=progress,
     )
     folder = found.folder or run

@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from .console import PARTLY, TerminalProgress, out, print_json, print_table, report_skipped
+from .options import Engine, EnginePrecision
 
 if TYPE_CHECKING:
     from ..bundle.bundle import Bundle
@@ -72,6 +73,8 @@ def explain(
     signed: Annotated[
         bool, typer.Option("--signed", help="Also show evidence against the class, on a diverging colour map.")
     ] = False,
+    engine: Engine = "onnxruntime",
+    engine_precision: EnginePrecision = "float32",
     json: Annotated[bool, typer.Option("--json", help="Print manifest.json.")] = False,
 ) -> None:
     """Explain decisions: raw map, heat map and overlay for each image. PyTorch is not needed."""
@@ -82,7 +85,7 @@ def explain(
     from ..workflow.prediction import find_images
     from .options import parse_scale, parse_score
 
-    bundle = load(run)
+    bundle = load(run, engine=engine, precision=engine_precision)
     progress = TerminalProgress(quiet=json)
     methods = _split(method) or ["grad-cam"]
     targets = _targets(target, bundle.classes)

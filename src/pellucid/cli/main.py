@@ -27,6 +27,7 @@ from . import (
     export,
     import_,
     methods,
+    optimise,
     pacs,
     predict,
     recipes,
@@ -98,6 +99,9 @@ app.command("compare", rich_help_panel=USE, short_help="Compare two batches: agr
 )
 app.command("export", rich_help_panel=USE, short_help="Write a model as a page for the browser alone.")(export.export)
 app.command("serve", rich_help_panel=USE, short_help="Serve a web page and an HTTP API.")(serve.serve)
+app.command(
+    "optimise", rich_help_panel=USE, short_help="Find a faster engine for a model here, and prove what it changes."
+)(optimise.optimise)
 app.add_typer(pacs.app, name="pacs", rich_help_panel=USE, short_help="Results as DICOM objects, for a picture archive.")
 app.command("doctor", rich_help_panel=USE, short_help="Attack a running server, or tune batches for this machine.")(
     doctor.doctor

@@ -50,6 +50,18 @@ ImagesFolder = Annotated[
 ]
 
 
+Engine = Annotated[
+    str,
+    typer.Option(help="What runs the model: onnxruntime, openvino, or auto for what `pellucid optimise` advises here."),
+]
+EnginePrecision = Annotated[
+    str,
+    typer.Option(
+        help="With --engine openvino: float32, or bfloat16 or int8 where `pellucid optimise` has accepted it."
+    ),
+]
+
+
 def table_options(path_column: str | None, label_column: str | None, images: Path | None) -> TableOptions:
     """What the options say of a table."""
     from ..data.table import TableOptions

@@ -10,9 +10,10 @@ import typer
 from rich.text import Text
 
 from .console import TerminalProgress, document_stream, err, print_json, print_table, report_skipped
-from .options import ImagesFolder, PathColumn, table_options
+from .options import EnginePrecision, ImagesFolder, PathColumn, table_options
 
 if TYPE_CHECKING:
+    from ..bundle.bundle import Bundle
     from ..classifier import Prediction, Task
 
 
@@ -55,7 +56,14 @@ def predict(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="With --out: continue an interrupted batch.")] = False,
     workers: Annotated[Optional[int], typer.Option(min=1, help="With --out: images processed in parallel.")] = None,
-    engine: Annotated[str, typer.Option(help="With --out: local, or ray for a cluster.")] = "local",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="What runs the model: onnxruntime, openvino, or auto for what `pellucid optimise` advises here; with "
+            "--out also ray, for a cluster."
+        ),
+    ] = "onnxruntime",
+    engine_precision: EnginePrecision = "float32",
     address: Annotated[
         Optional[str], typer.Option(help="With --engine ray: address of the cluster, auto or ray://HOST:PORT.")
     ] = None,
@@ -64,6 +72,7 @@ def predict(
     images_folder: ImagesFolder = None,
 ) -> None:
     """Classify images: class, confidence and the probability of each class. PyTorch is not needed."""
+    from ..bundle.bundle import load
     from ..errors import InputError
 
     if folder is not None:
@@ -81,6 +90,7 @@ def predict(
             resume=resume,
             workers=workers,
             engine=engine,
+            engine_precision=engine_precision,
             address=address,
             batch=batch_size,
             part_size=part_size,
@@ -89,17 +99,16 @@ def predict(
         )
     if path_column or images_folder:
         raise InputError("--path-column and --images go with --out, which reads CSV lists.")
-    if method or target or pictures or resume or workers or address or engine != "local":
-        raise InputError("--explain, --target, --pictures, --resume, --workers, --engine and --address need --out.")
-    _predict(run, [Path(image) for image in images], batch_size or 16, json=json, csv=csv)
+    if method or target or pictures or resume or workers or address or engine == "ray":
+        raise InputError("--explain, --target, --pictures, --resume, --workers, --engine ray and --address need --out.")
+    bundle = load(run, engine="onnxruntime" if engine == "local" else engine, precision=engine_precision)
+    _predict(bundle, [Path(image) for image in images], batch_size or 16, json=json, csv=csv)
 
 
-def _predict(run: Path, images: list[Path], batch_size: int, *, json: bool, csv: bool) -> None:
+def _predict(bundle: Bundle, images: list[Path], batch_size: int, *, json: bool, csv: bool) -> None:
     """Answer a few images and print."""
-    from ..bundle.bundle import load
     from ..workflow.prediction import find_images, predict_files
 
-    bundle = load(run)
     files = find_images(images)
     with TerminalProgress(quiet=json or csv).bar("Predicting") as advance:
         predictions, skipped = predict_files(bundle, files, batch_size=batch_size, advance=advance)

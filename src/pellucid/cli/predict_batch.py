@@ -26,6 +26,7 @@ def predict_batch(
     resume: bool,
     workers: int | None,
     engine: str,
+    engine_precision: str,
     address: str | None,
     batch: int | None,
     part_size: int,
@@ -33,11 +34,10 @@ def predict_batch(
     json: bool,
 ) -> None:
     """Classify the sources into `folder`, and print a summary."""
-    from ..errors import UnknownNameError
+    from ..bundle.runtimes import EngineChoice
     from ..workflow.batch.run import Running, predict_archive
 
-    if engine not in ("local", "ray"):
-        raise UnknownNameError("engine", engine, ("local", "ray"), "Use local or ray.")
+    choice = EngineChoice("onnxruntime" if engine in ("local", "ray") else engine, engine_precision)
     summary = predict_archive(
         run,
         sources,
@@ -50,6 +50,7 @@ def predict_batch(
         part_size=part_size,
         table=table,
         running=Running(workers, "ray" if engine == "ray" else "local", address),
+        choice=choice,
         progress=TerminalProgress(quiet=json),
     )
     if json:

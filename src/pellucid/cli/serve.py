@@ -7,6 +7,8 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from .options import Engine, EnginePrecision
+
 MEGABYTE = 2**20
 
 
@@ -61,6 +63,8 @@ def serve(
             help="Threads per forward pass; by default all cores for a single request, otherwise a share.",
         ),
     ] = None,
+    engine: Engine = "onnxruntime",
+    engine_precision: EnginePrecision = "float32",
     queue: Annotated[
         int, typer.Option(min=0, help="Maximum number of waiting requests; further requests get 503.")
     ] = 32,
@@ -95,6 +99,8 @@ def serve(
         store_days=store_days,
         examples=examples,
         threads=threads,
+        engine=engine,
+        precision=engine_precision,
         queue=queue,
         deadline=deadline,
         drain=drain,

@@ -15,7 +15,13 @@ from collections.abc import Mapping
 from typing import Any
 
 OTHER_NAMES: Mapping[str, Mapping[str, str]] = {
-    "": {"batch": "batch-size", "overrides": "set", "settings": "set", "layers": "layer"},
+    "": {
+        "batch": "batch-size",
+        "overrides": "set",
+        "settings": "set",
+        "layers": "layer",
+        "precision": "engine-precision",
+    },
     "predict": {"method": "explain"},
     "import": {"size": "input-size"},
     "data split": {"path": "out"},

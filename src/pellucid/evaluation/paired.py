@@ -9,6 +9,7 @@ of each group's difference is drawn at random.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -109,6 +110,16 @@ def compare_models(
         metrics=metrics,
         verdict=_verdict(ours.name, theirs.name, metrics["accuracy"], p, only, resampling),
     )
+
+
+def metric_difference(
+    name: str, own: Answers, other: Answers, groups: Sequence[str] = (), *, resamples: int = 2000, seed: int = 0
+) -> MetricDifference:
+    """One metric of two models' answers for the same images, and the first minus the second with its 95 % interval."""
+    resampling = Resampling.of(len(own.labels), list(groups) if any(groups) else [], resamples, seed)
+    point, drawn = _differences(own, other, [name], resampling)
+    low, high = percentiles(drawn) if drawn.size else (np.full(1, np.nan),) * 2
+    return _difference(name, point[:, 0], float(low[0]), float(high[0]))
 
 
 def paired_p_value(differences: Values, resampling: Resampling, seed: int = 0) -> float:

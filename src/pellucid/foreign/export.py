@@ -22,7 +22,7 @@ from ..classifier import probabilities_from_logits
 from ..errors import InputError, ParityError
 from ..models.export import TOLERANCE, export_bundle, frozen_copy
 from ..models.further_graphs import root_sentence
-from ..models.onnx_file import onnx_program
+from ..models.onnx_file import StoredWeights, onnx_program, save_beside
 from ..preprocessing import FloatArray
 from .imported import ImportedNetwork, Source
 from .onnx_black_box import OnnxModule, black_box_graph
@@ -77,11 +77,12 @@ def _export_black_box(
     frozen = frozen_copy(network)
     with write_bundle(folder, manifest) as draft:
         path = draft.folder / MODEL
+        weights = StoredWeights(save({k: v.clone().contiguous() for k, v in frozen.state_dict().items()}))
+        (draft.folder / WEIGHTS).write_bytes(weights.content)
         if isinstance(network.model, OnnxModule):
             path.write_bytes(black_box_graph(network.entry, network.model, network.answer, manifest))
         else:
-            _program(frozen, manifest).save(str(path), external_data=False)
-        (draft.folder / WEIGHTS).write_bytes(save({k: v.contiguous() for k, v in frozen.state_dict().items()}))
+            save_beside(_program(frozen, manifest), path, weights)
         exported = OnnxClassifier(manifest, model_session(path))
         probability = _difference(network.answers, exported, images, "torch")
         draft.manifest = manifest.model_copy(update={"parity": _parity(probability, None, images, source)})

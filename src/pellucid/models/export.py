@@ -23,7 +23,7 @@ from ..errors import InputError, ParityError, PellucidError
 from ..explanation.cam import grad_cam
 from ..preprocessing import FloatArray
 from .further_graphs import QUESTION, FurtherGraphs, root_sentence
-from .onnx_file import onnx_program, quiet
+from .onnx_file import StoredWeights, onnx_program, quiet, save_beside
 from .torch_classifier import TorchClassifier
 from .traced_layer import frozen_copy, trace_layer
 
@@ -61,10 +61,10 @@ def export_bundle(
     with _one_sentence(manifest, manifest.explained_layer.name), quiet():
         traced = trace_layer(frozen, manifest.explained_layer.name, size, manifest.logits)
         program = onnx_program(traced.graph, traced.example, QUESTION, ("logits", "activations", "gradients"))
-    weights = save({k: v.clone().contiguous() for k, v in frozen.state_dict().items()})
+    weights = StoredWeights(save({k: v.clone().contiguous() for k, v in frozen.state_dict().items()}))
     with write_bundle(folder, manifest) as draft:
-        program.save(str(draft.folder / MODEL), external_data=False)
-        (draft.folder / WEIGHTS).write_bytes(weights)
+        (draft.folder / WEIGHTS).write_bytes(weights.content)
+        save_beside(program, draft.folder / MODEL, weights)
         manifest = manifest.model_copy(update={"layer": traced.layer})
         graphs = FurtherGraphs(frozen, manifest, draft.folder, weights, images)
         with _one_sentence(manifest, " and ".join(layers)), quiet():

@@ -23,7 +23,7 @@ from ..bundle.onnx_classifier import OnnxClassifier
 from ..errors import ParityError
 from ..preprocessing import FloatArray
 from .evidence_graph import trace_input_gradients, trace_tail
-from .onnx_file import onnx_program, quiet, save_beside
+from .onnx_file import StoredWeights, onnx_program, quiet, save_beside
 from .torch_classifier import TorchClassifier
 from .traced_layer import trace_layer
 
@@ -39,12 +39,12 @@ MOST_COMPARED = 4
 
 @dataclass
 class FurtherGraphs:
-    """A bundle's folder in the making: `manifest` grows with each graph, `weights` are the bytes of its WEIGHTS."""
+    """A bundle's folder in the making: `manifest` grows with each graph, `weights` are what its WEIGHTS holds."""
 
     frozen: nn.Module
     manifest: Manifest
     folder: Path
-    weights: bytes
+    weights: StoredWeights
     images: FloatArray
 
     def write_layers(self, names: Sequence[str]) -> None:

@@ -1,7 +1,9 @@
-"""Traced graphs as ONNX files, with weights of their own or those that lie beside them."""
+"""Traced graphs as ONNX files, which read the weights that lie beside them."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,32 +23,79 @@ from ..bundle.manifest import WEIGHTS
 FREE_IMAGES = {"image": ("images",), "target": ("images", "targets"), "contrast": (), "activations": ("images",)}
 """The axes of each input whose length is free, first ones first."""
 
-LEAST_SHARED = 1024
+LEAST_SHARED = 256
 """Bytes of a tensor that is worth a reference."""
+
+NORMALISATION = "BatchNormalization"
+WEIGHTS_KEY = "weights sha256"
 
 
 def onnx_program(
     graph: GraphModule, example: tuple[torch.Tensor, ...], inputs: Sequence[str], outputs: Sequence[str]
 ) -> Any:
-    """A traced graph as torch's ONNXProgram, for any number of images and targets."""
+    """A traced graph as torch's ONNXProgram, for any number of images and targets.
+
+    The exporter simplifies it, but for one step: it would fold batch normalisation into copies of the weights. Runtimes
+    do so themselves on loading, and so the graph can refer to the weights as they were trained.
+    """
     sizes = {name: torch.export.Dim(name, min=1, max=65536) for name in ("images", "targets")}
     free = tuple({i: sizes[axis] for i, axis in enumerate(FREE_IMAGES[name])} or None for name in inputs)
     with quiet():
-        return torch.onnx.export(
+        program = torch.onnx.export(
             graph,
             example,
             dynamo=True,
             verbose=False,
+            optimize=False,
             dynamic_shapes=free,
             input_names=list(inputs),
             output_names=list(outputs),
         )
+        if program is None:
+            raise RuntimeError("the exporter gave nothing")
+        kept = [node for node in program.model.graph.all_nodes() if node.op_type == NORMALISATION and not node.domain]
+        for node in kept:
+            node.op_type = f"{NORMALISATION}Kept"  # a name that no rule of the optimiser knows
+        program.optimize()
+        for node in program.model.graph.all_nodes():
+            if node.op_type == f"{NORMALISATION}Kept":
+                node.op_type = NORMALISATION
+    return program
 
 
-def save_beside(program: Any, path: Path, weights: bytes) -> None:
-    """Write a program whose weights are read from the WEIGHTS file beside it, where its bytes `weights` have them.
+class StoredWeights:
+    """The bytes of a WEIGHTS file, and where in it each tensor lies."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        spans = [value["data_offsets"] for name, value in header.items() if name != "__metadata__"]
+        self._places: dict[bytes, int] = {}
+        for start, end in spans:
+            place = 8 + length + start
+            if place % 4 == 0:
+                self._places.setdefault(_digest(content[place : place + end - start]), place)
+
+    @property
+    def checksum(self) -> str:
+        """The sha256 of the whole file."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def find(self, raw: bytes) -> int | None:
+        """Where a tensor with these bytes lies; None if none has them, or it does not suit single precision."""
+        return self._places.get(_digest(raw))
+
+
+def _digest(raw: bytes) -> bytes:
+    return hashlib.sha256(raw).digest()
+
+
+def save_beside(program: Any, path: Path, weights: StoredWeights) -> None:
+    """Write a program whose weights are read from the WEIGHTS file beside it, where that has them.
 
     A matrix that lies there with rows and columns exchanged is turned by a node, which a runtime does once, on loading.
+    The graph names the checksum of its weights, so that the checksum of the graph tells one model from another.
     """
     model: onnx.ModelProto = program.model_proto
     turns: list[onnx.NodeProto] = []
@@ -63,19 +112,31 @@ def save_beside(program: Any, path: Path, weights: bytes) -> None:
     nodes = [*turns, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+    _without_remarks(model)
+    model.metadata_props.add(key=WEIGHTS_KEY, value=weights.checksum)
     path.write_bytes(model.SerializeToString())
 
 
-def _refer(tensor: onnx.TensorProto, raw: bytes, weights: bytes) -> bool:
-    """Let a tensor be read from the WEIGHTS file, if its bytes are there at a place that suits single precision."""
+def _refer(tensor: onnx.TensorProto, raw: bytes, weights: StoredWeights) -> bool:
+    """Let a tensor be read from the WEIGHTS file, if its bytes are there."""
     place = weights.find(raw)
-    if place < 0 or place % 4:
+    if place is None:
         return False
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     for key, value in (("location", WEIGHTS), ("offset", str(place)), ("length", str(len(raw)))):
         tensor.external_data.add(key=key, value=value)
     return True
+
+
+def _without_remarks(model: onnx.ModelProto) -> None:
+    """Remove what the exporter notes on where each node came from, which takes more room than a small graph."""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.graph.value_info[:]
+    for item in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del item.metadata_props[:]
+        item.ClearField("doc_string")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..bundle.embedding import whole_graph
 from ..bundle.manifest import MODEL, WEIGHTS
 from ..errors import InputError
 from ..files import write_whole
@@ -101,7 +102,7 @@ def contents_of(exported: Exported, program: Runtime, *, every_method: bool) -> 
     licences = licence_texts()
     parts = [
         Part.of("worker", program.script + bundled("worker.js")),
-        Part.of_graph("model", (exported.bundle.folder / MODEL).read_bytes()),
+        Part.of_graph("model", whole_graph(exported.bundle.folder)),
         Part.of("runtime", program.program),
     ]
     if (reference := reference_bytes(exported.bundle)) is not None:
@@ -132,7 +133,7 @@ def _facts(exported: Exported, proof: Proof | None, licences: dict[str, str], pa
 
 
 def _check_size(exported: Exported, single: bool) -> None:
-    size = (exported.bundle.folder / MODEL).stat().st_size
+    size = sum((exported.bundle.folder / name).stat().st_size for name in (MODEL, WEIGHTS))
     if single and size > LARGEST_MODEL:
         raise InputError(
             f"The model has {size / 2**20:,.0f} MB, and one file takes {LARGEST_MODEL // 2**20} MB at most. "

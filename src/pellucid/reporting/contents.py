@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from ..bundle.certificate import CERTIFICATE, Certificate, decision_digest, read_certificate
 from ..bundle.manifest import MANIFEST, Manifest
 from ..bundle.run import RunFolder, RunRecord
 from ..errors import BundleError
@@ -65,6 +66,7 @@ class RunContents:
     others: tuple[tuple[str, MetricsDocument], ...] = ()
     trained_on: EvaluationResult | None = None
     audit: AuditDocument | None = None
+    engines: Certificate | None = None
 
     @property
     def medical(self) -> bool:
@@ -105,7 +107,17 @@ def read_run(root: Path) -> RunContents:
         ),
         trained_on=read_evaluation(root / TRAINED_ON) if (root / TRAINED_ON / METRICS_FILE).is_file() else None,
         audit=_document(AuditDocument, root / AUDIT / AUDIT_FILE) if (root / AUDIT / AUDIT_FILE).is_file() else None,
+        engines=_engines(folder.bundle, bundle),
     )
+
+
+def _engines(folder: Path, manifest: Path) -> Certificate | None:
+    """The certificate of engines, where it is of this model as it is now."""
+    if not (folder / CERTIFICATE).is_file() or not manifest.is_file():
+        return None
+    own = _document(Manifest, manifest)
+    found = read_certificate(folder, own)
+    return found if found is not None and found.decision == decision_digest(own) else None
 
 
 def read_history(path: Path) -> tuple[dict[str, float], ...]:

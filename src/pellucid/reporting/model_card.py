@@ -13,6 +13,7 @@ from ..files import write_whole
 from . import views
 from .checklists import answers, claim, tripod
 from .contents import RunContents
+from .engines import engines_in_words
 from .findings import findings
 from .style import TEMPLATES
 from .words import TWINS, bounds, listed, metric_name, number
@@ -67,6 +68,7 @@ def render_card(run: RunContents) -> str:
         audit=run.audit,
         checklists=[("Items of CLAIM 2024", claim(run)), ("Items of TRIPOD+AI", tripod(run))] if run.medical else [],
         commands=[(what, Markup(command.replace("\n", " "))) for what, command in views.commands(run)],
+        engines=engines_in_words(run.engines),
         blank=BLANK,
     )
     return re.sub(r"\n{3,}", "\n\n", card)

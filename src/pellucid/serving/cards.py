@@ -17,6 +17,7 @@ from ..explanation.catalogue import METHODS, Method
 from ..images.formats import titles
 from ..preprocessing import Preprocessing
 from ..reporting.abroad import described, headline, on_other_sources
+from ..reporting.engines import proof_in_words
 from ..reporting.words import cost_words
 from .settings import ServerSettings
 
@@ -90,6 +91,7 @@ def card(served: Described, settings: ServerSettings) -> dict[str, Any]:
             {"id": str(i), "title": f"Example {i + 1}", "url": f"/v1/examples/{i}?model={served.name}"}
             for i in range(len(served.examples))
         ],
+        "runtime": _runtime(served.bundle),
         "checksum": served.checksum,
         "version": __version__,
     }
@@ -106,6 +108,15 @@ def _method(row: Method, preprocessing: Preprocessing) -> dict[str, Any]:
         "cost": {**asdict(cost), "slow": cost.slow},
         "seconds_hint": None,
     }
+
+
+def _runtime(bundle: Bundle) -> dict[str, Any]:
+    """What answers come from; the figures of the card hold for it."""
+    runtime, proof = bundle.runtime, bundle.proof
+    sentence = f"Runs on {runtime.title}."
+    if proof is not None and proof.quality is not None:
+        sentence = f"{sentence} {proof_in_words(proof)}"
+    return {"engine": runtime.engine, "precision": runtime.precision, "sentence": sentence}
 
 
 def _operating_point(manifest: Manifest) -> dict[str, Any] | None:

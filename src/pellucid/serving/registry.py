@@ -112,9 +112,11 @@ class Registry:
 
     def _load(self, name: str, path: Path) -> Served:
         given = self._settings.threads
-        bundle = load(path, threads=given)
+        bundle = load(path, threads=given, engine=self._settings.engine, precision=self._settings.precision)
         few = max(1, (os.cpu_count() or 1) // self._settings.workers)
-        shared = bundle if given is not None else load(path, threads=few)
+        # Both in one runtime, so that a request's answer does not depend on its company.
+        engine, precision = bundle.runtime.engine, bundle.runtime.precision
+        shared = bundle if given is not None else load(path, threads=few, engine=engine, precision=precision)
         # A graph that cannot run is found now; and the first pass is the slowest.
         size = bundle.preprocessing
         for each in (bundle, shared):

@@ -19,9 +19,10 @@ class ServerSettings:
     `max_upload` and `max_batch_upload` bound request bodies in bytes, `max_pixels` bounds a picture before it is
     decoded; `allow_tiff` adds TIFF to the formats that are read. `workers` passes run side by side and `queue` more
     requests may wait; `slow_queue` is the same for explanations that take hundreds of passes, which have a worker of
-    their own. `deadline` is the most seconds that a request may wait and run. `rate_limit` is requests per minute per
-    client, 0 for none. `store` is a SQLAlchemy URL, a file, or "none"; answers that it does not accept wait in the file
-    `spool`. `drain` is the most seconds that stopping takes.
+    their own. `engine` and `precision` run the models, as in
+    `pellucid.load`. `deadline` is the most seconds that a request may wait and run. `rate_limit` is requests per minute
+    per client, 0 for none. `store` is a SQLAlchemy URL, a file, or "none"; answers that it does not accept wait in the
+    file `spool`. `drain` is the most seconds that stopping takes.
     """
 
     host: str = "127.0.0.1"
@@ -43,6 +44,8 @@ class ServerSettings:
     examples: bool | None = None
     workers: int = field(default_factory=lambda: min(16, (os.cpu_count() or 1) + 1))
     threads: int | None = None
+    engine: str = "onnxruntime"
+    precision: str = "float32"
     queue: int = 32
     slow_queue: int = 4
     deadline: float = 60.0

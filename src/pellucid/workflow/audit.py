@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..bundle.bundle import Bundle, load
+from ..bundle.bundle import Bundle, load_chosen
 from ..bundle.run import RunFolder
+from ..bundle.runtimes import USUAL_ENGINE, EngineChoice, audit_name
 from ..classifier import selected_targets
 from ..data.areas import Area, clustered_area, clustered_mean
 from ..data.cache import CachedPixels, cached_pixels
@@ -61,6 +62,7 @@ def audit_run(
     *,
     settings: AuditSettings = USUAL,
     out: Path | None = None,
+    choice: EngineChoice = USUAL_ENGINE,
     progress: Progress | None = None,
 ) -> tuple[AuditDocument, Path]:
     """Audit a run on a split of its own data or on `data`; writes `audit.json` into `out`, by default `RUN/audit`.
@@ -68,7 +70,7 @@ def audit_run(
     Raises DataError where there are no images, or images of one class only, and InputError for a subgroup pattern that
     tells nothing apart or a folder of masks that fits no image.
     """
-    bundle = load(run)
+    bundle = load_chosen(run, choice)
     dataset = (
         own_split(RunFolder(run), bundle, settings.split)
         if data is None
@@ -76,7 +78,7 @@ def audit_run(
     )
     open_again(RunFolder(run), dataset, "audit", own_test=data is None and settings.split == "test")
     source = data or Path(RunFolder(run).read_record().data.source)
-    folder = out or run / "audit"
+    folder = out or run / audit_name(bundle.runtime)
     document = audit_bundle(
         bundle, dataset, source=source, settings=settings, progress=progress or Silent(), folder=folder
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..bundle.bundle import Bundle, load
+from ..bundle.bundle import Bundle, load, load_chosen
 from ..bundle.run import RunFolder, SealedTest
+from ..bundle.runtimes import REFERENCE_RUNTIME, USUAL_ENGINE, EngineChoice, Runtime
 from ..classifier import probabilities_from_logits
 from ..data.cache import cached_pixels
 from ..data.dataset import Dataset, OmittedFile, Split
@@ -56,17 +57,19 @@ def evaluate_run(
     against: Path | None = None,
     out: Path | None = None,
     table: TableOptions | None = None,
+    choice: EngineChoice = USUAL_ENGINE,
     progress: Progress | None = None,
 ) -> Evaluated:
     """Evaluate a run on a split of its own data, or on `data`, and write `metrics.json` and `predictions.csv`.
 
     The files go to `out`, by default to `evaluation/` in the run for its own test split and to `evaluation-<name>/`
-    otherwise. `prevalence` (0 to 1) of the positive class recomputes the predictive values. `against` is a second run
+    otherwise; the name says so when `choice` is another engine or precision than the one that the run's own figures are
+    of. `prevalence` (0 to 1) of the positive class recomputes the predictive values. `against` is a second run
     or bundle, compared on the same images in `against.json`. `table` names the
     columns of a CSV as `data`, and the folder of its files.
     Raises DataError if the images overlap with the training images, unless `allow_leak`; the notes then say so.
     """
-    bundle = load(run)
+    bundle = load_chosen(run, choice)
     folder = RunFolder(run)
     dataset = own_split(folder, bundle, split) if data is None else foreign_split(bundle, data, split, table)
     leaks = () if data is None else overlap_with_training(folder, dataset)
@@ -77,14 +80,19 @@ def evaluate_run(
         )
     sealed = open_again(folder, dataset, "evaluate", own_test=data is None and split == "test")
     evaluated = evaluate_dataset(bundle, dataset, split or "all", leaks=leaks, prevalence=prevalence, progress=progress)
-    target = out or (
-        folder.evaluation if data is None and split == "test" else run / f"evaluation-{data.name if data else split}"
-    )
+    target = out or _folder_of(folder, data, split, bundle.runtime)
     compared = None if against is None else _compare(bundle, evaluated.result, dataset, against, progress)
     write_evaluation(evaluated.result, target)
     if compared is not None:
         write_whole(target / AGAINST_FILE, compared.model_dump_json(indent=2) + "\n")
     return replace(evaluated, folder=target, against=compared, sealed=sealed)
+
+
+def _folder_of(folder: RunFolder, data: Path | None, split: Split, runtime: Runtime) -> Path:
+    """Where an evaluation is written by default."""
+    own = data is None and split == "test"
+    name = folder.evaluation.name if own else f"evaluation-{data.name if data else split}"
+    return folder.root / (name if runtime == REFERENCE_RUNTIME else f"{name}-{runtime.key}")
 
 
 def _compare(
@@ -145,7 +153,9 @@ def evaluate_dataset(
         operating_point=manifest.operating_point,
         prevalence=prevalence,
     )
-    result = replace(result, leaks=leaks, notes=(*_notes_on_unknown(dataset), *result.notes))
+    result = replace(
+        result, leaks=leaks, notes=(*_notes_on_unknown(dataset), *_note_on_runtime(bundle.runtime), *result.notes)
+    )
     return Evaluated(result, cached.dataset.skipped, None, pixels=cached.pixels)
 
 
@@ -154,6 +164,10 @@ def _notes_on_unknown(dataset: Dataset) -> list[str]:
         return []
     named = ", ".join(f"{name} ({counted(images, 'image')})" for name, images in dataset.unknown)
     return [f"Left out, because the model does not know these classes: {named}."]
+
+
+def _note_on_runtime(runtime: Runtime) -> list[str]:
+    return [] if runtime == REFERENCE_RUNTIME else [f"The model was run by {runtime.title}."]
 
 
 def own_split(folder: RunFolder, bundle: Bundle, split: Split) -> Dataset:

@@ -51,12 +51,14 @@ class BatchRecord(Document):
     method: str | None
     target: str | None
     batch: int
+    engine: str = "onnxruntime"
+    precision: str = "float32"
     maps: MapLayout | None = None
 
     @property
     def question(self) -> BatchQuestion:
         """The question to every image."""
-        return BatchQuestion(self.method, self.target, self.batch)
+        return BatchQuestion(self.method, self.target, self.batch, self.engine, self.precision)
 
 
 def new_job(
@@ -84,6 +86,8 @@ def new_job(
         method=question.method,
         target=question.target,
         batch=question.batch,
+        engine=question.engine,
+        precision=question.precision,
         maps=None if maps is None else MapLayout(**maps),
     )
 
@@ -148,6 +152,8 @@ def check_same(job: BatchRecord, bundle: Bundle, sources: tuple[str, ...], quest
         ("`method=`", job.method, question.method),
         ("`target=`", job.target, question.target),
         ("`batch=`", job.batch, question.batch),
+        ("`engine=`", job.engine, question.engine),
+        ("`precision=`", job.precision, question.precision),
     )
     for what, before, after in pairs:
         if before != after:

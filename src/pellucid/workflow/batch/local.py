@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ...bundle.bundle import load
 from ...errors import ResourceError
 from .reading import Reader
 from .sources import Item
@@ -99,7 +98,7 @@ def _workers(bundle: Path, question: BatchQuestion, force: Workforce) -> Iterato
             pool.shutdown(cancel_futures=True)
         return
     with Reader() as reader:
-        worker = Worker(load(bundle, threads=force.threads), question, reader)
+        worker = Worker(question.load(bundle, force.threads), question, reader)
         threads = ThreadPoolExecutor(force.workers)
         try:
             yield threads, worker.answer
@@ -115,7 +114,7 @@ def _begin(bundle: str, question: BatchQuestion, threads: int) -> None:
     global _worker
     # Ctrl-C reaches every process of the terminal; the one that asked stops the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _worker = Worker(load(bundle, threads=threads), question, Reader())
+    _worker = Worker(question.load(bundle, threads), question, Reader())
 
 
 def _ask(first: int, items: Sequence[Item]) -> list[Answer]:

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from ...bundle.bundle import Bundle, load
+from ...bundle.bundle import Bundle, load_chosen
 from ...bundle.run import find_bundle
+from ...bundle.runtimes import REFERENCE_RUNTIME, USUAL_ENGINE, EngineChoice
 from ...classifier import selected_targets
 from ...data.table import TableOptions
 from ...errors import InputError
@@ -61,6 +62,7 @@ def predict_archive(
     part_size: int = PART_SIZE,
     table: TableOptions | None = None,
     running: Running = Running(),
+    choice: EngineChoice = USUAL_ENGINE,
     progress: Progress | None = None,
 ) -> Summary:
     """Classify every image of `sources` into Parquet parts in `out`, with `method` also explain it.
@@ -69,13 +71,13 @@ def predict_archive(
     URLs; `table` names the column of the files in CSV lists, and their folder. Files that cannot be read are listed in
     `skipped.csv`, where text that a spreadsheet would run as a formula begins with a quote. Parts appear whole,
     `part_size` images each; `resume` keeps finished parts. All columns except `seconds` depend on model, images and
-    `batch` only, not on the engine or the number of workers.
+    `batch` only (and on `choice`, the engine that runs the model), not on how the batch is shared out.
 
     Raises InputError for an invalid source or option, for a folder that holds another batch, and for one that another
     program is writing; BundleError for another model than the batch was started with; ResourceError when disk, network
     or a worker fails, with what is kept.
     """
-    folder, bundle = Path(out), load(run, threads=1)
+    folder, bundle = Path(out), load_chosen(run, choice, threads=1)
     wanted = Wanted.parse(pictures) if pictures else None
     _check(bundle, method, target, part_size, running)
     tuning = tuned(bundle)
@@ -84,9 +86,10 @@ def predict_archive(
     with keeping(lambda: _what_is_kept(folder)), _disk(folder), _owned(folder, resume=resume):
         job = batch_to_resume(folder)
         if job is not None:
-            check_same(job, bundle, named, BatchQuestion(method, target, batch or job.batch), folder)
+            question = BatchQuestion(method, target, batch or job.batch).by(bundle.runtime)
+            check_same(job, bundle, named, question, folder)
         else:
-            question = BatchQuestion(method, target, batch or tuning.batch)
+            question = BatchQuestion(method, target, batch or tuning.batch).by(bundle.runtime)
             job = _begin(bundle, folder, named, question, part_size, table, shown)
         session = _answer(bundle, folder, job, _force(running, tuning), running, shown)
         skipped = write_skipped(folder)
@@ -100,6 +103,10 @@ def _check(bundle: Bundle, method: str | None, target: str | None, part_size: in
     selected_targets(bundle.classes, bundle.task, 1, target, None)
     if part_size < 1 or (running.workers is not None and running.workers < 1):
         raise InputError("`workers=` and `part_size=` must be at least 1.")
+    if running.engine == "ray" and bundle.runtime != REFERENCE_RUNTIME:
+        raise InputError(
+            f"A Ray cluster runs the model on ONNX Runtime in float32, and {bundle.runtime.title} was asked."
+        )
     if running.address and running.engine != "ray":
         raise InputError("`address=` is that of a Ray cluster: add `engine='ray'`.")
     if running.address and running.workers is None:

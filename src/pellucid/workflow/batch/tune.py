@@ -19,6 +19,7 @@ import PIL.Image
 from pydantic import Field, ValidationError
 
 from ...bundle.bundle import Bundle
+from ...bundle.runtimes import REFERENCE_RUNTIME
 from ...documents import Document
 from ...errors import ResourceError
 from ...files import write_whole
@@ -125,7 +126,7 @@ def _rate(bundle: Bundle, tuning: Tuning, items: list[Item], seconds: float) -> 
             began, since = ended, done
 
     parts = (PlanPart(k, k * len(items), items) for k in range(rounds))
-    question = BatchQuestion(batch=tuning.batch)
+    question = BatchQuestion(batch=tuning.batch).by(bundle.runtime)
     for _ in answer_locally(parts, bundle.folder, question, tuning.force, count):
         if began and ended - began >= seconds:
             break
@@ -159,7 +160,8 @@ def _key(bundle: Bundle) -> str:
     digest = hashlib.sha256(json.dumps(architecture, sort_keys=True, default=str).encode()).hexdigest()[:12]
     name = manifest.architecture.get("backbone", manifest.name)
     device = "cuda" if "CUDAExecutionProvider" in onnxruntime.get_available_providers() else "cpu"
-    return f"{name} {digest}, {shape.height} x {shape.width}, {cores()} cores, {device}"
+    runtime = "" if bundle.runtime == REFERENCE_RUNTIME else f", {bundle.runtime.key}"
+    return f"{name} {digest}, {shape.height} x {shape.width}, {cores()} cores, {device}{runtime}"
 
 
 def _kept(folder: Path) -> _Kept:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...bundle.bundle import Bundle
+from ...bundle.bundle import Bundle, load
+from ...bundle.runtimes import Runtime
 from ...classifier import PREDICTED, Prediction
 from ...errors import ImageError
 from ...explanation.catalogue import find_method, settings_of
@@ -31,12 +33,23 @@ CELLS = 16
 class BatchQuestion:
     """The question to every image: an explanation of `target` (None: the predicted class) by `method`, if given.
 
-    `batch` is the number of images per forward pass. It is part of the question because it affects the last digit.
+    `batch` is the number of images per forward pass. It is part of the question because it affects the last digit, as
+    the engine and its precision do.
     """
 
     method: str | None = None
     target: str | None = None
     batch: int = 1
+    engine: str = "onnxruntime"
+    precision: str = "float32"
+
+    def by(self, runtime: Runtime) -> BatchQuestion:
+        """The same question to a model in a runtime."""
+        return replace(self, engine=runtime.engine, precision=runtime.precision)
+
+    def load(self, bundle: Path | str, threads: int) -> Bundle:
+        """The bundle that is asked."""
+        return load(bundle, threads=threads, engine=self.engine, precision=self.precision)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ...bundle.bundle import Bundle, load
+from ...bundle.bundle import Bundle, load_chosen
 from ...bundle.manifest import Manifest
 from ...bundle.run import RunFolder
+from ...bundle.runtimes import USUAL_ENGINE, EngineChoice, audit_name
 from ...data.dataset import Dataset, Sample, Split
 from ...errors import DataError, InputError
 from ...explanation.catalogue import METHODS, Method, find_method, settings_of
@@ -46,6 +47,7 @@ def audit_explanations(
     replacement: str = "blur",
     seed: int = 0,
     out: Path | None = None,
+    choice: EngineChoice = USUAL_ENGINE,
     progress: Progress | None = None,
 ) -> tuple[TrustCard, Path]:
     """The trust card of a run's explanations, written as `trust.json` and `trust.html`; and the folder they are in.
@@ -55,7 +57,7 @@ def audit_explanations(
     `out`, by default `audit/` of the run. Raises InputError and its kinds for names, data or a budget that cannot be.
     """
     limit = parse_limit(budget)
-    bundle = load(run)
+    bundle = load_chosen(run, choice)
     dataset = own_split(RunFolder(run), bundle, split) if data is None else foreign_split(bundle, data, split)
     open_again(RunFolder(run), dataset, "audit explanations", own_test=data is None and split == "test")
     chosen = chosen_methods(methods, bundle.manifest)
@@ -70,7 +72,7 @@ def audit_explanations(
         data=str(data or f"{split} split of the run"),
         progress=progress,
     )
-    folder = out or run / "audit"
+    folder = out or run / audit_name(bundle.runtime)
     write_card(card, folder)
     return card, folder
 

@@ -1,0 +1,54 @@
+"""How near an image lies to where its answer changes: what a change of precision may tip over."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from ..preprocessing import FloatArray
+from .manifest import Manifest
+
+SAFETY = 2.0
+"""An answer counts as near within twice the largest change that was seen."""
+
+NEAR = (
+    "The model runs in lower precision, and this answer lies so near to the point where it changes that float32 might "
+    "give the other one."
+)
+
+
+def decision_distances(manifest: Manifest, logits: FloatArray) -> npt.NDArray[np.float64]:
+    """Distances (N,) of logits (N, L) from where the answer changes, in logits; for two classes and scores signed.
+
+    For more than two classes that of the largest logit from the second; for two that of the calibrated logit from the
+    threshold's; for a regression that of the output from the threshold.
+    """
+    given = np.asarray(logits, np.float64)
+    if manifest.task == "multiclass":
+        highest = np.sort(given, axis=1)[:, -2:]
+        gap: npt.NDArray[np.float64] = highest[:, 1] - highest[:, 0]
+        return gap
+    if manifest.task == "regression":
+        return np.asarray(given[:, 0] - manifest.threshold, np.float64)
+    if not 0 < manifest.threshold < 1:
+        return np.full(len(given), math.inf)
+    calibrated = logits if manifest.calibration is None else manifest.calibration.logits(logits)
+    edge = math.log(manifest.threshold) - math.log1p(-manifest.threshold)
+    return np.asarray(np.asarray(calibrated, np.float64)[:, 0] - edge, np.float64)
+
+
+def largest_move(manifest: Manifest, before: FloatArray, after: FloatArray) -> float:
+    """The most that any image of logits (N, L) moved towards or away from where its answer changes."""
+    if manifest.task == "multiclass":
+        change = np.asarray(after, np.float64) - np.asarray(before, np.float64)
+        return float((change.max(axis=1) - change.min(axis=1)).max())
+    one, other = (decision_distances(manifest, logits) for logits in (before, after))
+    finite = np.isfinite(one) & np.isfinite(other)
+    return float(np.abs(other - one)[finite].max(initial=0.0))
+
+
+def is_near(manifest: Manifest, logits: FloatArray, margin: float) -> bool:
+    """Whether one row of logits (L,) lies within SAFETY times `margin` of where its answer changes."""
+    return bool(abs(decision_distances(manifest, logits[None])[0]) <= SAFETY * margin)

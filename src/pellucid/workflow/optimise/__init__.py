@@ -1,0 +1,1 @@
+"""`pellucid optimise`: other engines and precisions, measured before they are offered."""

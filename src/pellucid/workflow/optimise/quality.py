@@ -1,0 +1,177 @@
+"""How far a bundle in another runtime lies from the same bundle on ONNX Runtime in float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...bundle.bundle import Bundle
+from ...bundle.certificate import Interval, Quality
+from ...bundle.nearness import largest_move
+from ...errors import DataError
+from ...evaluation.intervals import wilson
+from ...evaluation.paired import metric_difference
+from ...evaluation.tally import Answers
+from ...explanation.agreement import rank_correlation
+from ...explanation.cam import grad_cam
+from ...explanation.explain import explain_tensors
+from ...explanation.faithfulness import CurveSettings, deletion_insertion
+from ...preprocessing import FloatArray
+from ...progress import Advance
+from ..prediction import answers_on_pixels
+from .images import Compared
+
+MAPPED, FOLLOWED = 128, 8
+"""Images whose maps are compared, and images whose maps are followed by deletion and insertion."""
+BATCH = 16
+CURVES = CurveSettings(steps=8)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a bundle says of the compared images: logits (N, L), their probabilities or outputs, flags, maps."""
+
+    bundle: Bundle
+    logits: FloatArray
+    scores: FloatArray
+    predicted: npt.NDArray[np.int64]
+    unusual: npt.NDArray[np.bool_] | None
+    maps: FloatArray | None
+
+
+def answered(
+    bundle: Bundle, images: Compared, advance: Advance, targets: npt.NDArray[np.int64] | None = None
+) -> Answered:
+    """Answers for all images, and Grad-CAM maps (M, h, w) of some; `targets` (N,) are the classes that maps explain.
+
+    Without targets the maps are of the classes that the bundle itself predicts.
+    """
+    logits, features = answers_on_pixels(bundle, images.pixels, advance)
+    outside = None if features is None else bundle.outside_scores(features)
+    scores = logits if bundle.task == "regression" else bundle.probabilities_of(logits)
+    predicted = bundle.predicted(logits)
+    maps = None
+    if bundle.manifest.layer is not None:
+        maps = _maps(bundle, images, predicted if targets is None else targets)
+    return Answered(bundle, logits, scores, predicted, None if outside is None else outside > 1, maps)
+
+
+def mapped_rows(count: int) -> npt.NDArray[np.intp]:
+    """The images whose maps are compared, in equal steps."""
+    return np.linspace(0, count - 1, min(MAPPED, count)).round().astype(np.intp)
+
+
+def quality(base: Answered, other: Answered, images: Compared) -> Quality:
+    """The losses of one runtime; `other` has its maps for the classes that `base` predicts."""
+    count = len(images.pixels)
+    change = np.abs(other.scores.astype(np.float64) - base.scores)
+    finite = bool(np.isfinite(change).all())
+    changed = int((other.predicted != base.predicted).sum())
+    unusual = None
+    if base.unusual is not None and other.unusual is not None:
+        unusual = _share(int((base.unusual != other.unusual).sum()), count)
+    return Quality(
+        images=count,
+        probability=float(change.max()) if finite else None,
+        mean=float(change.mean()) if finite else None,
+        changed=changed,
+        decisions=_share(changed, count),
+        unusual=unusual,
+        auc=_ranking(base, other, images) if finite else None,
+        loss=_loss(base, other, images) if finite else None,
+        margin=largest_move(base.bundle.manifest, base.logits, other.logits) if finite else 0.0,
+        **(_of_maps(base, other, images) if finite else {}),
+    )
+
+
+def _share(changed: int, count: int) -> Interval:
+    low, high = wilson(changed, count)
+    return Interval(value=changed / count, low=low if changed else 0.0, high=high)
+
+
+def _ranking(base: Answered, other: Answered, images: Compared) -> Interval | None:
+    """The difference of the AUC (R2 of a regression), on the same images; None where it is not defined."""
+    bundle = base.bundle
+    regression = bundle.task == "regression"
+    theirs, ours = (
+        Answers(
+            bundle.task, len(bundle.classes), images.labels, a.predicted, a.scores[:, :1] if regression else a.scores
+        )
+        for a in (base, other)
+    )
+    found = metric_difference("r2" if regression else "roc_auc", ours, theirs, images.groups)
+    if found.difference is None or found.low is None or found.high is None:
+        return None
+    return Interval(value=found.difference, low=found.low, high=found.high)
+
+
+def _loss(base: Answered, other: Answered, images: Compared) -> float | None:
+    """The change of the mean cross-entropy, in nats."""
+    if base.bundle.task == "regression":
+        return None
+    rows = np.arange(len(images.labels))
+    losses = [-np.log(np.maximum(a.scores[rows, images.labels].astype(np.float64), 1e-7)).mean() for a in (base, other)]
+    return float(losses[1] - losses[0])
+
+
+def _maps(bundle: Bundle, images: Compared, targets: npt.NDArray[np.int64]) -> FloatArray:
+    rows = mapped_rows(len(images.pixels))
+    found: FloatArray | None = None
+    for index in np.unique(targets[rows]):
+        places = np.flatnonzero(targets[rows] == index)
+        for start in range(0, len(places), BATCH):
+            some = places[start : start + BATCH]
+            batch = bundle.preprocessing.normalise(images.pixels[rows[some]])
+            evidence = bundle.evidence(batch, bundle.classes[int(index)])
+            maps = grad_cam(evidence.activations, evidence.gradients)[:, 0]
+            found = np.zeros((len(rows), *maps.shape[1:]), np.float32) if found is None else found
+            found[some] = maps
+    if found is None:
+        raise DataError("There are no images to explain.")
+    return found
+
+
+def map_correlations(one: FloatArray, other: FloatArray) -> npt.NDArray[np.float64]:
+    """Rank correlations (N,) of maps (N, h, w); of two maps that are the same everywhere 1, of one that is 0."""
+    found = rank_correlation(one, other)
+    flat = [np.ptp(m.reshape(len(m), -1), axis=1) == 0 for m in (one, other)]
+    return np.where(np.isfinite(found), found, np.where(flat[0] & flat[1], 1.0, 0.0))
+
+
+def _of_maps(base: Answered, other: Answered, images: Compared) -> dict[str, Any]:
+    if base.maps is None or other.maps is None or not np.isfinite(other.maps).all():
+        return {}
+    alike = map_correlations(base.maps, other.maps)
+    places = [m.reshape(len(m), -1).argmax(axis=1) for m in (base.maps, other.maps)]
+    return {
+        "maps": len(alike),
+        "correlation": float(np.median(alike)),
+        "correlation_least": float(alike.min()),
+        "moved": float((places[0] != places[1]).mean()),
+        "faithfulness": _followed(base, other, images),
+    }
+
+
+def _followed(base: Answered, other: Answered, images: Compared) -> Interval | None:
+    """The change of insertion minus deletion when the maps are those of the other runtime, asked of the base."""
+    rows = mapped_rows(len(images.pixels))
+    rows = rows[np.linspace(0, len(rows) - 1, min(FOLLOWED, len(rows))).round().astype(np.intp)]
+    bundle = base.bundle
+    size = (bundle.preprocessing.width, bundle.preprocessing.height)
+    gaps: list[list[float]] = [[], []]
+    for row in rows:
+        batch = bundle.preprocessing.normalise(images.pixels[row : row + 1])
+        target = bundle.classes[int(base.predicted[row])]
+        for gap, side in zip(gaps, (base, other), strict=True):
+            found = explain_tensors(side.bundle, batch, [size], target=target)[0].attributions[0]
+            curves = deletion_insertion(bundle, batch, found.values[None], [target], settings=CURVES)
+            gap.append(float(curves.gap[0]))
+    change = np.subtract(gaps[1], gaps[0])
+    if not np.isfinite(change).all():
+        return None
+    spread = 1.96 * float(change.std(ddof=1)) / np.sqrt(len(change)) if len(change) > 1 else 0.0
+    mean = float(change.mean())
+    return Interval(value=mean, low=mean - spread, high=mean + spread)
