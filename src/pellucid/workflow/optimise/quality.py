@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,6 @@ import numpy.typing as npt
 from ...bundle.bundle import Bundle
 from ...bundle.certificate import Interval, Quality
 from ...bundle.nearness import largest_move
-from ...errors import DataError
 from ...evaluation.intervals import wilson
 from ...evaluation.paired import metric_difference
 from ...evaluation.tally import Answers
@@ -26,20 +26,34 @@ from .images import Compared
 
 MAPPED, FOLLOWED = 128, 8
 """Images whose maps are compared, and images whose maps are followed by deletion and insertion."""
-BATCH = 16
 CURVES = CurveSettings(steps=8)
+
+
+Rows = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What a bundle says of the compared images: logits (N, L), their probabilities or outputs, flags, maps."""
+    """What a bundle says of the compared images: logits (N, L), flags (N,) and maps (M, h, w) of some.
+
+    Below float32 an engine rounds differently when an image is alone, in a batch, or asked for fewer outputs. `ways`
+    are the logits of all these, each with its images (rows); `logits` are those in batches.
+    """
 
     bundle: Bundle
     logits: FloatArray
-    scores: FloatArray
-    predicted: npt.NDArray[np.int64]
+    ways: tuple[tuple[Rows, FloatArray], ...]
     unusual: npt.NDArray[np.bool_] | None
     maps: FloatArray | None
+
+    @property
+    def predicted(self) -> npt.NDArray[np.int64]:
+        """Class indices (N,) at the operating point."""
+        return self.bundle.predicted(self.logits)
+
+    def scores(self, logits: FloatArray) -> FloatArray:
+        """Probabilities (n, K) of logits (n, L), or the outputs of a regression as they are."""
+        return logits if self.bundle.task == "regression" else self.bundle.probabilities_of(logits)
 
 
 def answered(
@@ -51,38 +65,53 @@ def answered(
     """
     logits, features = answers_on_pixels(bundle, images.pixels, advance)
     outside = None if features is None else bundle.outside_scores(features)
-    scores = logits if bundle.task == "regression" else bundle.probabilities_of(logits)
-    predicted = bundle.predicted(logits)
+    every, rows = np.arange(len(logits)), mapped_rows(len(logits))
+    ways = [(every, logits)]
+    if bundle.runtime.precision != "float32":
+        ways += [(rows, _alone(bundle, images, rows, bundle.logits))]
+        ways += [(rows, _alone(bundle, images, rows, lambda batch: bundle.logits_and_features(batch)[0]))]
     maps = None
     if bundle.manifest.layer is not None:
-        maps = _maps(bundle, images, predicted if targets is None else targets)
-    return Answered(bundle, logits, scores, predicted, None if outside is None else outside > 1, maps)
+        maps, own = _maps(bundle, images, rows, (bundle.predicted(logits) if targets is None else targets)[rows])
+        ways.append((rows, own))
+    return Answered(bundle, logits, tuple(ways), None if outside is None else outside > 1, maps)
 
 
-def mapped_rows(count: int) -> npt.NDArray[np.intp]:
+def _alone(bundle: Bundle, images: Compared, rows: Rows, ask: Callable[[FloatArray], FloatArray]) -> FloatArray:
+    """The logits (M, L) of images that are asked for one at a time."""
+    return np.concatenate([ask(bundle.preprocessing.normalise(images.pixels[row : row + 1])) for row in rows])
+
+
+def mapped_rows(count: int) -> Rows:
     """The images whose maps are compared, in equal steps."""
     return np.linspace(0, count - 1, min(MAPPED, count)).round().astype(np.intp)
 
 
 def quality(base: Answered, other: Answered, images: Compared) -> Quality:
-    """The losses of one runtime; `other` has its maps for the classes that `base` predicts."""
+    """The losses of one runtime; `other` has its maps for the classes that `base` predicts.
+
+    An answer counts as changed when it changes in any of the ways in which it can be asked for.
+    """
     count = len(images.pixels)
-    change = np.abs(other.scores.astype(np.float64) - base.scores)
-    finite = bool(np.isfinite(change).all())
-    changed = int((other.predicted != base.predicted).sum())
+    changes = [np.abs(base.scores(z).astype(np.float64) - base.scores(base.logits[rows])) for rows, z in other.ways]
+    finite = all(np.isfinite(change).all() for change in changes)
+    changed = np.zeros(count, bool)
+    for rows, z in other.ways:
+        changed[rows] |= base.bundle.predicted(z) != base.predicted[rows]
     unusual = None
     if base.unusual is not None and other.unusual is not None:
         unusual = _share(int((base.unusual != other.unusual).sum()), count)
+    moves = [largest_move(base.bundle.manifest, base.logits[rows], z) for rows, z in other.ways] if finite else []
     return Quality(
         images=count,
-        probability=float(change.max()) if finite else None,
-        mean=float(change.mean()) if finite else None,
-        changed=changed,
-        decisions=_share(changed, count),
+        probability=float(max(change.max() for change in changes)) if finite else None,
+        mean=float(changes[0].mean()) if finite else None,
+        changed=int(changed.sum()),
+        decisions=_share(int(changed.sum()), count),
         unusual=unusual,
         auc=_ranking(base, other, images) if finite else None,
         loss=_loss(base, other, images) if finite else None,
-        margin=largest_move(base.bundle.manifest, base.logits, other.logits) if finite else 0.0,
+        margin=max(moves, default=0.0),
         **(_of_maps(base, other, images) if finite else {}),
     )
 
@@ -117,21 +146,17 @@ def _loss(base: Answered, other: Answered, images: Compared) -> float | None:
     return float(losses[1] - losses[0])
 
 
-def _maps(bundle: Bundle, images: Compared, targets: npt.NDArray[np.int64]) -> FloatArray:
-    rows = mapped_rows(len(images.pixels))
-    found: FloatArray | None = None
-    for index in np.unique(targets[rows]):
-        places = np.flatnonzero(targets[rows] == index)
-        for start in range(0, len(places), BATCH):
-            some = places[start : start + BATCH]
-            batch = bundle.preprocessing.normalise(images.pixels[rows[some]])
-            evidence = bundle.evidence(batch, bundle.classes[int(index)])
-            maps = grad_cam(evidence.activations, evidence.gradients)[:, 0]
-            found = np.zeros((len(rows), *maps.shape[1:]), np.float32) if found is None else found
-            found[some] = maps
-    if found is None:
-        raise DataError("There are no images to explain.")
-    return found
+def _maps(
+    bundle: Bundle, images: Compared, rows: Rows, targets: npt.NDArray[np.int64]
+) -> tuple[FloatArray, FloatArray]:
+    """Grad-CAM maps (M, h, w) of images, each for its own target (M,), and the logits (M, L) of the same passes."""
+    maps, logits = [], []
+    for row, target in zip(rows, targets, strict=True):
+        batch = bundle.preprocessing.normalise(images.pixels[row : row + 1])
+        evidence = bundle.evidence(batch, bundle.classes[int(target)])
+        maps.append(grad_cam(evidence.activations, evidence.gradients)[:, 0])
+        logits.append(evidence.logits)
+    return np.concatenate(maps), np.concatenate(logits)
 
 
 def map_correlations(one: FloatArray, other: FloatArray) -> npt.NDArray[np.float64]:
