@@ -159,9 +159,8 @@ def loading(folder: Path) -> None:
         pellucid.load(folder, threads=1)
         times.append(time.perf_counter() - began)
     share = every / (every + weights)
-    print(
-        f"{every / 2**20:.1f} MiB (graph {graph / 2**10:.0f} KiB), {share:.2f} of two copies; loaded in {1000 * statistics.median(times):.0f} ms"
-    )  # noqa: E501
+    loaded = f"loaded in {1000 * statistics.median(times):.0f} ms"
+    print(f"{every / 2**20:.1f} MiB (graph {graph / 2**10:.0f} KiB), {share:.2f} of two copies; {loaded}")
 
 
 def main() -> None:

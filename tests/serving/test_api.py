@@ -142,6 +142,8 @@ def test_the_card_tells_what_the_bundle_knows(server: Running, bundle: Bundle) -
     assert facts["score-cam"]["cost"] == {"passes": 129, "at_most": True, "tail_per_channel": False, "slow": True}
     assert not facts["grad-cam"]["cost"]["slow"]
     assert [facts[name]["looks_at_layer"] for name in ("score-cam", "occlusion")] == [True, False]
+    runs_on = {"engine": "onnxruntime", "precision": "float32", "sentence": "Runs on ONNX Runtime, float32."}
+    assert card["runtime"] == runs_on
     assert card["metrics"] == {}
     assert any("without an evaluation" in s for s in card["limitations"])
     listed = server.target().request("GET", "/v1/models").document["models"]

@@ -20,6 +20,7 @@ from tests.workflow.batch.rows import rows_of, skipped_of, table_of
 
 import pellucid
 from pellucid.bundle.io import checksum
+from pellucid.bundle.runtimes import EngineChoice
 from pellucid.errors import BundleError, InputError, UnknownNameError
 from pellucid.evaluation.outside import REFERENCE, describe_surroundings
 from pellucid.preprocessing import GridGeometry
@@ -66,6 +67,26 @@ def test_the_rows_are_the_same_for_any_number_of_workers(model: Path, archive: P
         batch(model, archive, tmp_path / str(workers), workers, method="grad-cam", batch=size)
     one, two, five = (rows_of(tmp_path / name) for name in ("1", "2", "5"))
     assert one == two == five
+
+
+def test_another_engine_gives_the_same_answers_and_only_it_can_resume(
+    model: Path, archive: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino")
+    chosen = EngineChoice("openvino")
+    batch(model, archive, tmp_path / "one")
+    batch(model, archive, tmp_path / "two", choice=chosen, method="grad-cam")
+    one, two = (rows_of(tmp_path / name) for name in ("one", "two"))
+    assert [(r["path"], r["decision"]) for r in one] == [(r["path"], r["decision"]) for r in two]
+    assert [r["p_bee"] for r in two] == pytest.approx([r["p_bee"] for r in one], abs=1e-5)
+    assert (read_job(tmp_path / "two").engine, read_job(tmp_path / "one").engine) == ("openvino", "onnxruntime")
+    again = batch(model, archive, tmp_path / "two", choice=chosen, method="grad-cam", resume=True)
+    assert again.answered == len(two)
+    with pytest.raises(InputError, match=r"was started with `engine=` openvino, and now it is onnxruntime"):
+        batch(model, archive, tmp_path / "two", method="grad-cam", resume=True)
+    ray = Running(1, "ray")
+    with pytest.raises(InputError, match="A Ray cluster runs the model on ONNX Runtime in float32"):
+        predict_archive(model, [str(archive)], tmp_path / "three", choice=chosen, running=ray)
 
 
 def test_processes_give_the_rows_that_threads_give(model: Path, archive: Path, tmp_path: Path) -> None:

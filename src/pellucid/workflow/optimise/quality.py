@@ -126,10 +126,7 @@ def _ranking(base: Answered, other: Answered, images: Compared) -> Interval | No
     bundle = base.bundle
     regression = bundle.task == "regression"
     theirs, ours = (
-        Answers(
-            bundle.task, len(bundle.classes), images.labels, a.predicted, a.scores[:, :1] if regression else a.scores
-        )
-        for a in (base, other)
+        Answers(bundle.task, len(bundle.classes), images.labels, a.predicted, a.scores(a.logits)) for a in (base, other)
     )
     found = metric_difference("r2" if regression else "roc_auc", ours, theirs, images.groups)
     if found.difference is None or found.low is None or found.high is None:
@@ -142,7 +139,8 @@ def _loss(base: Answered, other: Answered, images: Compared) -> float | None:
     if base.bundle.task == "regression":
         return None
     rows = np.arange(len(images.labels))
-    losses = [-np.log(np.maximum(a.scores[rows, images.labels].astype(np.float64), 1e-7)).mean() for a in (base, other)]
+    shares = [a.scores(a.logits)[rows, images.labels].astype(np.float64) for a in (base, other)]
+    losses = [-np.log(np.maximum(share, 1e-7)).mean() for share in shares]
     return float(losses[1] - losses[0])
 
 
