@@ -25,7 +25,7 @@ import numpy as np
 import pellucid
 from explained_prediction import exported
 from pellucid.bundle.bundle import Bundle, ProvenRuntime, open_bundle
-from pellucid.bundle.runtimes import REFERENCE_RUNTIME, Runtime, check_available
+from pellucid.bundle.runtimes import REFERENCE_RUNTIME, ModelRuntime, check_available
 from pellucid.errors import InputError
 from pellucid.explanation.cam import grad_cam
 from pellucid.explanation.explain import explain_tensors
@@ -52,7 +52,7 @@ def runtimes(bundle: Bundle, scratch: Path, threads: int | None) -> dict[str, Bu
     """The bundle in every runtime that this machine has."""
     found = {REFERENCE_RUNTIME.title: pellucid.load(bundle.folder, threads=threads)}
     for precision in ("float32", "bfloat16", "int8"):
-        runtime = Runtime(engine="openvino", precision=precision)
+        runtime = ModelRuntime(engine="openvino", precision=precision)
         try:
             check_available(runtime)
         except InputError as error:

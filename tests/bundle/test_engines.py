@@ -26,11 +26,11 @@ from pellucid.bundle.certificate import (
 )
 from pellucid.bundle.io import amend_bundle, read_bundle
 from pellucid.bundle.nearness import NEAR, decision_distances, largest_move
-from pellucid.bundle.runtimes import Runtime
+from pellucid.bundle.runtimes import ModelRuntime
 from pellucid.errors import BundleError, InputError, MissingDependencyError, UnknownNameError
 
 SIZE = (24, 32)
-BF16, OPENVINO = Runtime(engine="openvino", precision="bfloat16"), Runtime(engine="openvino")
+BF16, OPENVINO = ModelRuntime(engine="openvino", precision="bfloat16"), ModelRuntime(engine="openvino")
 NONE = Interval(value=0, low=0, high=0.02)
 GOOD = Quality(images=100, probability=0.01, mean=0.001, changed=0, decisions=NONE, unusual=NONE, auc=NONE, loss=0.0, margin=0.05, maps=10, correlation=0.999, correlation_least=0.99, moved=0.0)  # fmt: skip  # noqa: E501
 
@@ -47,7 +47,7 @@ def certificate_of(folder: Path, **changes: object) -> Certificate:
         "machine": Machine.here(),
         "data": "noise",
         "images": 100,
-        "candidates": (Candidate(runtime=Runtime(), speed=slow), bfloat16),
+        "candidates": (Candidate(runtime=ModelRuntime(), speed=slow), bfloat16),
     }
     return Certificate.model_validate({**values, **changes})
 
@@ -68,7 +68,7 @@ def with_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_openvino_gives_what_onnxruntime_gives(bundle_folder: Path) -> None:
     pytest.importorskip("openvino")
     ours, theirs = load(bundle_folder, threads=1), load(bundle_folder, threads=1, engine="openvino")
-    assert (theirs.runtime, theirs.proof, ours.runtime) == (OPENVINO, None, Runtime())
+    assert (theirs.runtime, theirs.proof, ours.runtime) == (OPENVINO, None, ModelRuntime())
     for images in (1, 3):
         batch = noise(images, SIZE, seed=images)
         for targets in ("bee", ("ant", "bee"), None):
@@ -125,7 +125,7 @@ def test_a_cpu_without_units_is_not_asked(bundle_folder: Path, monkeypatch: pyte
 def test_a_precision_without_proof_is_refused(bundle_folder: Path, with_bfloat16: None) -> None:
     with pytest.raises(InputError, match=r"not proven for this model.*pellucid optimise"):
         load(bundle_folder, engine="openvino", precision="bfloat16")
-    assert load(bundle_folder, engine="auto").runtime == Runtime()
+    assert load(bundle_folder, engine="auto").runtime == ModelRuntime()
     certify(bundle_folder)
     assert load(bundle_folder, engine="openvino", precision="bfloat16").proof.quality == GOOD
     assert load(bundle_folder, engine="auto").runtime == BF16
@@ -138,12 +138,12 @@ def test_a_refused_precision_stays_refused(bundle_folder: Path, with_bfloat16: N
         update={"correlation": 0.9, "changed": 9, "decisions": Interval(value=0.09, low=0.05, high=0.2)}
     )
     slow, fast = (Speed(one_thread=t, all_cores=t, batch=t) for t in (0.02, 0.01))
-    candidates = (Candidate(runtime=Runtime(), speed=slow), Candidate(runtime=BF16, speed=fast, quality=lost))
+    candidates = (Candidate(runtime=ModelRuntime(), speed=slow), Candidate(runtime=BF16, speed=fast, quality=lost))
     found = certify(bundle_folder, candidates=candidates)
     assert found.losses(found.candidates[1]) == ("decisions", "maps")
     with pytest.raises(InputError, match=r"refused for this model.*decisions, maps"):
         load(bundle_folder, engine="openvino", precision="bfloat16")
-    assert load(bundle_folder, engine="auto").runtime == Runtime()
+    assert load(bundle_folder, engine="auto").runtime == ModelRuntime()
 
 
 @pytest.mark.parametrize("change", ["threshold", "calibration"])
@@ -153,7 +153,7 @@ def test_a_new_decision_needs_a_new_proof(bundle_folder: Path, with_bfloat16: No
     amend_bundle(bundle_folder, {change: 0.3 if change == "threshold" else fitted})
     with pytest.raises(InputError, match="another calibration, threshold or description"):
         load(bundle_folder, engine="openvino", precision="bfloat16")
-    assert load(bundle_folder, engine="auto").runtime == Runtime()
+    assert load(bundle_folder, engine="auto").runtime == ModelRuntime()
 
 
 def test_another_cpu_needs_a_new_proof(
@@ -163,7 +163,7 @@ def test_another_cpu_needs_a_new_proof(
     monkeypatch.setattr(certificates, "_cpu", lambda: "Another CPU")
     with pytest.raises(InputError, match=r"proven on another CPU .* than this one \(Another CPU\)"):
         load(bundle_folder, engine="openvino", precision="bfloat16")
-    assert load(bundle_folder, engine="auto").runtime == Runtime()
+    assert load(bundle_folder, engine="auto").runtime == ModelRuntime()
 
 
 def test_a_certificate_that_was_tampered_with_is_not_believed(bundle_folder: Path, with_bfloat16: None) -> None:
@@ -194,13 +194,13 @@ def test_a_certificate_of_another_model_or_beside_the_manifest_is_refused(bundle
 
 
 def candidate(one: float, every: float, batch: float, precision: str = "bfloat16", **quality: object) -> Candidate:
-    runtime = Runtime(engine="openvino", precision=precision)
+    runtime = ModelRuntime(engine="openvino", precision=precision)
     speed = Speed(one_thread=one, all_cores=every, batch=batch)
     return Candidate(runtime=runtime, speed=speed, quality=GOOD.model_copy(update=quality))
 
 
 def test_the_advised_one_is_nowhere_slower(bundle_folder: Path) -> None:
-    base = Candidate(runtime=Runtime(), speed=Speed(one_thread=1, all_cores=1, batch=1))
+    base = Candidate(runtime=ModelRuntime(), speed=Speed(one_thread=1, all_cores=1, batch=1))
 
     def advised(*others: Candidate, one_thread: bool = False) -> Candidate:
         found = certificate_of(bundle_folder, candidates=(base, *others))

@@ -17,6 +17,7 @@ from tests.small_networks import manifest_of, network_of, noise, recipe_of
 from torch import nn
 
 import pellucid.models.further_graphs as further_graphs
+from pellucid.bundle.embedding import embedded, whole_graph
 from pellucid.bundle.io import read_bundle
 from pellucid.bundle.manifest import Manifest
 from pellucid.bundle.onnx_classifier import OnnxClassifier
@@ -92,6 +93,20 @@ def test_weights_lie_in_the_bundle_once(pair):
     assert read
     assert all(t.raw_data in trained for t in read)
     assert path.stat().st_size < 100_000
+
+
+def test_a_graph_can_be_had_as_one_file(pair, tmp_path):
+    """The onnx package finds the same values in it, and no reference to another file."""
+    path = pair.bundle.folder / "model.onnx"
+    whole = onnx.load_from_string(whole_graph(pair.bundle.folder))
+    expected = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+    assert not any(t.external_data or t.data_location for t in whole.graph.initializer)
+    found = {t.name: onnx.numpy_helper.to_array(t) for t in whole.graph.initializer}
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[name], values) for name, values in expected.items())
+    bare = onnx.load(path, load_external_data=False)
+    assert whole.graph.node == bare.graph.node
+    assert embedded(whole.SerializeToString(), b"") == whole.SerializeToString()
 
 
 def test_the_checksum_of_a_graph_tells_its_weights_apart(small, tmp_path):

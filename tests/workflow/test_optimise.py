@@ -17,14 +17,14 @@ from pellucid.bundle.bundle import Bundle, load
 from pellucid.bundle.certificate import CERTIFICATE, Certificate, Tolerance, read_certificate
 from pellucid.bundle.io import amend_bundle, read_bundle
 from pellucid.bundle.nearness import NEAR
-from pellucid.bundle.runtimes import Runtime
+from pellucid.bundle.runtimes import ModelRuntime
 from pellucid.errors import BundleError, InputError
 from pellucid.models.export import export_bundle
 from pellucid.workflow.optimise.quality import map_correlations
 from pellucid.workflow.optimise.run import optimise_run
 
 SIZE = 24
-FLOAT32, BF16, INT8 = (Runtime(engine="openvino", precision=p) for p in ("float32", "bfloat16", "int8"))
+FLOAT32, BF16, INT8 = (ModelRuntime(engine="openvino", precision=p) for p in ("float32", "bfloat16", "int8"))
 ANYTHING = Tolerance(decisions=1, auc=1, maps=-1)
 
 pytest.importorskip("openvino")
@@ -154,10 +154,10 @@ def test_without_openvino_only_onnxruntime_is_measured(
     monkeypatch.setitem(sys.modules, "openvino", None)
     pictures(tmp_path / "data", 10)
     found = optimise_run(honest, tmp_path / "data", seconds=0.1)
-    assert [c.runtime for c in found.candidates] == [Runtime()]
+    assert [c.runtime for c in found.candidates] == [ModelRuntime()]
     assert {u.reason for u in found.untried} == {"not installed"}
     assert all("pip install" in u.detail for u in found.untried)
-    assert load(honest, engine="auto").runtime == Runtime()
+    assert load(honest, engine="auto").runtime == ModelRuntime()
 
 
 @needs_bf16

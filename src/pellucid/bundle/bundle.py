@@ -28,7 +28,7 @@ from .manifest_classifier import ManifestClassifier
 from .nearness import NEAR, is_near
 from .onnx_classifier import OnnxClassifier
 from .run import find_bundle
-from .runtimes import REFERENCE_RUNTIME, EngineChoice, Runtime, runtime_session
+from .runtimes import REFERENCE_RUNTIME, EngineChoice, ModelRuntime, runtime_session
 from .shared_passes import SharedPasses
 
 
@@ -36,7 +36,7 @@ from .shared_passes import SharedPasses
 class ProvenRuntime:
     """What a bundle runs on, and what was measured of it."""
 
-    runtime: Runtime = REFERENCE_RUNTIME
+    runtime: ModelRuntime = REFERENCE_RUNTIME
     proof: Candidate | None = None
 
 
@@ -70,7 +70,7 @@ class Bundle(ManifestClassifier):
         return self._folder
 
     @property
-    def runtime(self) -> Runtime:
+    def runtime(self) -> ModelRuntime:
         """The engine and precision that answers come from."""
         return self._running.runtime
 

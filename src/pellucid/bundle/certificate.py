@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from ..documents import FiniteDocument
 from ..errors import BundleError, InputError
 from .manifest import MODEL, WEIGHTS, FileName, Manifest
-from .runtimes import AUTO, REFERENCE_RUNTIME, Runtime, check_available, runtime_named
+from .runtimes import AUTO, REFERENCE_RUNTIME, ModelRuntime, check_available, runtime_named
 
 CERTIFICATE = "engines.json"
 NEVER_SLOWER, WORTH = 1.03, 0.95
@@ -100,7 +100,7 @@ class Quality(FiniteDocument):
 class Candidate(FiniteDocument):
     """One runtime as measured; without `quality` it is the one that the others are compared with."""
 
-    runtime: Runtime
+    runtime: ModelRuntime
     speed: Speed
     quality: Quality | None = None
     graph: FileName | None = None
@@ -115,7 +115,7 @@ class Candidate(FiniteDocument):
 class Untried(FiniteDocument):
     """A runtime that was not measured: `reason` is a code, `detail` what was raised."""
 
-    runtime: Runtime
+    runtime: ModelRuntime
     reason: Literal["not installed", "no units", "no training images", "failed"]
     detail: str = ""
 
@@ -162,7 +162,7 @@ class Certificate(FiniteDocument):
         """What a candidate loses beyond the tolerance; empty when it is accepted."""
         return () if candidate.quality is None else candidate.quality.losses(self.tolerance, self.evidence)
 
-    def find(self, runtime: Runtime) -> Candidate | None:
+    def find(self, runtime: ModelRuntime) -> Candidate | None:
         """The candidate of a runtime, if it was measured."""
         return next((c for c in self.candidates if c.runtime == runtime), None)
 
@@ -227,7 +227,7 @@ def read_certificate(folder: Path, manifest: Manifest) -> Certificate | None:
 
 def chosen_runtime(
     folder: Path, manifest: Manifest, engine: str, precision: str = "float32", threads: int | None = None
-) -> tuple[Runtime, Candidate | None]:
+) -> tuple[ModelRuntime, Candidate | None]:
     """The runtime that is asked for, with its proof; `auto` takes the advised one of this machine.
 
     Raises InputError for a precision that is not proven for this model on this machine, or that was refused.
@@ -264,7 +264,9 @@ def chosen_runtime(
     return runtime, candidate
 
 
-def _advised(folder: Path, manifest: Manifest, precision: str, threads: int | None) -> tuple[Runtime, Candidate | None]:
+def _advised(
+    folder: Path, manifest: Manifest, precision: str, threads: int | None
+) -> tuple[ModelRuntime, Candidate | None]:
     if precision != "float32":
         raise InputError("`engine='auto'` chooses the precision itself: leave `precision=` out.")
     certificate = read_certificate(folder, manifest)

@@ -23,7 +23,7 @@ _TITLES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 _UNITS = {"float32": "FP32", "bfloat16": "BF16", "int8": "INT8"}
 
 
-class Runtime(Document):
+class ModelRuntime(Document):
     """An engine, and the precision that it computes in."""
 
     engine: EngineName = "onnxruntime"
@@ -55,7 +55,7 @@ class EngineChoice:
 
 USUAL_ENGINE = EngineChoice()
 
-REFERENCE_RUNTIME = Runtime()
+REFERENCE_RUNTIME = ModelRuntime()
 """What every figure of a bundle was fitted with: ONNX Runtime in float32."""
 
 
@@ -67,12 +67,12 @@ class GraphSession(Protocol):
         ...
 
 
-def audit_name(runtime: Runtime) -> str:
+def audit_name(runtime: ModelRuntime) -> str:
     """The folder of a run for an audit of it in a runtime."""
     return "audit" if runtime == REFERENCE_RUNTIME else f"audit-{runtime.key}"
 
 
-def runtime_named(engine: str, precision: str = "float32") -> Runtime:
+def runtime_named(engine: str, precision: str = "float32") -> ModelRuntime:
     """The runtime of these names; UnknownNameError for other ones, InputError for two that do not go together."""
     if engine not in get_args(EngineName):
         raise UnknownNameError("engine", engine, (*get_args(EngineName), AUTO), "Use onnxruntime, openvino or auto.")
@@ -83,10 +83,10 @@ def runtime_named(engine: str, precision: str = "float32") -> Runtime:
             f"ONNX Runtime runs bundles in float32 here: it has no {precision} for them on x86. "
             f"Use `engine='openvino'` with `precision='{precision}'`."
         )
-    return Runtime(engine=cast(EngineName, engine), precision=cast(Precision, precision))
+    return ModelRuntime(engine=cast(EngineName, engine), precision=cast(Precision, precision))
 
 
-def check_available(runtime: Runtime) -> None:
+def check_available(runtime: ModelRuntime) -> None:
     """Raise MissingDependencyError without OpenVINO, and InputError for a precision that this CPU has no units for."""
     if runtime.engine == "onnxruntime":
         return
@@ -112,7 +112,7 @@ def cpu_name() -> str:
     return str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
 
 
-def runtime_session(path: Path, runtime: Runtime, threads: int | None = None) -> GraphSession:
+def runtime_session(path: Path, runtime: ModelRuntime, threads: int | None = None) -> GraphSession:
     """A session of a graph in a runtime. `threads` limits the cores of one pass; all by default.
 
     Raises BundleError for a file that the engine cannot read.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle.embedding import whole_graph
-from ..bundle.manifest import MODEL, WEIGHTS
+from ..bundle.manifest import WEIGHTS
 from ..errors import InputError
 from ..files import write_whole
 from ..progress import Progress, Silent
@@ -133,7 +133,7 @@ def _facts(exported: Exported, proof: Proof | None, licences: dict[str, str], pa
 
 
 def _check_size(exported: Exported, single: bool) -> None:
-    size = sum((exported.bundle.folder / name).stat().st_size for name in (MODEL, WEIGHTS))
+    size = len(whole_graph(exported.bundle.folder))
     if single and size > LARGEST_MODEL:
         raise InputError(
             f"The model has {size / 2**20:,.0f} MB, and one file takes {LARGEST_MODEL // 2**20} MB at most. "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..bundle.bundle import Bundle, load, load_chosen
 from ..bundle.run import RunFolder, SealedTest
-from ..bundle.runtimes import REFERENCE_RUNTIME, USUAL_ENGINE, EngineChoice, Runtime
+from ..bundle.runtimes import REFERENCE_RUNTIME, USUAL_ENGINE, EngineChoice, ModelRuntime
 from ..classifier import probabilities_from_logits
 from ..data.cache import cached_pixels
 from ..data.dataset import Dataset, OmittedFile, Split
@@ -88,7 +88,7 @@ def evaluate_run(
     return replace(evaluated, folder=target, against=compared, sealed=sealed)
 
 
-def _folder_of(folder: RunFolder, data: Path | None, split: Split, runtime: Runtime) -> Path:
+def _folder_of(folder: RunFolder, data: Path | None, split: Split, runtime: ModelRuntime) -> Path:
     """Where an evaluation is written by default."""
     own = data is None and split == "test"
     name = folder.evaluation.name if own else f"evaluation-{data.name if data else split}"
@@ -166,7 +166,7 @@ def _notes_on_unknown(dataset: Dataset) -> list[str]:
     return [f"Left out, because the model does not know these classes: {named}."]
 
 
-def _note_on_runtime(runtime: Runtime) -> list[str]:
+def _note_on_runtime(runtime: ModelRuntime) -> list[str]:
     return [] if runtime == REFERENCE_RUNTIME else [f"The model was run by {runtime.title}."]
 
 

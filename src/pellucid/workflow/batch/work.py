@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.bundle import Bundle, load
-from ...bundle.runtimes import Runtime
+from ...bundle.runtimes import ModelRuntime
 from ...classifier import PREDICTED, Prediction
 from ...errors import ImageError
 from ...explanation.catalogue import find_method, settings_of
@@ -43,7 +43,7 @@ class BatchQuestion:
     engine: str = "onnxruntime"
     precision: str = "float32"
 
-    def by(self, runtime: Runtime) -> BatchQuestion:
+    def by(self, runtime: ModelRuntime) -> BatchQuestion:
         """The same question to a model in a runtime."""
         return replace(self, engine=runtime.engine, precision=runtime.precision)
 

@@ -23,7 +23,7 @@ from ...bundle.certificate import (
 )
 from ...bundle.io import amend_bundle, read_bundle
 from ...bundle.manifest import MANIFEST
-from ...bundle.runtimes import REFERENCE_RUNTIME, Runtime, check_available
+from ...bundle.runtimes import REFERENCE_RUNTIME, ModelRuntime, check_available
 from ...data.table import TableOptions
 from ...errors import InputError, MissingDependencyError
 from ...progress import Progress, Silent
@@ -34,9 +34,9 @@ from .quality import Answered, answered, quality
 from .speed import speeds
 
 CANDIDATES = (
-    Runtime(engine="openvino", precision="float32"),
-    Runtime(engine="openvino", precision="bfloat16"),
-    Runtime(engine="openvino", precision="int8"),
+    ModelRuntime(engine="openvino", precision="float32"),
+    ModelRuntime(engine="openvino", precision="bfloat16"),
+    ModelRuntime(engine="openvino", precision="int8"),
 )
 
 
@@ -47,7 +47,7 @@ USUAL = Tolerance()
 class _OpenCandidate:
     """A candidate that opened: its bundle on one thread and on all cores."""
 
-    runtime: Runtime
+    runtime: ModelRuntime
     one: Bundle
     every: Bundle
     graph: str | None = None
@@ -120,14 +120,14 @@ def _candidates(
     return trials, untried, files
 
 
-def _check(runtime: Runtime) -> None:
+def _check(runtime: ModelRuntime) -> None:
     check_available(runtime)
     if runtime.precision == "int8":
         require("nncf", extra="openvino")
 
 
 @contextmanager
-def _or_untried(runtime: Runtime, untried: list[Untried]) -> Iterator[None]:
+def _or_untried(runtime: ModelRuntime, untried: list[Untried]) -> Iterator[None]:
     """While open, an error means that the runtime is not tried, and why."""
     try:
         yield
