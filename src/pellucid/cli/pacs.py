@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 from rich.text import Text
 
+from . import pacs_node
 from .console import OK, PARTLY, err, out, print_json, print_table, report_skipped
 
 if TYPE_CHECKING:
@@ -105,6 +106,13 @@ def check(
                 if missing:
                     err.print(Text(f"{name} was not run: {missing}"))
     raise typer.Exit(PARTLY if any(c.errors for c in checked) else OK)
+
+
+app.command("serve")(pacs_node.serve)
+app.command("status")(pacs_node.status)
+app.command("retry")(pacs_node.retry)
+app.command("forget")(pacs_node.forget)
+app.command("echo")(pacs_node.echo)
 
 
 def _asked(checked: list[CheckedFile]) -> list[str]:

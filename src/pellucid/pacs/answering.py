@@ -1,0 +1,127 @@
+"""One film from the spool to results in the outbox, and key objects of a study that has become quiet."""
+
+from __future__ import annotations
+
+import datetime
+import sqlite3
+import time
+
+import numpy as np
+
+from ..classifier import Prediction
+from ..errors import ImageError, InputError
+from .captures import compressed
+from .config import PacsConfig
+from .findings import Findings, find
+from .journal import Journal
+from .key_objects import flagged, key_objects
+from .ledger import FilmRow, Ledger
+from .make import make_results
+from .objects import InstanceReference, Result, to_bytes
+from .origin import ResultOrigin
+from .rules import refusal
+from .source import UnusableFilm, read_source
+from .spool import FilmSpool
+
+
+class Answering:
+    """Answers films of the spool."""
+
+    def __init__(
+        self, origin: ResultOrigin, config: PacsConfig, spool: FilmSpool, ledger: Ledger, journal: Journal
+    ) -> None:
+        self._origin, self._config = origin, config
+        self._spool, self._ledger, self._journal = spool, ledger, journal
+        self._kinds = tuple(config.kinds.split(","))
+        self._listed: set[tuple[str, ...]] = set()
+
+    def next_film(self) -> bool:
+        """Answer the next film that is due; False where none is."""
+        film = self._ledger.claim_film(self._config.limits.longest_pause)
+        if film is None:
+            return False
+        try:
+            self._answer(film)
+        except (ImageError, UnusableFilm) as error:
+            self._bury(film, error.code, str(error))
+        except (OSError, sqlite3.Error, MemoryError) as error:
+            self._later(film, error)
+        except Exception as error:  # one film must not stop the others; its text may hold names, so it is not told
+            self._bury(film, "error", type(error).__name__)
+        return True
+
+    def _answer(self, film: FilmRow) -> None:
+        began = time.perf_counter()
+        try:
+            data = self._spool.path("films", film.source).read_bytes()
+        except FileNotFoundError:
+            raise UnusableFilm("file-missing", "The film is no longer in the spool.") from None
+        source = read_source(data)
+        refused = refusal(source.header, self._config.accept, datetime.date.today())
+        if refused is not None:
+            self._ledger.end_film(film.source, "left-out", refused)
+            self._spool.remove(film.source, ("films",))
+            self._journal.count("films_left_out")
+            self._journal.say("left-out", ref=self._journal.ref(film.source), code=refused)
+            return
+        findings = find(self._origin.bundle, data, source, film.seen)
+        predicted = time.perf_counter()
+        before = self._ledger.earlier_reports(film.source)
+        results = make_results(findings, self._origin, self._kinds, before=before)
+        kept = [self._keep(result) for result in results]
+        is_flagged = flagged(findings.prediction, self._origin.bundle.manifest)
+        if is_flagged and "ko" in self._kinds:
+            self._spool.keep("flagged", film.source, to_bytes(source.header))
+        made = time.perf_counter()
+        self._ledger.answer(film, findings.prediction.label, is_flagged, kept)
+        self._spool.remove(film.source, ("films",))
+        self._journal.count("films_answered")
+        self._journal.count("results_made", len(kept))
+        self._journal.spent("predict", predicted - began)
+        self._journal.spent("objects", made - predicted)
+        self._journal.say("answered", ref=self._journal.ref(film.source), results=len(kept), supersedes=len(before))
+
+    def _keep(self, result: Result) -> tuple[str, InstanceReference]:
+        made = compressed(result.object) if self._config.store.compress and result.kind == "sc" else result.object
+        self._spool.keep("outbox", result.reference.uid, to_bytes(made))
+        return result.kind, result.reference
+
+    def _bury(self, film: FilmRow, code: str, reason: str) -> None:
+        self._ledger.end_film(film.source, "dead", code, reason)
+        self._spool.move(film.source, "films", "dead")
+        self._journal.count("films_dead")
+        self._journal.say("dead-film", ref=self._journal.ref(film.source), code=code)
+
+    def _later(self, film: FilmRow, error: Exception) -> None:
+        """Disk, ledger or memory gave out: the film stays where it is."""
+        self._journal.say("film-later", ref=self._journal.ref(film.source), code=type(error).__name__)
+        pause = min(self._config.limits.longest_pause, 2.0 ** min(film.tries, 10))
+        try:
+            self._ledger.film_later(film, pause, type(error).__name__)
+        except sqlite3.Error:
+            time.sleep(1)
+
+    def list_key_objects(self) -> None:
+        """Make key objects for studies with flagged films in which nothing happened lately."""
+        if "ko" not in self._kinds:
+            return
+        for study, sources in self._ledger.quiet_studies(self._config.limits.study_quiet):
+            if (study, *sources) in self._listed:
+                continue
+            films = [f for f in map(self._flagged, sources) if f is not None]
+            if films:
+                result = Result("ko", key_objects(films, self._origin))
+                if not self._ledger.has_result(result.reference.uid):
+                    kept = self._keep(result)
+                    self._ledger.add_result(study, *kept)
+                    self._journal.count("results_made")
+                    self._journal.say("listed", ref=self._journal.ref(study), films=len(films))
+            self._listed.add((study, *sources))
+
+    def _flagged(self, uid: str) -> Findings | None:
+        try:
+            source = read_source(self._spool.path("flagged", uid).read_bytes())
+        except (OSError, InputError):
+            return None
+        when = source.time or datetime.datetime(1970, 1, 1)
+        return Findings(source, np.zeros((0, 0, 3), np.uint8), Prediction("", None, {}), None, when)

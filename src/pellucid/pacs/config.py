@@ -1,0 +1,219 @@
+"""`pacs.toml`: what the node listens to, takes, writes and sends, each key checked."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ..errors import InputError
+from .kinds import parse_kinds
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+AeTitle = Annotated[str, Field(pattern=r"^[ -\[\]-~]{1,16}$")]
+_URL = re.compile(r"https?://[^\s/]+(/\S*)?")
+
+
+class Section(BaseModel):
+    """A table of the file; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TlsFiles(Section):
+    """Certificates in PEM. `ca` signs those of the other side; `certificate` and `key` are this side's own."""
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def context(self, *, server: bool) -> ssl.SSLContext:
+        """A TLS 1.2+ context. A server asks for client certificates whenever `ca` is given.
+
+        Raises InputError for a file that is missing or is no certificate.
+        """
+        purpose = ssl.Purpose.CLIENT_AUTH if server else ssl.Purpose.SERVER_AUTH
+        try:
+            made = ssl.create_default_context(purpose, cafile=self.ca)
+            if self.certificate is not None:
+                made.load_cert_chain(self.certificate, self.key)
+        except (OSError, ssl.SSLError) as error:
+            reason = error.strerror or "it is not a certificate or key"
+            raise InputError(f"A certificate of the TLS settings cannot be read ({reason}).") from None
+        made.minimum_version = ssl.TLSVersion.TLSv1_2
+        if server and self.ca is not None:
+            made.verify_mode = ssl.CERT_REQUIRED
+        return made
+
+
+class Listen(Section):
+    """Films come by C-STORE. `callers` are the AE titles that may send."""
+
+    port: Port
+    address: str = "127.0.0.1"
+    ae_title: AeTitle = "PELLUCID"
+    callers: tuple[AeTitle, ...] = Field(min_length=1)
+    associations: int = Field(default=8, ge=1, le=100)
+    tls: TlsFiles | None = None
+
+
+class WebAccess(Section):
+    """How an HTTP service is reached. The password is in the environment variable `password_variable`."""
+
+    user: str | None = None
+    password_variable: str | None = None
+    tls: TlsFiles | None = None
+    timeout: float = Field(default=30, gt=0)
+
+    @property
+    def password(self) -> str:
+        """The password; InputError where the environment lacks it."""
+        if self.password_variable is None:
+            return ""
+        found = os.environ.get(self.password_variable)
+        if found is None:
+            raise InputError(f"The environment variable {self.password_variable} with the password is not set.")
+        return found
+
+
+class Poll(WebAccess):
+    """Films are looked for: among Orthanc's changes (`orthanc`, its root), or by QIDO (`qido`, the DICOMweb root)."""
+
+    orthanc: str | None = None
+    qido: str | None = None
+    every: float = Field(default=5, gt=0)
+
+    @model_validator(mode="after")
+    def _one(self) -> Poll:
+        _exactly_one(self, "orthanc", "qido")
+        return self
+
+
+class ArchiveStore(WebAccess):
+    """Results go by STOW (`stow`, the DICOMweb root) or by C-STORE (`host`, `port`, `ae_title` of the archive)."""
+
+    stow: str | None = None
+    host: str | None = None
+    port: Port = 104
+    ae_title: AeTitle = "ARCHIVE"
+    calling: AeTitle = "PELLUCID"
+    compress: bool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> ArchiveStore:
+        _exactly_one(self, "stow", "host")
+        return self
+
+
+class Accept(Section):
+    """Which films are answered; see `rules.py`. An empty list takes every value."""
+
+    sop_classes: tuple[str, ...] = ("DX", "CR")
+    modalities: tuple[str, ...] = ()
+    body_parts: tuple[str, ...] = ("CHEST", "THORAX")
+    unknown_body_part: Literal["skip", "take"] = "skip"
+    views: tuple[Literal["PA", "AP", "LATERAL", "OBLIQUE"], ...] = ("PA", "AP")
+    unknown_view: Literal["skip", "take"] = "skip"
+    newest_days: int = Field(default=30, ge=0)
+
+    @field_validator("sop_classes", "modalities", "body_parts", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return [v.upper() if isinstance(v, str) else v for v in value] if isinstance(value, list) else value
+
+
+class Health(Section):
+    """Where `/livez`, `/readyz` and `/metrics` answer."""
+
+    port: int = Field(ge=0, le=65535)
+    address: str = "127.0.0.1"
+
+
+class NodeLimits(Section):
+    """Attempts before an object becomes a dead letter, days that things are kept, and seconds.
+
+    An archive that cannot be reached uses up no attempt. `free_mb` must be free on the disk of the state folder.
+    """
+
+    attempts: int = Field(default=8, ge=1)
+    longest_pause: float = Field(default=300, gt=0)
+    keep_days: float = Field(default=30, gt=0)
+    drain: float = Field(default=30, ge=0)
+    study_quiet: float = Field(default=60, ge=0)
+    free_mb: int = Field(default=200, ge=0)
+
+
+class PacsConfig(Section):
+    """The whole file. `state` is the folder of spool and ledger; relative paths start at the file's own folder."""
+
+    state: Path
+    kinds: str = "sr,sc"
+    codes: Path | None = None
+    sr: Literal["comprehensive-3d", "comprehensive", "enhanced"] = "comprehensive-3d"
+    listen: Listen | None = None
+    poll: Poll | None = None
+    store: ArchiveStore
+    accept: Accept = Accept()
+    health: Health | None = None
+    limits: NodeLimits = NodeLimits()
+
+    @field_validator("kinds")
+    @classmethod
+    def _kinds(cls, value: str) -> str:
+        return ",".join(parse_kinds(value))
+
+    @model_validator(mode="after")
+    def _has_source(self) -> PacsConfig:
+        if self.listen is None and self.poll is None:
+            raise ValueError("films come from nowhere: add [listen] or [poll]")
+        return self
+
+
+def _exactly_one(section: BaseModel, first: str, second: str) -> None:
+    given = [getattr(section, name) for name in (first, second)]
+    if sum(value is not None for value in given) != 1:
+        raise ValueError(f"give one of {first} and {second}")
+    address = getattr(section, first) if second != "qido" else given[0] or given[1]
+    if address is not None and not _URL.fullmatch(address):
+        raise ValueError(f"{address} is not an address: write http://HOST:PORT/PATH")
+
+
+def read_config(path: Path) -> PacsConfig:
+    """Read `pacs.toml`. Raises InputError that names the key and the rule."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"The configuration {path} cannot be read ({error.strerror}).") from None
+    except ValueError as error:
+        raise InputError(f"The configuration {path} is not valid TOML: {error}.") from None
+    try:
+        config = PacsConfig.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        rule = first.get("ctx", {}).get("error", first["msg"])
+        raise InputError(f"{path}: {key}: {rule}.") from None
+    return _resolved(config, path.resolve().parent)
+
+
+def _resolved(config: PacsConfig, folder: Path) -> PacsConfig:
+    """The configuration with paths that start at its file."""
+    changes: dict[str, Any] = {"state": folder / config.state}
+    if config.codes is not None:
+        changes["codes"] = folder / config.codes
+    for name in ("listen", "poll", "store"):
+        section = getattr(config, name)
+        if section is not None and section.tls is not None:
+            files = {k: folder / v for k in ("ca", "certificate", "key") if (v := getattr(section.tls, k)) is not None}
+            changes[name] = section.model_copy(update={"tls": section.tls.model_copy(update=files)})
+    return config.model_copy(update=changes)

@@ -1,0 +1,123 @@
+"""C-STORE and C-ECHO, as user (to the archive) and as provider (from modalities and the archive).
+
+Reference: DICOM PS3.4, annex B (storage); PS3.7, 9.1.1 and 9.1.5; PS3.15, B.1 (TLS).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .._optional import require
+from ..errors import ResourceError
+from .config import ArchiveStore, Listen
+from .trouble import NotStored, Unreachable, is_permanent
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+VERIFICATION = "1.2.840.10008.1.1"
+# What films may come in: uncompressed, RLE, lossless JPEG, JPEG-LS, JPEG 2000, JPEG of 8 and 12 bits.
+FILM_SYNTAXES = (
+    EXPLICIT, IMPLICIT, "1.2.840.10008.1.2.5",
+    *(f"1.2.840.10008.1.2.4.{n}" for n in (70, 57, 80, 81, 90, 91, 50, 51)),
+)  # fmt: skip
+SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
+WARNINGS = (0xB000, 0xB006, 0xB007)
+SECONDS = 30
+
+
+class Offer(NamedTuple):
+    """A SOP class and a transfer syntax, and whether the archive takes them."""
+
+    sop_class: str
+    syntax: str
+    accepted: bool
+
+
+def _library() -> Any:
+    pynetdicom = require("pynetdicom", "pacs")
+    # Its log quotes names and addresses of what it receives.
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+    return pynetdicom
+
+
+@contextmanager
+def association(store: ArchiveStore, wanted: list[tuple[str, str]]) -> Iterator[Any]:
+    """An association with the archive for (SOP class, transfer syntax) pairs. Raises Unreachable."""
+    ae = _library().AE(ae_title=store.calling)
+    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = store.timeout
+    for sop_class, syntax in wanted:
+        ae.add_requested_context(sop_class, syntax)
+    tls = None if store.tls is None else (store.tls.context(server=False), store.host)
+    link = ae.associate(store.host, store.port, ae_title=store.ae_title, tls_args=tls)
+    if not link.is_established:
+        raise Unreachable("association-rejected" if link.is_rejected else "no-association")
+    try:
+        yield link
+    finally:
+        if link.is_established:
+            link.release()
+
+
+def send(link: Any, made: Dataset) -> None:
+    """ArchiveStore one object over an association. Raises NotStored, or Unreachable when the connection is lost."""
+    syntax = str(made.file_meta.TransferSyntaxUID)
+    accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in link.accepted_contexts}
+    sop_class = str(made.SOPClassUID)
+    if (sop_class, syntax) not in accepted:
+        if syntax != EXPLICIT or (sop_class, IMPLICIT) not in accepted:
+            raise NotStored("class-not-accepted", permanent=True)
+        made.file_meta.TransferSyntaxUID = made.file_meta.TransferSyntaxUID.__class__(IMPLICIT)
+    status = link.send_c_store(made).get("Status")
+    if status is None:
+        raise Unreachable("connection")
+    if status != SUCCESS and status not in WARNINGS:
+        raise NotStored(f"status-{status:04x}", permanent=is_permanent(status))
+
+
+def echo(store: ArchiveStore, sop_classes: list[str], syntaxes: list[str]) -> list[Offer]:
+    """C-ECHO, and which SOP classes and transfer syntaxes the archive takes. Raises Unreachable."""
+    with association(store, [(VERIFICATION, EXPLICIT)]) as link:
+        status = link.send_c_echo().get("Status")
+        if status != SUCCESS:
+            raise Unreachable("no-echo")
+    wanted = [(c, s) for c in sop_classes for s in syntaxes]
+    with association(store, wanted) as link:
+        accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in link.accepted_contexts}
+    return [Offer(c, s, (c, s) in accepted) for c, s in wanted]
+
+
+def listen(config: Listen, on_store: Callable[[str, str, Callable[[], bytes]], bool]) -> Any:
+    """Start the C-STORE provider; returns the server, whose `shutdown` ends it.
+
+    `on_store(sop_class, uid, read)` says whether the object is safe; `read` gives its bytes as a file. Objects of every
+    class are taken, as a sender whose object is refused would try for ever. Raises ResourceError for a port in use.
+    """
+    library = _library()
+    ae = library.AE(ae_title=config.ae_title)
+    ae.require_called_aet = True
+    ae.require_calling_aet = list(config.callers)
+    ae.maximum_associations = config.associations
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = SECONDS
+    ae.add_supported_context(VERIFICATION)
+    for context in library.AllStoragePresentationContexts:
+        ae.add_supported_context(context.abstract_syntax, list(FILM_SYNTAXES))
+
+    def store(event: Any) -> int:
+        request = event.request
+        safe = on_store(
+            str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID), lambda: event.encoded_dataset()
+        )
+        return SUCCESS if safe else OUT_OF_RESOURCES
+
+    tls = None if config.tls is None else config.tls.context(server=True)
+    handlers = [(library.evt.EVT_C_STORE, store)]
+    try:
+        return ae.start_server((config.address, config.port), block=False, evt_handlers=handlers, ssl_context=tls)
+    except OSError as error:
+        where = f"{config.address}:{config.port}"
+        raise ResourceError(f"The node cannot listen at {where} ({error.strerror}); is another one running?") from None

@@ -1,0 +1,312 @@
+"""The node: films in, results out, each once.
+
+Nothing is lost: a film is on disk before its sender hears success, and leaves the spool when its results are on disk
+and in the ledger; a result leaves the outbox when the archive has listed it as stored. Nothing comes twice: results
+follow from film, bundle and the time when the ledger first saw the film, so that one sent again is the same object.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import TextIO
+
+from .answering import Answering
+from .archive import Sender, Sending
+from .config import PacsConfig
+from .dimse import listen
+from .journal import Journal, serve_health
+from .ledger import Ledger, ResultRow
+from .origin import ResultOrigin
+from .polling import finder_of
+from .rules import SOP_CLASSES
+from .source import UnusableFilm, read_source
+from .spool import FilmSpool
+from .trouble import NotStored, Unreachable
+
+BATCH = 32
+TICK = 1.0
+STALLED = 300.0
+CARE = 3600.0
+
+
+class Node:
+    """A worker. `run` returns when it is told to stop, or with `once` when there is nothing left to do."""
+
+    def __init__(self, origin: ResultOrigin, config: PacsConfig, stream: TextIO | None = None) -> None:
+        self._config = config
+        self._spool = FilmSpool(config.state)
+        self._ledger = Ledger(config.state, origin.checksum)
+        self._ledger.register()
+        key = self._ledger.mark("log-key") or self._ledger.mark("log-key", secrets.token_hex(16)) or ""
+        self.journal = Journal(key, stream)
+        self._answering = Answering(origin, config, self._spool, self._ledger, self.journal)
+        self._sender = Sender(config.store)
+        self._wanted = {SOP_CLASSES.get(name, name) for name in config.accept.sop_classes}
+        self._stop, self._more, self._out = threading.Event(), threading.Event(), threading.Event()
+        self._failures = 0
+        self._beat = time.monotonic()
+        self._checksum = origin.checksum
+
+    # In
+
+    def _on_store(self, sop_class: str, uid: str, read: Callable[[], bytes]) -> bool:
+        """Whether an object that arrives is safe: on disk and in the ledger, known already, or none to answer."""
+        try:
+            self._spool.path("films", uid)
+        except Exception:
+            self.journal.count("films_dropped")
+            return True
+        try:
+            if sop_class not in self._wanted:
+                self.journal.count("films_dropped")
+                return True
+            if self._ledger.film_state(uid) not in (None, "dead"):
+                self.journal.count("films_duplicate")
+                return True
+            if self._spool.free_mb() < self._config.limits.free_mb:
+                self.journal.problem("disk", "full")
+                return False
+            self._take(uid, read())
+        except (OSError, sqlite3.Error) as error:
+            self.journal.problem("disk", type(error).__name__)
+            return False
+        self.journal.problem("disk", "")
+        return True
+
+    def _take(self, uid: str, data: bytes) -> None:
+        self._spool.keep("films", uid, data)
+        try:
+            study = read_source(data).study
+        except UnusableFilm:
+            study = ""
+        self._ledger.begin(uid, study)
+        self.journal.count("films_received")
+        self._more.set()
+
+    def _poll(self) -> bool:
+        """Films of the archive into the spool; whether any was new."""
+        if self._config.poll is None:
+            return False
+        found = False
+        for candidate in finder_of(self._config.poll, self._config.accept)(self._ledger):
+            if self._stop.is_set():
+                break
+            state = self._ledger.film_state(candidate.uid)
+            if candidate.refused in ("sop-class", "derived") or state not in (None, "dead"):
+                continue
+            if candidate.refused is not None:
+                self._ledger.leave_out(candidate.uid, candidate.study, candidate.refused)
+                self.journal.count("films_left_out")
+                self.journal.say("left-out", ref=self.journal.ref(candidate.uid), code=candidate.refused)
+                continue
+            if self._spool.free_mb() < self._config.limits.free_mb:
+                raise OSError(28, "No space left on device")
+            data = candidate.fetch()
+            if data is not None:
+                self._take(candidate.uid, data)
+                found = True
+        return found
+
+    def _keep_polling(self) -> None:
+        pause = self._config.poll.every if self._config.poll is not None else TICK
+        failures = 0
+        while not self._stop.wait(pause if not failures else min(self._config.limits.longest_pause, 2.0**failures)):
+            failures = failures + 1 if not self._try_polling() else 0
+
+    def _try_polling(self) -> bool:
+        try:
+            self._poll()
+        except Unreachable as error:
+            self.journal.count("archive_unreachable")
+            self.journal.problem("source", error.code)
+            return False
+        except (OSError, sqlite3.Error) as error:
+            self.journal.problem("disk", type(error).__name__)
+            return False
+        except Exception as error:  # an answer that is neither DICOMweb's nor Orthanc's
+            self.journal.problem("source", type(error).__name__)
+            return False
+        self.journal.problem("source", "")
+        return True
+
+    # Out
+
+    def _send_some(self) -> int:
+        """Send results that are due; how many were taken in hand."""
+        rows = self._ledger.claim_results(BATCH, self._config.limits.longest_pause)
+        if not rows:
+            return 0
+        left = list(rows)
+        try:
+            with self._sender.sending([row.sop_class for row in rows]) as sending:
+                while left:
+                    self._send(sending, left[0])
+                    left.pop(0)
+            self._failures = 0
+            self.journal.problem("archive", "")
+        except Unreachable as error:
+            self._failures += 1
+            self.journal.count("archive_unreachable")
+            self.journal.problem("archive", error.code)
+            pause = min(self._config.limits.longest_pause, 2.0 ** min(self._failures, 6))
+            for row in left:
+                self._ledger.result_later(row.uid, pause, error.code, counted=False)
+        return len(rows)
+
+    def _send(self, sending: Sending, row: ResultRow) -> None:
+        began = time.perf_counter()
+        try:
+            sending(row.uid, self._spool.path("outbox", row.uid).read_bytes())
+        except FileNotFoundError:
+            self._bury(row, "file-missing")
+        except NotStored as error:
+            self.journal.count("results_retried")
+            if error.permanent or row.tries + 1 >= self._config.limits.attempts:
+                self._bury(row, error.code)
+            else:
+                pause = min(self._config.limits.longest_pause, 2.0**row.tries)
+                self._ledger.result_later(row.uid, pause, error.code)
+                self.journal.say("result-later", ref=self.journal.ref(row.uid), kind=row.kind, code=error.code)
+        else:
+            self._ledger.end_result(row.uid, "stored")
+            self._spool.remove(row.uid, ("outbox",))
+            self.journal.count("results_stored")
+            self.journal.spent("store", time.perf_counter() - began)
+            self.journal.say("stored", ref=self.journal.ref(row.uid), kind=row.kind)
+
+    def _bury(self, row: ResultRow, code: str) -> None:
+        self._spool.move(row.uid, "outbox", "dead")
+        self._ledger.end_result(row.uid, "dead", code)
+        self.journal.count("results_dead")
+        self.journal.say("dead-result", ref=self.journal.ref(row.uid), kind=row.kind, code=code)
+
+    def _keep_sending(self) -> None:
+        while not self._out.is_set():
+            try:
+                if self._send_some():
+                    continue
+            except (OSError, sqlite3.Error) as error:
+                self.journal.problem("disk", type(error).__name__)
+            except Exception as error:  # the sender must live on
+                self.journal.problem("archive", type(error).__name__)
+            self._out.wait(TICK / 4)
+
+    # The whole
+
+    def _recover(self) -> None:
+        """Take up what a worker that was killed left behind."""
+        self._spool.sweep()
+        self._ledger.free_rows_of_the_gone()
+        self._ledger.hand_over()
+        for uid in self._spool.uids("films"):
+            state = self._ledger.film_state(uid)
+            if state in ("answered", "left-out"):
+                self._spool.remove(uid, ("films",))
+            elif state is None:
+                with contextlib.suppress(OSError, UnusableFilm):
+                    self._ledger.begin(uid, read_source(self._spool.path("films", uid).read_bytes()).study)
+                if self._ledger.film_state(uid) is None:
+                    self._ledger.begin(uid, "")
+
+    def _care(self) -> None:
+        for uid in self._ledger.expired(self._config.limits.keep_days):
+            films, results = self._ledger.forget([uid])
+            for gone in (*films, *results):
+                self._spool.remove(gone)
+
+    def run(self, *, once: bool = False) -> None:
+        """Work until SIGTERM or SIGINT, then finish what is in hand and send for up to `limits.drain` seconds."""
+        self._recover()
+        health = self._config.health and serve_health(self._config.health, self.journal, self._alive, self._gauges)
+        server = None if self._config.listen is None or once else listen(self._config.listen, self._on_store)
+        sending = threading.Thread(target=self._keep_sending, name="pacs-out", daemon=True)
+        polling = threading.Thread(target=self._keep_polling, name="pacs-in", daemon=True)
+        with self._signals():
+            self.journal.say("ready", bundle=self._checksum[:12], kinds=self._config.kinds)
+            sending.start()
+            if once:
+                self._try_polling()
+            elif self._config.poll is not None:
+                polling.start()
+            self._work(once)
+        if server is not None:
+            server.shutdown()
+        self._drain(sending)
+        if health:
+            health.shutdown()
+        self._sender.close()
+        self._ledger.close()
+        self.journal.say("end", **{name: self.journal.counts[name] for name in ("films_answered", "results_stored")})
+
+    def _work(self, once: bool) -> None:
+        cared = time.monotonic() - CARE
+        while not self._stop.is_set():
+            self._beat = time.monotonic()
+            try:
+                worked = self._answering.next_film()
+                if not worked:
+                    self._answering.list_key_objects()
+                if time.monotonic() - cared >= CARE:
+                    self._care()
+                    cared = time.monotonic()
+            except (OSError, sqlite3.Error) as error:
+                self.journal.problem("disk", type(error).__name__)
+                worked = False
+            if worked:
+                continue
+            if once and not self._waiting_films():
+                return
+            self._ledger_of_the_gone()
+            self._more.wait(TICK)
+            self._more.clear()
+
+    def _waiting_films(self) -> int:
+        return self._ledger.counts()["films"].get("waiting", 0)
+
+    def _ledger_of_the_gone(self) -> None:
+        with contextlib.suppress(OSError, sqlite3.Error):
+            self._ledger.free_rows_of_the_gone()
+
+    def _drain(self, sending: threading.Thread) -> None:
+        until = time.monotonic() + self._config.limits.drain
+        while time.monotonic() < until and self._ledger.counts()["results"].get("waiting", 0) and not self._failures:
+            time.sleep(0.05)
+        self._out.set()
+        sending.join(self._config.store.timeout + 5)
+
+    def _alive(self) -> bool:
+        return time.monotonic() - self._beat < STALLED
+
+    def _gauges(self) -> dict[str, float]:
+        counts = self._ledger.counts()
+        found = {f"{t}_{s.replace('-', '_')}": float(n) for t, by in counts.items() for s, n in by.items()}
+        return {**found, "spool_free_megabytes": self._spool.free_mb()}
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT ask to stop, while the node works."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            self.stop()
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def stop(self) -> None:
+        """Ask the node to stop."""
+        self._stop.set()
+        self._more.set()

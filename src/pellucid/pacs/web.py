@@ -1,0 +1,193 @@
+"""DICOMweb and Orthanc's own interface by plain HTTP: one kept connection, TLS, basic authentication.
+
+Reference: DICOM PS3.18 (QIDO-RS 10.6, WADO-RS 10.4, STOW-RS 10.5).
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import secrets
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from email.parser import BytesHeaderParser
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from .config import WebAccess
+from .trouble import NotStored, Unreachable, is_permanent
+
+MOST_BYTES = 512 * 2**20
+STORED, FAILED, REASON, INSTANCE = "00081199", "00081198", "00081197", "00081155"
+BUSY = (408, 425, 429, 500, 502, 503, 504)
+
+
+class WebClient:
+    """A client of the service at `root`. Threads may share it; requests are sent one after the other."""
+
+    def __init__(self, root: str, access: WebAccess) -> None:
+        parts = urlsplit(root)
+        self._https, self._host = parts.scheme == "https", parts.hostname or ""
+        self._port = parts.port or (443 if self._https else 80)
+        self._base = parts.path.rstrip("/")
+        self._timeout = access.timeout
+        tls = access.tls
+        self._context = (
+            (ssl.create_default_context() if tls is None else tls.context(server=False)) if self._https else None
+        )
+        self._headers = {"User-Agent": "pellucid"}
+        if access.user is not None:
+            pair = base64.b64encode(f"{access.user}:{access.password}".encode()).decode()
+            self._headers["Authorization"] = f"Basic {pair}"
+        self._lock = threading.Lock()
+        self._connection: http.client.HTTPConnection | None = None
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def request(
+        self, method: str, path: str, *, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, str, bytes]:
+        """Status, content type and body of a reply. Raises Unreachable, also for a busy service."""
+        with self._lock:
+            for fresh in (False, True):
+                kept = self._connection is not None
+                try:
+                    status, kind, data = self._once(method, path, body, headers or {})
+                    break
+                except (http.client.HTTPException, OSError) as error:
+                    self._drop()
+                    # A kept connection may have been closed by the other side meanwhile: once more, by a new one.
+                    if fresh or not kept or isinstance(error, TimeoutError):
+                        raise Unreachable(_code(error)) from None
+            else:
+                raise AssertionError("the second attempt returns or raises")
+        if status in BUSY or status in (401, 403):
+            raise Unreachable(f"http-{status}")
+        return status, kind, data
+
+    def _once(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, str, bytes]:
+        if self._connection is None:
+            if self._context is not None:
+                self._connection = http.client.HTTPSConnection(
+                    self._host, self._port, timeout=self._timeout, context=self._context
+                )
+            else:
+                self._connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
+        self._connection.request(method, self._base + path, body=body, headers={**self._headers, **headers})
+        reply = self._connection.getresponse()
+        data = reply.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise http.client.HTTPException("the reply is too long")
+        return reply.status, reply.headers.get("Content-Type", ""), data
+
+    def get_json(self, path: str, query: dict[str, Any] | None = None) -> Any:
+        """A JSON document; None where it is absent (204, 404). Raises Unreachable for anything else."""
+        asked = f"{path}?{urlencode(query, doseq=True)}" if query else path
+        status, _, data = self.request("GET", asked, headers={"Accept": "application/dicom+json, application/json"})
+        if status in (204, 404):
+            return None
+        if status != 200:
+            raise Unreachable(f"http-{status}")
+        try:
+            return json.loads(data)
+        except ValueError:
+            raise Unreachable("no-json") from None
+
+    def get_bytes(self, path: str) -> bytes | None:
+        """A body as it is; None where there is nothing (404)."""
+        status, _, data = self.request("GET", path)
+        if status == 404:
+            return None
+        if status != 200:
+            raise Unreachable(f"http-{status}")
+        return data
+
+    def retrieve(self, study: str, series: str, uid: str) -> bytes | None:
+        """An instance by WADO-RS in the transfer syntax that it is kept in; None where it is gone."""
+        wanted = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+        path = f"/studies/{study}/series/{series}/instances/{uid}"
+        status, kind, data = self.request("GET", path, headers={"Accept": wanted})
+        if status in (404, 410):
+            return None
+        if status not in (200, 206):
+            raise Unreachable(f"http-{status}")
+        return next(parts_of(kind, data), None)
+
+    def store(self, data: bytes, uid: str) -> None:
+        """Store one object by STOW-RS. Raises NotStored unless the reply lists it as stored.
+
+        Status 200 alone is not success: Orthanc answers an object that it cannot read with 200 and two empty lists.
+        """
+        boundary = secrets.token_hex(16)
+        head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+        body = head + data + f"\r\n--{boundary}--\r\n".encode()
+        headers = {
+            "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
+            "Accept": "application/dicom+json",
+        }
+        status, _, reply = self.request("POST", "/studies", body=body, headers=headers)
+        if status not in (200, 202, 409):
+            raise NotStored(f"http-{status}", permanent=400 <= status < 500 and status != 404)
+        try:
+            document = json.loads(reply) if reply.strip() else {}
+        except ValueError:
+            raise NotStored("no-json", permanent=False) from None
+        document = document[0] if isinstance(document, list) and document else document
+        if uid in set(_uids(document, STORED)):
+            return
+        reasons = [int(r) for item in _items(document, FAILED) for r in item.get(REASON, {}).get("Value", ())]
+        if reasons:
+            raise NotStored(f"failure-{reasons[0]:04x}", permanent=all(is_permanent(r) for r in reasons))
+        raise NotStored("not-listed", permanent=False)
+
+
+def _items(document: Any, tag: str) -> list[dict[str, Any]]:
+    found = document.get(tag, {}) if isinstance(document, dict) else {}
+    return [item for item in found.get("Value", ()) if isinstance(item, dict)]
+
+
+def _uids(document: Any, tag: str) -> Iterator[str]:
+    for item in _items(document, tag):
+        yield from map(str, item.get(INSTANCE, {}).get("Value", ()))
+
+
+def parts_of(content_type: str, data: bytes) -> Iterator[bytes]:
+    """The bodies of a multipart reply; the body itself where it is not one."""
+    head = BytesHeaderParser().parsebytes(f"Content-Type: {content_type}\r\n\r\n".encode())
+    boundary = head.get_param("boundary")
+    if not isinstance(boundary, str):
+        yield data
+        return
+    mark = b"--" + boundary.encode()
+    for part in data.split(mark)[1:]:
+        if part[:2] == b"--":
+            return
+        _, separator, body = part.partition(b"\r\n\r\n")
+        if separator:
+            yield body.removesuffix(b"\r\n")
+
+
+def _code(error: Exception) -> str:
+    """A stable code of a failed connection, with nothing of its text."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "certificate"
+    if isinstance(error, ssl.SSLError):
+        return "tls"
+    if isinstance(error, ConnectionRefusedError):
+        return "refused"
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, socket.gaierror):
+        return "unknown-host"
+    return "connection"
