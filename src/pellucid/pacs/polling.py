@@ -26,7 +26,7 @@ KEYWORDS = (
 )  # fmt: skip
 
 
-class Candidate(NamedTuple):
+class FoundObject(NamedTuple):
     """An object of the archive: its UIDs, why the rules leave it out (None for a film), and its bytes on demand."""
 
     uid: str
@@ -38,7 +38,7 @@ class Candidate(NamedTuple):
 class Finder(Protocol):
     """Looks for new objects."""
 
-    def __call__(self, ledger: Ledger) -> Iterator[Candidate]:
+    def __call__(self, ledger: Ledger) -> Iterator[FoundObject]:
         """Every object that is new since the last call ended; raises Unreachable."""
         ...
 
@@ -56,7 +56,7 @@ class OrthancChanges:
     def __init__(self, web: WebClient, accept: Accept) -> None:
         self._web, self._accept = web, accept
 
-    def __call__(self, ledger: Ledger) -> Iterator[Candidate]:
+    def __call__(self, ledger: Ledger) -> Iterator[FoundObject]:
         """See Finder."""
         while True:
             since = int(ledger.mark("orthanc-changes") or 0)
@@ -74,14 +74,14 @@ class OrthancChanges:
             if page.get("Done", True):
                 return
 
-    def _candidate(self, key: str) -> Candidate | None:
+    def _candidate(self, key: str) -> FoundObject | None:
         tags = self._web.get_json(f"/instances/{key}/simplified-tags")
         if tags is None:  # removed meanwhile
             return None
         header = _simplified(tags)
         refused = refusal(header, self._accept, datetime.date.today())
         uids = str(header.get("SOPInstanceUID") or ""), str(header.get("StudyInstanceUID") or "")
-        return Candidate(*uids, refused, lambda: self._web.get_bytes(f"/instances/{key}/file"))
+        return FoundObject(*uids, refused, lambda: self._web.get_bytes(f"/instances/{key}/file"))
 
 
 class QidoSearch:
@@ -90,7 +90,7 @@ class QidoSearch:
     def __init__(self, web: WebClient, accept: Accept) -> None:
         self._web, self._accept = web, accept
 
-    def __call__(self, ledger: Ledger) -> Iterator[Candidate]:
+    def __call__(self, ledger: Ledger) -> Iterator[FoundObject]:
         """See Finder."""
         query: dict[str, Any] = {"includefield": list(KEYWORDS)}
         if self._accept.newest_days:
@@ -99,7 +99,7 @@ class QidoSearch:
         for modality in self._accept.modalities or [m for m in self._accept.sop_classes if m in SOP_CLASSES]:
             yield from self._of(ledger, {**query, "Modality": modality})
 
-    def _of(self, ledger: Ledger, query: dict[str, Any]) -> Iterator[Candidate]:
+    def _of(self, ledger: Ledger, query: dict[str, Any]) -> Iterator[FoundObject]:
         from pydicom.dataset import Dataset
 
         offset = 0
@@ -114,10 +114,10 @@ class QidoSearch:
                 return
             offset += len(rows)
 
-    def _candidate(self, uid: str, header: Dataset) -> Candidate:
+    def _candidate(self, uid: str, header: Dataset) -> FoundObject:
         study, series = str(header.get("StudyInstanceUID") or ""), str(header.get("SeriesInstanceUID") or "")
         # What a search does not return is asked of the film itself, when it is answered.
-        return Candidate(uid, study, None, lambda: self._web.retrieve(study, series, uid))
+        return FoundObject(uid, study, None, lambda: self._web.retrieve(study, series, uid))
 
 
 def _simplified(tags: dict[str, Any]) -> Dataset:
