@@ -18,14 +18,53 @@ Task = Literal["binary", "multiclass", "regression"]
 Score = Literal["log-odds", "logit", "output"]
 Target = str | tuple[str, ...] | None
 PREDICTED = "(predicted)"
+NONE_OF_THESE, REFER = "none of these", "refer to a person"
+"""What takes the place of a class where none is answered."""
+Outcome = Literal["answer", "none", "refer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why no class is answered.
+
+    `unlike`: the image is `value` times as far from the training images as one may be (`limit` 1). `unsure`: the answer
+    has the confidence `value`, and `limit` is asked. `unpromised`: the error limit `limit` could not be promised,
+    so that nothing is answered.
+    """
+
+    code: Literal["unlike", "unsure", "unpromised"]
+    value: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of one image: an answer, `none` of the classes, or a case to `refer` to a person.
+
+    `label` is the class, NONE_OF_THESE or REFER, and `predicted` the class at the operating point in any case.
+    `candidates` is the prediction set, the most probable class first, which holds the true class for the share
+    `coverage` of images like the validation images; for a regression `interval` holds the target instead. Each is None
+    where the model has no such rule. `threshold` decides between two classes; None for more.
+    """
+
+    outcome: Outcome
+    label: str
+    predicted: str
+    candidates: tuple[str, ...] | None = None
+    interval: tuple[float, float] | None = None
+    coverage: float | None = None
+    probabilities: dict[str, float] = field(default_factory=dict)
+    threshold: float | None = None
+    reasons: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """The prediction for one image.
 
+    `label` is what is answered: a class, or NONE_OF_THESE or REFER where `decision` withholds the answer.
     `probabilities` maps each class to its probability (they sum to 1). For a regression it is empty, and `output` is
-    the predicted score. `confidence` is the probability of `label`; None for a regression. `outside_score` is the
+    the predicted score. `confidence` is the probability of `predicted`; None for a regression. `outside_score` is the
     distance of the image from the training images, divided by the distance that gives a warning: above 1 the
     prediction is unreliable. None for a model without reference.
     """
@@ -37,6 +76,12 @@ class Prediction:
     path: str | None = None
     warnings: tuple[str, ...] = ()
     outside_score: float | None = None
+    decision: Decision | None = None
+
+    @property
+    def predicted(self) -> str:
+        """The class at the operating point, also where no class is answered."""
+        return self.label if self.decision is None else self.decision.predicted
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,6 +223,23 @@ class DecisionSection(_Section):
     calibration: Literal["temperature", "platt", "none"] = Field(
         default="temperature", description="what makes probabilities mean what they say; platt is for two classes"
     )
+    coverage: float = Field(
+        default=0.95, ge=0, lt=1, description="share of images whose prediction set holds the true class; 0: no sets"
+    )
+    sets: Literal["lac", "aps", "raps"] = Field(
+        default="lac", description="lac: the smallest sets; aps and raps: larger ones for images that are hard"
+    )
+    coverage_by: Literal["all", "class", "subgroup"] = Field(
+        default="all", description="the coverage holds for all images together, for each class, or for each subgroup"
+    )
+    subgroup: str = Field(default="", description="subgroups: a regular expression for the paths of the images")
+    answer_only: str = Field(
+        default="", description="which answers are given: errors<=0.02, fn<=0.01 or fp<=0.05; empty or all: every one"
+    )
+    reject: Literal["none", "unlike"] = Field(
+        default="none", description="unlike: an unusual image is answered `none of these`"
+    )
+    other: str = Field(default="", description="folder of images outside all classes, to recognise such images by")
 
 
 class PublishedFigure(_Section):

@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import beta, norm
 
 from pellucid.errors import DataError, InputError
-from pellucid.evaluation.operating_point import choose_operating_point, lower_bound, parse_demand
+from pellucid.evaluation.operating_point import choose_operating_point, parse_demand
+from pellucid.evaluation.risk import lower_bound
 
 
 def two_normals(rng, negatives, positives, separation=2.0):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pellucid.errors import BundleError, ResourceError
+from pellucid.evaluation.answered import CoverageEntry, GivenEntry, ShareEntry
 from pellucid.evaluation.calibration import Calibration
 from pellucid.evaluation.evaluate import evaluate_predictions
 from pellucid.evaluation.metrics import CLASS_METRICS, METRICS
@@ -107,6 +108,7 @@ def test_the_document_is_documented():
     text = (Path(__file__).parents[2] / "docs" / "reference" / "metrics-json.md").read_text(encoding="utf-8")
     assert f"This is version {SCHEMA_VERSION}." in text
     parts = (MetricsDocument, CalibrationEntry, OutsideEntry, PrevalenceEntry, OperatingPoint, Calibration)
+    parts += (CoverageEntry, GivenEntry, ShareEntry)
     named = {*METRICS, *CLASS_METRICS, *(name for part in parts for name in part.model_fields)}
     assert {name for name in named if f"`{name}`" not in text} == set()
 

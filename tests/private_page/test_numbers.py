@@ -123,6 +123,7 @@ def test_probabilities_scores_and_distances(tmp_path: Path) -> None:
         "variances": known.variances.tolist(),
         "rest": known.rest,
         "threshold": 2.5,
+        "method": "mahalanobis",
     }
     code = """import { outsideScore } from "./outside.js";
 import { predictedOf, probabilitiesOf, scoreOf } from "./probabilities.js";

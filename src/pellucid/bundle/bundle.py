@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from ..classifier import Evidence, InputGradients, Prediction, Score, Target
 from ..errors import InputError, UnknownNameError
-from ..evaluation.outside import REFERENCE, Surroundings, outside_warning, read_surroundings
+from ..evaluation.detectors import Flag, read_flag
+from ..evaluation.outside import REFERENCE, outside_warning
 from ..explanation.attribution import Attribution
 from ..explanation.catalogue import find_method
 from ..explanation.explain import Explained, explain_tensors
@@ -51,13 +52,13 @@ class Bundle(ManifestClassifier):
         folder: Path | None,
         manifest: Manifest,
         classifier: Engine,
-        surroundings: Surroundings | None = None,
+        flag: Flag | None = None,
         running: ProvenRuntime = ProvenRuntime(),
     ) -> None:
         super().__init__(manifest)
         self._folder, self._running = folder, running
         self._classifier = classifier
-        self._surroundings = surroundings
+        self._flag = flag
 
     def __repr__(self) -> str:
         return f"Bundle({str(self._folder or self.manifest.name)!r}, classes={self.classes})"
@@ -97,9 +98,12 @@ class Bundle(ManifestClassifier):
         """Logits (N, L) and features (N, C) of one pass, as `prediction` takes them; no features for a black box."""
         return self._classifier.logits_and_features(batch)
 
-    def outside_scores(self, features: FloatArray) -> npt.NDArray[np.float64] | None:
-        """Distances (N,) of features (N, C) from the training images; above 1 gives a warning. None if unknown."""
-        return None if self._surroundings is None else self._surroundings.scores(features)
+    def outside_scores(self, features: FloatArray, logits: FloatArray | None = None) -> npt.NDArray[np.float64] | None:
+        """Distances (N,) of images from the training images; above 1 gives a warning. None if unknown.
+
+        `features` (N, C) and `logits` (N, L) are of one pass; the logits are needed by bundles that flag by energy.
+        """
+        return None if self._flag is None else self._flag.scores(features, logits)
 
     def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:
         """Logits, activations and gradients of a batch of tensors; see EvidenceClassifier."""
@@ -160,12 +164,12 @@ class Bundle(ManifestClassifier):
         path: str | None = None,
         warnings: tuple[str, ...] = (),
     ) -> Prediction:
-        """The prediction for one row of logits (L,): the class at the operating point, and all probabilities.
+        """The prediction for one row of logits (L,): what is answered, and all probabilities.
 
         With the `features` (C,) of the same pass it also says how far the image is from the training images.
         """
         score = None
-        if features is not None and (scores := self.outside_scores(features[None])) is not None:
+        if features is not None and (scores := self.outside_scores(features[None], logits[None])) is not None:
             score = float(scores[0])
             warnings = (outside_warning(self.classes), *warnings) if score > 1 else warnings
         quality = None if self.proof is None else self.proof.quality
@@ -173,11 +177,13 @@ class Bundle(ManifestClassifier):
             warnings = (*warnings, NEAR)
         if self.task == "regression":
             index = int(self.predicted(logits[None])[0])
-            return Prediction(self.classes[index], None, {}, float(logits[0]), path, warnings, score)
+            decided = self.manifest.decision(logits, index, score)
+            return Prediction(decided.label, None, {}, float(logits[0]), path, warnings, score, decided)
         probabilities = self.probabilities_of(logits[None])
         index, row = int(self.manifest.predicted(logits[None], probabilities)[0]), probabilities[0]
-        by_class = {c: float(p) for c, p in zip(self.classes, row, strict=True)}
-        return Prediction(self.classes[index], float(row[index]), by_class, None, path, warnings, score)
+        decided = self.manifest.decision(row, index, score)
+        sure = float(row[index])
+        return Prediction(decided.label, sure, decided.probabilities, None, path, warnings, score, decided)
 
     @overload
     def explain(
@@ -264,7 +270,7 @@ class Bundle(ManifestClassifier):
 
     def _with_features(self, found: list[Explained], whole: SharedPasses, batch: FloatArray) -> list[Explained]:
         """Add the features that tell how unusual an image is, where a method did not give them."""
-        if self._surroundings is None or not found or found[0].features is not None:
+        if self._flag is None or not found or found[0].features is not None:
             return found
         # A method that asks for probabilities only: one more pass tells how unusual the image is.
         _, features = whole.logits_and_features(batch)
@@ -322,11 +328,11 @@ def open_bundle(
     Graphs beside the main one run on ONNX Runtime in float32.
     """
     reference = manifest.reference
-    surroundings = None if reference is None else read_surroundings(folder / REFERENCE, reference.threshold)
+    flag = None if reference is None else read_flag(folder / REFERENCE, reference)
     check_graphs(folder, manifest)
     if depends_on_batch(folder):  # also where an older pellucid imported the model
         manifest = manifest.model_copy(update={"batchable": False})
     others = cache(lambda name: graph_session(folder, manifest, name, threads))
     own = running.proof.graph if running.proof is not None and running.proof.graph else MODEL
     session = runtime_session(graph or folder / own, running.runtime, threads)
-    return Bundle(folder, manifest, OnnxClassifier(manifest, session, others), surroundings, running)
+    return Bundle(folder, manifest, OnnxClassifier(manifest, session, others), flag, running)

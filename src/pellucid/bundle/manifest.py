@@ -20,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from ..classifier import Task, probabilities_from_logits, reaches
+from ..classifier import Decision, Task, probabilities_from_logits, reaches
 from ..documents import Document, FiniteDocument
 from ..errors import InputError, UnknownNameError
+from ..evaluation.answering import AnsweringRules, decide
 from ..evaluation.calibration import Calibration
 from ..evaluation.kept_out import AbroadRecord
 from ..evaluation.operating_point import OperatingPoint
@@ -92,8 +93,8 @@ class Manifest(FiniteDocument):
 
     `threshold` decides between two classes, on the calibrated probability of the second or on a regression's output;
     `operating_point` says how it was chosen, `calibration` turns logits into probabilities, and `reference` describes
-    the training images, and `abroad` what was lost on sources that were kept out. Each of these is None where it was
-    not fitted.
+    the training images, `abroad` what was lost on sources that were kept out, and `answering` which answers are given.
+    Each of these is None where it was not fitted.
 
     `layer` is the explained layer, `layers` lists further ones that can be chosen by name, and `input_gradients` is the
     graph for the pixels. Unless `batchable`, an answer depends on the other images of a batch, so images are run one
@@ -124,6 +125,7 @@ class Manifest(FiniteDocument):
     operating_point: OperatingPoint | None = None
     reference: Reference | None = None
     abroad: AbroadRecord | None = None
+    answering: AnsweringRules | None = None
     scales: dict[str, dict[str, float]] = Field(default_factory=dict)
     files: dict[str, Checksum] = Field(default_factory=dict)
 
@@ -195,3 +197,15 @@ class Manifest(FiniteDocument):
         else:
             scores = (self.probabilities(logits) if probabilities is None else probabilities)[:, 1]
         return reaches(scores, self.threshold).astype(np.int64)
+
+    def decision(self, scores: FloatArray, predicted: int, outside: float | None = None) -> Decision:
+        """What becomes of an image with probabilities (K,), or a regression's output (1,), and its class index."""
+        return decide(
+            self.answering,
+            task=self.task,
+            classes=self.classes,
+            scores=scores,
+            predicted=predicted,
+            threshold=self.threshold,
+            outside=outside,
+        )

@@ -9,9 +9,21 @@ import typer
 from rich.text import Text
 
 from .console import TerminalProgress, out, print_json, print_table, report_skipped
-from .options import Engine, EnginePrecision, ImagesFolder, LabelColumn, PathColumn, table_options
+from .options import (
+    AnswerOnly,
+    Coverage,
+    Engine,
+    EnginePrecision,
+    ImagesFolder,
+    LabelColumn,
+    Other,
+    PathColumn,
+    Reject,
+    table_options,
+)
 
 if TYPE_CHECKING:
+    from ..evaluation.answered import AnsweringEntry
     from ..evaluation.paired import PairedComparison
     from ..evaluation.result import EvaluationResult, Metric
 
@@ -35,6 +47,10 @@ def evaluate(
             help="Choose a new threshold: 0.5, youden, sensitivity>=0.95, cost:fn=5,fp=1, ...",
         ),
     ] = None,
+    answer_only: AnswerOnly = None,
+    coverage: Coverage = None,
+    reject: Reject = None,
+    other: Other = None,
     prevalence: Annotated[
         float | None,
         typer.Option(help="Share of the positive class where the model will be used; recomputes PPV and NPV."),
@@ -66,11 +82,14 @@ def evaluate(
     from ..reporting.verdict_on_training import seal_in_words
     from ..workflow.decision import choose_again
     from ..workflow.evaluation import evaluate_run
+    from ..workflow.refer import fit_rules_again
     from .options import parse_split
 
     name, progress = parse_split(split), TerminalProgress(quiet=json)
     if operating_point is not None:
         choose_again(run, operating_point, progress=progress)
+    if any(rule is not None for rule in (answer_only, coverage, reject, other)):
+        fit_rules_again(run, answer_only=answer_only, coverage=coverage, reject=reject, other=other, progress=progress)
     found = evaluate_run(
         run,
         data,
@@ -170,11 +189,33 @@ def show_decision(result: EvaluationResult) -> None:
         out.print(f"Calibration error {_worded(after)}, before calibration {_worded(before)}.")
     if result.flagged is not None:
         out.print(f"Unusual images: {_worded(result.flagged)} of all.")
+    if result.answered is not None:
+        show_answering(result.answered.entry)
     if restated is not None:
         out.print(
             f"With {restated.prevalence:g} of all images {result.classes[1]} ({restated.observed:.3g} in this set): "
             f"PPV {_worded(restated.ppv)}, NPV {_worded(restated.npv)}."
         )
+
+
+def show_answering(entry: AnsweringEntry) -> None:
+    """Print what prediction sets hold, how much is answered, and how much of that is wrong, against the promise."""
+    from ..reporting.decisions import answering_rows
+
+    rows = []
+    for row in answering_rows(entry):
+        bounds = "" if row.rate.low is None else f"[{_number(row.rate.low)}, {_number(row.rate.high)}]"
+        rows.append((row.name, _number(row.rate.value), bounds, row.promised, row.verdict))
+    if rows:
+        columns = [
+            ("share of images", False),
+            ("value", True),
+            ("95 % interval", True),
+            ("promised", False),
+            ("", False),
+        ]
+        print_table(columns, rows)
+        out.print()
 
 
 def show_comparison(compared: PairedComparison) -> None:

@@ -17,6 +17,31 @@ if TYPE_CHECKING:
     from ..data.table import TableOptions
     from ..reporting.overlay import Scale
 
+AnswerOnly = Annotated[
+    Optional[str],
+    typer.Option(
+        metavar="LIMIT",
+        help="Answer only as many images as keep errors<=0.02, fn<=0.01 or fp<=0.05; refer the others to a person.",
+    ),
+]
+Coverage = Annotated[
+    Optional[float],
+    typer.Option(
+        min=0, max=0.999, metavar="SHARE", help="Share of images whose prediction set holds the true class; 0: no sets."
+    ),
+]
+Reject = Annotated[
+    Optional[str],
+    typer.Option(
+        metavar="WHAT",
+        help="unlike: answer `none of these` to unusual images, which do not resemble the training images; or none.",
+    ),
+]
+Other = Annotated[
+    Optional[Path],
+    typer.Option(metavar="DIR", help="Folder of images outside all classes, to recognise such images by."),
+]
+
 
 def _renamed(old: Optional[list[str]]) -> None:
     if old:
@@ -85,6 +110,21 @@ def reading_overrides(
         "images": str(images) if images else None,
     }
     return [f"data.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value]
+
+
+def answering_overrides(
+    answer_only: str | None, coverage: float | None, reject: str | None, other: Path | None
+) -> list[str]:
+    """The options on which answers are given as overrides of a recipe."""
+    given = {
+        "answer_only": answer_only,
+        "coverage": coverage,
+        "reject": reject,
+        "other": None if other is None else str(other.resolve()),
+    }
+    return [
+        f"decision.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in given.items() if value is not None
+    ]
 
 
 def parse_merge(texts: Sequence[str]) -> dict[str, list[str]]:

@@ -107,6 +107,7 @@ def predict(
 
 def _predict(bundle: Bundle, images: list[Path], batch_size: int, *, json: bool, csv: bool) -> None:
     """Answer a few images and print."""
+    from ..reporting.decisions import reason_words, set_words
     from ..workflow.prediction import find_images, predict_files
 
     files = find_images(images)
@@ -119,11 +120,20 @@ def _predict(bundle: Bundle, images: list[Path], batch_size: int, *, json: bool,
     elif predictions:
         columns = [("image", False), ("class", False), ("confidence" if bundle.task != "regression" else "score", True)]
         columns += [(c, True) for c in _shown(bundle.classes, predictions)]
+        rules = bundle.manifest.answering
+        known = rules is not None and (rules.sets is not None or rules.interval is not None)
+        columns += [("set" if bundle.task != "regression" else "interval", False)] if known else []
         rows = [
-            (str(p.path), p.label, _figure(p), *(f"{v:.3f}" for v in p.probabilities.values())) for p in predictions
+            (
+                *(str(p.path), p.label, _figure(p), *(f"{v:.3f}" for v in p.probabilities.values())),
+                *([set_words(p.decision)] if known and p.decision else []),
+            )
+            for p in predictions
         ]
         print_table(columns, rows)
         for p in predictions:
+            for reason in p.decision.reasons if p.decision else ():
+                err.print(Text(f"{p.path}: {p.label}. {reason_words(reason)}"))
             for warning in p.warnings:
                 err.print(Text(f"{p.path}: {warning}"))
     if bundle.manifest.medical and not (json or csv):
@@ -132,25 +142,40 @@ def _predict(bundle: Bundle, images: list[Path], batch_size: int, *, json: bool,
 
 
 def _print_csv(classes: tuple[str, ...], task: Task, predictions: list[Prediction]) -> None:
-    """One line for each image, with the probabilities of all classes."""
+    """One line for each image, with the probabilities of all classes and what becomes of it."""
     from ..files import cells
 
     score = "confidence" if task != "regression" else "output"
     with document_stream() as stream:
         writer = csv_module.writer(stream, lineterminator="\n")
-        writer.writerow(cells(["path", "label", score, *(f"p_{c}" for c in _shown(classes, predictions))]))
+        shown = [f"p_{c}" for c in _shown(classes, predictions)]
+        writer.writerow(cells(["path", "label", score, *shown, "outcome", "predicted", "set", "reasons"]))
         for p in predictions:
-            writer.writerow(cells([p.path, p.label, _plain_figure(p), *(f"{v:.6f}" for v in p.probabilities.values())]))
+            shares = (f"{v:.6f}" for v in p.probabilities.values())
+            writer.writerow(cells([p.path, p.label, _plain_figure(p), *shares, *_decided(p)]))
+
+
+def _decided(prediction: Prediction) -> list[str]:
+    """Outcome, predicted class, set (or ends of the interval) and codes of the reasons, the last two joined by ;."""
+    decision = prediction.decision
+    if decision is None:
+        return ["answer", prediction.label, "", ""]
+    ends = [] if decision.interval is None else [f"{end:.6f}" for end in decision.interval]
+    inside, codes = ends or list(decision.candidates or ()), [r.code for r in decision.reasons]
+    return [decision.outcome, decision.predicted, ";".join(inside), ";".join(codes)]
 
 
 def as_document(prediction: Prediction) -> dict[str, object]:
     """A prediction as `predict --json` prints it."""
+    from ..reporting.decisions import decision_document
+
     document: dict[str, object] = {
         "path": prediction.path,
         "label": prediction.label,
         "confidence": prediction.confidence,
         "probabilities": prediction.probabilities,
         "warnings": list(prediction.warnings),
+        "answer": decision_document(prediction.decision),
     }
     return document if prediction.output is None else {**document, "output": prediction.output}
 

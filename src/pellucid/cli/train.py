@@ -13,6 +13,8 @@ from rich.text import Text
 
 from .console import PARTLY, TerminalProgress, out, print_table, report_skipped
 from .options import (
+    AnswerOnly,
+    Coverage,
     GroupBy,
     ImagesFolder,
     LabelColumn,
@@ -20,8 +22,11 @@ from .options import (
     Merge,
     OldMerge,
     OneAgainstRest,
+    Other,
     PathColumn,
     Positive,
+    Reject,
+    answering_overrides,
     parse_merge,
     reading_overrides,
 )
@@ -82,6 +87,10 @@ def train(
             help="How to choose the threshold on validation data: 0.5, youden, sensitivity>=0.95, cost:fn=5,fp=1, ...",
         ),
     ] = None,
+    answer_only: AnswerOnly = None,
+    coverage: Coverage = None,
+    reject: Reject = None,
+    other: Other = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -134,6 +143,7 @@ def train(
             *reading_overrides(leave_out, one_against_rest, path_column, label_column, images),
             *([f"model.layers={layers!r}"] if layers else []),
             *([f"decision.operating_point={operating_point!r}"] if operating_point is not None else []),
+            *answering_overrides(answer_only, coverage, reject, other),
         ],
         "backbone": backbone,
         "weights": weights,
@@ -146,7 +156,8 @@ def train(
     )
     progress = TerminalProgress(quiet=quiet)
     if folds or seeds != 1 or learning_curve:
-        of_a_run = {"--track": track, "--layer": layers, "--operating-point": operating_point}
+        of_a_run: dict[str, object] = {"--track": track, "--layer": layers, "--operating-point": operating_point}
+        of_a_run |= {"--answer-only": answer_only, "--coverage": coverage, "--reject": reject, "--other": other}
         _refuse({**of_a_run, "--sealed-test": sealed_test})
         several = train_folds(
             data,

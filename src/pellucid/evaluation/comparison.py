@@ -15,6 +15,7 @@ from scipy import stats
 
 from ..data.finding import Finding
 from ..documents import Document
+from .exchangeability import StreamTest
 from .intervals import wilson
 
 Floats = npt.NDArray[np.float64]
@@ -110,7 +111,11 @@ class Drift(Document):
 
 
 class Comparison(Document):
-    """`compare.json`: two batches side by side. `flips` are those of the largest change, of `flipped` in all."""
+    """`compare.json`: two batches side by side. `flips` are those of the largest change, of `flipped` in all.
+
+    `stream` tests whether the new images of the second batch, in its order, look like those of the first and like each
+    other; None for two models, or where no distance to the training images is known.
+    """
 
     schema_version: int = 1
     a: Side
@@ -123,6 +128,7 @@ class Comparison(Document):
     drifts: tuple[Drift, ...]
     outside_a: Share | None
     outside_b: Share | None
+    stream: StreamTest | None = None
     findings: tuple[Finding, ...]
     verdict: str
 
@@ -190,7 +196,11 @@ def number_drift(
 
 
 def findings_of(
-    agreement: BatchAgreement | None, flipped: int, drifts: Sequence[Drift], same_model: bool
+    agreement: BatchAgreement | None,
+    flipped: int,
+    drifts: Sequence[Drift],
+    same_model: bool,
+    stream: StreamTest | None = None,
 ) -> tuple[tuple[Finding, ...], str]:
     """What is to be said of a comparison, worst first, and the verdict in one sentence."""
     found = []
@@ -200,6 +210,7 @@ def findings_of(
         text = "No image is in both, so that nothing can be said of agreement."
         found.append(Finding(level="information", topic="agreement", text=text))
     found += [_about(drift) for drift in drifts]
+    found += [] if stream is None else [_about_stream(stream)]
     order = ("problem", "caution", "good", "information")
     found.sort(key=lambda f: order.index(f.level))
     worst = [f.topic for f in found if f.level in ("problem", "caution")]
@@ -245,3 +256,13 @@ def _about(drift: Drift) -> Finding:
         }[drift.what]
     text = f"{said}: {size}; as much would come by chance with probability {chance}."
     return Finding(level=drift.level, topic=drift.what, text=text, advice=advice)
+
+
+def _about_stream(stream: StreamTest) -> Finding:
+    asked = f"wealth {stream.largest:.3g}, and {stream.limit:g} raises the alarm"
+    if stream.at is None:
+        text = f"The {stream.images:,} new images of archive B, in its order, show no change ({asked})."
+        return Finding(level="good", topic="order of images", text=text)
+    text = f"Archive B has changed by its new image {stream.at:,} of {stream.images:,} ({asked})."
+    advice = "If B is in the order of time, look at what changed there; an order by class or place can cause it too."
+    return Finding(level="caution", topic="order of images", text=text, advice=advice)

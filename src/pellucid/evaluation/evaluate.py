@@ -12,6 +12,8 @@ import numpy.typing as npt
 from ..classifier import Task, reaches
 from ..errors import InputError
 from ..preprocessing import FloatArray
+from .answered import Answered, judge_answers
+from .answering import AnsweringRules
 from .bounds import MetricTable, ResampledTallies, with_bounds
 from .calibration import Calibration
 from .checks import check_same_length, checked_labels, checked_scores
@@ -42,6 +44,8 @@ def evaluate_predictions(
     calibration: Calibration | None = None,
     operating_point: OperatingPoint | None = None,
     prevalence: float | None = None,
+    answering: AnsweringRules | None = None,
+    subgroups: Sequence[str] = (),
     resamples: int = 2000,
     seed: int = 0,
 ) -> EvaluationResult:
@@ -55,6 +59,7 @@ def evaluate_predictions(
     `uncalibrated` (N, K) are the probabilities before `calibration`, whose scores are given beside, and `outside` (N,)
     is how far each image lies from those trained on (above 1 it is flagged). `operating_point` is how the threshold was
     chosen; a note says whether what it promised holds here. At a `prevalence` predictive values are restated.
+    `answering` are the rules of what is answered, judged on these images, with `subgroups` (N,) "" for none.
 
     Proportions of images have Wilson's interval; everything else, and proportions too where there are groups, the
     bootstrap's. Where the bootstrap has no width because a proportion is exactly 0 or 1, it is Wilson's again, counting
@@ -76,6 +81,7 @@ def evaluate_predictions(
     far = None if outside is None else np.asarray(outside, np.float32)
     if far is not None:
         check_same_length("outside scores", len(far), n)
+    answered = _answered(answering, task, names, answers, threshold, far, groups, subgroups)
     notes = (
         *_notes_on_data(names, answers, split, resampling),
         *unusual.notes(names, resampling),
@@ -103,6 +109,33 @@ def evaluate_predictions(
         flagged=None if far is None else _share(far > 1, resampling),
         operating_point=operating_point,
         restated=None if prevalence is None else _restated(prevalence, drawn, metrics, len(names)),
+        answered=answered,
+    )
+
+
+def _answered(
+    rules: AnsweringRules | None,
+    task: Task,
+    classes: tuple[str, ...],
+    answers: Answers,
+    threshold: float,
+    outside: FloatArray | None,
+    groups: Sequence[str],
+    subgroups: Sequence[str],
+) -> Answered | None:
+    if rules is None:
+        return None
+    return judge_answers(
+        rules,
+        task=task,
+        classes=classes,
+        labels=answers.labels,
+        predicted=answers.predicted,
+        scores=np.asarray(answers.scores, np.float32),
+        threshold=threshold,
+        outside=outside,
+        groups=groups,
+        subgroups=subgroups,
     )
 
 

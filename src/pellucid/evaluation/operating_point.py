@@ -25,6 +25,7 @@ from ..classifier import reaches
 from ..documents import Document
 from ..errors import DataError, InputError
 from .intervals import LEVEL, Indices, Resampling, Values
+from .risk import lower_bound, p_value
 
 FORMS = "0.5 (any number), youden, sensitivity>=0.95, specificity>=0.9 or cost:fn=5,fp=1"
 Bounded = Literal["sensitivity", "specificity", "youden", "cost"]
@@ -189,43 +190,9 @@ def _highest_sure(rates: Values, kind: _Rates, least: float, confidence: float) 
     images are answered rightly.
     """
     n = kind.units
-    sure = np.flatnonzero(_p_value(1 - rates, n, 1 - least, kind.grouped) <= 1 - confidence)
+    sure = np.flatnonzero(p_value(1 - rates, n, 1 - least, kind.grouped) <= 1 - confidence)
     place = int(sure[-1]) if len(sure) else int(np.flatnonzero(rates >= 1 - 1e-12)[-1])
     return place, lower_bound(float(rates[place]), n, confidence, grouped=kind.grouped)
-
-
-def lower_bound(rate: float, units: int, confidence: float = LEVEL, *, grouped: bool = False) -> float:
-    """What a true share is at least, with `confidence`, when `rate` of `units` independent units was seen.
-
-    Clopper and Pearson's one-sided bound; when `grouped`, units may be right in part, and it is the wider one of
-    Hoeffding and Bentkus. 0 when nothing can be said.
-    """
-    low, high = 0.0, rate
-    if not units or _p_value(np.array([1 - rate]), units, 1.0, grouped)[0] > 1 - confidence:
-        return 0.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        sure = _p_value(np.array([1 - rate]), units, 1 - middle, grouped)[0] <= 1 - confidence
-        low, high = (middle, high) if sure else (low, middle)
-    return low
-
-
-def _p_value(risks: Values, n: int, level: float, grouped: bool) -> Values:
-    """How likely risks (T,) or less are seen among n units when the true risk is `level`: small where it is less."""
-    from scipy.stats import binom
-
-    wrong = n * risks
-    if not grouped:
-        exact: Values = np.asarray(binom.cdf(np.round(wrong), n, level), np.float64)
-        return exact
-    clipped = np.clip(risks, 0, 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        parts = clipped * np.log(clipped / level), (1 - clipped) * np.log((1 - clipped) / (1 - level))
-    divergence = sum(np.nan_to_num(part, nan=0.0, posinf=np.inf) for part in parts)
-    hoeffding = np.where(clipped < level, np.exp(-n * np.asarray(divergence)), 1.0)
-    bentkus = math.e * binom.cdf(np.ceil(wrong - 1e-9), n, level)
-    smaller: Values = np.minimum(np.minimum(hoeffding, bentkus), 1.0)
-    return smaller
 
 
 def _best(

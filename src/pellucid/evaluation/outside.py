@@ -36,6 +36,9 @@ _LARGEST = 2**26
 class Reference(Document):
     """What is known of the training images' features; the arrays are in the bundle's reference.npz.
 
+    `method` is the detector: `mahalanobis`, `class`, `neighbours` or `energy`. `measured` gives, for each detector that
+    was tried, the area under the ROC curve against each kind of stand-in for unusual images; empty where one was taken.
+
     `threshold` is the distance beyond which an image is flagged: that below which a share `quantile` of images like the
     `images` of the validation set (in `groups`, where there are any) lies. `trained` images are described. `quantiles`
     are those of the validation images' scores (distance over threshold) at equal steps from 0 to 1, against which a
@@ -51,6 +54,7 @@ class Reference(Document):
     threshold: float = Field(gt=0)
     quantile: float = Field(default=QUANTILE, gt=0.5, lt=1)
     quantiles: tuple[float, ...] = ()
+    measured: dict[str, dict[str, float]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class Surroundings:
     rest: float
     threshold: float = math.inf
 
-    def distances(self, features: npt.ArrayLike) -> Values:
+    def distances(self, features: npt.ArrayLike, logits: npt.ArrayLike | None = None) -> Values:
         """Distances (N,) of images with features (N, C); infinite for features that are not finite."""
         given = np.asarray(features, np.float64)
         if given.ndim != 2 or given.shape[1] != len(self.mean):
@@ -103,13 +107,13 @@ def describe_surroundings(features: npt.ArrayLike) -> Surroundings:
     # A channel that is silent on all training images counts as varying a little, by the measure of the others.
     deviation = np.maximum(deviation, max(1e-3 * float(np.median(deviation)), 1e-6))
     standard = (given - mean) / deviation
-    variances, components = _principal(standard, min(COMPONENTS, len(given) // 5, given.shape[1]))
+    variances, components = principal(standard, min(COMPONENTS, len(given) // 5, given.shape[1]))
     total = float((standard**2).sum()) / (len(given) - 1)
     rest = max(total - float(variances.sum()), 1e-3 * total, 1e-6)
     return Surroundings(mean, deviation, components, variances, rest)
 
 
-def _principal(standard: Values, most: int) -> tuple[Values, Values]:
+def principal(standard: Values, most: int) -> tuple[Values, Values]:
     """Variances (P,) and directions (P, C) of at most `most` principal components of centred rows (N, C)."""
     from scipy.linalg import eigh
 
@@ -133,7 +137,11 @@ def with_threshold(
     the same source no more than 1 - `quantile` are flagged on average, with groups of the mean new group (Vovk et al.,
     Algorithmic Learning in a Random World, 2005). With too few images or groups for that, the largest distance.
     """
-    distances = found.distances(features)
+    return replace(found, threshold=conformal_distance(found.distances(features), groups, quantile))
+
+
+def conformal_distance(distances: Values, groups: Sequence[str], quantile: float) -> float:
+    """The distance that a share `quantile` of new images stays within, by `distances` (N,) of validation images."""
     if not len(distances):
         raise InputError("A threshold needs at least one validation image.")
     units = Resampling.of(len(distances), groups, resamples=100, seed=0)
@@ -141,8 +149,7 @@ def with_threshold(
     order = np.argsort(distances, kind="stable")
     within = np.cumsum(weights[order])
     place = int(np.searchsorted(within, (units.units + 1) * quantile - 1e-9))
-    threshold = float(distances[order[min(place, len(order) - 1)]])
-    return replace(found, threshold=max(threshold, 1e-9))
+    return max(float(distances[order[min(place, len(order) - 1)]]), 1e-9)
 
 
 def read_surroundings(path: Path, threshold: float) -> Surroundings:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ..classifier import Task, reaches
 from ..preprocessing import FloatArray
+from .answered import Answered
 from .calibration import Calibration
 from .operating_point import OperatingPoint
 
@@ -46,7 +47,8 @@ class EvaluationResult:
     Of a model with a `calibration`, `probabilities` are the calibrated ones, `uncalibrated` (N, K) those of the model
     alone, and `before` has their loss, Brier score and calibration error. `outside` (N,) says how far each image
     lies from those trained on, above 1 too far, and `flagged` which share does. `operating_point` is how the threshold
-    was chosen, and `restated` has the predictive values at another prevalence. Each is None or empty where unknown.
+    was chosen, `restated` has the predictive values at another prevalence, and `answered` what the rules of answering
+    give. Each is None or empty where unknown.
     """
 
     task: Task
@@ -71,6 +73,7 @@ class EvaluationResult:
     flagged: Metric | None = None
     operating_point: OperatingPoint | None = None
     restated: Restated | None = None
+    answered: Answered | None = None
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:

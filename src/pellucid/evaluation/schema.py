@@ -6,16 +6,18 @@ import csv
 import io
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from pydantic import Field, ValidationError
 
-from ..classifier import Task
+from ..classifier import Outcome, Task
 from ..documents import FiniteDocument
 from ..errors import BundleError, ResourceError
 from ..files import write_whole
 from ..preprocessing import FloatArray
+from .answered import Answered, AnsweringEntry
+from .answering import OUTCOMES
 from .calibration import Calibration
 from .intervals import Resampling
 from .operating_point import OperatingPoint
@@ -102,6 +104,7 @@ class MetricsDocument(FiniteDocument):
     calibration: CalibrationEntry | None = None
     outside: OutsideEntry | None = None
     prevalence: PrevalenceEntry | None = None
+    answering: AnsweringEntry | None = None
 
 
 def _entries(metrics: dict[str, Metric]) -> dict[str, MetricEntry]:
@@ -146,6 +149,7 @@ def metrics_document(result: EvaluationResult) -> MetricsDocument:
             ppv=MetricEntry.of(result.restated.ppv),
             npv=MetricEntry.of(result.restated.npv),
         ),
+        answering=None if result.answered is None else result.answered.entry,
     )
 
 
@@ -154,7 +158,8 @@ def write_evaluation(result: EvaluationResult, folder: Path) -> None:
 
     The columns are path, label, predicted, confidence (the probability of the predicted class), p_<class> for every
     class, group; for a regression path, label, predicted, output, group. After them, of a calibrated model
-    uncalibrated_<class> for every class, and outside where it is known how far an image lies from those trained on.
+    uncalibrated_<class> for every class, and outside where it is known how far an image lies from those trained on;
+    with rules of answering outcome (answer, none or refer) and, with prediction sets, set_<class> (0 or 1).
     Raises ResourceError when it cannot be
     written.
     """
@@ -189,13 +194,15 @@ def _result_of(document: MetricsDocument, predictions: Path) -> EvaluationResult
     regression, calibrated, known = (
         document.task == "regression", document.calibration is not None, document.outside is not None
     )  # fmt: skip
-    table = _read_table(predictions, _columns(document.task, document.classes, calibrated=calibrated, outside=known))
+    columns = _columns(document.task, document.classes, calibrated=calibrated, outside=known)
+    table = _read_table(predictions, [*columns, *_answering_columns(document.answering, document.classes)])
     try:
         index = {name: k for k, name in enumerate(document.classes)}
         labels = np.array([index[row["label"]] for row in table], np.int64)
         scores = _numbers(table, ["output"] if regression else [f"p_{name}" for name in document.classes])
         raw = _numbers(table, [f"uncalibrated_{name}" for name in document.classes]) if calibrated else None
         outside = _numbers(table, ["outside"])[:, 0] if known else None
+        answered = _answered(document.answering, table, document.classes)
     except (KeyError, ValueError) as error:
         raise BundleError(f"{predictions} is damaged ({error}). Evaluate again.") from error
     return EvaluationResult(
@@ -221,7 +228,25 @@ def _result_of(document: MetricsDocument, predictions: Path) -> EvaluationResult
         flagged=document.outside.flagged.metric() if document.outside else None,
         operating_point=document.operating_point,
         restated=_restated(document.prevalence),
+        answered=answered,
     )
+
+
+def _answered(entry: AnsweringEntry | None, table: list[dict[str, str]], classes: tuple[str, ...]) -> Answered | None:
+    """What became of each image, as the table has it."""
+    if entry is None:
+        return None
+    outcomes = np.array([OUTCOMES.index(cast(Outcome, row["outcome"])) for row in table], np.int64)
+    sets = [name for name in _answering_columns(entry, classes) if name != "outcome"]
+    return Answered(entry, outcomes, _numbers(table, sets) == 1 if sets else None)
+
+
+def _answering_columns(entry: AnsweringEntry | None, classes: tuple[str, ...]) -> list[str]:
+    """The columns of what became of each image; those of sets where there are any."""
+    if entry is None:
+        return []
+    sets = entry.coverage is not None and bool(entry.coverage.sizes)
+    return ["outcome", *(f"set_{name}" for name in classes if sets)]
 
 
 def _restated(entry: PrevalenceEntry | None) -> Restated | None:
@@ -255,11 +280,23 @@ def _predictions_csv(result: EvaluationResult) -> str:
     beside = np.concatenate([np.zeros((len(predicted), 0), np.float32), *more], axis=1)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(_columns(result.task, result.classes, calibrated=calibrated, outside=known))
-    rows = zip(result.paths, result.labels, predicted, scores, groups, beside, strict=True)
-    for path, label, said, row, group, extra in rows:
-        table.writerow([path, result.classes[label], result.classes[said], *map(str, row), group, *map(str, extra)])
+    answered = _answered_cells(result.answered, len(predicted))
+    entry = None if result.answered is None else result.answered.entry
+    columns = _columns(result.task, result.classes, calibrated=calibrated, outside=known)
+    table.writerow([*columns, *_answering_columns(entry, result.classes)])
+    rows = zip(result.paths, result.labels, predicted, scores, groups, beside, answered, strict=True)
+    for path, label, said, row, group, extra, decided in rows:
+        named = result.classes[label], result.classes[said]
+        table.writerow([path, *named, *map(str, row), group, *map(str, extra), *decided])
     return text.getvalue()
+
+
+def _answered_cells(answered: Answered | None, images: int) -> list[list[str]]:
+    """The cells of what became of each image."""
+    if answered is None:
+        return [[]] * images
+    sets = np.zeros((images, 0), int) if answered.members is None else answered.members.astype(int)
+    return [[OUTCOMES[k], *map(str, row)] for k, row in zip(answered.outcomes, sets, strict=True)]
 
 
 def _read_text(path: Path) -> str:

@@ -60,6 +60,15 @@ def subgroup_names(paths: Iterable[str], pattern: str) -> list[str]:
 
     InputError for a pattern that is no regular expression, or that puts all images into one subgroup or none.
     """
+    names = subgroups_of(paths, pattern)
+    if len(set(names)) < 2:
+        where = "no file name" if set(names) == {""} else "every file name alike"
+        raise InputError(f"`subgroup={pattern!r}` matches {where}: it tells no subgroups apart.")
+    return names
+
+
+def subgroups_of(paths: Iterable[str], pattern: str) -> list[str]:
+    """The same for any images, also where they are all alike or of no subgroup."""
     try:
         expression = re.compile(pattern)
     except re.error as error:
@@ -69,9 +78,6 @@ def subgroup_names(paths: Iterable[str], pattern: str) -> list[str]:
         match = expression.search(path)
         groups = [g for g in match.groups() if g] if match else []
         names.append(groups[0] if groups else match.group() if match else "")
-    if len(set(names)) < 2:
-        where = "no file name" if set(names) == {""} else "every file name alike"
-        raise InputError(f"`subgroup={pattern!r}` matches {where}: it tells no subgroups apart.")
     return names
 
 

@@ -12,28 +12,36 @@ import numpy as np
 from ..errors import BundleError, ResourceError
 from ..files import write_whole
 from ..preprocessing import FloatArray
-from .intervals import Indices
+from .intervals import Indices, Values
 
 VALIDATION_FILE = "validation.csv"
+OUTSIDE = "outside"
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationAnswers:
-    """Logits (N, L) before any calibration, labels (N,) that index the classes, paths and groups ("" for none)."""
+    """Logits (N, L) before any calibration, labels (N,) that index the classes, paths and groups ("" for none).
+
+    `outside` (N,) are the outside scores, None where the model does not know them.
+    """
 
     paths: tuple[str, ...]
     labels: Indices
     groups: tuple[str, ...]
     logits: FloatArray
+    outside: Values | None = None
 
 
 def write_validation(answers: ValidationAnswers, classes: tuple[str, ...], folder: Path) -> None:
-    """Write the columns path, label, group, logit_1, logit_2, ...; ResourceError when that cannot be done."""
+    """Write the columns path, label, group, logit_1, logit_2, ..., outside where known; ResourceError if it fails."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(_columns(answers.logits.shape[1]))
-    for path, label, group, row in zip(answers.paths, answers.labels, answers.groups, answers.logits, strict=True):
-        table.writerow([path, classes[label], group, *map(str, row)])
+    known = answers.outside is not None
+    table.writerow([*_columns(answers.logits.shape[1]), *([OUTSIDE] if known else [])])
+    beside = np.zeros((len(answers.labels), 0)) if answers.outside is None else answers.outside[:, None]
+    rows = zip(answers.paths, answers.labels, answers.groups, answers.logits, beside, strict=True)
+    for path, label, group, row, more in rows:
+        table.writerow([path, classes[label], group, *map(str, row), *map(str, more)])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / VALIDATION_FILE, text.getvalue())
@@ -49,7 +57,8 @@ def read_validation(folder: Path, classes: tuple[str, ...], logits: int) -> Vali
     text = path.read_bytes().decode("utf-8", "surrogateescape")
     lines = csv.DictReader(io.StringIO(text, newline=""))
     columns = _columns(logits)
-    if lines.fieldnames != columns:
+    known = lines.fieldnames == [*columns, OUTSIDE]
+    if lines.fieldnames != columns and not known:
         raise BundleError(f"{path} should have the columns {', '.join(columns)}. Remove it, and it is made again.")
     rows = list(lines)
     if any(None in row or None in row.values() for row in rows):
@@ -60,6 +69,7 @@ def read_validation(folder: Path, classes: tuple[str, ...], logits: int) -> Vali
             labels=np.array([classes.index(row["label"]) for row in rows], np.int64),
             groups=tuple(row["group"] for row in rows),
             logits=np.array([[row[c] for c in columns[3:]] for row in rows], np.float32).reshape(-1, logits),
+            outside=np.array([row[OUTSIDE] for row in rows], np.float64) if known else None,
         )
     except ValueError as error:
         raise BundleError(f"{path} is damaged ({error}). Remove it, and it is made again.") from error

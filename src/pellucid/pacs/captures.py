@@ -98,7 +98,8 @@ def drawn(findings: Findings, origin: ResultOrigin) -> Uint8Array:
     band = max(24, height // 20)
     out = np.zeros((height + 3 * band, max(width, 320), 3), np.uint8)
     out[2 * band : 2 * band + height, :width] = image
-    share = "" if prediction.confidence is None else f" {prediction.confidence:.0%}"
+    withheld = prediction.label != prediction.predicted
+    share = "" if prediction.confidence is None or withheld else f" {prediction.confidence:.0%}"
     unusual = " - UNUSUAL IMAGE" if findings.unusual else ""
     lines = (
         (0, f"AI: {prediction.label}{share}{unusual}", (255, 255, 255)),

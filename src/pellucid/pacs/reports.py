@@ -60,6 +60,8 @@ CALIBRATION = dcm("122422", "Calibration Method")
 CLASS_ACTIVATION = dcm("130403", "Gradient-weighted class activation")
 REGION = dcm("111030", "Image Region")
 PRESENT, ABSENT = sct("52101004", "Present"), sct("272519000", "Absent")
+INDETERMINATE = sct("82334004", "Indeterminate")
+"""What is said of every finding where the model withholds its answer."""
 YES, NO = sct("373066001", "Yes"), sct("373067005", "No")
 MODALITIES = {"DX": "Digital Radiography", "CR": "Computed Radiography", "MG": "Mammography", "OT": "Other"}
 PIXELS, MILLIMETRE = Code("{pixels}", "UCUM", "Pixels"), Code("mm", "UCUM", "millimeter")
@@ -88,8 +90,8 @@ def _told(findings: Findings, origin: ResultOrigin) -> list[str]:
     manifest, found = origin.bundle.manifest, findings.prediction
     if manifest.positive is not None:
         return [manifest.positive]
-    others = sorted((c for c in found.probabilities if c != found.label), key=lambda c: -found.probabilities[c])
-    return [found.label, *others][:MOST_CLASSES]
+    others = sorted((c for c in found.probabilities if c != found.predicted), key=lambda c: -found.probabilities[c])
+    return [found.predicted, *others][:MOST_CLASSES]
 
 
 def _group(findings: Findings, origin: ResultOrigin, name: str, *, first: bool) -> Dataset:
@@ -97,7 +99,9 @@ def _group(findings: Findings, origin: ResultOrigin, name: str, *, first: bool) 
     manifest, found = origin.bundle.manifest, findings.prediction
     codes = origin.codes.finding(name)
     numbers = _numbers(findings, origin, name)
-    answers = [code_item(codes, PRESENT if found.label == name else ABSENT)]
+    withheld = found.decision is not None and found.decision.outcome != "answer"
+    said = PRESENT if found.label == name else ABSENT
+    answers = [code_item(codes, INDETERMINATE if withheld else said)]
     if first:
         answers += [code_item(ANSWER, class_code(found.label)), code_item(USE, RESEARCH_USE)]
         if manifest.calibration is not None:

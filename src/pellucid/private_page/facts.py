@@ -16,8 +16,9 @@ from ..bundle.bundle import Bundle, load
 from ..bundle.manifest import MODEL, Manifest
 from ..bundle.run import RunFolder, RunRecord
 from ..errors import BundleError
+from ..evaluation.detectors import ByClass, Energy, Neighbours, read_flag
 from ..evaluation.kept_out import AbroadRecord
-from ..evaluation.outside import REFERENCE, outside_warning, read_surroundings
+from ..evaluation.outside import REFERENCE, Surroundings, outside_warning
 from ..evaluation.schema import METRICS_FILE, MetricsDocument
 from ..explanation.catalogue import find_method
 from ..images.formats import titles
@@ -108,20 +109,47 @@ def words() -> dict[str, Any]:
 
 def reference_bytes(bundle: Bundle) -> bytes | None:
     """The description of the training images as float32 values, one array behind another; None without one."""
-    reference = bundle.manifest.reference
-    if reference is None:
+    detector = _detector(bundle)
+    if detector is None or isinstance(detector, Energy):
         return None
-    known = read_surroundings(bundle.folder / REFERENCE, reference.threshold)
-    arrays = (known.mean, known.deviation, known.components, known.variances, np.array([known.rest]))
+    arrays: list[Any]
+    if isinstance(detector, Neighbours):
+        arrays = [detector.mean, detector.components, detector.rows, detector.others]
+    elif isinstance(detector, ByClass):
+        arrays = [detector.mean, detector.deviation, detector.centres, *_plane(detector.within)]
+    else:
+        arrays = _plane(detector)
     return b"".join(np.ascontiguousarray(a, "<f4").tobytes() for a in arrays)
 
 
-def _reference_shape(bundle: Bundle) -> dict[str, Any] | None:
+def _plane(known: Surroundings) -> list[Any]:
+    return [known.mean, known.deviation, known.components, known.variances, np.array([known.rest])]
+
+
+def _detector(bundle: Bundle) -> Surroundings | Neighbours | ByClass | Energy | None:
+    """What tells unusual images; None for a bundle that cannot."""
     reference = bundle.manifest.reference
     if reference is None:
         return None
-    known = read_surroundings(bundle.folder / REFERENCE, reference.threshold)
-    return {"channels": len(known.mean), "components": len(known.variances), "threshold": reference.threshold}
+    detector = read_flag(bundle.folder / REFERENCE, reference).detector
+    known = isinstance(detector, Surroundings | Neighbours | ByClass | Energy)
+    return detector if known else None  # type: ignore[return-value]
+
+
+def _reference_shape(bundle: Bundle) -> dict[str, Any] | None:
+    detector, reference = _detector(bundle), bundle.manifest.reference
+    if detector is None or reference is None:
+        return None
+    shape: dict[str, Any] = {"method": reference.method, "threshold": reference.threshold}
+    if isinstance(detector, Energy):
+        return shape | {"offset": detector.offset}
+    shape["channels"] = len(detector.mean)
+    if isinstance(detector, Neighbours):
+        kept = {"components": len(detector.components), "rows": len(detector.rows), "others": len(detector.others)}
+        return shape | kept
+    if isinstance(detector, ByClass):
+        return shape | {"classes": len(detector.centres), "components": len(detector.within.variances)}
+    return shape | {"components": len(detector.variances)}
 
 
 def _card(exported: Exported, parts: Collection[str]) -> dict[str, Any]:
@@ -150,6 +178,7 @@ def _manifest(manifest: Manifest) -> dict[str, Any]:
         "threshold": manifest.threshold,
         "preprocessing": manifest.preprocessing.model_dump(mode="json"),
         "calibration": None if calibration is None else {"scale": calibration.scale, "shift": calibration.shift},
+        "answering": None if manifest.answering is None else manifest.answering.model_dump(mode="json"),
         "layer": None
         if layer is None
         else {"name": layer.name, "height": layer.height, "width": layer.width, "stride": layer.stride,

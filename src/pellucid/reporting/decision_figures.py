@@ -172,6 +172,9 @@ def coverage_figure(result: EvaluationResult) -> Figure:
             axes.plot(curve.x, curve.y, color=colour)
             axes.text(0.03, 0.95 - 0.09 * place, name, color=colour, va="top", transform=axes.transAxes)
         axes.axhline(wrong, color=style.SOFT, linewidth=0.8, linestyle=_DOTTED)
+        given = None if result.answered is None else result.answered.entry.given
+        if given is not None and given.chosen is not None and given.asked:
+            axes.plot(*given.chosen, marker="o", color=style.ACCENT, clip_on=False, zorder=5)
         axes.set(
             xlim=(0, 1), ylim=(0, min(1, 2.5 * wrong)), xlabel="share of images answered", ylabel="share of errors"
         )

@@ -11,6 +11,7 @@ from ..data.finding import LEVELS, Level
 from ..evaluation.result import EvaluationResult
 from .abroad import TOPICS, on_other_sources
 from .contents import RunContents, SplitProof
+from .decisions import abstention_words
 from .words import count, listed, number, percent, series_name, with_interval
 
 _FEW_TEST, _TOO_FEW_TEST, _FEW_OF_A_CLASS, _FEW_VALIDATION = 200, 50, 30, 50
@@ -33,6 +34,7 @@ def findings(run: RunContents) -> list[RunFinding]:
         _separation,
         _other_evaluations,
         _skill,
+        _answering,
         _audit,
         _other_sources,
         _sizes,
@@ -85,6 +87,27 @@ def _other_evaluations(run: RunContents) -> Iterator[RunFinding]:
     for name, leaks in leaking:
         text = f"Evaluation {name}: {leaks[0]} Its results mean nothing."
         yield RunFinding("problem", "Trained on", text)
+
+
+def _answering(run: RunContents) -> Iterator[RunFinding]:
+    """Do the promises on prediction sets and withheld answers hold on the test images?"""
+    rules = run.manifest.answering if run.manifest else None
+    if rules is not None and rules.abstention is not None and not rules.abstention.met:
+        yield RunFinding("problem", "Answers withheld", abstention_words(rules.abstention))
+    if run.evaluation is None or run.evaluation.answered is None:
+        return
+    entry = run.evaluation.answered.entry
+    coverage, given = entry.coverage, entry.given
+    if coverage is not None and coverage.kept == "no":
+        rate = coverage.of_groups or coverage.overall
+        seen = with_interval(rate.value or 0, rate.low or 0, rate.high or 0)
+        text = f"Prediction sets hold the true class of {seen} of the test images; {coverage.promised:g} was promised."
+        yield RunFinding("problem", "Prediction sets", text)
+    if given.asked is not None and given.error.value is not None:
+        seen = with_interval(given.error.value, given.error.low or 0, given.error.high or 0)
+        levels: dict[str, Level] = {"yes": "good", "perhaps": "caution", "no": "problem"}
+        text = f"{percent(given.answered.value or 0)} of the test images are answered; {given.asked} was asked: {seen}."
+        yield RunFinding(levels[given.kept], "Answers withheld", text)
 
 
 def _audit(run: RunContents) -> Iterator[RunFinding]:

@@ -23,6 +23,7 @@ from .cases import mistakes_sheet, read_cases
 from .checklists import claim, tripod
 from .contents import RunContents, read_run
 from .decision_figures import regions_figure, run_figures
+from .decisions import answering_rows, sizes_words
 from .figures import chart_start, charted_metrics, evaluation_figures, learning_figure
 from .findings import findings
 from .model_card import write_model_card
@@ -96,6 +97,8 @@ def render(run: RunContents, decisions: Mapping[str, Figure] | None = None) -> s
             limits=views.limits(run),
             audit=run.audit,
             decisions=views.decisions(run),
+            answering_rows=answering_rows(result.answered.entry) if result and result.answered else [],
+            sizes_words=sizes_words(result.answered.entry) if result and result.answered else "",
             checklists=[("CLAIM 2024", claim(run)), ("TRIPOD+AI", tripod(run))] if run.medical else [],
             **page_frame(colormap=shown.colormap if shown else SEQUENTIAL),
         )

@@ -13,6 +13,7 @@ from ..files import write_whole
 from . import views
 from .checklists import answers, claim, tripod
 from .contents import RunContents
+from .decisions import answering_rows
 from .engines import engines_in_words
 from .findings import findings
 from .style import TEMPLATES
@@ -63,6 +64,8 @@ def render_card(run: RunContents) -> str:
         result=result,
         metrics=[(n, m) for n, m in result.metrics.items() if TWINS.get(n) not in result.metrics] if result else [],
         answer=views.answer(result) if result else "",
+        answering=views.answering(run),
+        answering_rows=answering_rows(result.answered.entry) if result and result.answered else [],
         published=views.published_table(run),
         findings=findings(run),
         audit=run.audit,

@@ -198,7 +198,7 @@ def verdict(attribution: Attribution, prediction: Prediction | None = None) -> s
     evidence. With a `prediction` for another class, that class is named too.
     """
     subject = f"evidence for {attribution.target}"
-    if prediction is not None and prediction.label != attribution.target:
+    if prediction is not None and prediction.predicted != attribution.target:
         subject += f" (the answer is {prediction.label})"
     positive = np.maximum(_finite(attribution), 0)
     if not positive.any():

@@ -13,6 +13,7 @@ from ..evaluation.result import EvaluationResult, Metric
 from .abroad import headline
 from .cases import Case, Cases
 from .contents import RunContents
+from .decisions import rules_words
 from .figures import chart_start, charted_metrics
 from .verdict_on_training import first_words, seal_in_words
 from .words import TWINS, count, listed, metric_name
@@ -237,7 +238,14 @@ def decisions(run: RunContents) -> list[tuple[str, str]]:
                 f"images than those of {share} of {reference.images:,} validation images.",
             )
         )
-    return said
+    return said + answering(run)
+
+
+def answering(run: RunContents) -> list[tuple[str, str]]:
+    """The rules of what is answered, each as (what, sentence)."""
+    titles = {"sets": "Prediction sets", "abstention": "Answers withheld", "reject": "Other things"}
+    rules = run.manifest.answering if run.manifest else None
+    return [(titles[what], sentence) for what, sentence in rules_words(rules)]
 
 
 def limits(run: RunContents) -> list[str]:
@@ -268,6 +276,12 @@ def limits(run: RunContents) -> list[str]:
         said.append("The heat maps were not compared with masks or boxes. They show where, not why, and may mislead.")
     else:
         said.append("A heat map shows where the evidence lies, not why it is evidence.")
+    rules = run.manifest.answering if run.manifest else None
+    if rules is not None:
+        said.append(
+            "Prediction sets and limits on errors hold for images like the validation images. They promise nothing for "
+            "another place, device or time."
+        )
     if run.manifest is None or run.manifest.reference is None:
         said.append("The model answers for any image, even of something it has never seen.")
     else:

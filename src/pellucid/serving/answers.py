@@ -24,6 +24,7 @@ from ..explanation.explain import explain_tensors
 from ..images.formats import recognise
 from ..images.pictures import DecodedImage, open_picture
 from ..preprocessing import FloatArray
+from ..reporting.decisions import decision_document, reason_words
 from ..reporting.overlay import display_limit, verdict
 from ..reporting.words import lack_words
 from .cards import NOTICE, usable_methods
@@ -220,8 +221,11 @@ def check_usable(bundle: Bundle, method: str, layer: str | None = None) -> None:
 
 
 def decision(served: Served, prediction: Prediction) -> str:
-    """The answer as one sentence, with how sure and against which threshold."""
-    manifest = served.bundle.manifest
+    """The answer as one sentence, with how sure and against which threshold; or why none is given."""
+    manifest, decided = served.bundle.manifest, prediction.decision
+    if decided is not None and decided.outcome != "answer":
+        said = decided.label[:1].upper() + decided.label[1:]
+        return " ".join([f"{said}.", *(reason_words(r) for r in decided.reasons)])
     if prediction.output is not None:
         side = "at least" if prediction.label == manifest.classes[1] else "below"
         return f"The score is {prediction.output:.3g}, {side} {manifest.threshold:.3g}: {prediction.label}."
@@ -255,6 +259,7 @@ def prediction_document(answer: ServedAnswer, identity: str, stored: bool) -> di
         "probabilities": p.probabilities,
         "output": p.output,
         "decision": decision(answer.served, p),
+        "answer": decision_document(p.decision),
         "outside": outside_of(answer),
         "warnings": list(p.warnings),
         "image": {"width": image.size[1], "height": image.size[0], "format": image.format},
@@ -306,7 +311,7 @@ def classic_document(answer: ServedAnswer, identity: str, stored: bool) -> dict[
     """The reply of the older `/predict`."""
     p = answer.prediction
     overlay = answer.picture("overlay")
-    shown = answer.served.bundle.manifest.positive or p.label
+    shown = answer.served.bundle.manifest.positive or p.predicted
     raw = p.probabilities[shown] if p.output is None else p.output
     return {
         "diagnosis": p.label,

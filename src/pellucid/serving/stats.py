@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sql
 
+from ..classifier import NONE_OF_THESE, REFER
 from ..files import cells
+from . import promises
 from .store import Store
 from .store_tables import FEEDBACK, PREDICTIONS, REFUSALS
 from .store_writer import SECONDS_A_DAY
@@ -33,8 +35,10 @@ def by_day(
     today = int(time.time() // SECONDS_A_DAY)
     first = today - days + 1
     p, f = PREDICTIONS.c, FEEDBACK.c
-    columns = (p.time, p.latency_ms, p.label, p.confidence, p.outside, p.outside_score, f.correct)
-    chosen = sql.select(*columns).select_from(PREDICTIONS.outerjoin(FEEDBACK, p.id == f.prediction))
+    answered = (p.time, p.latency_ms, p.label, p.confidence, p.outside, p.outside_score, p.predicted, p.candidates)
+    chosen = sql.select(*answered, f.correct, f.label.label("said")).select_from(
+        PREDICTIONS.outerjoin(FEEDBACK, p.id == f.prediction)
+    )
     chosen = chosen.where(p.time >= first * SECONDS_A_DAY)
     if model is not None:
         chosen = chosen.where(p.model == model)
@@ -54,12 +58,17 @@ def _day(day: int, rows: list[Any], errors: int, reference: Sequence[float] | No
     distances = np.array([r.outside_score for r in rows if r.outside_score is not None])
     said = Counter(r.correct for r in rows if r.correct is not None)
     bins = np.histogram(sure, bins=BINS, range=(0, 1))[0].tolist()
+    labels = Counter(r.label for r in rows)
+    sets = Counter(promises.held(r) for r in rows)
     return {
         "day": datetime.fromtimestamp(day * SECONDS_A_DAY, timezone.utc).strftime("%Y-%m-%d"),
         "requests": len(rows),
         "errors": errors,
         "latency_ms": {"p50": _quantile(latency, 0.5), "p95": _quantile(latency, 0.95)},
-        "classes": dict(sorted(Counter(r.label for r in rows).items())),
+        "classes": dict(sorted(labels.items())),
+        "none": labels[NONE_OF_THESE],
+        "referred": labels[REFER],
+        "sets": {"holding": sets[True], "lacking": sets[False]},
         "confidence": {"mean": float(sure.mean()) if len(sure) else None, "bins": bins},
         "outside_share": sum(map(bool, flags)) / len(flags) if flags else None,
         "feedback": {"correct": said[True], "incorrect": said[False]},
@@ -92,7 +101,8 @@ def stability(values: Any, reference: Sequence[float] | None, bins: int = 10, le
 
 COLUMNS = (
     "day", "requests", "errors", "latency_p50_ms", "latency_p95_ms", "confidence_mean", "outside_share",
-    "feedback_correct", "feedback_incorrect", "distance_median", "distance_psi",
+    "feedback_correct", "feedback_incorrect", "distance_median", "distance_psi", "none", "referred", "sets_holding",
+    "sets_lacking",
 )  # fmt: skip
 
 
@@ -106,7 +116,8 @@ def days_csv(days: list[dict[str, Any]]) -> str:
         figures = [
             d["day"], d["requests"], d["errors"], d["latency_ms"]["p50"], d["latency_ms"]["p95"],
             d["confidence"]["mean"], d["outside_share"], d["feedback"]["correct"], d["feedback"]["incorrect"],
-            d["distance"]["median"], d["distance"]["psi"],
+            d["distance"]["median"], d["distance"]["psi"], d["none"], d["referred"], d["sets"]["holding"],
+            d["sets"]["lacking"],
         ]  # fmt: skip
         table.writerow(["" if v is None else v for v in figures] + [d["classes"].get(c, 0) for c in classes])
     return text.getvalue()
@@ -119,8 +130,9 @@ def feedback_csv(store: Store, folder: Path | None) -> str:
     `path` is the kept image, and empty where images are not kept.
     """
     p, f = PREDICTIONS.c, FEEDBACK.c
+    answer = (p.id, p.time, p.model, p.label, p.confidence, p.image, p.predicted)
     chosen = (
-        sql.select(p.id, p.time, p.model, p.label, p.confidence, p.image, f.correct, f.label.label("said"), f.comment)
+        sql.select(*answer, f.correct, f.label.label("said"), f.comment)
         .select_from(FEEDBACK.join(PREDICTIONS, p.id == f.prediction))
         .order_by(p.time)
     )
@@ -129,10 +141,10 @@ def feedback_csv(store: Store, folder: Path | None) -> str:
     table.writerow(["path", "label", "id", "time", "model", "predicted", "confidence", "correct", "comment"])
     with store.reading() as connection:
         for r in connection.execute(chosen):
-            label = r.said or (r.label if r.correct else "")
+            label = r.said or ((r.predicted or r.label) if r.correct else "")
             path = str(folder / r.image) if folder is not None and r.image else ""
             when = datetime.fromtimestamp(r.time, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
             # Training reads the first two columns, so they are as they are; the others are for people.
-            answer = [r.id, when, r.model, r.label, r.confidence, str(r.correct).lower(), r.comment]
-            table.writerow([path, label, *cells(answer)])
+            said = [r.id, when, r.model, r.label, r.confidence, str(r.correct).lower(), r.comment]
+            table.writerow([path, label, *cells(said)])
     return text.getvalue()

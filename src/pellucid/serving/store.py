@@ -7,6 +7,7 @@ named is kept: no file name, no address.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 import time
@@ -100,6 +101,7 @@ class Store:
     ) -> bool:
         """Keep one answer, and its image where images are kept; False when there is no room for it."""
         p = answer.prediction
+        sets = None if p.decision is None or p.decision.candidates is None else list(p.decision.candidates)
         features = None if answer.features is None else answer.features.astype(np.float16).tobytes()
         row = {
             "id": identity,
@@ -114,6 +116,8 @@ class Store:
             "outside": outside["flagged"] if outside else None,
             "features": features,
             "image": self._keep_image(identity + FORMATS[answer.image.format].extensions[0], data),
+            "predicted": p.predicted,
+            "candidates": None if sets is None else json.dumps(sets),
         }
         return self._writer.keep(row)
 

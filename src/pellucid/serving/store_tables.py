@@ -26,7 +26,12 @@ PREDICTIONS = sql.Table(
     sql.Column("outside", sql.Boolean),
     sql.Column("features", sql.LargeBinary),
     sql.Column("image", sql.String(64)),
+    sql.Column("predicted", sql.String(255)),
+    sql.Column("candidates", sql.Text),
 )
+LATER_COLUMNS = ("predicted", "candidates")
+"""Columns of answers that the tables of older stores lack: the class at the operating point, and the set as JSON."""
+
 FEEDBACK = sql.Table(
     "feedback",
     TABLES,
@@ -61,6 +66,7 @@ def connect(url: str) -> sql.Engine:
         sql.event.listen(engine, "connect", _tune_sqlite)
     try:
         TABLES.create_all(engine)
+        _add_columns(engine)
     except sql.exc.SQLAlchemyError as error:
         reason = str(getattr(error, "orig", "") or type(error).__name__).splitlines()[0]
         engine.dispose()
@@ -69,6 +75,16 @@ def connect(url: str) -> sql.Engine:
             f"The store {shown} cannot be used ({reason}). Choose another with `store=`, or none with `store=none`."
         ) from None
     return engine
+
+
+def _add_columns(engine: sql.Engine) -> None:
+    """Give the table of an older store the columns that it lacks."""
+    present = {column["name"] for column in sql.inspect(engine).get_columns(PREDICTIONS.name)}
+    for name in LATER_COLUMNS:
+        if name not in present:
+            kind = PREDICTIONS.c[name].type.compile(engine.dialect)
+            with engine.begin() as connection:
+                connection.execute(sql.text(f"ALTER TABLE {PREDICTIONS.name} ADD COLUMN {name} {kind}"))
 
 
 def _limits(url: sql.URL) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import sqlalchemy as sql
 
 from . import logs
 from .problems import Problem, busy
-from .store_tables import PREDICTIONS, REFUSALS
+from .store_tables import LATER_COLUMNS, PREDICTIONS, REFUSALS
 
 Row = dict[str, Any]
 Call = Callable[[sql.Connection], Any]
@@ -238,7 +238,12 @@ def _row(line: str) -> Row | None:
     """A row of the spool; None for a line that a full disk or a killed process broke off."""
     try:
         row: Row = json.loads(line)
-        return {**row, "features": None if row["features"] is None else base64.b64decode(row["features"])}
+        # A row that an older version spooled lacks the later columns.
+        return {
+            **dict.fromkeys(LATER_COLUMNS),
+            **row,
+            "features": None if row["features"] is None else base64.b64decode(row["features"]),
+        }
     except (ValueError, KeyError, TypeError):
         return None
 

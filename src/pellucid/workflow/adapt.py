@@ -17,11 +17,14 @@ from ..data.cache import cached_pixels
 from ..data.dataset import OmittedFile
 from ..data.folder import read_dataset
 from ..errors import BundleError, DataError, InputError
-from ..evaluation.operating_point import lower_bound
+from ..evaluation.answering import AnsweringRules
 from ..evaluation.refitting import Judged, Labelled, Part, Rule, check_parts, crossfitted, refit
+from ..evaluation.risk import lower_bound
+from ..evaluation.validation import ValidationAnswers
 from ..progress import Progress, Silent
 from ..recipe import load_recipe
 from ..storage import cache_folder, new_folder
+from .answering import fit_rules, wanted_rules
 from .leaks import overlap_with_training
 from .prediction import answers_on_pixels
 
@@ -56,8 +59,9 @@ def adapt(
     """Refit the rule of a run or bundle to labelled images of a new place, and write a new bundle to `out`.
 
     `keep` names what is refitted and kept: `threshold`, `calibration`, `mix` (the share of classes). The network stays
-    as it is, and so does the old bundle. Figures before and after come from five folds by group, each answered by a
-    rule that was fitted to the others; the rule that is written is fitted to all images. The threshold serves
+    as it is, and so does the old bundle. Rules of answering (prediction sets, answers withheld) depend on the other
+    two, and are fitted to the new images as well. Figures before and after come from five folds by group, each answered
+    by a rule that was fitted to the others; the rule that is written is fitted to all images. The threshold serves
     `operating_point`, by default what the old one was chosen for, or Youden's index. Raises DataError for images that
     the model was trained on and for fewer than 10 independent images (or groups) of a class, InputError for what does
     not fit the task or an `out` that exists.
@@ -66,18 +70,32 @@ def adapt(
     check_parts(keep, bundle.task)
     if out.exists():
         raise InputError(f"{out} is there already, and nothing is overwritten: choose another `out=`.")
-    images, skipped = _labelled(run, bundle, data, shown)
+    answers, skipped = _labelled(run, bundle, data, shown)
+    images = Labelled(answers.logits, answers.labels, answers.groups)
     manifest = bundle.manifest
     rule = Rule(manifest.calibration, manifest.threshold, manifest.operating_point)
     asked = operating_point or _asked(rule)
     mix = trained_mix(run, bundle) if "mix" in keep else [1 / len(bundle.classes)] * len(bundle.classes)
     judged = crossfitted(rule, images, keep, task=bundle.task, trained_mix=mix, asked=asked)
     fitted = refit(rule, images, keep, task=bundle.task, trained_mix=mix, asked=asked)
-    _write(bundle, fitted, keep, data, len(images.labels), out)
+    _write(bundle, fitted, keep, data, len(images.labels), out, _rules(run, bundle, fitted, answers, shown))
     return Adapted(out, fitted, tuple(judged), len(images.labels), skipped)
 
 
-def _labelled(run: Path, bundle: Bundle, data: Path, progress: Progress) -> tuple[Labelled, tuple[OmittedFile, ...]]:
+def _rules(
+    run: Path, bundle: Bundle, fitted: Rule, answers: ValidationAnswers, progress: Progress
+) -> AnsweringRules | None:
+    """The bundle's rules of answering, fitted to the new images; None where it has none."""
+    manifest = bundle.manifest
+    if manifest.answering is None:
+        return None
+    changed = {"calibration": fitted.calibration, "threshold": fitted.threshold}
+    return fit_rules(manifest.model_copy(update=changed), answers, wanted_rules(manifest, RunFolder(run)), progress)
+
+
+def _labelled(
+    run: Path, bundle: Bundle, data: Path, progress: Progress
+) -> tuple[ValidationAnswers, tuple[OmittedFile, ...]]:
     """The answers of the bundle to the new images, none of which it was trained on."""
     dataset = read_dataset(data, classes=bundle.classes)
     leaks = overlap_with_training(RunFolder(run), dataset)
@@ -86,9 +104,16 @@ def _labelled(run: Path, bundle: Bundle, data: Path, progress: Progress) -> tupl
     with progress.bar("Reading images") as advance:
         cached = cached_pixels(dataset, bundle.preprocessing, cache_folder(), progress=advance)
     with progress.bar("Predicting") as advance:
-        logits, _ = answers_on_pixels(bundle, cached.pixels, advance)
+        logits, features = answers_on_pixels(bundle, cached.pixels, advance)
     samples = cached.dataset.samples
-    return Labelled(logits, cached.dataset.labels, tuple(s.group for s in samples)), cached.dataset.skipped
+    answers = ValidationAnswers(
+        paths=tuple(s.path for s in samples),
+        labels=cached.dataset.labels,
+        groups=tuple(s.group for s in samples),
+        logits=logits,
+        outside=None if features is None else bundle.outside_scores(features, logits),
+    )
+    return answers, cached.dataset.skipped
 
 
 def _asked(rule: Rule) -> str:
@@ -119,7 +144,15 @@ def trained_mix(run: Path, bundle: Bundle) -> list[float]:
     return [float(s) for s in shares / shares.sum()]
 
 
-def _write(bundle: Bundle, rule: Rule, keep: Sequence[Part], data: Path, images: int, out: Path) -> None:
+def _write(
+    bundle: Bundle,
+    rule: Rule,
+    keep: Sequence[Part],
+    data: Path,
+    images: int,
+    out: Path,
+    rules: AnsweringRules | None,
+) -> None:
     """A copy of the bundle with the new rule, which names its parent."""
     source = find_bundle(bundle.folder)
     if source.resolve() in (out.resolve(), *out.resolve().parents):
@@ -135,6 +168,7 @@ def _write(bundle: Bundle, rule: Rule, keep: Sequence[Part], data: Path, images:
                 "calibration": rule.calibration,
                 "threshold": rule.threshold,
                 "operating_point": rule.operating_point,
+                "answering": rules,
                 "provenance": provenance,
             },
         )

@@ -320,8 +320,8 @@ def _metadata(dataset: Dataset, units: Indices, seed: int, progress: Progress) -
 
 def _outside_share(bundle: Bundle, pixels: Uint8Array) -> float | None:
     """The share of pictures flagged as unusual; None for a model that cannot tell."""
-    _, features = answers_on_pixels(bundle, pixels, lambda done, total: None)
-    scores = None if features is None else bundle.outside_scores(features)
+    logits, features = answers_on_pixels(bundle, pixels, lambda done, total: None)
+    scores = None if features is None else bundle.outside_scores(features, logits)
     return None if scores is None else float((scores > 1).mean())
 
 

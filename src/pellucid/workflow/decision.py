@@ -8,6 +8,7 @@ good; the test, which nothing was fitted to, then says what holds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,24 +18,23 @@ from ..bundle.io import amend_bundle
 from ..bundle.run import RunFolder, find_bundle
 from ..data.cache import cached_pixels
 from ..data.dataset import Sample
-from ..errors import InputError
+from ..errors import DataError, InputError
 from ..evaluation.calibration import Calibration, Method, fit_calibration
+from ..evaluation.intervals import Indices
 from ..evaluation.operating_point import OperatingPoint, choose_operating_point, parse_demand
-from ..evaluation.outside import REFERENCE, Reference, describe_surroundings, with_threshold
+from ..evaluation.outside import REFERENCE
 from ..evaluation.validation import ValidationAnswers, read_validation, write_validation
 from ..preprocessing import FloatArray, Uint8Array
 from ..progress import Progress, Silent
 from ..recipe import DecisionSection
 from ..storage import cache_folder
+from .answering import check_answering, fit_rules, wanted_rules
 from .evaluation import own_split
 from .prediction import Rows, answers_on_pixels
+from .unusual import HomeImages, fit_unusual
 
 FEWEST = 20
-"""Fewer validation images than this calibrate nothing, and say nothing of what is outside."""
-DESCRIBED = 1000
-"""The most training images that are described: more do not change the description."""
-STEPS = 21
-"""The number of quantiles kept of the validation images' outside scores."""
+"""Fewer validation images than this calibrate nothing."""
 
 
 def check_decision(wanted: DecisionSection, task: str) -> None:
@@ -48,6 +48,7 @@ def check_decision(wanted: DecisionSection, task: str) -> None:
         raise InputError(f"A threshold on a probability lies between 0 and 1, and {demand.number:g} does not.")
     if wanted.calibration == "platt" and task == "multiclass":
         raise InputError("Platt's method is for two classes; take decision.calibration=temperature for more.")
+    check_answering(wanted, task)
 
 
 def decide(
@@ -55,6 +56,7 @@ def decide(
     *,
     pixels: Uint8Array,
     train: Rows,
+    labels: Indices,
     validation: Rows,
     samples: Sequence[Sample],
     wanted: DecisionSection,
@@ -62,8 +64,8 @@ def decide(
 ) -> Bundle:
     """Fit all that a bundle's decision takes, keep it in the bundle, and load that.
 
-    `pixels` (M, height, width, 3) are resized images; `train` and `validation` are rows of `pixels`, and `samples` the
-    validation images in the order of their rows. Writes `evaluation/validation.csv` as well.
+    `pixels` (M, height, width, 3) are resized images; `train`, with their `labels`, and `validation` are rows of
+    `pixels`, and `samples` the validation images in the order of their rows. Writes `evaluation/validation.csv`, too.
     """
     bundle = load(run.bundle)
     with progress.bar("Fitting on validation images") as advance:
@@ -74,7 +76,6 @@ def decide(
         groups=tuple(s.group for s in samples),
         logits=logits,
     )
-    write_validation(answers, bundle.classes, run.evaluation)
     calibration = _calibration(bundle, answers, wanted.calibration, progress)
     changes: dict[str, object] = {"calibration": calibration}
     amended = bundle.manifest.model_copy(update=changes)
@@ -83,58 +84,58 @@ def decide(
         point = _point(wanted.operating_point, answers, scores, bundle.classes[1], progress)
         changes |= {"operating_point": point, "threshold": point.threshold}
     files: dict[str, bytes] = {}
-    if features is not None and min(len(validation), len(train)) >= FEWEST:
-        described = _surroundings(bundle, pixels, train, features, answers.groups, progress)
-        if described is not None:
-            changes["reference"], files[REFERENCE] = described
-    amend_bundle(bundle.folder, changes, files)
+    if features is not None:
+        home = HomeImages(pixels, train, labels, validation, features, logits, answers.groups)
+        found = fit_unusual(bundle, home, wanted.other, progress)
+        if found is not None:
+            changes["reference"], files[REFERENCE] = found.reference, found.content
+            answers = replace(answers, outside=found.outside)
+    write_validation(answers, bundle.classes, run.evaluation)
+    rules = fit_rules(bundle.manifest.model_copy(update=changes), answers, wanted, progress)
+    amend_bundle(bundle.folder, {**changes, "answering": rules}, files)
     return load(run.bundle)
-
-
-def _surroundings(
-    bundle: Bundle, pixels: Uint8Array, train: Rows, features: FloatArray, groups: Sequence[str], progress: Progress
-) -> tuple[Reference, bytes] | None:
-    """The description of the training images, with its threshold from the `features` of the validation images."""
-    chosen = train[np.linspace(0, len(train) - 1, min(DESCRIBED, len(train))).round().astype(int)]
-    with progress.bar("Describing the training images") as advance:
-        _, known = answers_on_pixels(bundle, pixels, advance, chosen)
-    if known is None:
-        return None
-    surroundings = with_threshold(describe_surroundings(known), features, groups)
-    quantiles = np.quantile(surroundings.scores(features), np.linspace(0, 1, STEPS)).round(4)
-    reference = Reference(
-        layer=bundle.manifest.explained_layer.name,
-        channels=known.shape[1],
-        trained=len(chosen),
-        images=len(features),
-        groups=_groups(groups),
-        threshold=surroundings.threshold,
-        quantiles=tuple(quantiles.tolist()),
-    )
-    return reference, surroundings.to_bytes()
 
 
 def choose_again(run: Path, asked: str, *, progress: Progress | None = None) -> OperatingPoint:
     """Choose a run's operating point again from its kept validation answers, and keep it in its bundle.
 
-    A run made before these were kept has its validation images answered again, where its data are still there. Raises
-    InputError for an operating point that cannot be read or does not fit, DataError when the images are not there.
+    What depends on the threshold, which answers are given, is fitted again too. A run made before these were kept has
+    its validation images answered again, where its data are still there. Raises InputError for an operating point that
+    cannot be read or does not fit, DataError when the images are not there.
     """
-    bundle, folder = load(run), RunFolder(run)
+    bundle, folder, said = load(run), RunFolder(run), progress or Silent()
     check_decision(DecisionSection(operating_point=asked), bundle.task)
     if bundle.task == "multiclass":
         raise InputError("With more than two classes the most likely one is answered; there is no threshold to choose.")
-    answers = read_validation(folder.evaluation, bundle.classes, bundle.manifest.logits)
-    if answers is None:
-        answers = _answered_again(bundle, folder, progress or Silent())
-        write_validation(answers, bundle.classes, folder.evaluation)
+    answers = kept_answers(bundle, folder, said)
     own = bundle.manifest
     scores = answers.logits[:, 0] if bundle.task == "regression" else own.probabilities(answers.logits)[:, 1]
-    point = _point(asked, answers, scores, bundle.classes[1], progress or Silent())
+    point = _point(asked, answers, scores, bundle.classes[1], said)
     before = own.operating_point
     point = point.model_copy(update={"revision": before.revision + 1 if before else 1})
-    amend_bundle(find_bundle(run), {"operating_point": point, "threshold": point.threshold})
+    changes: dict[str, object] = {"operating_point": point, "threshold": point.threshold}
+    if own.answering is not None:
+        wanted = wanted_rules(own, folder)
+        changes["answering"] = fit_rules(own.model_copy(update=changes), answers, wanted, said)
+    amend_bundle(find_bundle(run), changes)
     return point
+
+
+def kept_answers(bundle: Bundle, folder: RunFolder, progress: Progress) -> ValidationAnswers:
+    """The run's answers for its validation images, as they were kept, or else answered again and kept.
+
+    Raises DataError where they were not kept and the images are not there.
+    """
+    answers = read_validation(folder.evaluation, bundle.classes, bundle.manifest.logits)
+    if answers is None or (answers.outside is None and bundle.manifest.reference is not None):
+        try:
+            answers = _answered_again(bundle, folder, progress)
+        except DataError:
+            if answers is None:
+                raise
+            return answers
+        write_validation(answers, bundle.classes, folder.evaluation)
+    return answers
 
 
 def _point(
@@ -174,12 +175,12 @@ def _answered_again(bundle: Bundle, folder: RunFolder, progress: Progress) -> Va
     with progress.bar("Reading images") as advance:
         cached = cached_pixels(dataset, bundle.preprocessing, cache_folder(), progress=advance)
     with progress.bar("Predicting") as advance:
-        logits, _ = answers_on_pixels(bundle, cached.pixels, advance)
+        logits, features = answers_on_pixels(bundle, cached.pixels, advance)
     samples = cached.dataset.samples
     return ValidationAnswers(
-        tuple(s.path for s in samples), cached.dataset.labels, tuple(s.group for s in samples), logits
+        tuple(s.path for s in samples),
+        cached.dataset.labels,
+        tuple(s.group for s in samples),
+        logits,
+        None if features is None else bundle.outside_scores(features, logits),
     )
-
-
-def _groups(groups: Sequence[str]) -> int | None:
-    return len({g or i for i, g in enumerate(groups)}) if any(groups) else None

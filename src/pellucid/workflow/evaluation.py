@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..bundle.bundle import Bundle, load, load_chosen
+from ..bundle.manifest import Manifest
 from ..bundle.run import RunFolder, SealedTest
 from ..bundle.runtimes import REFERENCE_RUNTIME, USUAL_ENGINE, EngineChoice, ModelRuntime
 from ..classifier import probabilities_from_logits
@@ -20,6 +22,7 @@ from ..evaluation.evaluate import evaluate_predictions
 from ..evaluation.paired import Named, PairedComparison, compare_models
 from ..evaluation.result import EvaluationResult
 from ..evaluation.schema import write_evaluation
+from ..evaluation.subgroups import subgroups_of
 from ..files import write_whole
 from ..preprocessing import Uint8Array
 from ..progress import Progress, Silent
@@ -148,15 +151,23 @@ def evaluate_dataset(
         split=split,
         threshold=manifest.threshold,
         uncalibrated=probabilities_from_logits(logits) if calibrated else None,
-        outside=None if features is None else bundle.outside_scores(features),
+        outside=None if features is None else bundle.outside_scores(features, logits),
         calibration=manifest.calibration if calibrated else None,
         operating_point=manifest.operating_point,
         prevalence=prevalence,
+        answering=manifest.answering,
+        subgroups=_subgroups(manifest, [s.path for s in samples]),
     )
     result = replace(
         result, leaks=leaks, notes=(*_notes_on_unknown(dataset), *_note_on_runtime(bundle.runtime), *result.notes)
     )
     return Evaluated(result, cached.dataset.skipped, None, pixels=cached.pixels)
+
+
+def _subgroups(manifest: Manifest, paths: Sequence[str]) -> list[str]:
+    """The subgroup of each path by the pattern of the model's rules; empty without one."""
+    pattern = manifest.answering.subgroup if manifest.answering is not None else ""
+    return subgroups_of(paths, pattern) if pattern else []
 
 
 def _notes_on_unknown(dataset: Dataset) -> list[str]:

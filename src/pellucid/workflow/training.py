@@ -276,6 +276,7 @@ def _decide(job: _TrainingJob, prepared: Prepared, abroad: AbroadRecord | None) 
         job.run,
         pixels=prepared.pixels,
         train=prepared.rows[train],
+        labels=prepared.dataset.labels[train],
         validation=prepared.rows[validation],
         samples=[prepared.dataset.samples[i] for i in validation],
         wanted=job.recipe.decision,

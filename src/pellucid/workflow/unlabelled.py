@@ -42,9 +42,7 @@ def _new_images(
     files = find_images([data])
     root = data if data.is_dir() else data.parent
     samples = tuple(Sample(f.relative_to(root).as_posix(), 0) for f in files)
-    side, _, skipped = _answered(bundle, Dataset(root, bundle.classes, samples), progress)
-    scores = None if side.features is None else bundle.outside_scores(side.features.astype(np.float32))
-    outside = None if scores is None else float((np.asarray(scores) > 1).mean())
+    side, _, skipped, outside = _answered(bundle, Dataset(root, bundle.classes, samples), progress)
     return side, outside, skipped
 
 
@@ -57,18 +55,20 @@ def _home(bundle: Bundle, folder: RunFolder, progress: Progress) -> tuple[Answer
         if kept is None:
             raise
         return AnsweredImages(bundle.probabilities_of(kept.logits).astype(np.float64)), kept.labels
-    side, labels, _ = _answered(bundle, dataset, progress)
+    side, labels, _, _ = _answered(bundle, dataset, progress)
     return side, labels
 
 
 def _answered(
     bundle: Bundle, dataset: Dataset, progress: Progress
-) -> tuple[AnsweredImages, npt.NDArray[np.int64], tuple[OmittedFile, ...]]:
-    """The answers to a dataset's readable images, their labels, and the files that cannot be read."""
+) -> tuple[AnsweredImages, npt.NDArray[np.int64], tuple[OmittedFile, ...], float | None]:
+    """The answers to a dataset's readable images, their labels, unreadable files, and the share of unusual images."""
     with progress.bar("Reading images") as advance:
         cached = cached_pixels(dataset, bundle.preprocessing, cache_folder(), progress=advance)
     with progress.bar("Predicting") as advance:
         logits, features = answers_on_pixels(bundle, cached.pixels, advance)
     wide = None if features is None else features.astype(np.float64)
     side = AnsweredImages(bundle.probabilities_of(logits).astype(np.float64), wide)
-    return side, cached.dataset.labels, cached.dataset.skipped
+    scores = None if features is None else bundle.outside_scores(features, logits)
+    outside = None if scores is None else float((scores > 1).mean())
+    return side, cached.dataset.labels, cached.dataset.skipped, outside

@@ -1,5 +1,6 @@
 // What the server replies to a question, made here: serving/answers.py is the same in Python.
 
+import { decisionOf } from "./deciding.js";
 import { fitted, toOriginal } from "./place.js";
 import { predictedOf, probabilitiesOf } from "./probabilities.js";
 
@@ -51,7 +52,8 @@ export function explanationOf(method, target, grid, size, model, layer, settings
   };
 }
 
-function decision({ classes, task, threshold }, { label, output, confidence }) {
+function decision({ classes, task, threshold }, { label, output, confidence }, decided) {
+  if (decided.outcome !== "answer") return [`${label[0].toUpperCase()}${label.slice(1)}.`, ...decided.reasons.map(({ text }) => text)].join(" ");
   const short = (value) => String(Number(value.toPrecision(3)));
   if (output !== null) return `The score is ${short(output)}, ${label === classes[1] ? "at least" : "below"} ${short(threshold)}: ${label}.`;
   const sure = `${label}, with a probability of ${(100 * confidence).toFixed(1)} %`;
@@ -63,10 +65,10 @@ export function predictionOf(model, logits, outside, picture, warnings, seconds)
   const { manifest, facts } = model;
   const probabilities = probabilitiesOf(logits, manifest);
   const place = predictedOf(logits, probabilities, manifest);
-  const label = manifest.classes[place];
   const regression = manifest.task === "regression";
+  const decided = decisionOf(manifest, probabilities, place, regression ? logits[0] : null, outside);
   const answer = {
-    label,
+    label: decided.label,
     confidence: regression ? null : probabilities[place],
     probabilities: Object.fromEntries(probabilities.map((share, i) => [manifest.classes[i], share])),
     output: regression ? logits[0] : null,
@@ -77,7 +79,8 @@ export function predictionOf(model, logits, outside, picture, warnings, seconds)
     stored: false,
     model: facts.card.name,
     ...answer,
-    decision: decision(manifest, answer),
+    decision: decision(manifest, answer, decided),
+    answer: decided,
     outside: outside === null ? null : { score: Number.isFinite(outside) ? outside : null, flagged, sentence: flagged ? facts.outside : facts.inside },
     warnings: flagged ? [facts.outside, ...warnings] : warnings,
     image: { width: picture.width, height: picture.height, format: picture.format },

@@ -1,31 +1,65 @@
-// How far an image lies from the training images: evaluation/outside.py in double precision.
+// How far an image lies from the training images: evaluation/outside.py and detectors.py in double precision.
 
 import { unpacked } from "./unpacked.js";
 
+const [NEAREST, OTHERS_WEIGHT] = [5, 2];
+
 /** The bundle's description of its training images; null where it has none. */
 export async function readReference(bytes, shape) {
-  if (!bytes || !shape) return null;
+  if (!shape || (!bytes && shape.method !== "energy")) return null;
+  if (shape.method === "energy") return shape;
   const values = new Float32Array((await unpacked(bytes)).buffer);
-  const { channels, components } = shape;
+  const { channels } = shape;
   let at = 0;
   const take = (count) => values.subarray(at, (at += count));
-  return {
-    mean: take(channels),
-    deviation: take(channels),
-    components: Array.from({ length: components }, () => take(channels)),
-    variances: take(components),
-    rest: take(1)[0],
-    threshold: shape.threshold,
-  };
+  const rows = (count, length = channels) => Array.from({ length: count }, () => take(length));
+  const plane = () => ({ mean: take(channels), deviation: take(channels), components: rows(shape.components), variances: take(shape.components), rest: take(1)[0] });
+  if (shape.method === "mahalanobis") return { ...shape, ...plane() };
+  const mean = take(channels);
+  if (shape.method === "class") return { ...shape, mean, deviation: take(channels), centres: rows(shape.classes), within: plane() };
+  const near = shape.components;
+  return { ...shape, mean, components: rows(near), rows: rows(shape.rows, near), others: rows(shape.others, near) };
 }
 
-/** The distance of features over the threshold: above 1 an image is unusual. */
-export function outsideScore(features, { mean, deviation, components, variances, rest, threshold }) {
-  if (!features.every(Number.isFinite)) return Infinity;
-  const standard = Float64Array.from(features, (value, i) => (value - mean[i]) / deviation[i]);
-  const whole = standard.reduce((sum, value) => sum + value * value, 0);
-  const along = components.map((row) => row.reduce((sum, value, i) => sum + value * standard[i], 0));
-  const within = along.reduce((sum, value) => sum + value * value, 0);
+const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+const standardised = (features, { mean, deviation }) => Float64Array.from(features, (value, i) => (value - mean[i]) / deviation[i]);
+
+function mahalanobis(features, described) {
+  const { components, variances, rest } = described;
+  const standard = standardised(features, described);
+  const along = components.map((row) => dot(row, standard));
   const near = along.reduce((sum, value, i) => sum + (value * value) / variances[i], 0);
-  return Math.sqrt(near + (variances.length * Math.max(0, whole - within)) / rest) / threshold;
+  return Math.sqrt(near + (variances.length * Math.max(0, dot(standard, standard) - dot(along, along))) / rest);
+}
+
+/** The distance to the row of this rank by nearness; all are directions. */
+function nearest(direction, rows, rank) {
+  const cosines = rows.map((row) => dot(row, direction)).sort((a, b) => b - a);
+  return Math.sqrt(Math.max(0, 2 - 2 * cosines[Math.min(rank, cosines.length) - 1]));
+}
+
+function neighbours(features, reference) {
+  const centred = Float64Array.from(features, (value, i) => value - reference.mean[i]);
+  const length = Math.max(Math.sqrt(dot(centred, centred)), 1e-12);
+  const direction = reference.components.map((row) => dot(row, centred) / length);
+  const own = nearest(direction, reference.rows, NEAREST);
+  return reference.others.length ? own + OTHERS_WEIGHT * Math.max(own - nearest(direction, reference.others, 1), 0) : own;
+}
+
+function byClass(features, reference) {
+  const standard = standardised(features, reference);
+  return Math.min(...reference.centres.map((centre) => mahalanobis(standard.map((value, i) => value - centre[i]), reference.within)));
+}
+
+function energy(logits, { offset }) {
+  const both = logits.length === 1 ? [logits[0] / 2, -logits[0] / 2] : [...logits];
+  const top = Math.max(...both);
+  return Math.max(offset - top - Math.log(both.reduce((sum, z) => sum + Math.exp(z - top), 0)), 1e-9);
+}
+
+/** The distance of an image over the threshold: above 1 it is unusual. */
+export function outsideScore(features, reference, logits) {
+  if (!features.every(Number.isFinite)) return Infinity;
+  const far = { mahalanobis, neighbours, class: byClass, energy: () => energy(logits, reference) }[reference.method];
+  return far(features, reference) / reference.threshold;
 }

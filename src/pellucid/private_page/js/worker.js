@@ -49,7 +49,7 @@ async function explain({ file, query }, { progress, check }) {
     const { activations, dims } = await model.evidence(made.tensor);
     found.features = features(activations, dims);
   }
-  const outside = reference && found.features ? outsideScore(found.features, reference) : null;
+  const outside = reference && found.features ? outsideScore(found.features, reference, found.logits) : null;
   const seconds = Math.round((performance.now() - began) / 0.1) / 1e4;
   const picture = { ...made, number: query.again ?? `local-${(answered += 1)}` };
   return {

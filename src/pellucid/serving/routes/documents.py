@@ -26,6 +26,29 @@ class Outside(BaseModel):
     sentence: str
 
 
+class AnswerReason(BaseModel):
+    """Why no class is answered: `code` is unlike, unsure or unpromised, `text` a sentence for people."""
+
+    code: str
+    value: float | None
+    limit: float | None
+    text: str
+
+
+class AnswerDocument(BaseModel):
+    """What becomes of an image. `outcome` is answer, none or refer; `set` is the prediction set at `coverage`."""
+
+    outcome: str
+    label: str
+    predicted: str
+    set: list[str] | None
+    interval: list[float] | None
+    coverage: float | None
+    probabilities: dict[str, float]
+    threshold: float | None
+    reasons: list[AnswerReason]
+
+
 class ImageFacts(BaseModel):
     """The picture as it was sent."""
 
@@ -49,6 +72,17 @@ class PredictionReply(BaseModel):
                     "probabilities": {"normal": 0.027, "opacity": 0.973},
                     "output": None,
                     "decision": "opacity, with a probability of 97.3 %; opacity is answered from 50 % on.",
+                    "answer": {
+                        "outcome": "answer",
+                        "label": "opacity",
+                        "predicted": "opacity",
+                        "set": ["opacity"],
+                        "interval": None,
+                        "coverage": 0.95,
+                        "probabilities": {"normal": 0.027, "opacity": 0.973},
+                        "threshold": 0.5,
+                        "reasons": [],
+                    },
                     "outside": None,
                     "warnings": [],
                     "image": {"width": 1400, "height": 1000, "format": "JPEG"},
@@ -66,6 +100,7 @@ class PredictionReply(BaseModel):
     probabilities: dict[str, float]
     output: float | None
     decision: str
+    answer: AnswerDocument | None
     outside: Outside | None
     warnings: list[str]
     image: ImageFacts

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from .. import answers, stats
+from ..promises import Promised, promises
 from ..replies import json_reply
 from ..service import Service, service_of
 from .documents import REFUSALS
@@ -26,9 +27,11 @@ async def _by_day(service: Service, days: int, model: str | None) -> list[dict[s
 
 @router.get("/stats")
 async def stats_by_day(request: Request, days: Days = 30, model: ModelName = None) -> Response:
-    """Requests, times, classes, sureness, flags, feedback and drift, day by day."""
+    """Requests, times, classes, sureness, flags, feedback and drift, day by day; and whether promises hold."""
     service = service_of(request)
-    return json_reply({"days": await _by_day(service, days, model)})
+    served = service.model(model)
+    kept = await service.ask_store(lambda store: promises(store, days, served.name, Promised.of(served)))
+    return json_reply({"days": await _by_day(service, days, model), "answering": kept})
 
 
 @router.get("/stats.csv", response_class=Response)

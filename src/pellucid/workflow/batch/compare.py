@@ -25,6 +25,7 @@ from ...evaluation.comparison import (
     number_drift,
     share_of,
 )
+from ...evaluation.exchangeability import StreamTest, judge_stream
 from ...files import write_whole
 from .job import BatchRecord, read_job
 from .parts import read_parts, read_skipped
@@ -34,6 +35,7 @@ from .reading import Reader
 DOCUMENT, PAGE = "compare.json", "compare.html"
 MOST_FLIPS = 100
 PICTURED = 24
+MOST_IN_STREAM = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,10 @@ def compare_batches(a: str | Path, b: str | Path) -> tuple[Comparison, dict[str,
     not a batch, and for a batch that is unfinished or has no answers.
     """
     one, two = _read(Path(a)), _read(Path(b))
-    classes = list(dict.fromkeys((*one.job.classes, *two.job.classes)))
+    classes = _labels(one, two)
     first, second = _common(one, two)
-    named = [np.array([classes.index(c) for c in side.job.classes], np.int64) for side in (one, two)]
+    place = {name: i for i, name in enumerate(classes)}
+    named = [np.array([place.get(c, 0) for c in side.job.labels], np.int64) for side in (one, two)]
     decided = named[0][one.decision], named[1][two.decision]
     changes = two.score[second] - one.score[first] if _comparable(one.job, two.job) else None
     places = np.flatnonzero(decided[0][first] != decided[1][second])
@@ -72,7 +75,8 @@ def compare_batches(a: str | Path, b: str | Path) -> tuple[Comparison, dict[str,
     fresh[1][np.isin(two.key, one.key)] = False
     drifts, mix = _drifts((one, two), decided, fresh, classes)
     same_model = one.job.model == two.job.model
-    findings, verdict = findings_of(agreement, len(places), drifts, same_model)
+    stream = _stream(one, two, fresh) if same_model else None
+    findings, verdict = findings_of(agreement, len(places), drifts, same_model, stream)
     comparison = Comparison(
         a=_side(one, int(fresh[0].sum())),
         b=_side(two, int(fresh[1].sum())),
@@ -84,10 +88,18 @@ def compare_batches(a: str | Path, b: str | Path) -> tuple[Comparison, dict[str,
         drifts=tuple(drifts),
         outside_a=_outside(one),
         outside_b=_outside(two),
+        stream=stream,
         findings=findings,
         verdict=verdict,
     )
     return comparison, pictures
+
+
+def _labels(a: _Answers, b: _Answers) -> list[str]:
+    """The classes of both, then what takes their place where that occurs in either."""
+    classes = list(dict.fromkeys((*a.job.classes, *b.job.classes)))
+    met = [side.job.labels[i] for side in (a, b) for i in np.unique(side.decision) if i >= len(side.job.classes)]
+    return [*classes, *dict.fromkeys(name for name in met if name not in classes)]
 
 
 def write_comparison(folder: Path, comparison: Comparison, pictures: Mapping[str, bytes]) -> Path:
@@ -113,7 +125,7 @@ def _read(out: Path) -> _Answers:
     decisions: list[Any] = []
     scores: list[Any] = []
     outside: list[Any] = []
-    number = {name: i for i, name in enumerate(job.classes)}
+    number = {name: i for i, name in enumerate(job.labels)}
     for table in read_parts(out, ["index", "sha256", "decision", score, "outside_score"]):
         index.append(table["index"].to_numpy())
         # Half of a SHA-256 identifies an image just as well, in half the memory.
@@ -169,8 +181,8 @@ def _flips(
                     sha256=key,
                     path_a=items[0].path,
                     path_b=items[1].path,
-                    a=a.job.classes[a.decision[x]],
-                    b=b.job.classes[b.decision[y]],
+                    a=a.job.labels[a.decision[x]],
+                    b=b.job.labels[b.decision[y]],
                     change=None if changes is None else float(changes[place]),
                 )
             )
@@ -218,6 +230,13 @@ def _drifts(
         ClassMix(name=c, a=share_of(counts[0][c], totals[0]), b=share_of(counts[1][c], totals[1])) for c in classes
     )
     return drifts, mix
+
+
+def _stream(a: _Answers, b: _Answers, fresh: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]) -> StreamTest | None:
+    """The test of the second batch's new images, in its order, against the first's; None without distances."""
+    known, new = a.outside[fresh[0]], b.outside[fresh[1]]
+    known, new = known[np.isfinite(known)][:MOST_IN_STREAM], new[np.isfinite(new)][:MOST_IN_STREAM]
+    return judge_stream(new, known.tolist()) if len(known) and len(new) else None
 
 
 def _counts(decided: npt.NDArray[np.int64], classes: list[str]) -> dict[str, int]:

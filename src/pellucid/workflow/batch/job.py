@@ -12,6 +12,7 @@ from ..._version import __version__
 from ...bundle.bundle import Bundle
 from ...bundle.io import checksum
 from ...bundle.manifest import MANIFEST
+from ...classifier import NONE_OF_THESE, REFER
 from ...documents import Document
 from ...errors import BundleError, InputError
 from ...files import write_whole
@@ -33,7 +34,10 @@ class MapLayout(Document):
 
 
 class BatchRecord(Document):
-    """The settings of a batch. `model` has the sha256 of each file of the bundle; `items` counts the planned images."""
+    """The settings of a batch. `model` has the sha256 of each file of the bundle; `items` counts the planned images.
+
+    `answering` says whether the bundle has rules of what is answered, so that the parts have their columns.
+    """
 
     schema_version: int = VERSION
     id: str
@@ -54,6 +58,12 @@ class BatchRecord(Document):
     engine: str = "onnxruntime"
     precision: str = "float32"
     maps: MapLayout | None = None
+    answering: bool = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All that can be answered: the classes, and with rules of answering what takes their place."""
+        return (*self.classes, NONE_OF_THESE, REFER) if self.answering else self.classes
 
     @property
     def question(self) -> BatchQuestion:
@@ -89,6 +99,7 @@ def new_job(
         engine=question.engine,
         precision=question.precision,
         maps=None if maps is None else MapLayout(**maps),
+        answering=bundle.manifest.answering is not None,
     )
 
 

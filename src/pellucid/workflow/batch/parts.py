@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...classifier import Decision
 from ...errors import InputError
 from ...files import cells, write_whole
 from .job import BatchRecord
@@ -36,11 +37,13 @@ def schema_of(job: BatchRecord) -> pa.Schema:
     """The columns of a part.
 
     `index` counts the images of the source from 0; `sha256` is that of the image's bytes. `class` is the most probable
-    class, `decision` the class at the operating point (the `label` of `predict --json`), `confidence` the probability
-    of the decision, `p_<class>` each probability; a regression has `output` instead of these. `outside_score` is the
-    distance to the training images divided by the distance that gives a warning (null for a model without reference).
-    `seconds` is the time on one core. With an explanation, `map` is the raw map of `map_target`, row by row (its shape
-    and position are in `job.json`).
+    class, `decision` what is answered (the `label` of `predict --json`), `confidence` the probability of the class at
+    the operating point, `p_<class>` each probability; a regression has `output` instead of these. `outside_score` is
+    the distance to the training images divided by the distance that gives a warning (null for a model without
+    reference). For a bundle with rules of answering, `outcome` is `answer`, `none` or `refer`, `predicted` the class at
+    the operating point, `set` the prediction set (null without one), `reasons` the codes of why no class is answered;
+    a regression has `interval_low` and `interval_high`. `seconds` is the time on one core. With an explanation, `map`
+    is the raw map of `map_target`, row by row (its shape and position are in `job.json`).
     """
     import pyarrow as pa
 
@@ -52,6 +55,11 @@ def schema_of(job: BatchRecord) -> pa.Schema:
     else:
         columns += [("confidence", small), *((f"p_{name}", small) for name in job.classes)]
     columns += [("outside_score", small), ("warnings", pa.list_(pa.string())), ("seconds", small)]
+    if job.answering:
+        columns += [("outcome", words), ("predicted", words), ("set", pa.list_(pa.string()))]
+        columns += [("reasons", pa.list_(pa.string()))]
+        if job.task == "regression":
+            columns += [("interval_low", small), ("interval_high", small)]
     if job.maps is not None:
         columns += [("map", pa.list_(pa.float16())), ("map_target", words)]
     return pa.schema(columns)
@@ -90,7 +98,22 @@ def _columns(job: BatchRecord, rows: Sequence[AnswerRow]) -> dict[str, list[obje
         "map": [None if r.map is None else r.map.ravel() for r in rows],
         "map_target": [r.map_target for r in rows],
     }
+    columns |= _decided([a.decision for a in answers]) if job.answering else {}
     return columns | {f"p_{name}": [a.probabilities.get(name) for a in answers] for name in job.classes}
+
+
+def _decided(decisions: Sequence[Decision | None]) -> dict[str, list[object]]:
+    """The columns of what became of each image."""
+    known = [d for d in decisions if d is not None]
+    ends = [d.interval or (None, None) for d in known]
+    return {
+        "outcome": [d.outcome for d in known],
+        "predicted": [d.predicted for d in known],
+        "set": [None if d.candidates is None else list(d.candidates) for d in known],
+        "reasons": [[r.code for r in d.reasons] for d in known],
+        "interval_low": [low for low, _ in ends],
+        "interval_high": [high for _, high in ends],
+    }
 
 
 def finished_parts(out: Path, job: BatchRecord, plan: Plan) -> set[int]:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
+from ...classifier import NONE_OF_THESE, REFER
 from ...documents import Document
 from ...files import write_whole
 from .job import BatchRecord
@@ -21,7 +23,8 @@ BINS = 20
 class Summary(Document):
     """The totals of a batch.
 
-    `decisions` and `most_probable` count images by class. `histogram` counts them by the probability of the positive
+    `decisions` counts images by what is answered, `most_probable` by class, and `outcomes` by what became of each:
+    `answer`, `none` or `refer`. `histogram` counts them by the probability of the positive
     class (of the decision, for more than two classes) in 20 bins from 0 to 1. `outside` counts images beyond the
     warning distance from the training images; None for a model without reference. `seconds` and `rate` (images per
     second) are those of the last session, which answered `answered_now`; `core_hours_per_million` follows from them.
@@ -50,6 +53,7 @@ class Summary(Document):
     seconds: float
     rate: float | None
     core_hours_per_million: float | None
+    outcomes: dict[str, int] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ def summarise(out: Path, job: BatchRecord, session: BatchSession, *, skipped: in
         answered=sum(totals.decisions.values()),
         skipped=skipped,
         parts=totals.parts,
-        decisions={name: totals.decisions[name] for name in job.classes},
+        decisions={name: totals.decisions[name] for name in _met(job, totals)},
         most_probable={name: totals.probable[name] for name in job.classes},
         histogram=tuple(int(n) for n in totals.histogram),
         outside=totals.outside if totals.scored else None,
@@ -123,6 +127,20 @@ def summarise(out: Path, job: BatchRecord, session: BatchSession, *, skipped: in
         seconds=round(session.seconds, 3),
         rate=rate,
         core_hours_per_million=session.workers / rate * 1e6 / 3600 if rate else None,
+        outcomes=_outcomes(job, totals),
     )
     write_whole(out / SUMMARY, summary.model_dump_json(indent=2) + "\n")
     return summary
+
+
+def _met(job: BatchRecord, totals: _Totals) -> list[str]:
+    """All classes, and what takes their place where it occurs."""
+    return [*job.classes, *(name for name in job.labels[len(job.classes) :] if totals.decisions[name])]
+
+
+def _outcomes(job: BatchRecord, totals: _Totals) -> dict[str, int]:
+    """How many images are answered, none of these, and referred; empty for a bundle without such rules."""
+    if not job.answering:
+        return {}
+    none, refer = totals.decisions[NONE_OF_THESE], totals.decisions[REFER]
+    return {"answer": sum(totals.decisions.values()) - none - refer, "none": none, "refer": refer}

@@ -193,7 +193,7 @@ class Worker:
 def most_probable(prediction: Prediction) -> str:
     """The class of the highest probability; for a regression, the predicted class."""
     probabilities = prediction.probabilities
-    return max(probabilities, key=probabilities.__getitem__) if probabilities else prediction.label
+    return max(probabilities, key=probabilities.__getitem__) if probabilities else prediction.predicted
 
 
 def smaller_map(values: FloatArray) -> HalfArray:

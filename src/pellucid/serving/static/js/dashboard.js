@@ -51,6 +51,9 @@ const emptyDay = (date) => ({
   outside_share: null,
   feedback: { correct: 0, incorrect: 0 },
   distance: { median: null, reference_median: null, psi: null },
+  none: 0,
+  referred: 0,
+  sets: { holding: 0, lacking: 0 },
 });
 
 const dates = (rows) => rows.map((row) => row.day);
@@ -139,6 +142,42 @@ function outsideChart(rows) {
   });
 }
 
+function givenChart(rows) {
+  const [none, referred] = ["none", "referred"].map((name) => rows.map((row) => row[name]));
+  const given = rows.map((row, i) => Math.max(0, sum(Object.values(row.classes)) - none[i] - referred[i]));
+  const whole = sum(given) + sum(none) + sum(referred);
+  const series = [
+    { name: t("dash.given"), class: "accent", values: given },
+    { name: t("dash.referred"), class: "warn", values: referred },
+    { name: t("dash.none"), class: "bad", values: none },
+  ];
+  return chart({
+    topic: t("dash.given"),
+    title: t("dash.given-finding", { share: percent(sum(given) / whole) }),
+    days: dates(rows),
+    layers: [stackedBars(series)],
+    top: roundUp(Math.max(...given.map((n, i) => n + none[i] + referred[i]))),
+    format: number,
+    columns: series.map(({ name, values }) => ({ name, show: (i) => count(values[i]) })),
+    key: series,
+  });
+}
+
+function coverageChart(rows, coverage) {
+  const [holding, lacking] = ["holding", "lacking"].map((name) => rows.map((row) => row.sets[name]));
+  const [share, low, high, promised] = ["value", "low", "high", "promised"].map((name) => percent(coverage[name]));
+  return chart({
+    topic: t("dash.coverage"),
+    title: t("dash.coverage-finding", { n: count(coverage.judged), share, low, high, promised }),
+    days: dates(rows),
+    layers: [stackedBars([{ values: holding, class: "accent" }, { values: lacking, class: "bad" }])],
+    top: roundUp(Math.max(...holding.map((n, i) => n + lacking[i]))),
+    format: number,
+    columns: [column("dash.set-holds", holding, count), column("dash.set-lacks", lacking, count)],
+    key: [{ name: t("dash.set-holds"), class: "accent" }, { name: t("dash.set-lacks"), class: "bad" }],
+  });
+}
+
 function agreementChart(rows) {
   const [right, wrong] = ["correct", "incorrect"].map((name) => rows.map((row) => row.feedback[name]));
   const n = sum(right) + sum(wrong);
@@ -171,7 +210,7 @@ function driftChart(rows) {
 }
 
 /** The charts for which there is something to draw. */
-function charts(rows) {
+function charts(rows, answering) {
   const some = (of) => rows.some((row) => of(row) !== null && of(row) !== undefined);
   return [
     requestsChart(rows),
@@ -179,7 +218,9 @@ function charts(rows) {
     rows.some((row) => sum(Object.values(row.classes))) && classChart(rows),
     some((row) => row.confidence.mean) && confidenceChart(rows),
     some((row) => row.outside_share) && outsideChart(rows),
+    rows.some((row) => row.none + row.referred) && givenChart(rows),
     rows.some((row) => row.feedback.correct + row.feedback.incorrect) && agreementChart(rows),
+    answering?.coverage && coverageChart(rows, answering.coverage),
     some((row) => row.distance.median) && driftChart(rows),
   ].filter(Boolean);
 }
@@ -188,7 +229,16 @@ function tile(topic, value, under, warning = null) {
   return el("div", {}, el("dt", {}, t(topic)), el("dd", {}, el("span", { class: "value" }, value), el("span", { class: "under" }, warning ? mark("caution", warning) : under)));
 }
 
-function tiles(rows) {
+function answeringTiles({ given, coverage }) {
+  const all = given.answered + given.none + given.referred;
+  const under = `${t("dash.referred")} ${percent(given.referred / all)}, ${t("dash.none").toLocaleLowerCase()} ${percent(given.none / all)}`;
+  return [
+    given.none + given.referred ? tile("dash.given", percent(given.answered / all), under) : null,
+    coverage && tile("dash.coverage", percent(coverage.value), t("dash.coverage-under", { promised: percent(coverage.promised) }), coverage.broken ? t("dash.coverage-broken") : null),
+  ].filter(Boolean);
+}
+
+function tiles(rows, answering) {
   const outside = weighted(rows, (row) => row.outside_share ?? null);
   const [right, wrong] = ["correct", "incorrect"].map((name) => sum(rows.map((row) => row.feedback[name])));
   const shift = known(rows.map((row) => row.distance.psi)).pop() ?? null;
@@ -201,6 +251,7 @@ function tiles(rows) {
     tile("dash.outside", share(outside), t("dash.of-images"), outside > MANY_OUTSIDE ? t("dash.many-outside") : null),
     tile("dash.agreement", right + wrong ? percent(right / (right + wrong)) : "–", t("dash.judged", { n: count(right + wrong) })),
     tile("dash.drift", shift === null ? "–" : number(shift), t("dash.psi"), shift > SHIFTED ? t("dash.shifted") : null),
+    ...(answering ? answeringTiles(answering) : []),
   ];
 }
 
@@ -210,6 +261,7 @@ class Dashboard {
   constructor() {
     this.model = null;
     this.rows = null;
+    this.answering = null;
   }
 
   draw() {
@@ -223,15 +275,19 @@ class Dashboard {
       return;
     }
     const rows = withGaps(this.rows);
-    fill(find("#tiles"), tiles(this.rows));
-    fill(find("#charts"), charts(rows));
+    fill(find("#tiles"), tiles(this.rows, this.answering));
+    fill(find("#charts"), charts(rows, this.answering));
+    const changed = this.answering?.stream?.changed;
+    find("#alarm").hidden = !changed;
+    fill(find("#alarm"), changed ? mark("caution", t("dash.stream", { day: day(changed) })) : null);
   }
 
   async load() {
     document.body.dataset.loading = "yes";
     try {
       const query = { days: chosenDays(), model: this.model };
-      this.rows = (await askJson("v1/stats", { query })).days;
+      const found = await askJson("v1/stats", { query });
+      [this.rows, this.answering] = [found.days, found.answering ?? null];
       this.draw();
       document.body.dataset.ready = "yes";
     } catch (error) {

@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { el, fill, icon, mark } from "./dom.js";
 import { t } from "./i18n.js";
-import { problemWords } from "./words.js";
+import { isWithheld, predictedOf, problemWords } from "./words.js";
 
 const LONGEST = 500;
 
@@ -39,7 +39,9 @@ function parts(session, item, draw) {
   };
   const choice = (correct, name, sign) =>
     el("button", { type: "button", "aria-pressed": String(feedback.correct === correct), onclick: choose(correct) }, icon(sign), t(`feedback.${name}`));
-  const choices = el("div", { class: "pair" }, choice(true, "correct", "yes"), choice(false, "incorrect", "close"));
+  const withheld = isWithheld(item.answer);
+  const choices = withheld ? null : el("div", { class: "pair" }, choice(true, "correct", "yes"), choice(false, "incorrect", "close"));
+  if (withheld) feedback.correct = false;
   if (feedback.correct === null) return [choices];
   const comment = el("textarea", { rows: 2, maxlength: LONGEST, oninput: () => (feedback.comment = comment.value) }, feedback.comment);
   return [
@@ -65,8 +67,9 @@ async function send(session, item) {
   const { feedback, answer } = item;
   const { correct, comment } = feedback;
   const label = correct ? answer.label : feedback.label;
+  const right = correct || (isWithheld(answer) && label === predictedOf(answer));
   try {
-    await ask("v1/feedback", { method: "POST", json: { id: answer.id, correct, label, comment } });
+    await ask("v1/feedback", { method: "POST", json: { id: answer.id, correct: right, label, comment } });
     Object.assign(feedback, { sent: true, failed: null });
   } catch (error) {
     feedback.failed = error;

@@ -3,6 +3,7 @@
 import { find } from "./dom.js";
 import { recall, remember } from "./memory.js";
 import { DEFAULTS } from "./settings.js";
+import { predictedOf } from "./words.js";
 
 const PAN = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 const STEP = 60;
@@ -18,7 +19,7 @@ function chooseClass(session, place) {
   if (!name) return;
   const { settings, current } = session;
   const again = settings.target === name;
-  settings.set({ target: again || name === current?.answer?.label ? null : name });
+  settings.set({ target: again || name === predictedOf(current?.answer) ? null : name });
 }
 
 function nextMethod({ card, settings }) {

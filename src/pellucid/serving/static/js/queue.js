@@ -3,7 +3,7 @@
 import { el, fill, find, icon, mark, save } from "./dom.js";
 import { heatLayer } from "./stage.js";
 import { count, number, percent, t, tn } from "./i18n.js";
-import { problemWords } from "./words.js";
+import { predictedOf, problemWords } from "./words.js";
 
 /** The small picture with the first heat map that came, in the colours of the stage. */
 function miniature(item, session) {
@@ -58,7 +58,7 @@ function field(value) {
 }
 
 export function queueCsv(items, classes) {
-  const head = ["image", "label", "confidence", "output", ...classes, "outside", "problem"];
+  const head = ["image", "label", "confidence", "output", ...classes, "outside", "problem", "outcome", "predicted", "set"];
   const rows = items.map(({ name, answer, error }) => [
     name,
     answer?.label,
@@ -67,6 +67,9 @@ export function queueCsv(items, classes) {
     ...classes.map((label) => answer?.probabilities[label]),
     answer?.outside?.flagged,
     answer ? "" : error?.code,
+    answer?.answer?.outcome,
+    predictedOf(answer),
+    answer?.answer?.set?.join(";"),
   ]);
   return [head, ...rows].map((cells) => cells.map(field).join(",")).join("\r\n") + "\r\n";
 }

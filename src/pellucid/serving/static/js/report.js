@@ -6,7 +6,8 @@ import { overlayCanvas } from "./downloads.js";
 import { count, language, number, percent, t } from "./i18n.js";
 import { legend } from "./legend.js";
 import { adjusted } from "./stage.js";
-import { methodTitle, trust, verdictWords } from "./words.js";
+import { answerWords, methodTitle, trust, verdictWords } from "./words.js";
+import { chips } from "./result.js";
 
 const row = (name, ...value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
 
@@ -84,11 +85,12 @@ export async function openReport(session, item) {
     el(
       "div",
       { class: "report-head" },
-      el("p", { class: "label" }, answer.label),
+      el("p", { class: "label" }, answerWords(answer)),
       el("p", { class: "sure" }, sureness(session, item)),
     ),
     el("div", { class: `trust ${level}` }, mark(level, t(`${key}.short`)), el("p", {}, t(key))),
     await pictures(session, item),
+    chips(answer),
     explanation ? el("p", { class: "verdict" }, verdictWords(explanation, answer)) : null,
     el("div", { class: "report-columns" }, el("section", {}, el("h2", {}, t("report.answer")), answerFacts(session, item), limitations(session)), el("section", {}, el("h2", {}, t("card.title")), modelFacts(session))),
   );

@@ -4,7 +4,7 @@ import { el, fill, find, icon, mark } from "./dom.js";
 import { saveHeat, saveJson, saveOverlay } from "./downloads.js";
 import { feedbackForm } from "./feedback.js";
 import { number, percent, t } from "./i18n.js";
-import { trust, verdictWords } from "./words.js";
+import { answerWords, isWithheld, predictedOf, reasonWords, trust, verdictWords } from "./words.js";
 
 export const CLASS_COLOURS = 8;
 
@@ -31,7 +31,7 @@ function bar(session, item, name, i) {
         class: "class-bar",
         "aria-pressed": String(explained),
         title: t("result.explain-class", { label: name }),
-        onclick: () => settings.set({ target: name === item.answer.label ? null : name }),
+        onclick: () => settings.set({ target: name === predictedOf(item.answer) ? null : name }),
       },
       el("span", { class: "class-name" }, i < 9 ? el("kbd", { "aria-hidden": "true" }, i + 1) : null, name),
       el("span", { class: "class-share" }, percent(share)),
@@ -57,18 +57,34 @@ function headline({ card }, { answer }) {
     answer.confidence === null
       ? el("p", { class: "sure" }, el("b", {}, number(answer.output)), el("span", {}, t("result.score")))
       : el("p", { class: "sure" }, el("b", {}, percent(answer.confidence)), el("span", {}, t(calibrated)));
+  const why = answer.answer?.reasons.map((reason) => el("p", {}, reasonWords(reason))) ?? [];
   return [
-    el("p", { class: "label" }, answer.label),
-    sure,
-    el("div", { class: `trust ${level}` }, mark(level, t(`${key}.short`)), el("p", {}, t(key))),
+    el("p", { class: isWithheld(answer) ? `label withheld ${level}` : "label" }, answerWords(answer)),
+    isWithheld(answer) ? null : sure,
+    chips(answer),
+    el("div", { class: `trust ${level}` }, mark(level, t(`${key}.short`)), el("p", {}, t(key)), why),
     answer.warnings.length ? el("ul", { class: "warnings" }, answer.warnings.map((text) => el("li", { lang: "en" }, text))) : null,
   ];
+}
+
+/** The prediction set as chips, or the interval of a score: what holds the truth in the share promised. */
+export function chips(answer) {
+  const decided = answer.answer;
+  if (!decided?.set && !decided?.interval) return null;
+  const names = decided.set ?? [decided.interval.map(number).join(" – ")];
+  const share = percent(decided.coverage);
+  return el(
+    "div",
+    { class: "set" },
+    el("p", { class: "fine" }, t(decided.set ? "result.set" : "result.interval", { share })),
+    el("ul", { class: "chips" }, names.map((name) => el("li", {}, name))),
+  );
 }
 
 function decision({ card }, { answer }) {
   if (card.task !== "binary" || card.threshold === null) return null;
   const value = number(card.threshold);
-  const side = answer.label === card.positive ? "result.above" : "result.below";
+  const side = predictedOf(answer) === card.positive ? "result.above" : "result.below";
   return el("p", { class: "fine" }, t(side, { label: card.positive, value }));
 }
 

@@ -4,14 +4,14 @@ import { el, fill, find, mark } from "./dom.js";
 import { exampleButtons } from "./intake.js";
 import { bytes, percent, t } from "./i18n.js";
 import { methodOptions } from "./controls.js";
-import { methodTitle, problemWords } from "./words.js";
+import { answerWords, isWithheld, methodTitle, problemWords } from "./words.js";
 
 /** The caption of a pane; when comparing, the second one is where the other method or image is chosen. */
 function caption(session, { item, method }, place) {
   const { settings } = session;
   if (settings.compare === "one") return [];
   const target = session.targetOf(item);
-  const said = item.answer ? `${item.answer.label} ${item.answer.confidence === null ? "" : percent(item.answer.confidence)}` : "";
+  const said = item.answer ? `${answerWords(item.answer)} ${item.answer.confidence === null || isWithheld(item.answer) ? "" : percent(item.answer.confidence)}` : "";
   if (settings.compare === "methods") {
     if (place === 0) return [el("b", {}, methodTitle(method)), el("span", {}, target ?? "")];
     const select = el("select", { "aria-label": t("view.other-method") }, methodOptions(session.card.methods));

@@ -1,6 +1,6 @@
 // Sentences from facts, in the reader's language.
 
-import { bytes, has, percent, t } from "./i18n.js";
+import { bytes, has, number, percent, t } from "./i18n.js";
 import { locate } from "./heat.js";
 
 const TITLES = {
@@ -33,17 +33,35 @@ export function problemWords(error, card) {
   return error.status >= 500 || !error.message ? t("error.unknown") : error.message;
 }
 
+/** The class at the operating point, also where no class is answered. */
+export const predictedOf = (answer) => answer?.answer?.predicted ?? answer?.label;
+
+/** Whether no class is answered: the image is outside all classes, or a case for a person. */
+export const isWithheld = (answer) => Boolean(answer?.answer) && answer.answer.outcome !== "answer";
+
+/** What is answered, in the reader's language. */
+export function answerWords(answer) {
+  return isWithheld(answer) ? t(`withheld.${answer.answer.outcome}`) : answer.label;
+}
+
+/** Why no class is answered. */
+export function reasonWords({ code, value, limit }) {
+  return t(`reason.${code}`, { value: number(value), limit: code === "unpromised" ? percent(limit) : number(limit) });
+}
+
 /** Where the evidence lies, in one sentence. */
 export function verdictWords(explanation, answer) {
   const found = locate(explanation.grid);
   const { target } = explanation;
   const values = { target, share: percent(found.share ?? 0), place: found.place ? t(`place.${found.place}`) : "" };
   const sentence = t(`verdict.${found.kind}`, values);
-  return answer.label === target ? sentence : `${sentence} ${t("verdict.other", { label: answer.label })}`;
+  const label = predictedOf(answer);
+  return label === target ? sentence : `${sentence} ${t("verdict.other", { label })}`;
 }
 
 /** Whether to believe an answer: a level and a short sentence. */
 export function trust(answer, card) {
+  if (isWithheld(answer)) return { level: answer.answer.outcome === "none" ? "problem" : "caution", key: `trust.${answer.answer.outcome}` };
   if (answer.outside?.flagged) return { level: "problem", key: "trust.outside" };
   if (answer.confidence !== null && isClose(answer, card)) return { level: "caution", key: "trust.close" };
   if (!answer.outside) return { level: "information", key: "trust.unknown" };

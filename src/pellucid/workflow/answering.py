@@ -1,0 +1,151 @@
+"""The rules of what is answered, fitted to validation images: prediction sets, answers withheld, none of these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..bundle.manifest import Manifest
+from ..bundle.run import RunFolder
+from ..data.walk import has_image_suffix
+from ..errors import InputError
+from ..evaluation.abstention import Abstention, fit_abstention, parse_limit
+from ..evaluation.answering import UNLIKE, AnsweringRules, confidences
+from ..evaluation.conformal import ClassSets, ScoreInterval, fit_interval, fit_sets, needed
+from ..evaluation.intervals import Values
+from ..evaluation.subgroups import subgroup_names
+from ..evaluation.validation import ValidationAnswers
+from ..preprocessing import FloatArray
+from ..progress import Progress
+from ..recipe import DecisionSection, load_recipe
+from ..reporting.decisions import abstention_words
+
+
+def check_answering(wanted: DecisionSection, task: str) -> None:
+    """InputError, before anything is trained, for a rule that cannot be read or does not fit the task."""
+    if _limited(wanted) and parse_limit(wanted.answer_only).wrong != "errors" and task == "multiclass":
+        raise InputError("The limits fn and fp are for two classes: with more classes write errors<=0.02.")
+    if wanted.coverage_by == "subgroup" and not wanted.subgroup:
+        raise InputError("Sets by subgroup need `decision.subgroup=...`, a pattern for the names of files.")
+    if wanted.other and not Path(wanted.other).is_dir():
+        raise InputError(f"There is no folder {wanted.other} with images of other things: check `other=`.")
+    if wanted.other and not any(has_image_suffix(p.name) for p in Path(wanted.other).rglob("*")):
+        raise InputError(f"There are no images in {wanted.other}: check `other=`.")
+
+
+def _limited(wanted: DecisionSection) -> bool:
+    return wanted.answer_only not in ("", "all")
+
+
+def fit_rules(
+    manifest: Manifest, answers: ValidationAnswers, wanted: DecisionSection, progress: Progress
+) -> AnsweringRules | None:
+    """The rules for a bundle whose calibration and threshold are fitted; says what cannot be promised.
+
+    None where no rule is wanted or can be fitted.
+    """
+    regression = manifest.task == "regression"
+    scores = answers.logits if regression else manifest.probabilities(answers.logits)
+    reject = wanted.reject if answers.outside is not None else "none"
+    if wanted.reject != reject:
+        progress.say("Images of other things cannot be told: the model has no description of its training images.")
+    sets = None if regression else _sets(manifest, answers, scores, wanted, progress)
+    interval = _interval(answers, scores, wanted, progress) if regression else None
+    abstention = _abstention(manifest, answers, scores, wanted, reject == "unlike", progress)
+    if sets is None and interval is None and abstention is None and reject == "none":
+        return None
+    return AnsweringRules(sets=sets, interval=interval, abstention=abstention, reject=reject, subgroup=wanted.subgroup)
+
+
+def wanted_rules(manifest: Manifest, folder: RunFolder) -> DecisionSection:
+    """The rules that a run's bundle has, as a recipe would ask for them; by default those of its own recipe."""
+    asked = load_recipe(folder.recipe).decision if folder.recipe.is_file() else DecisionSection()
+    rules = manifest.answering
+    if rules is None:
+        return asked
+    kept: dict[str, object] = {"reject": rules.reject, "answer_only": ""}
+    if rules.abstention is not None:
+        kept["answer_only"] = rules.abstention.asked
+    if rules.sets is not None:
+        kept |= {"coverage": rules.sets.coverage, "sets": rules.sets.score, "coverage_by": rules.sets.by}
+    if rules.interval is not None:
+        kept["coverage"] = rules.interval.coverage
+    return asked.model_copy(update=kept)
+
+
+def _sets(
+    manifest: Manifest, answers: ValidationAnswers, scores: FloatArray, wanted: DecisionSection, progress: Progress
+) -> ClassSets | None:
+    if not wanted.coverage:
+        return None
+    fitted = fit_sets(
+        answers.labels,
+        scores,
+        coverage=wanted.coverage,
+        score=wanted.sets,
+        by=wanted.coverage_by,
+        groups=answers.groups,
+        subgroups=subgroup_names(answers.paths, wanted.subgroup) if wanted.coverage_by == "subgroup" else (),
+    )
+    short = shortage(fitted, manifest.classes, any(answers.groups))
+    if short:
+        progress.say(short)
+    return None if all(t is None for t in fitted.thresholds) else fitted
+
+
+def shortage(sets: ClassSets, classes: Sequence[str], grouped: bool) -> str:
+    """What a coverage lacks in validation images, as a sentence; "" where nothing is lacking."""
+    least, unit = needed(sets.coverage), "group" if grouped else "image"
+    share = f"{100 * sets.coverage:g} %"
+    if sets.by == "class":
+        few = [(n, c) for n, c in zip(sets.units, classes, strict=True) if n < least]
+        if not few:
+            return ""
+        n, name = min(few)
+        return f"{share} by class needs {least} {unit}s of each, you have {n} of {name}: it is then in every set."
+    if sets.thresholds[0] is not None:
+        return ""
+    many = sum(sets.units)
+    of = " of each subgroup" if sets.by == "subgroup" else ""
+    return f"Prediction sets that hold {share} need {least} validation {unit}s{of}, you have {many}: none are made."
+
+
+def _interval(
+    answers: ValidationAnswers, scores: FloatArray, wanted: DecisionSection, progress: Progress
+) -> ScoreInterval | None:
+    if not wanted.coverage:
+        return None
+    fitted = fit_interval(answers.labels, scores[:, 0], coverage=wanted.coverage, groups=answers.groups)
+    if fitted is None:
+        least = needed(wanted.coverage)
+        progress.say(f"Intervals that hold {100 * wanted.coverage:g} % need {least} validation images: none are made.")
+    return fitted
+
+
+def _abstention(
+    manifest: Manifest,
+    answers: ValidationAnswers,
+    scores: FloatArray,
+    wanted: DecisionSection,
+    reject: bool,
+    progress: Progress,
+) -> Abstention | None:
+    if not _limited(wanted):
+        return None
+    predicted = manifest.predicted(answers.logits)
+    fitted = fit_abstention(
+        wanted.answer_only,
+        labels=answers.labels,
+        predicted=predicted,
+        confidence=confidences(manifest.task, scores, predicted, manifest.threshold),
+        groups=answers.groups,
+        possible=_possible(answers.outside) if reject else None,
+    )
+    progress.say(abstention_words(fitted))
+    return fitted
+
+
+def _possible(outside: Values | None) -> Values | None:
+    return None if outside is None else (outside <= UNLIKE).astype(np.float64)
