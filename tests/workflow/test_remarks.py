@@ -21,7 +21,9 @@ def prepared(counts: dict[str, int]) -> Prepared:
         for n in range(most)
     ]
     dataset = Dataset(Path(), tuple(counts), tuple(samples))
-    return Prepared(dataset, np.zeros((1, 8, 8, 3), np.uint8), np.zeros(len(samples), np.intp), Disjointness((), (), 0.0), ())
+    return Prepared(
+        dataset, np.zeros((1, 8, 8, 3), np.uint8), np.zeros(len(samples), np.intp), Disjointness((), (), 0.0), ()
+    )
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ class AnsweringEntry(FiniteDocument):
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class JudgedAnswers:
     """The document, and of each image what became of it (N,), as `OUTCOMES` orders them, and its set (N, K), if any."""
 
     entry: AnsweringEntry
@@ -95,7 +95,7 @@ def judge_answers(
     outside: npt.NDArray[np.floating] | None = None,
     groups: Sequence[str] = (),
     subgroups: Sequence[str] = (),
-) -> Answered:
+) -> JudgedAnswers:
     """Judge rules on N images with `labels` and `predicted` (N,), and probabilities (N, K) or outputs (N, 1) `scores`.
 
     Intervals are Wilson's, over groups where there are any the bootstrap's.
@@ -107,7 +107,7 @@ def judge_answers(
     members = rules.sets.members(scores) if rules.sets is not None and task != "regression" else None
     coverage = _coverage(rules, judge, classes, members, scores, subgroups)
     entry = AnsweringEntry(coverage=coverage, given=_given(rules.abstention, judge, predicted, sure, outcomes))
-    return Answered(entry, outcomes, members)
+    return JudgedAnswers(entry, outcomes, members)
 
 
 @dataclass(frozen=True, slots=True)

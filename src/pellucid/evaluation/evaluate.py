@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..classifier import Task, reaches
 from ..errors import InputError
 from ..preprocessing import FloatArray
-from .answered import Answered, judge_answers
+from .answered import JudgedAnswers, judge_answers
 from .answering import AnsweringRules
 from .bounds import MetricTable, ResampledTallies, with_bounds
 from .calibration import Calibration
@@ -122,7 +122,7 @@ def _answered(
     outside: FloatArray | None,
     groups: Sequence[str],
     subgroups: Sequence[str],
-) -> Answered | None:
+) -> JudgedAnswers | None:
     if rules is None:
         return None
     return judge_answers(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..classifier import Task, reaches
 from ..preprocessing import FloatArray
-from .answered import Answered
+from .answered import JudgedAnswers
 from .calibration import Calibration
 from .operating_point import OperatingPoint
 
@@ -73,7 +73,7 @@ class EvaluationResult:
     flagged: Metric | None = None
     operating_point: OperatingPoint | None = None
     restated: Restated | None = None
-    answered: Answered | None = None
+    answered: JudgedAnswers | None = None
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:

@@ -16,7 +16,7 @@ from ..documents import FiniteDocument
 from ..errors import BundleError, ResourceError
 from ..files import write_whole
 from ..preprocessing import FloatArray
-from .answered import Answered, AnsweringEntry
+from .answered import AnsweringEntry, JudgedAnswers
 from .answering import OUTCOMES
 from .calibration import Calibration
 from .intervals import Resampling
@@ -232,13 +232,15 @@ def _result_of(document: MetricsDocument, predictions: Path) -> EvaluationResult
     )
 
 
-def _answered(entry: AnsweringEntry | None, table: list[dict[str, str]], classes: tuple[str, ...]) -> Answered | None:
+def _answered(
+    entry: AnsweringEntry | None, table: list[dict[str, str]], classes: tuple[str, ...]
+) -> JudgedAnswers | None:
     """What became of each image, as the table has it."""
     if entry is None:
         return None
     outcomes = np.array([OUTCOMES.index(cast(Outcome, row["outcome"])) for row in table], np.int64)
     sets = [name for name in _answering_columns(entry, classes) if name != "outcome"]
-    return Answered(entry, outcomes, _numbers(table, sets) == 1 if sets else None)
+    return JudgedAnswers(entry, outcomes, _numbers(table, sets) == 1 if sets else None)
 
 
 def _answering_columns(entry: AnsweringEntry | None, classes: tuple[str, ...]) -> list[str]:
@@ -291,7 +293,7 @@ def _predictions_csv(result: EvaluationResult) -> str:
     return text.getvalue()
 
 
-def _answered_cells(answered: Answered | None, images: int) -> list[list[str]]:
+def _answered_cells(answered: JudgedAnswers | None, images: int) -> list[list[str]]:
     """The cells of what became of each image."""
     if answered is None:
         return [[]] * images
