@@ -35,7 +35,10 @@ CLUSTERS = 5
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A set of images: `pixels` (N, H, W, 3), `labels` (N,), and of each its file name, group and `measures` (N, 6)."""
+    """A set of images: `pixels` (N, H, W, 3), `labels` (N,), and of each its file name, group and `measures` (N, 6).
+
+    `paths` are relative to `root`.
+    """
 
     name: str
     pixels: Pixels
@@ -43,6 +46,8 @@ class ImageSet:
     files: list[str]
     groups: npt.NDArray[np.str_]
     measures: npt.NDArray[np.float64]
+    root: Path = Path()
+    paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,8 @@ def read_set(
     groups = np.array([next(filter(None, m.groups())) if m else p.name for m, p in zip(matches, files, strict=True)])
     sizes = np.array([p.stat().st_size / 1024 for p in files])
     measures = acquisition_measures(pixels, sizes)
-    return ImageSet(folder.name, pixels, labels, [p.name for p in files], groups, measures)
+    paths = tuple(p.relative_to(root).as_posix() for p in files)
+    return ImageSet(folder.name, pixels, labels, [p.name for p in files], groups, measures, root, paths)
 
 
 def _resized(path: Path, preprocessing: Preprocessing) -> Pixels:

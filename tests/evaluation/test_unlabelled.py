@@ -35,7 +35,7 @@ def test_expectation_maximisation_finds_the_mix(share: float):
 def test_black_box_estimation_finds_the_mix_too(share: float):
     home, truth = simulated(20_000, 0.5, 2)
     new, labels = simulated(20_000, share, 3)
-    assert shifted_mix(home.probabilities, truth, new.probabilities)[1] == pytest.approx(labels.mean(), abs=0.03)
+    assert shifted_mix(home, truth, new)[1] == pytest.approx(labels.mean(), abs=0.03)
 
 
 def test_thresholded_confidence_is_the_accuracy_at_home():
@@ -72,13 +72,16 @@ def test_moved_images_have_no_estimate():
     new, _ = simulated(600, 0.5, 9, moved=2.0)
     found = judge_unlabelled(home, truth, new, outside=0.04)
     assert found.moved
-    assert found.verdict == "cannot be estimated"
+    assert found.estimate is None
+    assert found.verdict == "do not use"
 
 
 def test_without_features_nothing_is_promised():
     home, truth = simulated(200, 0.5, 10)
     new, _ = simulated(200, 0.5, 11)
-    assert judge_unlabelled(AnsweredImages(home.probabilities), truth, new).verdict == "cannot be estimated"
+    found = judge_unlabelled(AnsweredImages(home.probabilities), truth, new)
+    assert found.estimate is None
+    assert found.verdict == "do not use"
 
 
 def test_too_few_images_are_refused():

@@ -66,8 +66,8 @@ def test_the_headline_leads_with_both_figures() -> None:
     home = Metric(0.998, 0.996, 0.999)
     found = record(source("size", "320 x 240", 0.94, 0.9, sure=True), source("name", "IM-#", 0.97, 0.93, sure=False))
     assert headline(found, home) == (
-        "On images like these: ROC-AUC 0.998 [0.996, 0.999]. When a source is left out: 0.940 to 0.970, for a quick "
-        "model that has 0.990 on images like these."
+        "On images like these: ROC-AUC 0.998 [0.996, 0.999]. When a source is left out: 0.940 to 0.970 "
+        "(a quick model; 0.990 at home)."
     )
     assert headline(AbroadRecord(unknown="no-sources"), home).endswith("On images from elsewhere: unknown.")
     assert headline(None, home) == ""
@@ -90,7 +90,7 @@ def test_report_and_card_lead_with_the_headline(make_run: Callable[..., Path]) -
     folder = make_run(abroad=found.model_dump(mode="json"))
     page, run = build_report(folder).read_text(encoding="utf-8"), read_run(folder)
     card = render_card(run)
-    line = "When a source is left out: 0.940, for a quick model that has 0.990 on images like these."
+    line = "When a source is left out: 0.940 (a quick model; 0.990 at home)."
     assert line in page
     assert card.index(line) < card.index("## The model")
     assert "- **problem**, Loss elsewhere: " in card

@@ -160,7 +160,7 @@ def test_the_card_says_what_is_lost_elsewhere(served_bundle: Path, tmp_path: Pat
     amend_bundle(tmp_path / "lossy", {"abroad": record})
     with running({"lossy": tmp_path / "lossy"}, store="none") as server:
         card = server.target().request("GET", "/v1/model").document
-    assert card["abroad"]["sentence"].startswith("When a source is left out: 0.900, for a quick model that has 0.980")
+    assert card["abroad"]["sentence"].startswith("When a source is left out: 0.900 (a quick model; 0.980")
     assert (card["abroad"]["level"], card["abroad"]["sure"], card["abroad"]["known"]) == ("problem", True, True)
     assert card["abroad"]["sources"][0]["sentence"] == "80 images named IM-#"
     assert card["abroad"]["sources"][0]["auc_loss"] == [0.08, 0.03, 0.13]

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypedDict
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypedDict, get_args
 
 import typer
 from rich.text import Text
@@ -34,6 +34,7 @@ from .options import (
 if TYPE_CHECKING:
     from ..evaluation.kept_out import AbroadRecord
     from ..workflow.folds import FoldsRecord
+    from ..workflow.training import AbroadMode
 
 
 class _Choices(TypedDict):
@@ -129,6 +130,14 @@ def train(
             "--sealed-test", help="Open the test images once, after every decision, and count each later use."
         ),
     ] = False,
+    abroad: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW",
+            help="Figures for images from elsewhere: quick leaves each source out of a linear head, full out of the "
+            "whole recipe too (up to 8 more trainings), none does neither.",
+        ),
+    ] = "quick",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress.")] = False,
 ) -> None:
     """Train a classifier, export and evaluate it, explain examples, write a report."""
@@ -151,6 +160,7 @@ def train(
         "positive": positive,
         "merge": parse_merge(merge or []),
     }
+    how = _abroad_mode(abroad)
     target = folder or free_folder(
         Path("runs") / f"{data.resolve().name}-{Path(recipe or 'default').stem}", resume=resume
     )
@@ -158,7 +168,7 @@ def train(
     if folds or seeds != 1 or learning_curve:
         of_a_run: dict[str, object] = {"--track": track, "--layer": layers, "--operating-point": operating_point}
         of_a_run |= {"--answer-only": answer_only, "--coverage": coverage, "--reject": reject, "--other": other}
-        _refuse({**of_a_run, "--sealed-test": sealed_test})
+        _refuse({**of_a_run, "--sealed-test": sealed_test, "--abroad": abroad != "quick"})
         several = train_folds(
             data,
             choose_recipe(recipe, **choices, progress=progress),
@@ -180,6 +190,7 @@ def train(
         resume=resume,
         track=track,
         sealed_test=sealed_test,
+        abroad=how,
         command=["pellucid", *sys.argv[1:]],
         progress=progress,
         **choices,
@@ -206,6 +217,17 @@ def _finish(run: Path) -> NoReturn:
     quoted = shlex.quote(str(run))
     out.print(f"Next: open {run / 'report.html'}, or: pellucid explain {quoted} IMAGE... --out maps")
     raise typer.Exit(code)
+
+
+def _abroad_mode(word: str) -> AbroadMode:
+    from ..errors import UnknownNameError
+    from ..workflow.training import AbroadMode
+
+    known: tuple[AbroadMode, ...] = get_args(AbroadMode)
+    for mode in known:
+        if mode == word:
+            return mode
+    raise UnknownNameError("way", word, list(known), "`abroad=` takes quick, full or none.")
 
 
 def _refuse(of_a_run: Mapping[str, object]) -> None:

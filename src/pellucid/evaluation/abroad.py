@@ -17,12 +17,13 @@ import numpy.typing as npt
 
 from ..data.areas import Area, clustered_area
 from ..data.sources import ImageSource
+from .heads import FOLDS, answers_of_head, folds_of
+from .second_head import AnsweredSide, KeptOut, measure_kept_out
 
 Values = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-FOLDS = 5
 Z = NormalDist().inv_cdf(0.975)
 FEWEST_TESTED = 10
 """Least number of images of each class to test on, and to train on."""
@@ -33,6 +34,7 @@ class SourceResult:
     """The head on a source that it was not trained on, and what it loses against home on the same images.
 
     `area` is the AUC, `accuracy` the mean of the classes' rates; `area_loss` and `accuracy_loss` are the differences.
+    `kept` has what estimates without labels are built on, None for fewer than 30 images.
     """
 
     kind: str
@@ -42,6 +44,7 @@ class SourceResult:
     accuracy: Area
     area_loss: Area
     accuracy_loss: Area
+    kept: KeptOut | None = None
 
     @property
     def sure(self) -> bool:
@@ -69,7 +72,7 @@ def leave_sources_out(
     classes = len(np.unique(labels))
     if min(len(np.unique(units[labels == c])) for c in np.unique(labels)) < FEWEST_TESTED:
         return None
-    fold = _folds(labels, units, seed)
+    fold = folds_of(labels, units, seed)
     home = np.zeros((len(labels), classes))
     for number in range(FOLDS):
         home[fold == number] = answers_of_head(features, labels, fold != number, fold == number)
@@ -106,9 +109,7 @@ def _left_out(
     features: Values, labels: Labels, units: Labels, source: ImageSource, fold: Labels, home: Values
 ) -> SourceResult | None:
     """One source left out. Classes that it lacks are tested on a fold of the others, which is left out too."""
-    away = source.rows.copy()
-    lacking = [c for c in np.unique(labels) if (away & (labels == c)).sum() < FEWEST_TESTED]
-    tested = away | (np.isin(labels, lacking) & (fold == 0))
+    away, tested = source.rows, images_of(source, labels, fold)
     train = ~np.isin(units, np.unique(units[tested]))
     enough = all((tested & (labels == c)).sum() >= FEWEST_TESTED for c in np.unique(labels))
     if not enough or any((train & (labels == c)).sum() < FEWEST_TESTED for c in np.unique(labels)):
@@ -117,7 +118,47 @@ def _left_out(
     area, accuracy = _area(answers, own, unit), _accuracy(answers, own, unit)
     before = _area(home[tested], own, unit), _accuracy(home[tested], own, unit)
     lost = _difference(before[0], area), _difference(before[1], accuracy)
-    return SourceResult(source.kind, source.value, int(away.sum()), area, accuracy, *lost)
+    kept = _kept(features, labels, units, train, fold, tested)
+    return SourceResult(source.kind, source.value, int(away.sum()), area, accuracy, *lost, kept)
+
+
+def _kept(features: Values, labels: Labels, units: Labels, train: Mask, fold: Labels, tested: Mask) -> KeptOut | None:
+    """The source against home, with a fold of home as the validation images that a real training would have."""
+    validation = train & (fold == 1)
+    asked = validation | tested
+    scores = np.zeros((len(labels), len(np.unique(labels))))
+    scores[asked] = answers_of_head(features, labels, train & ~validation, asked)
+    home, away = (
+        AnsweredSide(scores[rows], features[rows], labels[rows], units[rows]) for rows in (validation, tested)
+    )
+    return measure_kept_out(home, away)
+
+
+def judge_source(source: ImageSource, home: AnsweredSide, away: AnsweredSide) -> SourceResult | None:
+    """A model that was trained without a source, on validation images of home and on the source.
+
+    The losses are those between the two sets of images. None where a class has fewer than 10 images on a side.
+    """
+    classes = np.arange(home.logits.shape[1])
+    if any(min((side.labels == c).sum() for c in classes) < FEWEST_TESTED for side in (home, away)):
+        return None
+    areas = [_area(side.logits, side.labels, side.units) for side in (away, home)]
+    rates = [_accuracy(side.logits, side.labels, side.units) for side in (away, home)]
+    lost = _difference(areas[1], areas[0]), _difference(rates[1], rates[0])
+    kept = measure_kept_out(home, away)
+    return SourceResult(source.kind, source.value, source.images, areas[0], rates[0], *lost, kept)
+
+
+def judge_home(home: AnsweredSide) -> tuple[Area, Area]:
+    """Area under the curve, and mean of the classes' rates, of a model on images from home."""
+    return _area(home.logits, home.labels, home.units), _accuracy(home.logits, home.labels, home.units)
+
+
+def images_of(source: ImageSource, labels: Labels, fold: Labels) -> Mask:
+    """The images that a source is tested on: its own, and a fold of home for classes that it lacks."""
+    lacking = [c for c in np.unique(labels) if (source.rows & (labels == c)).sum() < FEWEST_TESTED]
+    beside: Mask = np.isin(labels, lacking) & (fold == 0)
+    return source.rows | beside
 
 
 def _difference(before: Area, after: Area) -> Area:
@@ -125,46 +166,6 @@ def _difference(before: Area, after: Area) -> Area:
     half = math.hypot((before.high - before.low) / 2, (after.high - after.low) / 2)
     lost = before.value - after.value
     return Area(lost, lost - half, lost + half)
-
-
-def _folds(labels: Labels, units: Labels, seed: int) -> Labels:
-    """The fold (N,) of each image: units whole, classes spread evenly."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    fold = np.zeros(len(labels), np.int64)
-    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    for number, (_, tested) in enumerate(splitter.split(labels, labels, units)):
-        fold[tested] = number
-    return fold
-
-
-def answers_of_head(features: Values, labels: Labels, train: Mask, tested: Mask) -> Values:
-    """Scores (n, K) of the tested images by ridge regression of the classes on standardised features.
-
-    Every class weighs the same, and the penalty is the number of training images: one closed solution, in which nothing
-    is chosen.
-    """
-    from scipy.linalg import cho_factor, cho_solve
-
-    known, own = features[train], labels[train]
-    mean, deviation = known.mean(axis=0), known.std(axis=0)
-    deviation = np.where(deviation > 0, deviation, 1)
-    standard = (known - mean) / deviation
-    counts = np.bincount(own, minlength=int(labels.max()) + 1)
-    weights = len(own) / (len(counts) * np.maximum(counts, 1))[own]
-    targets = np.eye(len(counts))[own] - 1 / len(counts)
-    scaled = standard * np.sqrt(weights)[:, None]
-    root = np.sqrt(weights)[:, None] * targets
-    if len(own) < standard.shape[1]:
-        gram = scaled @ scaled.T
-        gram[np.diag_indices_from(gram)] += len(own)
-        coefficients = scaled.T @ cho_solve(cho_factor(gram), root)
-    else:
-        gram = scaled.T @ scaled
-        gram[np.diag_indices_from(gram)] += len(own)
-        coefficients = cho_solve(cho_factor(gram), scaled.T @ root)
-    scores: Values = ((features[tested] - mean) / deviation) @ coefficients
-    return scores
 
 
 def _area(scores: Values, labels: Labels, units: Labels) -> Area:

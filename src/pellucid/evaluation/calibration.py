@@ -35,7 +35,8 @@ class Calibration(Document):
     """What was fitted, how, and to how many validation images (and groups, where there are any).
 
     `scale` is one over the temperature; `shift` is 0 but for Platt's method. `loss_before` and `loss_after` are the
-    cross-entropies of the validation images, in nats.
+    cross-entropies of these images, in nats. `fitted_on` says whether they are validation images, or those of sources
+    that the recipe was trained without.
     """
 
     method: Method
@@ -45,6 +46,7 @@ class Calibration(Document):
     groups: int | None = None
     loss_before: float | None = None
     loss_after: float | None = None
+    fitted_on: Literal["validation", "kept-out sources"] = "validation"
 
     @property
     def temperature(self) -> float:
@@ -73,9 +75,10 @@ class Calibration(Document):
     def in_words(self) -> str:
         """What the calibration does, as a sentence."""
         moved = f" and moved by {self.shift:+.2f}" if self.method == "platt" else ""
+        of = "validation images" if self.fitted_on == "validation" else "images of sources that were kept out"
         return (
             f"Logits are divided by {self.temperature:.2f}{moved} before they become probabilities, as fitted to "
-            f"{self.images:,} validation images: the uncalibrated model was {self.direction}."
+            f"{self.images:,} {of}: the uncalibrated model was {self.direction}."
         )
 
 
@@ -113,6 +116,14 @@ def fit_calibration(
         loss_before=_cross_entropy(both, hard),
         loss_after=_cross_entropy(moved, hard),
     )
+
+
+def for_elsewhere(home: Calibration, kept: Calibration) -> Calibration:
+    """The temperature fitted to sources that were kept out, where it makes the model less confident than that of home.
+
+    It never makes it more confident: what a kept-out source happens to be easy for says nothing of the next one.
+    """
+    return kept.model_copy(update={"fitted_on": "kept-out sources"}) if kept.scale < home.scale else home
 
 
 def _targets(truth: Indices, classes: int) -> Values:

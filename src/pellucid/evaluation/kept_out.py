@@ -6,6 +6,7 @@ from typing import Literal
 
 from ..data.sources import Kind
 from ..documents import Document
+from .second_head import KeptOut
 
 Reason = Literal["", "regression", "no-weights", "few-images", "no-sources"]
 Three = tuple[float, float, float]
@@ -17,7 +18,7 @@ class SourceLeftOut(Document):
     `kind` says by what the source was found: `name` (pattern `value`, # for digits), `size`, `compression`, a measure
     of the pixels whose values fall into two heaps (`value` is "low" or "high"), or `look` (the images of each class
     that look most unlike the others). `auc`, `accuracy` (the mean of the classes' rates) and what they lose against
-    home are (value, low, high).
+    home are (value, low, high). `kept` has what estimates without labels are built on.
     """
 
     kind: Kind
@@ -28,13 +29,15 @@ class SourceLeftOut(Document):
     auc_loss: Three
     accuracy_loss: Three
     sure: bool
+    kept: KeptOut | None = None
 
 
 class AbroadRecord(Document):
     """What is known of a model on images from elsewhere: a quick model, at home and with each source left out.
 
     The quick model is a linear head on features of the initial weights, which no image of the set has shaped. `unknown`
-    says why there is no figure: `regression`, `no-weights`, `few-images`, or `no-sources`.
+    says why there is no figure: `regression`, `no-weights`, `few-images`, or `no-sources`. `full` is the same of the
+    whole recipe, trained again without each source, where that was asked for; its home are the validation images.
     """
 
     auc: Three | None = None
@@ -42,6 +45,12 @@ class AbroadRecord(Document):
     sources: tuple[SourceLeftOut, ...] = ()
     images: int = 0
     unknown: Reason = ""
+    full: AbroadRecord | None = None
+
+    @property
+    def best(self) -> AbroadRecord:
+        """The record of the whole recipe where it was trained without each source, else this one."""
+        return self.full if self.full is not None and self.full.known else self
 
     @property
     def known(self) -> bool:

@@ -22,7 +22,7 @@ def elsewhere(record: AbroadRecord | None) -> str:
     """The range of the AUC with a source left out, `0.94 to 0.97`; "unknown" without one; "" for an old run."""
     if record is None:
         return ""
-    values = [s.auc[0] for s in record.sources]
+    values = [s.auc[0] for s in record.best.sources]
     if not values:
         return "unknown"
     return spread(values)
@@ -42,12 +42,11 @@ def headline(record: AbroadRecord | None, home: Metric | None) -> str:
     if record is None:
         return ""
     own = "" if home is None else f"On images like these: ROC-AUC {with_interval(home.value, home.low, home.high)}. "
-    if not record.known or record.auc is None:
+    best = record.best
+    if not best.known or best.auc is None:
         return f"{own}On images from elsewhere: unknown."
-    return (
-        f"{own}When a source is left out: {elsewhere(record)}, for a quick model that has {number(record.auc[0])} on "
-        "images like these."
-    )
+    who = "a quick model" if best is record else "the whole recipe"
+    return f"{own}When a source is left out: {elsewhere(record)} ({who}; {number(best.auc[0])} at home)."
 
 
 TOPICS: dict[Level, str] = {"problem": "Loss elsewhere", "caution": "Unknown elsewhere", "good": "Other sources"}
@@ -55,20 +54,35 @@ TOPICS: dict[Level, str] = {"problem": "Loss elsewhere", "caution": "Unknown els
 
 def on_other_sources(record: AbroadRecord) -> tuple[Level, str]:
     """How grave the loss on other sources is, and a sentence with a remedy."""
-    if not record.known or record.auc is None or record.accuracy is None:
-        reason = UNKNOWN[record.unknown or "no-sources"]
+    best = record.best
+    if not best.known or best.auc is None or best.accuracy is None:
+        reason = UNKNOWN[best.unknown or "no-sources"]
         return "caution", f"How good the model is on images from elsewhere is unknown. {reason} So {TEST_ELSEWHERE}."
-    accuracies = [s.accuracy[0] for s in record.sources]
+    who = "A quick model on fixed features" if best is record else "The model"
+    without = "it has" if best is record else "the whole recipe has"
+    accuracies = [s.accuracy[0] for s in best.sources]
     text = (
-        f"A quick model on fixed features has AUC {number(record.auc[0])} and balanced accuracy "
-        f"{number(record.accuracy[0])} on images like these. With a source left out of its training it has AUC "
-        f"{elsewhere(record)} and balanced accuracy {spread(accuracies)}. The worst is {described(record.worst)}: "
-        f"{with_interval(*record.worst.accuracy)}."
+        f"{who} has AUC {number(best.auc[0])} and balanced accuracy {number(best.accuracy[0])} on images like these. "
+        f"With a source left out of its training {without} AUC {elsewhere(record)} and balanced accuracy "
+        f"{spread(accuracies)}. The worst is {described(best.worst)}: {with_interval(*best.worst.accuracy)}."
     )
-    if record.sure:
+    if best.sure:
         remedy = f"Expect lower figures elsewhere: add images from other sources, and {TEST_ELSEWHERE}."
         return "problem", f"{text} {remedy}"
     return "good", f"{text} No loss is certain. Sources that the data do not hold may still differ: {TEST_ELSEWHERE}."
+
+
+def calibration_elsewhere(record: AbroadRecord | None) -> str:
+    """What calibration at home is worth elsewhere, by the sources left out; "" where nothing was measured."""
+    best = record.best if record is not None else None
+    errors = [s.kept.error for s in best.sources if s.kept is not None] if best is not None else []
+    if not errors:
+        return ""
+    who = "a quick model" if best is record else "the recipe"
+    return (
+        "Fitted at home, a calibration is worth less elsewhere: on sources that were left out the calibration error of "
+        f"{who} is {spread([e[1] for e in errors])}, against {spread([e[0] for e in errors])} at home."
+    )
 
 
 def described(source: SourceLeftOut) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..evaluation.metrics import METRICS
 from ..evaluation.result import EvaluationResult, Metric
-from .abroad import headline
+from .abroad import calibration_elsewhere, headline
 from .cases import Case, Cases
 from .contents import RunContents
 from .decisions import rules_words
@@ -227,7 +227,8 @@ def decisions(run: RunContents) -> list[tuple[str, str]]:
         )
     calibration = manifest.calibration
     if calibration is not None:
-        said.append(("Calibration", calibration.in_words()))
+        elsewhere = calibration_elsewhere(run.record.abroad)
+        said.append(("Calibration", f"{calibration.in_words()} {elsewhere}".strip()))
     reference = manifest.reference
     if reference is not None:
         share = f"{100 * reference.quantile:.3g} %"
@@ -299,9 +300,10 @@ def _about_answers(run: RunContents, result: EvaluationResult) -> list[str]:
     elif result.threshold is not None:
         said.append(f"The threshold, {result.threshold:.3g}, was not chosen for a target such as a sensitivity.")
     if calibration is not None:
+        what = "validation image" if calibration.fitted_on == "validation" else "image"
         said.append(
-            f"The probabilities were calibrated on {count(calibration.images, 'validation image')}; where the mix of "
-            "classes is another, they are off again."
+            f"The probabilities were calibrated on {count(calibration.images, what)}; where the mix of "
+            f"classes is another, they are off again. {calibration_elsewhere(run.record.abroad)}".strip()
         )
     elif result.task != "regression":
         said.append("The probabilities are not calibrated: of answers given at 0.9, nine in ten need not be right.")

@@ -16,7 +16,7 @@ from ..evaluation.schema import MetricsDocument
 from ..explanation.catalogue import METHODS, Method
 from ..images.formats import titles
 from ..preprocessing import Preprocessing
-from ..reporting.abroad import described, headline, on_other_sources
+from ..reporting.abroad import calibration_elsewhere, described, headline, on_other_sources
 from ..reporting.engines import proof_in_words
 from ..reporting.words import cost_words
 from .settings import ServerSettings
@@ -71,7 +71,7 @@ def card(served: Described, settings: ServerSettings) -> dict[str, Any]:
         "input": {"width": shape.width, "height": shape.height},
         "threshold": None if manifest.task == "multiclass" else manifest.threshold,
         "operating_point": _operating_point(manifest),
-        "calibration": _calibration(manifest),
+        "calibration": _calibration(manifest, served.abroad),
         "outside": _outside(manifest),
         "abroad": _abroad(served),
         "metrics": {n: m.model_dump() for n, m in metrics.metrics.items()} if metrics else {},
@@ -126,12 +126,13 @@ def _operating_point(manifest: Manifest) -> dict[str, Any] | None:
     return {"rule": point.asked, "threshold": point.threshold, "sentence": point.statement}
 
 
-def _calibration(manifest: Manifest) -> dict[str, Any] | None:
+def _calibration(manifest: Manifest, abroad: AbroadRecord | None) -> dict[str, Any] | None:
     fitted = manifest.calibration
     if fitted is None:
         return None
-    sentence = f"Probabilities were calibrated on {fitted.images:,} validation images ({fitted.method})."
-    return {"method": fitted.method, "sentence": sentence}
+    of = "validation images" if fitted.fitted_on == "validation" else "images of sources that were kept out"
+    sentence = f"Probabilities were calibrated on {fitted.images:,} {of} ({fitted.method})."
+    return {"method": fitted.method, "sentence": f"{sentence} {calibration_elsewhere(abroad)}".strip()}
 
 
 def _abroad(served: Described) -> dict[str, Any] | None:
@@ -141,7 +142,8 @@ def _abroad(served: Described) -> dict[str, Any] | None:
         return None
     metric = served.metrics.metrics.get("roc_auc") if served.metrics else None
     level, advice = on_other_sources(record)
-    document = record.model_dump(mode="json")
+    best = record.best
+    document = best.model_dump(mode="json")
     return {
         "sentence": headline(record, metric.metric() if metric is not None else None),
         "level": level,
@@ -183,7 +185,7 @@ def limitations(served: Described) -> list[str]:
         found.append("Its evaluation includes images that it was trained on: the figures are too good.")
     if served.record is not None and served.record.data.synthetic:
         found.append("It was trained on synthetic images and says nothing about real ones.")
-    if served.abroad is not None and served.abroad.sure:
+    if served.abroad is not None and served.abroad.best.sure:
         found.append("It loses on images from other sources: test it on labelled images of yours.")
     if manifest.reference is None:
         found.append("It gives no warning for images that do not resemble its training images.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..data.acquisition import measure_acquisition
 from ..data.areas import Area
-from ..data.sources import find_sources
+from ..data.sources import ImageSource, find_sources
 from ..evaluation.abroad import Abroad, leave_sources_out
 from ..evaluation.kept_out import AbroadRecord, SourceLeftOut
 from ..progress import Progress
@@ -23,6 +23,29 @@ if TYPE_CHECKING:
 MOST_IMAGES = 3000
 """A sample of this size bounds the time."""
 BATCH = 64
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Searched:
+    """Training and validation images in which sources were looked for: `chosen` (N,) positions, sources of these."""
+
+    chosen: npt.NDArray[np.intp]
+    labels: npt.NDArray[np.int64]
+    units: npt.NDArray[np.int64]
+    sources: tuple[ImageSource, ...]
+
+
+def search_sources(prepared: Prepared, most: int | None = MOST_IMAGES) -> Searched:
+    """Look for sources among the training and validation images, or a sample of `most`; test images take no part."""
+    chosen = _sample(prepared, most)
+    samples = [prepared.dataset.samples[i] for i in chosen]
+    labels = prepared.dataset.labels[chosen]
+    named = replace(prepared.dataset, samples=tuple(samples))
+    acquisition = measure_acquisition(named, prepared.pixels, prepared.rows[chosen])
+    number: dict[str, int] = {}
+    units = np.array([number.setdefault(s.group or s.path, len(number)) for s in samples])
+    return Searched(chosen, labels, units, tuple(find_sources([s.path for s in samples], labels, acquisition)))
 
 
 def estimate_abroad(network: Network, prepared: Prepared, recipe: Recipe, progress: Progress) -> AbroadRecord:
@@ -34,53 +57,51 @@ def estimate_abroad(network: Network, prepared: Prepared, recipe: Recipe, progre
         return AbroadRecord(unknown="regression")
     if recipe.model.weights == "none":
         return AbroadRecord(unknown="no-weights")
-    chosen = _sample(prepared)
-    samples = [prepared.dataset.samples[i] for i in chosen]
-    labels = prepared.dataset.labels[chosen]
-    rows = prepared.rows[chosen]
-    acquisition = measure_acquisition(replace(prepared.dataset, samples=tuple(samples)), prepared.pixels, rows)
-    sources = find_sources([s.path for s in samples], labels, acquisition)
-    if not sources:
-        return AbroadRecord(unknown="no-sources", images=len(chosen))
-    features = _initial_features(network, prepared, recipe, rows, progress)
-    number: dict[str, int] = {}
-    units = np.array([number.setdefault(s.group or s.path, len(number)) for s in samples])
-    judged = leave_sources_out(features, labels, units, sources)
+    found = search_sources(prepared)
+    if not found.sources:
+        return AbroadRecord(unknown="no-sources", images=len(found.chosen))
+    _, features = answered(network, prepared, recipe, prepared.rows[found.chosen], progress)
+    judged = leave_sources_out(features, found.labels, found.units, found.sources)
     if judged is None:
-        return AbroadRecord(unknown="few-images", images=len(chosen))
-    return _record(judged, len(chosen))
+        return AbroadRecord(unknown="few-images", images=len(found.chosen))
+    return record_of(judged, len(found.chosen))
 
 
-def _sample(prepared: Prepared) -> npt.NDArray[np.intp]:
-    """Positions of training and validation images, sampled to `MOST_IMAGES`, in order."""
+def _sample(prepared: Prepared, most: int | None) -> npt.NDArray[np.intp]:
+    """Positions of training and validation images, sampled to `most`, in order."""
     positions = np.concatenate([prepared.positions("train"), prepared.positions("val")])
-    drawn = np.random.default_rng(0).permutation(positions)[:MOST_IMAGES]
-    return np.sort(drawn)
+    return np.sort(np.random.default_rng(0).permutation(positions)[:most])
 
 
-def _initial_features(
+def answered(
     network: Network, prepared: Prepared, recipe: Recipe, rows: npt.NDArray[np.intp], progress: Progress
-) -> npt.NDArray[np.float64]:
-    """Pooled features (N, D) of images by the network as it is."""
+) -> tuple[Values, Values]:
+    """Logits (N, K), of two classes with a column of zeros, and pooled features (N, D) by the network as it is."""
     import torch
 
     from ..training.hardware import autocast, pick_device
 
-    device, preprocessing, found = pick_device(), recipe.preprocessing(), []
+    device, preprocessing = pick_device(), recipe.preprocessing()
+    logits, found = [], []
     was_training = network.training
     network.to(device).eval()
-    with progress.bar("Features of the initial weights") as advance, torch.inference_mode():
+    with progress.bar("Features") as advance, torch.inference_mode():
         for start in range(0, len(rows), BATCH):
             pixels = np.ascontiguousarray(prepared.pixels[rows[start : start + BATCH]])
             batch = torch.from_numpy(preprocessing.normalise(pixels)).to(device)
             with autocast(device, recipe.train.precision):
-                found.append(network.features(batch.contiguous(memory_format=torch.channels_last)).float().cpu())
+                features = network.features(batch.contiguous(memory_format=torch.channels_last))
+                logits.append(network.head(features).float().cpu())
+            found.append(features.float().cpu())
             advance(min(start + BATCH, len(rows)), len(rows))
     network.to("cpu").train(was_training)
-    return torch.cat(found).double().numpy()
+    outputs = torch.cat(logits).double().numpy()
+    both = np.concatenate([np.zeros_like(outputs), outputs], axis=1) if outputs.shape[1] == 1 else outputs
+    return both, torch.cat(found).double().numpy()
 
 
-def _record(judged: Abroad, images: int) -> AbroadRecord:
+def record_of(judged: Abroad, images: int) -> AbroadRecord:
+    """What was found, as it is kept."""
     sources = tuple(
         SourceLeftOut(
             kind=s.kind,
@@ -91,6 +112,7 @@ def _record(judged: Abroad, images: int) -> AbroadRecord:
             auc_loss=_three(s.area_loss),
             accuracy_loss=_three(s.accuracy_loss),
             sure=s.sure,
+            kept=s.kept,
         )
         for s in judged.left_out
     )

@@ -8,7 +8,7 @@ good; the test, which nothing was fitted to, then says what holds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from ..bundle.run import RunFolder, find_bundle
 from ..data.cache import cached_pixels
 from ..data.dataset import Sample
 from ..errors import DataError, InputError
-from ..evaluation.calibration import Calibration, Method, fit_calibration
+from ..evaluation.calibration import Calibration, Method, fit_calibration, for_elsewhere
+from ..evaluation.home import HOME, keep_home
 from ..evaluation.intervals import Indices
 from ..evaluation.operating_point import OperatingPoint, choose_operating_point, parse_demand
 from ..evaluation.outside import REFERENCE
@@ -35,6 +36,15 @@ from .unusual import HomeImages, fit_unusual
 
 FEWEST = 20
 """Fewer validation images than this calibrate nothing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptOutAnswers:
+    """Logits (N, L), labels (N,) and groups of images of sources, each by a network that was trained without them."""
+
+    logits: FloatArray
+    labels: Indices
+    groups: tuple[str, ...]
 
 
 def check_decision(wanted: DecisionSection, task: str) -> None:
@@ -61,6 +71,7 @@ def decide(
     samples: Sequence[Sample],
     wanted: DecisionSection,
     progress: Progress,
+    kept_out: KeptOutAnswers | None = None,
 ) -> Bundle:
     """Fit all that a bundle's decision takes, keep it in the bundle, and load that.
 
@@ -76,7 +87,7 @@ def decide(
         groups=tuple(s.group for s in samples),
         logits=logits,
     )
-    calibration = _calibration(bundle, answers, wanted.calibration, progress)
+    calibration = _calibration(bundle, answers, wanted.calibration, progress, kept_out)
     changes: dict[str, object] = {"calibration": calibration}
     amended = bundle.manifest.model_copy(update=changes)
     if bundle.task != "multiclass":
@@ -90,6 +101,8 @@ def decide(
         if found is not None:
             changes["reference"], files[REFERENCE] = found.reference, found.content
             answers = replace(answers, outside=found.outside)
+        if bundle.task != "regression":
+            files[HOME] = keep_home(features, logits, answers.labels, answers.groups).to_bytes()
     write_validation(answers, bundle.classes, run.evaluation)
     rules = fit_rules(bundle.manifest.model_copy(update=changes), answers, wanted, progress)
     amend_bundle(bundle.folder, {**changes, "answering": rules}, files)
@@ -150,7 +163,11 @@ def _point(
 
 
 def _calibration(
-    bundle: Bundle, answers: ValidationAnswers, method: Method | str, progress: Progress
+    bundle: Bundle,
+    answers: ValidationAnswers,
+    method: Method | str,
+    progress: Progress,
+    kept_out: KeptOutAnswers | None,
 ) -> Calibration | None:
     if bundle.task == "regression" or method == "none":
         return None
@@ -160,6 +177,10 @@ def _calibration(
     fitted = fit_calibration(
         "platt" if method == "platt" else "temperature", answers.logits, answers.labels, answers.groups
     )
+    if kept_out is not None and fitted.method == "temperature" and len(np.unique(kept_out.labels)) > 1:
+        fitted = for_elsewhere(
+            fitted, fit_calibration("temperature", kept_out.logits, kept_out.labels, kept_out.groups)
+        )
     if not fitted.helps:
         progress.say(
             f"Not calibrated: the best {fitted.method} would raise the loss of the validation images from "

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from ..bundle.io import amend_bundle
 from ..bundle.manifest import Layer, Manifest
 from ..bundle.run import DataRecord, LocalisationRecord, LossGrowth, RunFolder, RunRecord, SkippedFile, TrainingRecord
 from ..data.manifest import write_split
+from ..errors import InputError
 from ..evaluation.kept_out import AbroadRecord
 from ..evaluation.learned import learning_of
 from ..evaluation.schema import write_evaluation
@@ -29,7 +30,8 @@ from ..progress import Progress, Silent
 from ..recipe import Recipe, same_recipe
 from ..storage import draft_of, resumable_folder, the_same_as_before
 from .abroad import estimate_abroad
-from .decision import decide
+from .abroad_full import FullSearch, estimate_fully, forget_fully
+from .decision import KeptOutAnswers, decide
 from .evaluation import Evaluated, evaluate_dataset
 from .examples import explain_examples
 from .localisation import localise
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 COARSE = 4
 """Heat maps of up to this number of cells are remarked on."""
 PARITY_IMAGES = 32
+AbroadMode = Literal["quick", "full", "none"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class _TrainingJob:
     command: Sequence[str]
     track: str | None
     sealed_test: bool
+    abroad: AbroadMode
     run: RunFolder
     processes: Processes
     progress: Progress
@@ -89,6 +93,7 @@ def train(
     resume: bool = False,
     track: str | None = None,
     sealed_test: bool = False,
+    abroad: AbroadMode = "quick",
     command: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Path:
@@ -101,8 +106,10 @@ def train(
     then stay beside it, and the same call with `resume=True` continues after them.
     `track` is `tensorboard` or `mlflow`. Under `torchrun` or `accelerate launch` the processes train together and the
     first one writes. With `sealed_test=True` the test images are opened once, after the last decision, and `run.json`
-    counts every later use. Needs the extra `train`. Raises InputError and its kinds for what cannot be used,
-    ResourceError when memory or disk space runs out.
+    counts every later use. `abroad` says how figures for images from elsewhere are found: `quick` leaves each source of
+    images out of a linear head, `full` trains the whole recipe again without each source as well (up to 8 times, each
+    resumed as the training itself), `none` does neither. Needs the extra `train`. Raises InputError and its kinds for
+    what cannot be used, ResourceError when memory or disk space runs out.
     """
     chosen = choose_recipe(
         recipe,
@@ -119,12 +126,16 @@ def train(
 
         check_tracker(track)
     processes = _processes()
+    if abroad == "full" and processes.share.processes > 1:
+        raise InputError("`abroad='full'` trains in one process: start pellucid without a launcher, or leave it out.")
     shown = progress if progress is not None and processes.first else Silent()
     out = Path(out)
     with resumable_folder(out, resume=resume) if processes.first else _followed(out) as draft:
         run = RunFolder(draft)
         _run(
-            _TrainingJob(Path(data), name or out.name, chosen, seed, command, track, sealed_test, run, processes, shown)
+            _TrainingJob(
+                Path(data), name or out.name, chosen, seed, command, track, sealed_test, abroad, run, processes, shown
+            )
         )
     return out
 
@@ -160,15 +171,22 @@ def _run(job: _TrainingJob) -> None:
                 (job.run.root / "recipe.toml").write_text(job.recipe.to_toml(), encoding="utf-8")
                 write_split(job.run.split, prepared.dataset)
     with job.timed("abroad"):
-        abroad = estimate_abroad(network, prepared, job.recipe, job.progress) if job.processes.first else None
+        asked = job.abroad != "none" and job.processes.first
+        abroad = estimate_abroad(network, prepared, job.recipe, job.progress) if asked else None
     with job.timed("train"):
         fitted = _fit(job, network, prepared)
     if not job.processes.first:
         return
+    kept_out = None
+    if abroad is not None and job.abroad == "full":
+        with job.timed("abroad_full"):
+            search = FullSearch(prepared, job.recipe, job.seed, job.run.checkpoints, job.progress)
+            full, kept_out = estimate_fully(search, network, job.seconds["train"])
+        abroad = abroad.model_copy(update={"full": full})
     with job.timed("export"):
         _export(job, network, prepared, source)
     with job.timed("decide"):
-        bundle = _decide(job, prepared, abroad)
+        bundle = _decide(job, prepared, abroad, kept_out)
     with job.timed("scales"), job.progress.bar("Scales of the heat maps") as advance:
         bundle = keep_scales(bundle, prepared.pixels, prepared.rows[prepared.positions("val")], advance)
     sealed = job.sealed_test or job.run.seal.is_file()
@@ -269,7 +287,9 @@ def _say_parity(manifest: Manifest, progress: Progress) -> None:
         )
 
 
-def _decide(job: _TrainingJob, prepared: Prepared, abroad: AbroadRecord | None) -> Bundle:
+def _decide(
+    job: _TrainingJob, prepared: Prepared, abroad: AbroadRecord | None, kept_out: KeptOutAnswers | None
+) -> Bundle:
     train, validation = (prepared.positions(split) for split in ("train", "val"))
     amend_bundle(job.run.bundle, {"abroad": abroad})
     return decide(
@@ -281,6 +301,7 @@ def _decide(job: _TrainingJob, prepared: Prepared, abroad: AbroadRecord | None) 
         samples=[prepared.dataset.samples[i] for i in validation],
         wanted=job.recipe.decision,
         progress=job.progress,
+        kept_out=kept_out,
     )
 
 
@@ -315,6 +336,7 @@ def _forget(job: _TrainingJob) -> None:
     from ..training.session import forget
 
     forget(job.run.checkpoints)
+    forget_fully(job.run.checkpoints)
     job.run.seal.unlink(missing_ok=True)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from ..bundle.bundle import Bundle, load
+from ..bundle.home_side import HomeSide, answered_side, home_of, kept_of
 from ..bundle.run import RunFolder
 from ..data.cache import cached_pixels
 from ..data.dataset import Dataset, OmittedFile, Sample
@@ -25,15 +25,17 @@ def judge_new_images(
 ) -> tuple[Unlabelled, tuple[OmittedFile, ...]]:
     """What the model of a run is worth on the images of a folder, without labels, and the files that were skipped.
 
-    The run's validation images are looked for where they lay; without them no shift of the images can be told, and the
-    verdict is that nothing can be estimated. Raises InputError for a regression, DataError for too few images.
+    They are held against the validation images that the bundle keeps; for one of an older build against those where
+    they lay, and without these nothing can be estimated. Raises InputError for a regression, DataError for too few
+    images.
     """
     bundle, folder, shown = load(run), RunFolder(run), progress or Silent()
     if bundle.task == "regression":
         raise InputError("A score has no confidence: without labels nothing can be said of its error.")
     new, outside, skipped = _new_images(bundle, data, shown)
-    home, labels = _home(bundle, folder, shown)
-    return judge_unlabelled(home, labels, new, outside), skipped
+    home = _home(bundle, folder, shown)
+    abroad = bundle.manifest.abroad or (folder.read_record().abroad if folder.record.is_file() else None)
+    return judge_unlabelled(home.side, home.labels, new, outside, groups=home.groups, kept=kept_of(abroad)), skipped
 
 
 def _new_images(
@@ -42,33 +44,33 @@ def _new_images(
     files = find_images([data])
     root = data if data.is_dir() else data.parent
     samples = tuple(Sample(f.relative_to(root).as_posix(), 0) for f in files)
-    side, _, skipped, outside = _answered(bundle, Dataset(root, bundle.classes, samples), progress)
-    return side, outside, skipped
+    side, answered, outside = _answered(bundle, Dataset(root, bundle.classes, samples), progress)
+    return side, outside, answered.skipped
 
 
-def _home(bundle: Bundle, folder: RunFolder, progress: Progress) -> tuple[AnsweredImages, npt.NDArray[np.int64]]:
-    """The validation images: with features if the files are still there, else the answers that the run kept."""
+def _home(bundle: Bundle, folder: RunFolder, progress: Progress) -> HomeSide:
+    """The validation images: those in the bundle, else by their files, else the answers alone that the run kept."""
+    known = home_of(bundle)
+    if known is not None:
+        return known
     try:
         dataset = own_split(folder, bundle, "val")
     except DataError:
         kept = read_validation(folder.evaluation, bundle.classes, bundle.manifest.logits)
         if kept is None:
             raise
-        return AnsweredImages(bundle.probabilities_of(kept.logits).astype(np.float64)), kept.labels
-    side, labels, _, _ = _answered(bundle, dataset, progress)
-    return side, labels
+        return HomeSide(answered_side(bundle, kept.logits, None), kept.labels, kept.groups)
+    side, answered, _ = _answered(bundle, dataset, progress)
+    return HomeSide(side, answered.labels, tuple(s.group for s in answered.samples))
 
 
-def _answered(
-    bundle: Bundle, dataset: Dataset, progress: Progress
-) -> tuple[AnsweredImages, npt.NDArray[np.int64], tuple[OmittedFile, ...], float | None]:
-    """The answers to a dataset's readable images, their labels, unreadable files, and the share of unusual images."""
+def _answered(bundle: Bundle, dataset: Dataset, progress: Progress) -> tuple[AnsweredImages, Dataset, float | None]:
+    """The answers to a dataset's readable images, these, and the share of unusual ones."""
     with progress.bar("Reading images") as advance:
         cached = cached_pixels(dataset, bundle.preprocessing, cache_folder(), progress=advance)
     with progress.bar("Predicting") as advance:
         logits, features = answers_on_pixels(bundle, cached.pixels, advance)
-    wide = None if features is None else features.astype(np.float64)
-    side = AnsweredImages(bundle.probabilities_of(logits).astype(np.float64), wide)
     scores = None if features is None else bundle.outside_scores(features, logits)
     outside = None if scores is None else float((scores > 1).mean())
-    return side, cached.dataset.labels, cached.dataset.skipped, outside
+    side = answered_side(bundle, logits, None if features is None else features.astype(np.float64))
+    return side, cached.dataset, outside

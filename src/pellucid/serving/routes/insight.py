@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from .. import answers, stats
+from .. import answers, stats, weeks
 from ..promises import Promised, promises
 from ..replies import json_reply
 from ..service import Service, service_of
@@ -16,6 +16,8 @@ from .v1 import ModelName
 router = APIRouter(prefix="/v1", tags=["insight"], responses=REFUSALS)
 
 Days = Annotated[int, Query(ge=1, le=366, description="How many days, today included.")]
+
+Weeks = Annotated[int, Query(ge=1, le=26, description="How many weeks, this one included.")]
 
 
 async def _by_day(service: Service, days: int, model: str | None) -> list[dict[str, Any]]:
@@ -39,6 +41,14 @@ async def stats_csv(request: Request, days: Days = 30, model: ModelName = None) 
     """The same as CSV."""
     service = service_of(request)
     return _csv(stats.days_csv(await _by_day(service, days, model)), "stats.csv")
+
+
+@router.get("/stats/weeks")
+async def stats_by_week(request: Request, last: Weeks = 8, model: ModelName = None) -> Response:
+    """Week by week, without labels: estimated accuracy and class mix, whether the images have moved, and what to do."""
+    service = service_of(request)
+    served = service.model(model)
+    return json_reply({"weeks": await service.ask_store(lambda store: weeks.by_week(store, last, served))})
 
 
 @router.get("/feedback.csv", response_class=Response)

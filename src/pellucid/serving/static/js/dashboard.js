@@ -4,7 +4,7 @@ import { ask, askJson } from "./api.js";
 import { cells, chart, level, line, roundUp, stackedBars } from "./charts.js";
 import { startChrome, startModels } from "./chrome.js";
 import { el, fill, find, mark, save } from "./dom.js";
-import { count, day, number, percent, t, tn } from "./i18n.js";
+import { count, day, fixed, number, percent, t, tn } from "./i18n.js";
 import { problemWords } from "./words.js";
 
 const CLASSES = 7;
@@ -225,6 +225,35 @@ function charts(rows, answering) {
   ].filter(Boolean);
 }
 
+const bracketed = ({ value, low, high }) => `${fixed(value)} [${fixed(low)}, ${fixed(high)}]`;
+
+/** Week by week, what can be said without labels; nothing where no week has enough images. */
+function weeksTable(weeks) {
+  const known = weeks.filter((week) => week.verdict);
+  if (!known.length) return null;
+  const heads = ["dash.week", "dash.images", "dash.estimate", "dash.mix", "dash.outside", "dash.moved", "dash.verdict"];
+  const rows = known.map((week) =>
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, day(week.week)),
+      el("td", {}, count(week.images)),
+      el("td", {}, week.estimate ? bracketed(week.estimate) : t("dash.not-estimated")),
+      el("td", {}, week.mix.map((share) => `${share.name} ${percent(share.value)}`).join(", ")),
+      el("td", {}, week.outside === null ? "–" : percent(week.outside)),
+      el("td", {}, t(week.moved ? "dash.yes" : "dash.no")),
+      el("td", {}, t(`dash.verdict-${week.verdict.replaceAll(" ", "-")}`)),
+    ),
+  );
+  return el(
+    "section",
+    { class: "chart weeks" },
+    el("p", { class: "topic" }, t("dash.weeks")),
+    el("h3", {}, t("dash.weeks-finding")),
+    el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, t(head))))), el("tbody", {}, rows))),
+  );
+}
+
 function tile(topic, value, under, warning = null) {
   return el("div", {}, el("dt", {}, t(topic)), el("dd", {}, el("span", { class: "value" }, value), el("span", { class: "under" }, warning ? mark("caution", warning) : under)));
 }
@@ -262,6 +291,7 @@ class Dashboard {
     this.model = null;
     this.rows = null;
     this.answering = null;
+    this.weeks = [];
   }
 
   draw() {
@@ -276,7 +306,7 @@ class Dashboard {
     }
     const rows = withGaps(this.rows);
     fill(find("#tiles"), tiles(this.rows, this.answering));
-    fill(find("#charts"), charts(rows, this.answering));
+    fill(find("#charts"), [...charts(rows, this.answering), weeksTable(this.weeks)].filter(Boolean));
     const changed = this.answering?.stream?.changed;
     find("#alarm").hidden = !changed;
     fill(find("#alarm"), changed ? mark("caution", t("dash.stream", { day: day(changed) })) : null);
@@ -288,8 +318,10 @@ class Dashboard {
       const query = { days: chosenDays(), model: this.model };
       const found = await askJson("v1/stats", { query });
       [this.rows, this.answering] = [found.days, found.answering ?? null];
+      this.weeks = [];
       this.draw();
       document.body.dataset.ready = "yes";
+      this.loadWeeks(query.model);
     } catch (error) {
       this.rows = null;
       fill(find("#charts"));
@@ -300,6 +332,15 @@ class Dashboard {
       fill(find("#message"), mark("problem", words), el("p", {}, again));
     }
     delete document.body.dataset.loading;
+  }
+
+  /** The weeks take longer and may fail: the days do not wait for them. */
+  async loadWeeks(model) {
+    const last = Math.max(1, Math.ceil(chosenDays() / 7));
+    const found = await askJson("v1/stats/weeks", { query: { last, model } }).catch(() => ({ weeks: [] }));
+    if (model !== this.model || !this.rows) return;
+    this.weeks = found.weeks;
+    this.draw();
   }
 
   async saveCsv(path, name) {
