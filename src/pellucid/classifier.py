@@ -14,7 +14,7 @@ import numpy.typing as npt
 from .errors import InputError, UnknownNameError
 from .preprocessing import FloatArray, GridGeometry, Preprocessing
 
-Task = Literal["binary", "multiclass", "regression"]
+Task = Literal["binary", "multiclass", "regression", "anomaly"]
 Score = Literal["log-odds", "logit", "output"]
 Target = str | tuple[str, ...] | None
 PREDICTED = "(predicted)"
@@ -56,6 +56,11 @@ class Decision:
     probabilities: dict[str, float] = field(default_factory=dict)
     threshold: float | None = None
     reasons: tuple[Reason, ...] = ()
+
+
+def gives_score(task: str) -> bool:
+    """Whether a model of this task answers with one score, held against a threshold, and knows no probabilities."""
+    return task in ("regression", "anomaly")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +183,8 @@ def selected_targets(
     class, -z for the first; a regression's output is explained upwards for the second class, downwards for the first.
     Raises UnknownNameError for an unknown class, InputError for a score that does not fit the task.
     """
-    if score is not None and (score == "output") != (task == "regression"):
-        fitting = "output" if task == "regression" else "log-odds or logit"
+    if score is not None and (score == "output") != gives_score(task):
+        fitting = "output" if gives_score(task) else "log-odds or logit"
         raise InputError(f"The score {score!r} does not fit a {task} model; choose {fitting}.")
     names = (PREDICTED,) if target is None else (target,) if isinstance(target, str) else tuple(target)
     if not names:
@@ -187,7 +192,7 @@ def selected_targets(
     rows = np.zeros((len(names), 1 if task != "multiclass" else len(classes)), np.float32)
     for row, name in zip(rows, names, strict=True):
         if name == PREDICTED:
-            if task == "regression":
+            if gives_score(task):
                 row[0] = 1.0
             continue
         if name not in classes:

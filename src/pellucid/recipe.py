@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError, UnknownNameError, nearest
 from .preprocessing import Preprocessing
+from .recipe_anomaly import AnomalySection, RecipeSection
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -35,11 +36,7 @@ def _count_or_layer(freeze: Any) -> Any:
     return freeze
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
-
-
-class DataSection(_Section):
+class DataSection(RecipeSection):
     """How images are read, fitted to the model's input and split."""
 
     size: int | tuple[int, int] = Field(default=224, description="input side in pixels, or [height, width]")
@@ -83,7 +80,7 @@ class DataSection(_Section):
         return size
 
 
-class AugmentSection(_Section):
+class AugmentSection(RecipeSection):
     """Random changes to training images; each is drawn uniformly within the range given. 0 switches one off."""
 
     rotation: float = Field(default=0, ge=0, le=180, description="degrees to either side")
@@ -111,7 +108,7 @@ class AugmentSection(_Section):
         return self != AugmentSection()
 
 
-class HiddenLayer(_Section):
+class HiddenLayer(RecipeSection):
     """One hidden layer of the head."""
 
     dense: int = Field(ge=1, le=16384, description="number of units")
@@ -119,7 +116,7 @@ class HiddenLayer(_Section):
     dropout: float = Field(default=0.0, ge=0, lt=1, description="share of units dropped while training")
 
 
-class ModelSection(_Section):
+class ModelSection(RecipeSection):
     """The network: a backbone, a pooling and a head that ends in the output layer."""
 
     backbone: str = Field(default="mobilenet_v2", description="`cnn`, or a torchvision or timm name")
@@ -150,7 +147,7 @@ class ModelSection(_Section):
         return _count_or_layer(freeze)
 
 
-class TrainSection(_Section):
+class TrainSection(RecipeSection):
     """The optimisation."""
 
     epochs: int = Field(default=20, ge=1, le=10000, description="passes over the training images, at most")
@@ -198,7 +195,7 @@ class TrainSection(_Section):
     cached_views: int = Field(default=4, ge=1, le=64, description="with that: augmented views of each image")
 
 
-class FineTuneSection(_Section):
+class FineTuneSection(RecipeSection):
     """A second stage of training, from the best weights of the first, with fewer layers frozen. 0 epochs: none."""
 
     epochs: int = Field(default=0, ge=0, le=10000, description="as train.epochs; 0: no second stage")
@@ -214,7 +211,7 @@ class FineTuneSection(_Section):
         return _count_or_layer(freeze)
 
 
-class DecisionSection(_Section):
+class DecisionSection(RecipeSection):
     """From scores to answers, fitted to the validation images after the training."""
 
     operating_point: str = Field(
@@ -242,20 +239,21 @@ class DecisionSection(_Section):
     other: str = Field(default="", description="folder of images outside all classes, to recognise such images by")
 
 
-class PublishedFigure(_Section):
+class PublishedFigure(RecipeSection):
     """A figure that somebody published for this task."""
 
     source: str = Field(description="who published it, and when")
     metrics: dict[str, float] = Field(description="by our metric names, as shares")
 
 
-class Recipe(_Section):
+class Recipe(RecipeSection):
     """A whole recipe."""
 
     name: str = Field(default="custom", description="what the run calls its recipe")
     description: str = Field(default="", description="one sentence for the list of recipes")
-    task: Literal["classification", "regression"] = Field(
-        default="classification", description="regression: a score from 0 (first class) to 1 (second class)"
+    task: Literal["classification", "regression", "anomaly"] = Field(
+        default="classification",
+        description="regression: a score from 0 (first class) to 1 (second); anomaly: learn from normal images alone",
     )
     medical: bool = Field(default=False, description="pages carry the not-for-diagnosis notice")
     data: DataSection = Field(default=DataSection(), description="how images are read, fitted and split")
@@ -264,6 +262,7 @@ class Recipe(_Section):
     train: TrainSection = Field(default=TrainSection(), description="the optimisation")
     fine_tune: FineTuneSection = Field(default=FineTuneSection(), description="a second stage of training")
     decision: DecisionSection = Field(default=DecisionSection(), description="calibration and operating point")
+    anomaly: AnomalySection = Field(default=AnomalySection(), description="what is anomalous, for that task")
     published: tuple[PublishedFigure, ...] = Field(default=(), description="figures to be compared with")
 
     @model_validator(mode="after")
@@ -370,7 +369,7 @@ def known_keys() -> list[str]:
     keys: list[str] = []
     for name, field in Recipe.model_fields.items():
         kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, _Section):
+        if isinstance(kind, type) and issubclass(kind, RecipeSection):
             keys += [f"{name}.{key}" for key in kind.model_fields]
         else:
             keys.append(name)
@@ -396,7 +395,7 @@ def _near_keys(key: str) -> list[str]:
     if key in ("data.group", "data.grouping"):
         return ["data.merge"]
     section, _, last = key.rpartition(".")
-    items: dict[str, type[_Section]] = {"model.head": HiddenLayer, "published": PublishedFigure}
+    items: dict[str, type[RecipeSection]] = {"model.head": HiddenLayer, "published": PublishedFigure}
     kind, inside = items.get(section.rpartition(".")[0]), f"{section}."
     names = kind.model_fields if kind else [k.removeprefix(inside) for k in known_keys() if k.startswith(inside)]
     # Of two keys with one name the earlier is offered: train.epochs, not fine_tune.epochs.

@@ -37,19 +37,24 @@ import torch
 from tests.small_networks import manifest_of, network_of, noise, recipe_of
 from torch import nn
 
+from pellucid.anomaly.fitting import fit_detector, with_units
 from pellucid.bundle.bundle import load
 from pellucid.bundle.manifest import Layer
 from pellucid.bundle.onnx_classifier import OnnxClassifier
-from pellucid.classifier import Classifier, EvidenceClassifier
+from pellucid.classifier import Classifier, EvidenceClassifier, gives_score
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.explanation.attribution import Attribution
 from pellucid.explanation.catalogue import METHODS, Method, find_method, settings_of
 from pellucid.explanation.explain import explain_tensors
 from pellucid.explanation.metered import Metered
+from pellucid.models.anomaly_export import export_detector
 from pellucid.models.export import export_bundle
 from pellucid.models.network import Network
+from pellucid.models.patch_features import PatchFeatures, choose_layers, feature_graph
 from pellucid.models.torch_classifier import TorchClassifier
 from pellucid.preprocessing import Preprocessing
+from pellucid.recipe import Recipe
+from pellucid.recipe_anomaly import AnomalySection
 from pellucid.reporting.words import lack_words
 
 # Small stand-ins by the name of a setting. A row that stops sampling when its result is stable must not do so here:
@@ -71,6 +76,7 @@ SERVED = {
     "tail": (*BUNDLES, *LIVE),
     "input gradients": (*BUNDLES, *LIVE),
     "probabilities": (*BUNDLES, *LIVE, "function"),
+    "anomaly map": ("anomaly detector",),
 }
 PAIRS = [(method.name, kind) for method in METHODS for kind in SERVED[method.needs]]
 each_pair = pytest.mark.parametrize(("name", "kind"), PAIRS, ids=[f"{m}, {k}" for m, k in PAIRS])
@@ -128,6 +134,22 @@ def classifiers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
         export_bundle(network.eval(), manifest, folder, images=images, source="noise", every_method=True)
         return load(folder, threads=1)
 
+    def detector(recipe: Recipe) -> Classifier:
+        network, shape = network_of(recipe).eval(), recipe.preprocessing()
+        size = (shape.height, shape.width)
+        layers = choose_layers(network.backbone, "cnn", (), size)
+        graph = feature_graph(PatchFeatures(network.backbone, layers), size)
+        features = graph.session()(noise(20, size))
+        patches = features.patches.reshape(20, -1, features.patches.shape[-1])
+        section = AnomalySection(memory=30, candidates=200)
+        fitted = fit_detector(patches, features.statistics, graph.grid, section)
+        fitted = with_units(fitted, fitted.parts(features))
+        manifest = manifest_of(network, shape, 2, network.explained_layer)
+        manifest = manifest.model_copy(update={"task": "anomaly", "layer": graph.layer})
+        folder = tmp_path_factory.mktemp("contract") / "bundle"
+        export_detector(graph, fitted, manifest, folder, images=noise(2, size))
+        return load(folder, threads=1)
+
     @lru_cache
     def make(kind: str) -> Classifier:
         small = recipe_of(head=[{"dense": 8}])
@@ -135,6 +157,8 @@ def classifiers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
             return bundle(network_of(small), small.preprocessing(), 2)
         if kind == "bundle of a residual network":
             return bundle(residual_network(), crop, 3)
+        if kind == "anomaly detector":
+            return detector(small)
         if kind == "live residual network":  # as it comes from training
             network = residual_network()
             manifest = manifest_of(network, crop, 3, "backbone.1").model_copy(update={"layer": place})
@@ -246,7 +270,7 @@ def test_the_answer_beside_the_maps_is_the_classifier_s_own(name, kind, classifi
     settings = small_settings(find_method(name))
     answers = explain_tensors(classifier, batch, [(30, 30)] * 2, method=name, settings=settings)
     for i, answer in enumerate(answers):
-        if classifier.task == "regression":
+        if gives_score(classifier.task):
             assert answer.probabilities.shape == (0,)
             assert answer.attributions[0].target == classifier.classes[1]
             continue
@@ -292,6 +316,8 @@ def test_success_leaves_no_trace(name, kind, classifiers):
 @each_method
 @pytest.mark.parametrize("fails_at", [1, 2])
 def test_failure_leaves_no_trace(method, fails_at, classifiers, monkeypatch):
+    if method.needs == "anomaly map":
+        pytest.skip("no live network is an anomaly detector")
     classifier = classifiers("live residual network")
     network, calls = classifier._network, 0
     forward = network.head.forward
@@ -328,7 +354,7 @@ def test_what_the_method_does_not_know_is_refused(method, classifiers):
         classifier = classifiers(kind)
         with pytest.raises(UnknownNameError, match=r"no class named 'ante'. Did you mean ant\?"):
             explain(method.name, classifier, images_for(classifier, 1), "ante")
-        unfit = "logit" if classifier.task == "regression" else "output"
+        unfit = "logit" if gives_score(classifier.task) else "output"
         with pytest.raises(InputError, match="does not fit"):
             explain_tensors(classifier, images_for(classifier, 1), [(9, 9)], method=method.name, score=unfit)
 
@@ -359,12 +385,13 @@ def test_the_cost_is_what_a_counter_of_passes_counts(name, kind, classifiers):
 @each_method
 def test_one_rule_says_what_is_slow(method):
     quick = {"grad-cam", "grad-cam++", "hirescam", "xgrad-cam", "layercam", "eigen-cam", "saliency", "gradient-x-input"}
+    quick.add("anomaly-map")
     assert method.cost().slow == (method.name not in quick)
 
 
 @each_method
 def test_what_a_manifest_lacks_is_what_cannot_be_run(method, classifiers):
-    whole = classifiers("bundle of two classes")
+    whole = classifiers("anomaly detector" if method.needs == "anomaly map" else "bundle of two classes")
     for missing in ({"layer": None}, {"input_gradients": None}, {"layer": _without_tail(whole.manifest.layer)}):
         poor = whole.manifest.model_copy(update=missing)
         classifier = OnnxClassifier(poor, whole._classifier._session, whole._classifier._open_graph)

@@ -11,12 +11,12 @@ from typing import Any, get_args, overload
 import numpy as np
 import numpy.typing as npt
 
-from ..classifier import Evidence, InputGradients, Prediction, Score, Target
+from ..classifier import Evidence, InputGradients, Prediction, Score, Target, gives_score
 from ..errors import InputError, UnknownNameError
 from ..evaluation.detectors import Flag, read_flag
 from ..evaluation.outside import REFERENCE, outside_warning
 from ..explanation.attribution import Attribution
-from ..explanation.catalogue import find_method
+from ..explanation.catalogue import find_method, usual_method
 from ..explanation.explain import Explained, explain_tensors
 from ..images import Image, as_image, read_image
 from ..preprocessing import Decode, FloatArray
@@ -85,6 +85,11 @@ class Bundle(ManifestClassifier):
         """Names of the layers that can be explained, the default layer first; empty for a black box."""
         layers = () if self.manifest.layer is None else (self.manifest.layer, *self.manifest.layers)
         return tuple(layer.name for layer in layers)
+
+    @property
+    def usual_method(self) -> str:
+        """The explanation method that is used where none is named."""
+        return usual_method(self.manifest)
 
     def at(self, layer: str) -> Engine:
         """The classifier with its evidence taken at another of `layers`; UnknownNameError for an unknown layer."""
@@ -175,7 +180,7 @@ class Bundle(ManifestClassifier):
         quality = None if self.proof is None else self.proof.quality
         if quality is not None and not self.runtime.exact and is_near(self.manifest, logits, quality.margin):
             warnings = (*warnings, NEAR)
-        if self.task == "regression":
+        if gives_score(self.task):
             index = int(self.predicted(logits[None])[0])
             decided = self.manifest.decision(logits, index, score)
             return Prediction(decided.label, None, {}, float(logits[0]), path, warnings, score, decided)
@@ -190,7 +195,7 @@ class Bundle(ManifestClassifier):
         self,
         image: Any,
         *,
-        method: str = "grad-cam",
+        method: str | None = None,
         target: str | None = None,
         score: Score | None = None,
         layer: str | None = None,
@@ -201,7 +206,7 @@ class Bundle(ManifestClassifier):
         self,
         image: Any,
         *,
-        method: str = "grad-cam",
+        method: str | None = None,
         target: tuple[str, ...],
         score: Score | None = None,
         layer: str | None = None,
@@ -211,7 +216,7 @@ class Bundle(ManifestClassifier):
         self,
         image: Any,
         *,
-        method: str = "grad-cam",
+        method: str | None = None,
         target: Target = None,
         score: Score | None = None,
         layer: str | None = None,
@@ -219,6 +224,7 @@ class Bundle(ManifestClassifier):
     ) -> Attribution | tuple[Attribution, ...]:
         """Explain one image for a class (the predicted one by default), or for several at once.
 
+        Without a `method` it is `usual_method`: grad-cam, or the anomaly map of an anomaly detector.
         The attribution lies on the image's own pixels. `layer` is one of `layers`, for methods that look at a layer;
         `settings` are of the method's own type. Raises ImageError, or UnknownNameError for a method, class or layer.
         """
@@ -232,13 +238,14 @@ class Bundle(ManifestClassifier):
         self,
         images: Sequence[Image],
         *,
-        method: str = "grad-cam",
+        method: str | None = None,
         target: Target = None,
         score: Score | None = None,
         layer: str | None = None,
         settings: Any = None,
     ) -> list[Explained]:
         """Logits and explanations of images that were read before, in one batch; `answer` gives their predictions."""
+        method = method or self.usual_method
         if layer is not None:
             find_method(method).check_layer(layer)
         return self.explain_by_methods(images, {method: settings}, target=target, score=score, layer=layer)[0]
@@ -261,12 +268,22 @@ class Bundle(ManifestClassifier):
         other = whole if layer is None else SharedPasses(self.at(layer), self.manifest, batch)
         answered = []
         for method, settings in methods.items():
+            self._check_kind(method)
             at = other if find_method(method).looks_at_layer else whole
             found = explain_tensors(at, batch, sizes, method=method, target=target, score=score, settings=settings)
             if at is not whole:  # the training images are described by features of the default layer
                 found = [replace(f, features=None) for f in found]
             answered.append(self._with_features(found, whole, batch))
         return answered
+
+    def _check_kind(self, method: str) -> None:
+        """InputError for a method that explains classes, of an anomaly detector."""
+        lack = find_method(method).lacking(self.manifest)
+        if lack is not None and lack.what == "class":
+            raise InputError(
+                f"{self.manifest.name} measures distances from normal images and has no evidence for classes, which "
+                f"{method} needs: use {self.usual_method}, or occlusion."
+            )
 
     def _with_features(self, found: list[Explained], whole: SharedPasses, batch: FloatArray) -> list[Explained]:
         """Add the features that tell how unusual an image is, where a method did not give them."""

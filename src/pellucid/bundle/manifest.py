@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from ..classifier import Decision, Task, probabilities_from_logits, reaches
+from ..classifier import Decision, Task, gives_score, probabilities_from_logits, reaches
 from ..documents import Document, FiniteDocument
 from ..errors import InputError, UnknownNameError
 from ..evaluation.answering import AnsweringRules, decide
@@ -88,10 +88,25 @@ class Parity(Document):
         return max(self.probability, self.heat_map or 0.0)
 
 
+class AnomalyFacts(Document):
+    """How a bundle tells what is anomalous: see `recipe_anomaly.AnomalySection`.
+
+    `layers` of the backbone give the features, `images` normal images were learnt from, `memory` patches are kept (0
+    without a memory), and the score is the mean of the map's `top` greatest cells.
+    """
+
+    method: str
+    layers: tuple[str, ...]
+    images: int
+    memory: int
+    top: int
+
+
 class Manifest(FiniteDocument):
     """Everything needed to use a bundle without the program that trained it.
 
-    `threshold` decides between two classes, on the calibrated probability of the second or on a regression's output;
+    `threshold` decides between two classes, on the calibrated probability of the second or on the score of a regression
+    or an anomaly detector;
     `operating_point` says how it was chosen, `calibration` turns logits into probabilities, and `reference` describes
     the training images, `abroad` what was lost on sources that were kept out, and `answering` which answers are given.
     Each of these is None where it was not fitted.
@@ -100,7 +115,9 @@ class Manifest(FiniteDocument):
     graph for the pixels. Unless `batchable`, an answer depends on the other images of a batch, so images are run one
     at a time. `missing` gives the reason for each graph that could not be exported (`input gradients`,
     `tail of NAME`). `scales` maps a method to quantiles (`q05` to `q95`) of the largest value of each validation
-    image's map. Raises ValidationError where classes, logits, threshold and task do not fit each other.
+    image's map. `anomaly` is set for an anomaly detector: its graph's activations are the map of distances, one
+    channel, and its gradients the weight of the target in every cell. Raises ValidationError where classes, logits,
+    threshold and task do not fit each other.
     """
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1)
@@ -127,6 +144,7 @@ class Manifest(FiniteDocument):
     abroad: AbroadRecord | None = None
     answering: AnsweringRules | None = None
     scales: dict[str, dict[str, float]] = Field(default_factory=dict)
+    anomaly: AnomalyFacts | None = None
     files: dict[str, Checksum] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -141,7 +159,7 @@ class Manifest(FiniteDocument):
         logits = count if self.task == "multiclass" else 1
         if self.logits != logits:
             raise ValueError(f"a {self.task} model of {count} classes has {logits} logits, not {self.logits}")
-        if self.task != "regression" and not 0 <= self.threshold <= HIGHEST_THRESHOLD:
+        if not gives_score(self.task) and not 0 <= self.threshold <= HIGHEST_THRESHOLD:
             raise ValueError(f"the threshold is a probability, from 0 to 1, not {self.threshold:g}")
         return self
 
@@ -181,7 +199,15 @@ class Manifest(FiniteDocument):
         return self.classes[1] if len(self.classes) == 2 else None
 
     def probabilities(self, logits: FloatArray) -> FloatArray:
-        """Calibrated class probabilities (N, K) of the graph's logits (N, L), rows summing to 1."""
+        """Calibrated class probabilities (N, K) of the graph's logits (N, L), rows summing to 1.
+
+        InputError for an anomaly detector, which knows no bad images from which a probability could be learnt.
+        """
+        if self.task == "anomaly":
+            raise InputError(
+                f"{self.name} is an anomaly detector and gives no probabilities, only a distance from normal images "
+                f"(threshold {self.threshold:.3g}): use its score."
+            )
         return probabilities_from_logits(logits if self.calibration is None else self.calibration.logits(logits))
 
     def predicted(self, logits: FloatArray, probabilities: FloatArray | None = None) -> npt.NDArray[np.int64]:
@@ -192,7 +218,7 @@ class Manifest(FiniteDocument):
         if self.task == "multiclass":
             most: npt.NDArray[np.int64] = logits.argmax(axis=1)
             return most
-        if self.task == "regression":
+        if gives_score(self.task):
             scores = logits[:, 0]
         else:
             scores = (self.probabilities(logits) if probabilities is None else probabilities)[:, 1]

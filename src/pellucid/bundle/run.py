@@ -67,6 +67,28 @@ class LossGrowth(Document):
     learning_rate: float
 
 
+class SuspectImage(Document):
+    """An image taken as normal that looks bad beside the others, and how far: a robust z-score."""
+
+    path: str
+    split: str = ""
+    score: float
+
+
+class AnomalyRecord(Document):
+    """The fit of an anomaly detector: of `images` normal training images `learnt` were used, and `held` were held out.
+
+    `suspects` of both look bad beside the others, the worst first; `cleaned` says that they were left out.
+    """
+
+    images: int
+    learnt: int
+    held: int = 0
+    suspects: tuple[SuspectImage, ...] = ()
+    cleaned: bool = True
+    seconds: float = 0.0
+
+
 class ImportRecord(Document):
     """The origin of an imported model, its pixel scaling, and how that scaling was chosen.
 
@@ -125,7 +147,7 @@ class SealedTest(Document):
 class RunRecord(Document):
     """`run.json`: the command, data, software and hardware behind a run, and the seconds of each step.
 
-    A run was either trained (`training`) or imported (`imported`).
+    A run was trained (`training`), imported (`imported`) or fitted to normal images (`anomaly`).
     """
 
     schema_version: int = 1
@@ -139,6 +161,7 @@ class RunRecord(Document):
     data: DataRecord
     training: TrainingRecord | None = None
     imported: ImportRecord | None = None
+    anomaly: AnomalyRecord | None = None
     localisation: LocalisationRecord | None = None
     abroad: AbroadRecord | None = None
     sealed: SealedTest | None = None

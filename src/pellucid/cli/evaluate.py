@@ -171,12 +171,38 @@ def show_result(result: EvaluationResult) -> None:
     table = [(f"true {c}", *(str(n) for n in row)) for c, row in zip(result.classes, result.confusion, strict=True)]
     print_table([("", False), *((f"predicted {c}", True) for c in result.classes)], table)
     out.print()
+    show_defects(result)
     show_decision(result)
     out.print(result.interval)
     for leak in result.leaks:
         out.print(Text(f"problem: {leak} These metrics are meaningless.", style="bold red"))
     for note in result.notes:
         out.print(note)
+
+
+def show_defects(result: EvaluationResult) -> None:
+    """Print the figures of an anomaly detector by kind of defect, and those of pixels, if there are any."""
+    figures = result.defects
+    if figures is None:
+        return
+    columns = [("defect", False), ("images", True), ("ROC-AUC", True), ("found at the threshold", True)]
+    rows = [
+        [
+            entry.kind,
+            f"{entry.images:,}",
+            _number(float("nan") if entry.roc_auc is None else entry.roc_auc),
+            "{} [{}, {}]".format(*map(_number, entry.sensitivity)),
+            *([_number(float("nan") if entry.aupro is None else entry.aupro)] if figures.masked else []),
+        ]
+        for entry in figures.kinds
+    ]
+    print_table([*columns, *([("AUPRO", True)] if figures.masked else [])], rows)
+    if figures.pixel_roc_auc is not None and figures.aupro is not None:
+        out.print(
+            f"Pixels of {figures.masked:,} bad images with a mask and of all normal images: ROC-AUC "
+            f"{figures.pixel_roc_auc:.3f}, AUPRO {figures.aupro:.3f} (up to 30 % false-positive pixels)."
+        )
+    out.print()
 
 
 def show_decision(result: EvaluationResult) -> None:

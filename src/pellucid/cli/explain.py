@@ -87,7 +87,7 @@ def explain(
 
     bundle = load(run, engine=engine, precision=engine_precision)
     progress = TerminalProgress(quiet=json)
-    methods = _split(method) or ["grad-cam"]
+    methods = _split(method) or [bundle.usual_method]
     targets = _targets(target, bundle.classes)
     drawing = Drawing(alpha, colormap, signed, parse_scale(scale))
     items = [ToExplain(file, str(file)) for file in find_images(images)]

@@ -108,6 +108,7 @@ def predict(
 def _predict(bundle: Bundle, images: list[Path], batch_size: int, *, json: bool, csv: bool) -> None:
     """Answer a few images and print."""
     from ..reporting.decisions import reason_words, set_words
+    from ..classifier import gives_score
     from ..workflow.prediction import find_images, predict_files
 
     files = find_images(images)
@@ -118,11 +119,11 @@ def _predict(bundle: Bundle, images: list[Path], batch_size: int, *, json: bool,
     elif csv:
         _print_csv(bundle.classes, bundle.task, predictions)
     elif predictions:
-        columns = [("image", False), ("class", False), ("confidence" if bundle.task != "regression" else "score", True)]
+        columns = [("image", False), ("class", False), ("score" if gives_score(bundle.task) else "confidence", True)]
         columns += [(c, True) for c in _shown(bundle.classes, predictions)]
         rules = bundle.manifest.answering
         known = rules is not None and (rules.sets is not None or rules.interval is not None)
-        columns += [("set" if bundle.task != "regression" else "interval", False)] if known else []
+        columns += [("set" if not gives_score(bundle.task) else "interval", False)] if known else []
         rows = [
             (
                 *(str(p.path), p.label, _figure(p), *(f"{v:.3f}" for v in p.probabilities.values())),
@@ -143,9 +144,10 @@ def _predict(bundle: Bundle, images: list[Path], batch_size: int, *, json: bool,
 
 def _print_csv(classes: tuple[str, ...], task: Task, predictions: list[Prediction]) -> None:
     """One line for each image, with the probabilities of all classes and what becomes of it."""
+    from ..classifier import gives_score
     from ..files import cells
 
-    score = "confidence" if task != "regression" else "output"
+    score = "output" if gives_score(task) else "confidence"
     with document_stream() as stream:
         writer = csv_module.writer(stream, lineterminator="\n")
         shown = [f"p_{c}" for c in _shown(classes, predictions)]

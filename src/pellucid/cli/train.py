@@ -52,7 +52,7 @@ def train(
     data: Annotated[
         Path,
         typer.Argument(
-            metavar="DATA", help="Folder with one subfolder per class (with or without splits), or a CSV file."
+            metavar="DATA", help="Folder with one subfolder per class (with or without splits), or a CSV file; for one-class normal images."
         ),
     ],
     recipe: Annotated[
@@ -92,6 +92,16 @@ def train(
     coverage: Coverage = None,
     reject: Reject = None,
     other: Other = None,
+    false_alarms: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="With one-class: share of new normal images flagged at most, sure to 95 %, for example 0.01.",
+        ),
+    ] = None,
+    use_bad: Annotated[
+        bool, typer.Option("--use-bad", help="With one-class: let a third of the bad images choose the threshold.")
+    ] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -140,7 +150,7 @@ def train(
     ] = "quick",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress.")] = False,
 ) -> None:
-    """Train a classifier, export and evaluate it, explain examples, write a report."""
+    """Train a classifier or fit an anomaly detector, export and evaluate it, explain examples, write a report."""
     from ..workflow.folds import train_folds
     from ..workflow.preparing import choose_recipe
     from ..workflow.training import follows
@@ -153,6 +163,8 @@ def train(
             *([f"model.layers={layers!r}"] if layers else []),
             *([f"decision.operating_point={operating_point!r}"] if operating_point is not None else []),
             *answering_overrides(answer_only, coverage, reject, other),
+            *([f"anomaly.false_alarms={false_alarms}"] if false_alarms is not None else []),
+            *(["anomaly.use_bad=true"] if use_bad else []),
         ],
         "backbone": backbone,
         "weights": weights,

@@ -85,7 +85,7 @@ class FolderLayout:
 
 def split_named(name: str) -> Split | None:
     """The split that a folder or cell names (`Training`, `test_data`, `train2017`, `seg_test` ...), or None."""
-    split, rest = _taken_apart(name)
+    split, rest = split_and_rest(name)
     return None if rest else split
 
 
@@ -126,7 +126,7 @@ def read_layout(chains: Iterable[Parts], *, named: Collection[str] = (), positiv
         elif _both_in_one(names):
             for chain, left in rest.items():
                 if left:
-                    taken, name = _taken_apart(left[0])
+                    taken, name = split_and_rest(left[0])
                     split[chain], rest[chain] = taken or "", (name, *left[1:])
             break
         elif _holds_all(rest, split, bool(layout.places)):
@@ -271,13 +271,16 @@ def _above(rest: Mapping[Parts, Parts]) -> dict[str, list[str]]:
 
 def _both_in_one(names: Collection[str]) -> bool:
     """Whether every name says split and class, as `train_cats` and `testB` do."""
-    apart = [_taken_apart(name) for name in names]
+    apart = [split_and_rest(name) for name in names]
     splits, rests = {split for split, _ in apart}, {rest.casefold() for _, rest in apart}
     return None not in splits and "" not in rests and len(splits) > 1 and len(rests) > 1
 
 
-def _taken_apart(name: str) -> tuple[Split | None, str]:
-    """The split that one word of a name says, and what else it says; (None, name) where no word is one."""
+def split_and_rest(name: str) -> tuple[Split | None, str]:
+    """The split that one word of a name says, and what else it says; (None, name) where no word is one.
+
+    `train_cats` gives ("train", "cats"), and a name that is a split and nothing else has a rest of "".
+    """
     words = _words(name)
     split: Split | None = None
     kept = []

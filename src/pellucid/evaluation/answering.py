@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..classifier import NONE_OF_THESE, REFER, Decision, Outcome, Reason, Task
+from ..classifier import NONE_OF_THESE, REFER, Decision, Outcome, Reason, Task, gives_score
 from ..documents import FiniteDocument
 from ..preprocessing import FloatArray
 from .abstention import Abstention
@@ -59,7 +59,7 @@ def confidences(task: Task, scores: FloatArray, predicted: Indices, threshold: f
 
     `scores` are probabilities (N, K), or the outputs (N, 1) of a regression.
     """
-    if task == "regression":
+    if gives_score(task):
         far: Values = np.abs(scores[:, 0].astype(np.float64) - threshold)
         return far
     sure: Values = scores[np.arange(len(predicted)), predicted].astype(np.float64)
@@ -86,7 +86,7 @@ def decide(
     far = None if outside is None else np.array([outside])
     outcome = OUTCOMES[int(given.withheld(sure, index, far)[0])]
     named = classes[predicted]
-    inside = _candidates(given.sets, classes, scores) if task != "regression" else None
+    inside = _candidates(given.sets, classes, scores) if not gives_score(task) else None
     interval = None
     if given.interval is not None and task == "regression":
         low, high = given.interval.of(rows[:, 0])
@@ -99,7 +99,7 @@ def decide(
         candidates=inside,
         interval=interval,
         coverage=None if rule is None else rule.coverage,
-        probabilities={} if task == "regression" else {c: float(p) for c, p in zip(classes, scores, strict=True)},
+        probabilities={} if gives_score(task) else {c: float(p) for c, p in zip(classes, scores, strict=True)},
         threshold=None if task == "multiclass" else threshold,
         reasons=_reasons(given, outcome, float(sure[0]), outside),
     )

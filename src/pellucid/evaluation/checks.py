@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..classifier import Task
+from ..classifier import Task, gives_score
 from ..errors import DataError, InputError
 from ..preprocessing import FloatArray
 from .intervals import Indices
@@ -47,7 +47,7 @@ def checked_scores(
     n: int,
 ) -> tuple[FloatArray, FloatArray]:
     """What the metrics rank by, (N, K) or (N, 1), and the probabilities (N, K) or (N, 0), checked."""
-    if task == "regression":
+    if gives_score(task):
         if outputs is None:
             raise InputError("A regression is evaluated by its outputs: give `outputs=`.")
         scores = np.asarray(outputs, np.float32).reshape(-1, 1)
@@ -68,7 +68,7 @@ def checked_scores(
             f"{len(broken)} of {n} predictions are not finite numbers, the first for {paths[broken[0]]}: the model has"
             " diverged or its input is broken. Train again with a lower learning rate, or look at that image."
         )
-    if task != "regression":
+    if not gives_score(task):
         off = np.flatnonzero((np.abs(scores.sum(axis=1) - 1) > 1e-3) | (scores < 0).any(axis=1))
         if len(off):
             raise InputError(

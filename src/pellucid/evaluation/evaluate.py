@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..classifier import Task, reaches
+from ..classifier import Task, gives_score, reaches
 from ..errors import InputError
 from ..preprocessing import FloatArray
 from .answered import JudgedAnswers, judge_answers
@@ -19,7 +19,7 @@ from .calibration import Calibration
 from .checks import check_same_length, checked_labels, checked_scores
 from .intervals import Indices, Resampling, percentiles, wilson
 from .metrics import CLASS_METRICS, METRICS
-from .operating_point import OperatingPoint
+from .operating_point import OperatingPoint, parse_demand
 from .prevalence import check_prevalence, restate
 from .result import EvaluationResult, Metric, Restated
 from .tally import Answers
@@ -99,7 +99,7 @@ def evaluate_predictions(
         confusion=_confusion(answers),
         threshold=at,
         interval=resampling.in_words(),
-        outputs=answers.scores[:, 0] if task == "regression" else None,
+        outputs=answers.scores[:, 0] if gives_score(task) else None,
         groups=tuple(groups),
         notes=notes,
         calibration=calibration,
@@ -236,7 +236,7 @@ def _notes_on_promise(point: OperatingPoint | None, metrics: dict[str, Metric], 
     """Whether the rate that the threshold was chosen for is seen on these images."""
     if point is None or point.bounded not in ("sensitivity", "specificity"):
         return []
-    asked, found = float(point.asked.partition(">=")[2]), metrics[point.bounded]
+    asked, found = parse_demand(point.asked).number, metrics[point.bounded]
     if math.isnan(found.value):
         return []
     seen = f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"

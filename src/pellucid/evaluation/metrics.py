@@ -182,7 +182,7 @@ class MetricDefinition:
 
 _CLASSIFYING: tuple[Task, ...] = ("binary", "multiclass")
 _REGRESSING: tuple[Task, ...] = ("regression",)
-_EVERY: tuple[Task, ...] = (*_CLASSIFYING, *_REGRESSING)
+_EVERY: tuple[Task, ...] = (*_CLASSIFYING, *_REGRESSING, "anomaly")
 
 
 def _error(

@@ -27,7 +27,7 @@ from ..errors import DataError, InputError
 from .intervals import LEVEL, Indices, Resampling, Values
 from .risk import lower_bound, p_value
 
-FORMS = "0.5 (any number), youden, sensitivity>=0.95, specificity>=0.9 or cost:fn=5,fp=1"
+FORMS = "0.5 (any number), youden, sensitivity>=0.95, specificity>=0.9, false-alarms<=0.05 or cost:fn=5,fp=1"
 Bounded = Literal["sensitivity", "specificity", "youden", "cost"]
 
 
@@ -57,18 +57,22 @@ class OperatingPoint(Document):
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What is asked of a threshold: `number` itself, or the least rate, or what a miss and a false alarm cost."""
+    """What is asked of a threshold: `number` itself, or the least rate, or what a miss and a false alarm cost.
+
+    `alarms` says that the least specificity was asked for as the most false alarms: that takes negative images only.
+    """
 
     text: str
     bounded: Bounded | None
     number: float = 0.0
     miss: float = 0.0
     alarm: float = 0.0
+    alarms: bool = False
 
 
 def parse_demand(text: str) -> Demand:
-    """Read `0.5`, `youden`, `sensitivity>=0.95`, `specificity>=0.9` or `cost:fn=5,fp=1`; InputError for all else."""
-    plain = re.sub(r"\s+", "", text.lower()).replace("≥", ">=")
+    """Read one of `FORMS`; InputError for all else."""
+    plain = re.sub(r"\s+", "", text.lower()).replace("≥", ">=").replace("≤", "<=")
     wrong = InputError(f"The operating point {text!r} is not one: write {FORMS}.")
     if plain == "youden":
         return Demand("youden", "youden")
@@ -79,6 +83,11 @@ def parse_demand(text: str) -> Demand:
                 f"{rate[1].capitalize()} is a share between 0 and 1, not {rate[2]}: write {rate[1]}>=0.95."
             )
         return Demand(f"{rate[1]}>={share:g}", "sensitivity" if rate[1] == "sensitivity" else "specificity", share)
+    if rate := re.fullmatch(r"false-?alarms?<?=(.+)", plain):
+        share = _number(rate[1], wrong)
+        if not 0 < share < 1:
+            raise InputError(f"False alarms are a share between 0 and 1, not {rate[1]}: write false-alarms<=0.05.")
+        return Demand(f"false-alarms<={share:g}", "specificity", 1 - share, alarms=True)
     if costs := re.fullmatch(r"cost:(?:fn=(?P<fn>[^,]+),fp=(?P<fp>.+)|fp=(?P<fp2>[^,]+),fn=(?P<fn2>.+))", plain):
         miss, alarm = (_number(costs[n] or costs[n + "2"], wrong) for n in ("fn", "fp"))
         if not (miss > 0 and alarm > 0):
@@ -125,9 +134,10 @@ def choose_operating_point(
     if demand.bounded is None:
         return _described(demand, demand.number, truth, given, units, None, confidence, positive)
     found, passed = _Rates.of(given, truth == 1, units, True), _Rates.of(given, truth == 0, units, False)
-    if not (found.units and passed.units):
-        missing = positive if not found.units else "the other class"
-        raise DataError(f"{demand.text} needs validation images of both classes, and {missing} has no images.")
+    if not passed.units or not (found.units or demand.alarms):
+        missing = "the other class" if not passed.units else positive
+        kinds = "of the negative class" if demand.alarms else "of both classes"
+        raise DataError(f"{demand.text} needs validation images {kinds}, and {missing} has no images.")
     # Every threshold that tells images apart, rising: each score itself, and one above every score.
     distinct = np.unique(given)
     cuts = np.append(distinct, np.nextafter(distinct[-1], np.float32(np.inf)))
@@ -193,6 +203,11 @@ def _highest_sure(rates: Values, kind: _Rates, least: float, confidence: float) 
     sure = np.flatnonzero(p_value(1 - rates, n, 1 - least, kind.grouped) <= 1 - confidence)
     place = int(sure[-1]) if len(sure) else int(np.flatnonzero(rates >= 1 - 1e-12)[-1])
     return place, lower_bound(float(rates[place]), n, confidence, grouped=kind.grouped)
+
+
+def needed_for(least: float, confidence: float = LEVEL) -> int:
+    """How many independent units it takes to promise a rate of at least `least`, when every one is right."""
+    return math.ceil(math.log(1 - confidence) / math.log(least))
 
 
 def _best(
@@ -263,14 +278,32 @@ def _statement(
     if demand.bounded == "cost":
         costs = f"a missed {positive} costs {demand.miss:g} and a false alarm {demand.alarm:g}"
         return f"Chosen on {n} for the least cost when {costs}: {sure} at most {bound:.3f} an image, at their shares."
+    if demand.alarms:
+        return _alarms_statement(demand, bound, sure, met, units.units_among(truth == 0), units)
     asked = f"{demand.bounded} of at least {demand.number:g}"
     if met:
         return f"Chosen on {n} for a {asked}: {sure} it is at least {bound:.3f} on new images of the same kind."
     kind = 1 if demand.bounded == "sensitivity" else 0
     count = units.units_among(truth == kind)
-    needed = math.ceil(math.log(1 - confidence) / math.log(demand.number))
+    needed = needed_for(demand.number, confidence)
     unit = "groups" if units.grouped else "images"
     return (
         f"A {asked} cannot be promised {sure} on {count:,} such validation {unit}, as it takes {needed:,} or more."
         f" At the threshold every one is answered correctly, which guarantees {bound:.3f}."
+    )
+
+
+def _alarms_statement(demand: Demand, bound: float, sure: str, met: bool, count: int, units: Resampling) -> str:
+    """What is sure of the false alarms, as a sentence or two."""
+    unit = "groups" if units.grouped else "images"
+    most = f"{100 * (1 - demand.number):g} %"
+    if met:
+        return (
+            f"Chosen on {count:,} normal {unit} that the model has not learnt from: {sure} at most {1 - bound:.1%} of "
+            f"new normal images are flagged (asked: at most {most})."
+        )
+    needed = needed_for(demand.number)
+    return (
+        f"At most {most} false alarms cannot be promised {sure} on {count:,} normal {unit}, as it takes {needed:,} or "
+        f"more. No such image is flagged at the threshold, which promises at most {1 - bound:.1%}."
     )

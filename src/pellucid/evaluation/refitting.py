@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..classifier import Task, probabilities_from_logits
+from ..classifier import Task, gives_score, probabilities_from_logits
 from ..errors import DataError, InputError
 from ..preprocessing import FloatArray
 from .calibration import Calibration, Method, fit_calibration
@@ -108,7 +108,7 @@ def check_parts(parts: Sequence[Part], task: Task) -> None:
     """InputError where the parts do not fit each other or the task."""
     if not parts:
         raise InputError(f"Say what to refit: `keep=` takes {', '.join(PARTS)}.")
-    if task == "regression":
+    if gives_score(task):
         raise InputError("A regression has no class mix and no calibration: choose its threshold by `evaluate`.")
     if task == "multiclass" and set(parts) != {"calibration"}:
         raise InputError("With more than two classes only the calibration can be refitted: `keep='calibration'`.")

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ..classifier import Task, reaches
+from ..classifier import Task, gives_score, reaches
 from ..preprocessing import FloatArray
 from .answered import JudgedAnswers
 from .calibration import Calibration
+from .defects import DefectFigures
 from .operating_point import OperatingPoint
 
 
@@ -48,7 +49,8 @@ class EvaluationResult:
     alone, and `before` has their loss, Brier score and calibration error. `outside` (N,) says how far each image
     lies from those trained on, above 1 too far, and `flagged` which share does. `operating_point` is how the threshold
     was chosen, `restated` has the predictive values at another prevalence, and `answered` what the rules of answering
-    give. Each is None or empty where unknown.
+    give. `defects` are the figures by kind of defect and of pixels, of an anomaly detector. Each is None or empty
+    where unknown.
     """
 
     task: Task
@@ -74,11 +76,12 @@ class EvaluationResult:
     operating_point: OperatingPoint | None = None
     restated: Restated | None = None
     answered: JudgedAnswers | None = None
+    defects: DefectFigures | None = None
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
         """Predicted class index of each image, at the threshold. Shape (N,)."""
-        if self.task == "regression":
+        if gives_score(self.task):
             if self.outputs is None or self.threshold is None:
                 raise ValueError("a regression result needs outputs and a threshold")
             return reaches(self.outputs, self.threshold).astype(np.int64)

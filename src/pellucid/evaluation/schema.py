@@ -11,7 +11,7 @@ from typing import Literal, cast
 import numpy as np
 from pydantic import Field, ValidationError
 
-from ..classifier import Outcome, Task
+from ..classifier import Outcome, Task, gives_score
 from ..documents import FiniteDocument
 from ..errors import BundleError, ResourceError
 from ..files import write_whole
@@ -19,6 +19,7 @@ from ..preprocessing import FloatArray
 from .answered import AnsweringEntry, JudgedAnswers
 from .answering import OUTCOMES
 from .calibration import Calibration
+from .defects import DefectFigures
 from .intervals import Resampling
 from .operating_point import OperatingPoint
 from .result import EvaluationResult, Metric, Restated
@@ -105,6 +106,7 @@ class MetricsDocument(FiniteDocument):
     outside: OutsideEntry | None = None
     prevalence: PrevalenceEntry | None = None
     answering: AnsweringEntry | None = None
+    defects: DefectFigures | None = None
 
 
 def _entries(metrics: dict[str, Metric]) -> dict[str, MetricEntry]:
@@ -150,6 +152,7 @@ def metrics_document(result: EvaluationResult) -> MetricsDocument:
             npv=MetricEntry.of(result.restated.npv),
         ),
         answering=None if result.answered is None else result.answered.entry,
+        defects=result.defects,
     )
 
 
@@ -192,7 +195,7 @@ def read_evaluation(folder: Path) -> EvaluationResult:
 def _result_of(document: MetricsDocument, predictions: Path) -> EvaluationResult:
     """The result that a document and its table of predictions describe."""
     regression, calibrated, known = (
-        document.task == "regression", document.calibration is not None, document.outside is not None
+        gives_score(document.task), document.calibration is not None, document.outside is not None
     )  # fmt: skip
     columns = _columns(document.task, document.classes, calibrated=calibrated, outside=known)
     table = _read_table(predictions, [*columns, *_answering_columns(document.answering, document.classes)])
@@ -229,6 +232,7 @@ def _result_of(document: MetricsDocument, predictions: Path) -> EvaluationResult
         operating_point=document.operating_point,
         restated=_restated(document.prevalence),
         answered=answered,
+        defects=document.defects,
     )
 
 
@@ -263,7 +267,7 @@ def _numbers(table: list[dict[str, str]], columns: list[str]) -> FloatArray:
 
 
 def _columns(task: Task, classes: tuple[str, ...], *, calibrated: bool, outside: bool) -> list[str]:
-    scores = ["output"] if task == "regression" else ["confidence", *(f"p_{name}" for name in classes)]
+    scores = ["output"] if gives_score(task) else ["confidence", *(f"p_{name}" for name in classes)]
     raw = [f"uncalibrated_{name}" for name in classes] if calibrated else []
     return ["path", "label", "predicted", *scores, "group", *raw, *(["outside"] if outside else [])]
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..classifier import Task
+from ..classifier import Task, gives_score
 from .intervals import Indices, Values
 
 CALIBRATION_BINS = 15
@@ -130,7 +130,7 @@ class Answers:
             "actual": _indicator(labels, classes),
             "predicted": _indicator(predicted, classes),
             "correct": _indicator(labels, classes, (labels == predicted).astype(np.float64)),
-            **(_regression(labels, scores[:, 0]) if task == "regression" else _probabilistic(labels, scores)),
+            **(_regression(labels, scores[:, 0]) if gives_score(task) else _probabilistic(labels, scores)),
         }
 
     def tally(self, weights: Values) -> Tally:

@@ -16,6 +16,7 @@ from ..preprocessing import FloatArray, Uint8Array
 from ..recipe import toml_value
 from . import (
     ablation_cam,
+    anomaly_map,
     cam,
     gradients,
     integrated_gradients,
@@ -32,7 +33,7 @@ from .lack import LAYER_NEEDS, Lack, ModelFacts, Needs, lack_of
 from .maps import Maps
 from .superpixels import Labels, cut
 
-Family = Literal["cam", "gradient", "perturbation"]
+Family = Literal["anomaly", "cam", "gradient", "perturbation"]
 Size = tuple[int, int]
 
 
@@ -274,7 +275,23 @@ METHODS: tuple[Method, ...] = (
         avoid_when="the evidence is in several places, each of which would do",
         settings=occlusion.OcclusionSettings,
     ),
+    Method(
+        name=anomaly_map.NAME,
+        family="anomaly",
+        needs="anomaly map",
+        run=anomaly_map.anomaly_map,
+        signed=False,
+        unit="distance from normal images",
+        cost_of=lambda _, size: Cost(1),
+        reference="Roth et al. 2022, arXiv:2106.08265",
+        avoid_when="the reason for a distance is asked: it shows where an image is unusual, not in what way",
+    ),
 )
+
+
+def usual_method(model: ModelFacts) -> str:
+    """The method that is used where none is named."""
+    return anomaly_map.NAME if model.task == "anomaly" else "grad-cam"
 
 
 def method_names() -> list[str]:

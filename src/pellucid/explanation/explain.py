@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..classifier import PREDICTED, Classifier, Score, Target
+from ..classifier import PREDICTED, Classifier, Score, Target, gives_score
 from ..preprocessing import FloatArray
 from .attribution import Attribution
 from .catalogue import find_method, settings_of
@@ -50,7 +50,7 @@ def explain_tensors(
     began = time.perf_counter()
     maps = row.run(classifier, batch, target, score, chosen)
     seconds = (time.perf_counter() - began) / max(len(batch), 1)
-    named = score or ("output" if classifier.task == "regression" else "log-odds")
+    named = score or ("output" if gives_score(classifier.task) else "log-odds")
     explained: list[Explained] = []
     for i, size in enumerate(sizes):
         values = classifier.preprocessing.to_original(maps.values[i], maps.geometry, size)
@@ -91,7 +91,7 @@ def _settings(chosen: dict[str, Any], remark: Mapping[str, Any], target: str) ->
 
 
 def _predicted(classifier: Classifier, maps: Maps, i: int) -> str:
-    if classifier.task == "regression":
+    if gives_score(classifier.task):
         return classifier.classes[1]
     if maps.logits is None:
         return classifier.classes[int(np.argmax(maps.probabilities[i]))]

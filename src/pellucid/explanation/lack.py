@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Needs = Literal["evidence", "tail", "probabilities", "input gradients"]
+Needs = Literal["evidence", "tail", "probabilities", "input gradients", "anomaly map"]
 """`evidence`: activations and gradients of a layer. `tail`: these, and the layers behind it as a graph of their own."""
 
 LAYER_NEEDS = ("evidence", "tail")
@@ -25,6 +25,8 @@ class ModelFacts(Protocol):
     """What must be known of a model; a bundle's manifest says it."""
 
     @property
+    def task(self) -> str: ...
+    @property
     def layer(self) -> LayerFacts | None: ...
     @property
     def input_gradients(self) -> str | None: ...
@@ -36,12 +38,13 @@ class ModelFacts(Protocol):
 class Lack:
     """Why a model cannot be explained by `method`: it lacks `what`. `reason` says why it does, or is empty.
 
-    `what` is `layer` (no activations and gradients), `tail` (no graph of the layers behind the explained one) or
-    `input gradients` (no graph of the gradients with respect to the pixels).
+    `what` is `layer` (no activations and gradients), `tail` (no graph of the layers behind the explained one),
+    `input gradients` (no graph of the gradients with respect to the pixels), `class` (no evidence for a class, only
+    distances from normal images) or `anomaly map` (no such distances).
     """
 
     method: str
-    what: Literal["layer", "tail", "input gradients"]
+    what: Literal["layer", "tail", "input gradients", "class", "anomaly map"]
     reason: str = ""
 
 
@@ -49,6 +52,11 @@ def lack_of(method: str, needs: Needs, model: ModelFacts) -> Lack | None:
     """What a model lacks for a method with such needs; None when it lacks nothing."""
     if needs == "probabilities":
         return None
+    anomaly = model.task == "anomaly"
+    if needs == "anomaly map":
+        return None if anomaly and model.layer is not None else Lack(method, "anomaly map")
+    if anomaly:
+        return Lack(method, "class")
     if needs == "input gradients":
         if model.input_gradients is not None:
             return None

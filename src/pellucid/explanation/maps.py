@@ -15,6 +15,7 @@ from ..classifier import (
     EvidenceClassifier,
     Score,
     Target,
+    gives_score,
     probabilities_from_logits,
     selected_targets,
 )
@@ -75,7 +76,7 @@ def each_image(
 
 def _own(classifier: Classifier, probabilities: FloatArray, logits: FloatArray | None) -> int:
     """The index of the class that a prediction of one image is explained for when none is named."""
-    if classifier.task == "regression":
+    if gives_score(classifier.task):
         return 1
     return int(probabilities.argmax()) if logits is None else int(predicted_classes(classifier, logits[None])[0])
 
@@ -156,7 +157,7 @@ def logits_of(classifier: Classifier, batch: FloatArray) -> FloatArray | None:
 
 def probabilities_beside(classifier: Classifier, batch: FloatArray, logits: FloatArray | None) -> FloatArray:
     """Probabilities (N, K) of a batch, from its logits when these are known; (N, 0) for a regression."""
-    if classifier.task == "regression":
+    if gives_score(classifier.task):
         return np.zeros((len(batch), 0), np.float32)
     if logits is None:
         return classifier.probabilities(batch)

@@ -18,7 +18,7 @@ from torch import nn
 from ..bundle.io import model_session, read_bundle, write_bundle
 from ..bundle.manifest import MANIFEST, MODEL, WEIGHTS, Layer, Manifest, Parity
 from ..bundle.onnx_classifier import OnnxClassifier
-from ..classifier import probabilities_from_logits
+from ..classifier import gives_score, probabilities_from_logits
 from ..errors import InputError, ParityError
 from ..models.export import TOLERANCE, export_bundle, frozen_copy
 from ..models.further_graphs import root_sentence
@@ -148,7 +148,7 @@ def _difference(reference: Any, exported: OnnxClassifier, images: FloatArray, ru
     for start in range(0, len(images), 16):
         batch = images[start : start + 16]
         ours, theirs = exported.logits(batch), reference(batch)
-        if exported.task != "regression":
+        if not gives_score(exported.task):
             ours, theirs = probabilities_from_logits(ours), probabilities_from_logits(theirs)
         largest = float(np.maximum(largest, np.abs(ours - theirs).max()))
     if not largest <= TOLERANCE:

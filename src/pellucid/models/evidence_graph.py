@@ -212,6 +212,14 @@ def trace_tail(
     return graph, example
 
 
+def trace_forward(model: nn.Module, shape: tuple[int, ...]) -> tuple[GraphModule, tuple[torch.Tensor, ...]]:
+    """Trace a frozen model that takes any number of inputs of `shape` and returns a tuple, each row on its own."""
+    example = (torch.zeros(3, *shape),)
+    graph = _traced(model, example, ([_FREE, *[_FIXED] * len(shape)],))
+    _check_counts(graph, (torch.zeros(2, *shape),), targets=False)
+    return graph, example
+
+
 _FREE, _FIXED = DimDynamic.DYNAMIC, DimDynamic.STATIC
 _EVIDENCE: tuple[list[DimDynamic], ...] = ([_FREE, _FIXED, _FIXED, _FIXED], [_FREE, _FREE, _FIXED], [])
 
@@ -266,13 +274,13 @@ def _operand(node: Any, operation: Any) -> Any:
     return node.args[0] if isinstance(node, Node) and node.target == operation else None
 
 
-def _check_counts(graph: GraphModule, other: tuple[torch.Tensor, ...]) -> None:
+def _check_counts(graph: GraphModule, other: tuple[torch.Tensor, ...], *, targets: bool = True) -> None:
     """Raise RuntimeError when the traced numbers of images and targets are fixed in the graph.
 
-    `other` are inputs of two images and, where there are targets, one target: gradients have an axis for it.
+    `other` are inputs of two images and, where there are `targets`, one target: gradients have an axis for it.
     """
     with contextlib.suppress(RuntimeError):
         found = graph(*other)
-        if all(len(f) == 2 for f in found) and (len(found) == 1 or found[-1].shape[1] == 1):
+        if all(len(f) == 2 for f in found) and (not targets or len(found) == 1 or found[-1].shape[1] == 1):
             return
     raise RuntimeError("an operation of the model works for one fixed number of images only")

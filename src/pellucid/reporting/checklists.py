@@ -140,8 +140,31 @@ def _about_import(run: RunContents) -> dict[str, str]:
     }
 
 
+def _about_fit(run: RunContents) -> dict[str, str]:
+    """A detector that learnt from normal images alone."""
+    record, manifest, section = run.record, run.manifest, run.recipe.anomaly
+    kept = manifest.anomaly if manifest is not None else None
+    said = _about_import(run) | {
+        "model": f"Anomaly detector ({section.method}) on features of {run.recipe.model.backbone}"
+        + (f", layers {', '.join(kept.layers)}." if kept else "."),
+        "training": "None: features of a network with fixed weights are compared with those of "
+        f"{count(record.anomaly.learnt if record.anomaly else 0, 'normal image')}.",
+        "selection": "Nothing was selected on validation images but the threshold.",
+        "ensemble": "A single model.",
+        "explanation": "The map of distances of which the score is made, and methods that need the score only.",
+    }
+    if manifest is not None:
+        sources = ", ".join(f"{k}: {v}" for k, v in manifest.initial_weights.items())
+        said["initial"] = f"{sources}." if sources else f"{run.recipe.model.weights}."
+        point = manifest.operating_point
+        said["threshold"] = f"Score {manifest.threshold:.3g}.{' ' + point.statement if point else ''}"
+    return said
+
+
 def _about_model(run: RunContents) -> dict[str, str]:
     recipe, record, training = run.recipe, run.record, run.record.training
+    if record.anomaly is not None:
+        return _about_fit(run)
     if training is None:
         return _about_import(run)
     manifest, section = run.manifest, run.recipe.train

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..classifier import reaches
+from ..classifier import gives_score, reaches
 from ..errors import InputError
 from ..evaluation.audit import AuditDocument
 from ..evaluation.calibration import Reliability, reliability
@@ -72,7 +72,7 @@ def reliability_figure(result: EvaluationResult) -> Figure:
 
     Of a calibrated model the probabilities from before are drawn beside those after. InputError for a regression.
     """
-    if result.task == "regression":
+    if gives_score(result.task):
         raise InputError("A regression gives no probabilities to be reliable.")
     series = [("as given", style.ACCENT, reliability(result.labels, result.probabilities))]
     if result.uncalibrated is not None:
@@ -191,7 +191,7 @@ def scatter_figure(results: Mapping[str, EvaluationResult], seed: int = 0) -> Fi
     True scores are 0 and 1; points are spread sideways so that they can be told apart. InputError for results that
     are no regression.
     """
-    shown = {name: r for name, r in results.items() if r.outputs is not None}
+    shown = {name: r for name, r in results.items() if r.task == "regression"}
     if not shown:
         raise InputError("Only a regression has predicted scores to set against the true ones.")
     with style.drawing():

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
+from ..classifier import gives_score
 from ..errors import DataError, InputError
 from ..evaluation.curves import Curve, pr_curve, roc_curve
 from ..evaluation.metrics import METRICS
@@ -108,7 +109,7 @@ def score_figure(result: EvaluationResult) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     groups, label = _score_groups(result)
-    edges = _bin_edges([scores for _, scores, _ in groups], result.task == "regression")
+    edges = _bin_edges([scores for _, scores, _ in groups], result.threshold if gives_score(result.task) else None)
     with style.drawing():
         figure = style.new_figure(style.WIDTH, 1.2 + 1.1 * len(groups))
         panels = figure.subplots(len(groups), sharex=True, squeeze=False)[:, 0]
@@ -357,10 +358,11 @@ def _score_groups(result: EvaluationResult) -> tuple[list[tuple[str, npt.NDArray
     return [(name, scores[result.labels == k], style.CLASS_COLOURS[k]) for k, name in enumerate(names)], label
 
 
-def _bin_edges(scores: list[npt.NDArray[Any]], open_ended: bool) -> npt.NDArray[np.float64]:
+def _bin_edges(scores: list[npt.NDArray[Any]], open_ended: float | None) -> npt.NDArray[np.float64]:
+    """The edges of the bars: those of probabilities, or of open-ended scores and their threshold."""
     low, high = 0.0, 1.0
-    if open_ended:
-        every = np.concatenate(scores)
+    if open_ended is not None:
+        every = np.concatenate([*scores, [open_ended]])
         low, high = min(low, float(every.min())), max(high, float(every.max()))
     return np.linspace(low, high, _BINS + 1)
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import numpy as np
 
+from ..classifier import gives_score
 from ..evaluation.metrics import METRICS
 from ..evaluation.result import EvaluationResult, Metric
 from .abroad import calibration_elsewhere, headline
@@ -27,6 +28,7 @@ _HEADLINES = {
     "binary": ("roc_auc", "sensitivity", "specificity"),
     "multiclass": ("accuracy", "balanced_accuracy", "roc_auc"),
     "regression": ("mae", "accuracy", "roc_auc"),
+    "anomaly": ("roc_auc", "sensitivity", "specificity"),
 }
 
 
@@ -82,7 +84,17 @@ def day(created: str) -> str:
 def notices(run: RunContents) -> list[str]:
     """What must stand on the page before anything else."""
     usual = ((NOT_FOR_DIAGNOSIS, run.medical), (SYNTHETIC, run.record.data.synthetic))
-    return [*first_words(run.record.training), *(text for text, applies in usual if applies)]
+    return [*first_words(run.record.training), *suspects(run), *(text for text, applies in usual if applies)]
+
+
+def suspects(run: RunContents) -> list[str]:
+    """That training images of an anomaly detector look bad, where some do."""
+    record = run.record.anomaly
+    if record is None or not record.suspects:
+        return []
+    done = "They were left out." if record.cleaned else "They were kept nevertheless."
+    many = count(len(record.suspects), "image taken as normal looks bad", "images taken as normal look bad")
+    return [f"{many} beside the others ({listed([s.path for s in record.suspects], 3)}). {done}"]
 
 
 def abroad_headline(run: RunContents) -> str:
@@ -106,13 +118,23 @@ def lead(run: RunContents) -> str:
         return (
             f"{text}, not tested yet." if result is None else f"{text}, tested on {count(len(result.labels), 'image')}."
         )
+    if run.record.anomaly is not None:
+        text = (
+            f"Anomaly detector on features of {run.recipe.model.backbone}, recipe {run.record.recipe}: learnt from "
+            f"{count(run.record.anomaly.learnt, 'normal image')}"
+        )
+        return f"{text}, not tested yet." if result is None else f"{text}, tested on {_tested(result)}."
     trained = count(sum(data.counts.get("train", {}).values()), "image")
     text = f"Network {run.recipe.model.backbone}, recipe {run.record.recipe}: trained on {trained} of {names}"
     if result is None:
         return f"{text}, not tested yet."
+    return f"{text}, tested on {_tested(result)}."
+
+
+def _tested(result: EvaluationResult) -> str:
     groups = len(set(result.groups) - {""})
     of = f" of {count(groups, 'group')}" if groups else ""
-    return f"{text}, tested on {count(len(result.labels), 'image')}{of} ({result.split} split)."
+    return f"{count(len(result.labels), 'image')}{of} ({result.split} split)"
 
 
 def answer(result: EvaluationResult) -> str:
@@ -161,7 +183,7 @@ def _along(value: float, start: float) -> float:
 
 def mistakes(result: EvaluationResult) -> list[Mistake]:
     """The most confident wrong answers; empty for a regression, which has no confidence."""
-    if result.task == "regression":
+    if gives_score(result.task):
         return []
     predicted = result.predicted
     confidence = result.probabilities[np.arange(len(predicted)), predicted]
@@ -305,7 +327,7 @@ def _about_answers(run: RunContents, result: EvaluationResult) -> list[str]:
             f"The probabilities were calibrated on {count(calibration.images, what)}; where the mix of "
             f"classes is another, they are off again. {calibration_elsewhere(run.record.abroad)}".strip()
         )
-    elif result.task != "regression":
+    elif not gives_score(result.task):
         said.append("The probabilities are not calibrated: of answers given at 0.9, nine in ten need not be right.")
     return said
 

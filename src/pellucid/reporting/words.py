@@ -12,6 +12,8 @@ _LACKS = {
     "layer": "The model has no explained layer: it gives no activations and gradients",
     "tail": "The bundle has no graph of the tail, the layers behind the explained one",
     "input gradients": "The bundle has no graph of the gradients with respect to the pixels",
+    "class": "The model has no evidence for classes: it measures distances from normal images",
+    "anomaly map": "The model is no anomaly detector: it measures no distances from normal images",
 }
 _RAISED = str.maketrans("-0123456789", "\N{SUPERSCRIPT MINUS}⁰¹²³⁴⁵⁶⁷⁸⁹")
 # The second of two names for one figure: left out of tables that show the first.

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, Literal, cast
 
+from ..classifier import gives_score
 from ..errors import ImageError, PellucidError
 from ..files import cells
 from . import answers
@@ -212,7 +213,7 @@ def as_json(job: BatchJob) -> bytes:
 
 def as_csv(job: BatchJob) -> bytes:
     """One row per image: index, answer, a column per class, warnings, and why it was skipped if it was."""
-    classes = job.served.bundle.classes if job.served.bundle.task != "regression" else ()
+    classes = job.served.bundle.classes if not gives_score(job.served.bundle.task) else ()
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(

@@ -16,6 +16,7 @@ import numpy as np
 from ..bundle.bundle import Bundle, load
 from ..bundle.io import amend_bundle
 from ..bundle.run import RunFolder, find_bundle
+from ..classifier import gives_score
 from ..data.cache import cached_pixels
 from ..data.dataset import Sample
 from ..errors import DataError, InputError
@@ -91,7 +92,7 @@ def decide(
     changes: dict[str, object] = {"calibration": calibration}
     amended = bundle.manifest.model_copy(update=changes)
     if bundle.task != "multiclass":
-        scores = logits[:, 0] if bundle.task == "regression" else amended.probabilities(logits)[:, 1]
+        scores = logits[:, 0] if gives_score(bundle.task) else amended.probabilities(logits)[:, 1]
         point = _point(wanted.operating_point, answers, scores, bundle.classes[1], progress)
         changes |= {"operating_point": point, "threshold": point.threshold}
     files: dict[str, bytes] = {}
@@ -122,7 +123,7 @@ def choose_again(run: Path, asked: str, *, progress: Progress | None = None) -> 
         raise InputError("With more than two classes the most likely one is answered; there is no threshold to choose.")
     answers = kept_answers(bundle, folder, said)
     own = bundle.manifest
-    scores = answers.logits[:, 0] if bundle.task == "regression" else own.probabilities(answers.logits)[:, 1]
+    scores = answers.logits[:, 0] if gives_score(bundle.task) else own.probabilities(answers.logits)[:, 1]
     point = _point(asked, answers, scores, bundle.classes[1], said)
     before = own.operating_point
     point = point.model_copy(update={"revision": before.revision + 1 if before else 1})
@@ -169,7 +170,7 @@ def _calibration(
     progress: Progress,
     kept_out: KeptOutAnswers | None,
 ) -> Calibration | None:
-    if bundle.task == "regression" or method == "none":
+    if gives_score(bundle.task) or method == "none":
         return None
     if len(answers.labels) < FEWEST or len(np.unique(answers.labels)) < 2:
         progress.say(f"Not calibrated: that takes {FEWEST} validation images or more, of at least two classes.")

@@ -10,12 +10,13 @@ from ..bundle.bundle import Bundle, load, load_chosen
 from ..bundle.manifest import Manifest
 from ..bundle.run import RunFolder, SealedTest
 from ..bundle.runtimes import REFERENCE_RUNTIME, USUAL_ENGINE, EngineChoice, ModelRuntime
-from ..classifier import probabilities_from_logits
+from ..classifier import gives_score, probabilities_from_logits
 from ..data.cache import cached_pixels
 from ..data.dataset import Dataset, OmittedFile, Split
 from ..data.folder import read_dataset
 from ..data.labelling import counted
 from ..data.manifest import read_split
+from ..data.one_class import read_one_class
 from ..data.table import TableOptions
 from ..errors import DataError, InputError
 from ..evaluation.evaluate import evaluate_predictions
@@ -27,6 +28,7 @@ from ..files import write_whole
 from ..preprocessing import Uint8Array
 from ..progress import Progress, Silent
 from ..storage import cache_folder
+from .anomaly_maps import against_masks, scores_and_maps
 from .leaks import overlap_with_training, trained_on
 from .prediction import answers_on_pixels
 from .sealing import open_again
@@ -75,7 +77,7 @@ def evaluate_run(
     bundle = load_chosen(run, choice)
     folder = RunFolder(run)
     dataset = own_split(folder, bundle, split) if data is None else foreign_split(bundle, data, split, table)
-    leaks = () if data is None else overlap_with_training(folder, dataset)
+    leaks = () if data is None else overlap_with_training(folder, dataset, look=bundle.task != "anomaly")
     if leaks and not allow_leak:
         raise DataError(
             f"{leaks[0]} Figures on images that were trained on mean nothing; "
@@ -136,9 +138,13 @@ def evaluate_dataset(
     samples = cached.dataset.samples
     if not samples:
         raise DataError(f"None of the {len(dataset)} images of {dataset.root} can be read.")
+    maps = None
     with progress.bar("Predicting") as advance:
-        logits, features = answers_on_pixels(bundle, cached.pixels, advance)
-    regression, manifest = bundle.task == "regression", bundle.manifest
+        if bundle.task == "anomaly":
+            (logits, maps), features = scores_and_maps(bundle, cached.pixels, advance), None
+        else:
+            logits, features = answers_on_pixels(bundle, cached.pixels, advance)
+    regression, manifest = gives_score(bundle.task), bundle.manifest
     calibrated = manifest.calibration is not None and not regression
     result = evaluate_predictions(
         task=bundle.task,
@@ -158,6 +164,8 @@ def evaluate_dataset(
         answering=manifest.answering,
         subgroups=_subgroups(manifest, [s.path for s in samples]),
     )
+    if maps is not None:
+        result = replace(result, defects=against_masks(bundle, cached.dataset, logits, maps, progress))
     result = replace(
         result, leaks=leaks, notes=(*_notes_on_unknown(dataset), *_note_on_runtime(bundle.runtime), *result.notes)
     )
@@ -202,7 +210,10 @@ def foreign_split(bundle: Bundle, data: Path, split: Split, table: TableOptions 
 
     A class may be absent; images of classes that the model does not know are left out and counted in `unknown`.
     """
-    dataset = read_dataset(data, classes=bundle.classes, table=table)
+    if bundle.task == "anomaly":
+        dataset = read_one_class(data, known=bundle.classes[0], table=table)
+    else:
+        dataset = read_dataset(data, classes=bundle.classes, table=table)
     splits = {s.split for s in dataset.samples}
     if splits == {""}:
         return dataset

@@ -23,7 +23,7 @@ def explain_examples(
     out: Path,
     progress: Progress,
     *,
-    method: str = "grad-cam",
+    method: str | None = None,
 ) -> ExplanationManifest:
     """Explain a selection of the images that `result` is about, into `out`; those answered wrongly come first."""
     labels = dict(zip(result.paths, result.labels, strict=True))

@@ -74,7 +74,7 @@ def explain_files(
     items: Sequence[ToExplain],
     out: Path,
     *,
-    method: str | Sequence[str] = "grad-cam",
+    method: str | Sequence[str] | None = None,
     target: str | Sequence[str] | None = None,
     score: Score | None = None,
     layer: str | None = None,
@@ -88,13 +88,14 @@ def explain_files(
 ) -> ExplanationManifest:
     """Write the pictures of each file's maps into `out`, with `manifest.json` and a gallery, `index.html`.
 
-    `method` and `target` are one name, several, or `all`. `settings` is for a single method of its own type, or maps
-    methods to theirs. `trust` checks each map (deletion and insertion, noise, seed), for some hundred passes per map.
+    `method` and `target` are one name, several, or `all`; without a method it is the
+    bundle's `usual_method`. `settings` is for a single method of its own type, or maps methods to theirs. `trust`
+    checks each map (deletion and insertion, noise, seed), for some hundred passes per map.
     `top` and `considered` only say in the manifest how the items were chosen. Files that cannot be read are listed in
     the manifest and left out. Raises UnknownNameError for a method, class or colour map that does not exist, and
     InputError for a scale that the model does not keep, before anything is written.
     """
-    request = ask(bundle, method, target, score=score, layer=layer, settings=settings)
+    request = ask(bundle, method or bundle.usual_method, target, score=score, layer=layer, settings=settings)
     colour_table(drawing.named_colormap)
     check_opacity(drawing.alpha)
     limits = {

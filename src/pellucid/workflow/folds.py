@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 CURVE = (0.1, 0.2, 0.5, 1.0)
 SHOWN = {
+    "anomaly": ("roc_auc", "sensitivity", "specificity"),
     "regression": ("mae", "rmse", "r2", "accuracy", "roc_auc"),
     "binary": ("accuracy", "roc_auc", "sensitivity", "specificity", "f1"),
     "multiclass": ("accuracy", "roc_auc", "balanced_accuracy", "f1"),

@@ -15,17 +15,18 @@ from ..data.manifest import read_split
 USED = ("train", "val")
 
 
-def overlap_with_training(folder: RunFolder, dataset: Dataset) -> tuple[str, ...]:
+def overlap_with_training(folder: RunFolder, dataset: Dataset, *, look: bool = True) -> tuple[str, ...]:
     """A sentence for each way in which images of `dataset` are among those that a run was trained or chosen on.
 
     Identical files are always found. Near-duplicates need the training images, which are looked for where they lay.
-    Groups are not compared: two collections may number their patients alike.
+    Groups are not compared: two collections may number their patients alike. Without `look` only identical files
+    count, as where sound parts of one kind look alike.
     """
     if not folder.split.is_file():
         return ()
     twins = trained_on(folder, dataset)
     found = (_sentence("byte for byte among those trained on", twins, dataset),) if twins else ()
-    return (*found, *_alike(folder, dataset, set(twins)))
+    return (*found, *(_alike(folder, dataset, set(twins)) if look else ()))
 
 
 def trained_on(folder: RunFolder, dataset: Dataset) -> list[str]:

@@ -17,13 +17,14 @@ MOST, BATCH = 500, 16
 
 
 def localise(
-    bundle: Bundle, dataset: Dataset, progress: Progress, *, method: str = "grad-cam"
+    bundle: Bundle, dataset: Dataset, progress: Progress, *, method: str | None = None
 ) -> LocalisationRecord | None:
     """Mean scores over up to 500 images of a dataset that have a mask or boxes; None when none has.
 
     Each image is explained for its true class. An image without any evidence for it counts as a miss, with no energy
     inside: a model is not scored on the images that it likes only.
     """
+    method = method or bundle.usual_method
     marked = [s for s in dataset.samples if s.mask is not None or s.boxes][:MOST]
     if not marked:
         return None

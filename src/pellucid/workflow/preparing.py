@@ -85,6 +85,7 @@ def choose_recipe(
     for section, given in (("model", model), ("data", data)):
         values[section] |= {key: value for key, value in given.items() if value}
     chosen = validate_recipe(values, str(values["name"]))
+    _check_task(chosen, overrides)
     _check_names(chosen)
     return chosen
 
@@ -104,6 +105,20 @@ def _default_or_small(progress: Progress | None) -> str:
             )
         return SMALL
     return DEFAULT
+
+
+def _check_task(recipe: Recipe, overrides: Sequence[str]) -> None:
+    """InputError for settings of anomaly detection with a recipe that has another task."""
+    if recipe.task != "anomaly" and any(o.startswith("anomaly.") for o in overrides):
+        raise InputError(
+            f"The recipe {recipe.name} learns classes, and `anomaly.` settings are for one that learns from normal "
+            "images alone: use `recipe=one-class`."
+        )
+    if recipe.task == "anomaly" and (recipe.data.merge or recipe.data.one_against_rest or recipe.data.leave_out):
+        raise InputError(
+            "Anomaly detection knows normal images and others, and merges or leaves out no classes: name the normal "
+            "ones by `anomaly.normal`, and drop `merge=`, `leave_out=` and `one_against_rest=`."
+        )
 
 
 def _check_names(recipe: Recipe) -> None:

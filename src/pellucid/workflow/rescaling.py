@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..classifier import Task, probabilities_from_logits
+from ..classifier import Task, gives_score, probabilities_from_logits
 from ..errors import InputError, UnknownNameError
 from ..preprocessing import Fit, FloatArray, Interpolation, Preprocessing
 from ..recipe import IMAGENET_DEVIATION, IMAGENET_MEAN
@@ -117,7 +117,7 @@ def _losses(
     logits: FloatArray, labels: npt.NDArray[np.int64], task: Task
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Loss of each image, and whether it is answered rightly."""
-    if task == "regression":
+    if gives_score(task):
         outputs = logits[:, 0].astype(np.float64)
         return np.abs(outputs - labels), (outputs >= 0.5) == labels
     two = np.concatenate([np.zeros_like(logits), logits], axis=1) if logits.shape[1] == 1 else logits

@@ -160,6 +160,11 @@ def _followed(out: Path) -> Iterator[Path]:
 
 def _run(job: _TrainingJob) -> None:
     """Every step, of which the processes that follow take part in those up to the last epoch."""
+    if job.recipe.task == "anomaly":
+        from .one_class import OneClassJob, learn_normal
+
+        learn_normal(OneClassJob(job.data, job.name, job.recipe, job.seed, job.command, job.run, job.progress))
+        return
     # The network first: a weights file that does not fit is found before thousands of images are read.
     dataset = read_labelled(job.data, job.recipe)
     job = replace(job, recipe=settled_recipe(job.recipe, dataset, job.progress))

@@ -9,6 +9,7 @@ import numpy as np
 from ..bundle.bundle import Bundle, load
 from ..bundle.home_side import HomeSide, answered_side, home_of, kept_of
 from ..bundle.run import RunFolder
+from ..classifier import gives_score
 from ..data.cache import cached_pixels
 from ..data.dataset import Dataset, OmittedFile, Sample
 from ..errors import DataError, InputError
@@ -30,7 +31,7 @@ def judge_new_images(
     images.
     """
     bundle, folder, shown = load(run), RunFolder(run), progress or Silent()
-    if bundle.task == "regression":
+    if gives_score(bundle.task):
         raise InputError("A score has no confidence: without labels nothing can be said of its error.")
     new, outside, skipped = _new_images(bundle, data, shown)
     home = _home(bundle, folder, shown)

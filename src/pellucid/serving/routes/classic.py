@@ -40,6 +40,7 @@ async def predict(request: Request, model: Annotated[str | None, Query(max_lengt
         if not with_map:
             return answers.predict(served, upload, service.settings, token)
         wanted = frozenset({"overlay"})
-        return answers.explain(served, upload, service.settings, token, method="grad-cam", pictures=wanted)
+        method = served.bundle.usual_method
+        return answers.explain(served, upload, service.settings, token, method=method, pictures=wanted)
 
     return await service.answer(request, work, answers.classic_document)

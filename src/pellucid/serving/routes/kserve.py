@@ -16,6 +16,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..._version import __version__
+from ...classifier import gives_score
 from ...preprocessing import FloatArray
 from ..answers import read
 from ..json_bodies import LargeJson, from_base64
@@ -81,7 +82,7 @@ async def model(request: Request, name: str) -> dict[str, Any]:
     """A model's inputs and outputs."""
     manifest = service_of(request).model(name).bundle.manifest
     size = manifest.preprocessing
-    classes = 1 if manifest.task == "regression" else len(manifest.classes)
+    classes = 1 if gives_score(manifest.task) else len(manifest.classes)
     return {
         "name": name,
         "versions": ["1"],
@@ -149,7 +150,7 @@ def _infer(
     batch = _files(service, served, body, given) if given.datatype == "BYTES" else _tensor(served, body, given)
     token.check()
     logits = served.session(token.alone).logits(batch)
-    if served.bundle.task == "regression":
+    if gives_score(served.bundle.task):
         return logits, logits
     return logits, served.bundle.manifest.probabilities(logits)
 

@@ -74,7 +74,9 @@ async def predict(request: Request, model: ModelName = None) -> Response:
 async def explain(
     request: Request,
     model: ModelName = None,
-    method: Annotated[str, Query(max_length=64, description="A method of the model's card.")] = "grad-cam",
+    method: Annotated[
+        str | None, Query(max_length=64, description="A method of the model's card; the model's usual one by default.")
+    ] = None,
     target: Annotated[str | None, Query(max_length=255, description="A class; the predicted one by default.")] = None,
     layer: Annotated[str | None, Query(max_length=255, description="A layer of the model's card.")] = None,
     all_classes: Annotated[bool, Query(description="One map for every class.")] = False,
@@ -84,6 +86,7 @@ async def explain(
     """Classify an image and say where the evidence lies. The map comes as values, pictures on demand."""
     service = service_of(request)
     served = service.model(model)
+    method = method or served.bundle.usual_method
     answers.check_usable(served.bundle, method, layer)
     wanted, targets = _wanted(pictures), _targets(served.bundle.classes, target, all_classes)
 

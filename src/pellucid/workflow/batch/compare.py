@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ...classifier import gives_score
 from ...errors import ImageError, InputError, ResourceError
 from ...evaluation.comparison import (
     ClassMix,
@@ -119,7 +120,7 @@ def write_comparison(folder: Path, comparison: Comparison, pictures: Mapping[str
 
 def _read(out: Path) -> _Answers:
     job = read_job(out)
-    score = "output" if job.task == "regression" else f"p_{job.classes[-1]}" if job.task == "binary" else "confidence"
+    score = "output" if gives_score(job.task) else f"p_{job.classes[-1]}" if job.task == "binary" else "confidence"
     index: list[Any] = []
     keys: list[Any] = []
     decisions: list[Any] = []

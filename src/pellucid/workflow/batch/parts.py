@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...classifier import Decision
+from ...classifier import Decision, gives_score
 from ...errors import InputError
 from ...files import cells, write_whole
 from .job import BatchRecord
@@ -50,7 +50,7 @@ def schema_of(job: BatchRecord) -> pa.Schema:
     small, words = pa.float32(), pa.dictionary(pa.int32(), pa.string())
     columns = [("index", pa.int64()), ("path", pa.string()), ("sha256", pa.string())]
     columns += [("class", words), ("decision", words)]
-    if job.task == "regression":
+    if gives_score(job.task):
         columns += [("output", small)]
     else:
         columns += [("confidence", small), *((f"p_{name}", small) for name in job.classes)]

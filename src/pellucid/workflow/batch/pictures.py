@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...bundle.bundle import Bundle
+from ...classifier import gives_score
 from ...errors import ImageError, InputError
 from ...progress import Progress
 from ..explanation import ToExplain, explain_files
@@ -60,7 +61,7 @@ def draw_pictures(bundle: Bundle, out: Path, job: BatchRecord, wanted: Wanted, p
                 continue
             found[index] = ToExplain(copy, item.path)
         items = [found[index] for index in chosen if index in found]
-        method, target = job.method or "grad-cam", job.target or positive
+        method, target = job.method or bundle.usual_method, job.target or positive
         return len(explain_files(bundle, items, folder, method=method, target=target, progress=progress).images)
 
 
@@ -68,7 +69,7 @@ def select(out: Path, job: BatchRecord, wanted: Wanted) -> list[int]:
     """The indices of the wanted images, in order; ties are ordered by index."""
     places, scores = np.zeros(0, np.int64), np.zeros(0)
     top = wanted.order == "top" and job.task != "multiclass"
-    columns = ["output"] if job.task == "regression" else [f"p_{name}" for name in job.classes]
+    columns = ["output"] if gives_score(job.task) else [f"p_{name}" for name in job.classes]
     for table in read_parts(out, ["index", *columns]):
         values = np.stack([table[name].to_numpy().astype(np.float64) for name in columns], axis=1)
         places = np.concatenate([places, table["index"].to_numpy()])

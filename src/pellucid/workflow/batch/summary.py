@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from ...classifier import NONE_OF_THESE, REFER
+from ...classifier import NONE_OF_THESE, REFER, gives_score
 from ...documents import Document
 from ...files import write_whole
 from .job import BatchRecord
@@ -87,12 +87,12 @@ class _Totals:
     def of(cls, out: Path, job: BatchRecord) -> _Totals:
         """Read the parts, one at a time."""
         totals = cls()
-        score = {"binary": f"p_{job.classes[-1]}", "multiclass": "confidence", "regression": "output"}[job.task]
+        score = {"binary": f"p_{job.classes[-1]}", "multiclass": "confidence"}.get(job.task, "output")
         for table in read_parts(out, ["class", "decision", score, "outside_score", "warnings"]):
             totals.parts += 1
             totals.decisions.update(table["decision"].to_pylist())
             totals.probable.update(table["class"].to_pylist())
-            if job.task != "regression":
+            if not gives_score(job.task):
                 totals.histogram += np.histogram(table[score].to_numpy(), BINS, (0, 1))[0]
             distances = table["outside_score"].drop_null().to_numpy()
             totals.scored += len(distances)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ...bundle.bundle import Bundle, load
 from ...bundle.runtimes import ModelRuntime
-from ...classifier import PREDICTED, Prediction
+from ...classifier import PREDICTED, Prediction, gives_score
 from ...errors import ImageError
 from ...explanation.catalogue import find_method, settings_of
 from ...explanation.maps import predicted_classes
@@ -168,7 +168,7 @@ class Worker:
         """The target class of each map."""
         if name != PREDICTED:
             return [name] * len(logits)
-        if self._bundle.task == "regression":
+        if gives_score(self._bundle.task):
             return [self._bundle.classes[1]] * len(logits)
         return [self._bundle.classes[i] for i in predicted_classes(self._bundle, logits)]
 

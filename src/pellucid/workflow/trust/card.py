@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..._version import __version__
+from ...classifier import gives_score
 from ...evaluation.intervals import Resampling, percentiles
 from ...explanation.trust import (
     FEWEST,
@@ -48,7 +49,7 @@ def card_of(audit: TrustMeasurements, spending: Spending, reached: bool, wanted:
         images=n,
         of=wanted,
         classes={c: int(k) for c, k in zip(bundle.classes, counts, strict=True)},
-        score="output" if bundle.task == "regression" else "log-odds",
+        score="output" if gives_score(bundle.task) else "log-odds",
         layer=bundle.manifest.layer.name if bundle.manifest.layer else None,
         replacement=audit.curves.replacement,
         seed=audit.curves.seed,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ...bundle.bundle import Bundle
 from ...bundle.randomised import randomised_classifiers
-from ...classifier import EvidenceClassifier
+from ...classifier import EvidenceClassifier, gives_score
 from ...data.dataset import Dataset, Sample
 from ...errors import ImageError, InputError
 from ...explanation.agreement import agreement, coarse, rank_correlation
@@ -137,7 +137,7 @@ class TrustMeasurements:
             return None
         tensors = self.bundle.preprocessing.tensors([image for _, image in found])
         classes = self.bundle.classes
-        if self.bundle.task == "regression":
+        if gives_score(self.bundle.task):
             answered = [classes[1]] * len(found)
         else:
             answered = [classes[c] for c in predicted_classes(self.classifier, self.classifier.logits(tensors))]

@@ -1,0 +1,173 @@
+"""An anomaly detector as arrays: features to a map of distances and a score. The ONNX graph computes the same.
+
+There are two parts, each in units of how much it varies among held-out normal images. The local part is, in each cell,
+the distance of its patch to the nearest of a memory of normal patches (PatchCore), or to the Gaussian of its position
+(PaDiM). The whole part is the distance of the image's statistics from those of normal images, divided among the cells
+(`moments.py`). The map is the sum of both; the score is the mean of the greatest cells of the local part, and the mean
+over all cells of the whole part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BundleError
+from ..preprocessing import FloatArray
+from .gaussian import Gaussian
+from .memory import nearest, reweighted_scores, top_mean
+from .moments import contributions
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a backbone says of N images: `patches` (N, h, w, C), `statistics` (N, S), and the layers' `maps` if kept."""
+
+    patches: FloatArray
+    statistics: FloatArray
+    maps: tuple[FloatArray, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Distances of N images before they are put together: `local` (N, h, w) and `whole` (N,), None where not used."""
+
+    local: FloatArray | None
+    whole: FloatArray | None
+
+    def take(self, rows: npt.NDArray[np.integer]) -> Parts:
+        """Those of some images."""
+        return Parts(*(None if part is None else part[rows] for part in (self.local, self.whole)))
+
+
+@dataclass(frozen=True, slots=True)
+class PatchMemory:
+    """Normal patches `rows` (M, C), after each channel was multiplied by `scale` (C,)."""
+
+    rows: FloatArray
+    scale: FloatArray
+
+    def scaled(self, patches: FloatArray) -> FloatArray:
+        """Patches (..., C) in the memory's units."""
+        scaled: FloatArray = patches * self.scale
+        return scaled
+
+    def distances(self, patches: FloatArray) -> FloatArray:
+        """Distances (N, h, w) of patches (N, h, w, C) to the nearest row."""
+        n, h, w, channels = patches.shape
+        found = np.empty((n, h * w), np.float32)
+        for i in range(n):  # image by image: scaled copies of all patches would double the memory that is needed
+            found[i] = nearest(self.scaled(patches[i]).reshape(-1, channels), self.rows)[0][:, 0]
+        return found.reshape(n, h, w)
+
+
+@dataclass(frozen=True, slots=True)
+class PositionGaussians:
+    """A Gaussian for each of P cells: `mean` (P, D) and `whitening` (P, D, D) of the `channels` (D,) that are used."""
+
+    mean: FloatArray
+    whitening: FloatArray
+    channels: npt.NDArray[np.int64]
+
+    def distances(self, patches: FloatArray) -> FloatArray:
+        """Mahalanobis distances (N, h, w) of patches (N, h, w, C), each to the Gaussian of its own cell."""
+        n, h, w, _ = patches.shape
+        cells = patches[..., self.channels].reshape(n, h * w, -1).transpose(1, 0, 2) - self.mean[:, None]
+        white = cells @ self.whitening
+        found: FloatArray = np.sqrt(np.einsum("pnd,pnd->np", white, white)).reshape(n, h, w)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A fitted detector. `local_unit` and `whole_unit` divide the two parts; `top` cells make up the local score.
+
+    With `reweighted` the local score is PatchCore's: see `memory.reweighted_scores`.
+    """
+
+    local: PatchMemory | PositionGaussians | None
+    whole: Gaussian | None
+    grid: tuple[int, int]
+    local_unit: float = 1.0
+    whole_unit: float = 1.0
+    top: int = 1
+    reweighted: bool = False
+
+    @property
+    def memory_rows(self) -> int:
+        """How many patches are kept."""
+        return len(self.local.rows) if isinstance(self.local, PatchMemory) else 0
+
+    def parts(self, features: Features) -> Parts:
+        """The two distances, in the units of the features."""
+        return Parts(
+            None if self.local is None else self.local.distances(features.patches),
+            None if self.whole is None else self.whole.distances(features.statistics),
+        )
+
+    def maps(self, features: Features) -> FloatArray:
+        """The map (N, h, w) of images whose layers' maps were kept."""
+        found = np.zeros((len(features), *self.grid), np.float32)
+        if self.local is not None:
+            found += self.local.distances(features.patches) / np.float32(self.local_unit)
+        if self.whole is not None:
+            shares = contributions(features.maps, features.statistics, self.whole, self.grid)
+            found += shares / np.float32(self.whole_unit)
+        return found
+
+    def local_scores(self, local: FloatArray, features: Features | None = None) -> FloatArray:
+        """The local scores (N,) of distances (N, h, w); `features` are needed with `reweighted` alone."""
+        if self.reweighted and isinstance(self.local, PatchMemory) and features is not None:
+            return reweighted_scores(local, self.local.scaled(features.patches), self.local.rows)
+        return top_mean(local, self.top)
+
+    def scores(self, features: Features) -> FloatArray:
+        """The scores (N,) of images."""
+        parts = self.parts(features)
+        found = np.zeros(len(features), np.float32)
+        if parts.local is not None:
+            found += self.local_scores(parts.local, features) / np.float32(self.local_unit)
+        if parts.whole is not None:
+            found += parts.whole / np.float32(self.whole_unit)
+        return found
+
+    def arrays(self) -> dict[str, FloatArray]:
+        """Everything fitted, by name: what a bundle keeps beside its graph."""
+        found: dict[str, FloatArray] = {
+            "units": np.array([self.local_unit, self.whole_unit], np.float32),
+            "score": np.array([self.top, self.reweighted, *self.grid], np.float32),
+        }
+        if isinstance(self.local, PatchMemory):
+            found |= {"memory": self.local.rows, "memory.scale": self.local.scale}
+        elif self.local is not None:
+            found |= {
+                "cells.mean": self.local.mean,
+                "cells.whitening": self.local.whitening,
+                "cells.channels": self.local.channels.astype(np.float32),
+            }
+        if self.whole is not None:
+            found |= {"image.mean": self.whole.mean, "image.whitening": self.whole.whitening}
+        return found
+
+
+def detector_of(arrays: Mapping[str, FloatArray]) -> Detector:
+    """The detector of `Detector.arrays`; BundleError where arrays are missing."""
+    try:
+        local: PatchMemory | PositionGaussians | None = None
+        if "memory" in arrays:
+            local = PatchMemory(arrays["memory"], arrays["memory.scale"])
+        elif "cells.mean" in arrays:
+            channels = arrays["cells.channels"].astype(np.int64)
+            local = PositionGaussians(arrays["cells.mean"], arrays["cells.whitening"], channels)
+        whole = Gaussian(arrays["image.mean"], arrays["image.whitening"]) if "image.mean" in arrays else None
+        units, (top, reweighted, height, width) = arrays["units"], arrays["score"]
+    except (KeyError, ValueError) as error:
+        raise BundleError(f"The weights of the anomaly detector lack {error}. Copy the bundle again.") from error
+    grid = int(height), int(width)
+    return Detector(local, whole, grid, float(units[0]), float(units[1]), int(top), bool(reweighted))

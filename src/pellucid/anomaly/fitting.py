@@ -1,0 +1,178 @@
+"""From features of normal images to a detector, and which training images are left out as suspect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from ..preprocessing import FloatArray
+from ..recipe_anomaly import AnomalySection
+from .detector import Detector, Features, Parts, PatchMemory, PositionGaussians
+from .gaussian import fit_gaussian
+from .memory import Rows, greedy_coreset, top_mean
+
+FOLDS = 5
+FAR_OUT = 3.5
+"""Robust z-score from which a training image is suspect: Iglewicz and Hoaglin's limit of the modified z-score."""
+SMALL_MEMORY, SMALL_CANDIDATES = 500, 8000
+"""For judging training images: their order needs less than a model does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How unlike the others each training image is: `scores` (N,), robust z-scores, and which are `suspect` (N,)."""
+
+    scores: FloatArray
+    suspect: npt.NDArray[np.bool_]
+
+
+def cells_wanted(images: int, section: AnomalySection, cells: int) -> int:
+    """How many cells of each image are kept for the memory to choose from; all where a Gaussian stands in each."""
+    if section.method == "gaussian":
+        return cells
+    return min(cells, max(16, math.ceil(section.candidates / max(images, 1))))
+
+
+def fit_detector(
+    patches: FloatArray, statistics: FloatArray, grid: tuple[int, int], section: AnomalySection, *, seed: int = 0
+) -> Detector:
+    """A detector of the kind that `section` asks for, its units still 1.
+
+    `patches` (N, P, C) are cells of N normal images: P drawn ones, or for `gaussian` all of the grid in order.
+    `statistics` (N, S) are those of `moments.statistics_of`. Raises InputError for too few images.
+    """
+    if len(patches) < 2:
+        raise InputError("One normal image tells nothing of how normal images differ: give two or more.")
+    cells = grid[0] * grid[1]
+    local = _memory(patches, section, seed) if section.method in ("combined", "patch-memory") else None
+    positions = _positions(patches, section, seed) if section.method == "gaussian" else None
+    with_whole = section.method == "image-statistics" or (section.method == "combined" and section.whole > 0)
+    return Detector(
+        local=local or positions,
+        whole=fit_gaussian(statistics) if with_whole else None,
+        grid=grid,
+        top=max(1, round(section.top * cells)),
+        reweighted=section.reweighted and section.method == "patch-memory",
+    )
+
+
+def _memory(patches: FloatArray, section: AnomalySection, seed: int) -> PatchMemory:
+    flat = patches.reshape(-1, patches.shape[-1])
+    deviation = flat.std(axis=0, dtype=np.float64)
+    usable = deviation > 1e-6 * max(float(deviation.max()), 1e-30)
+    scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=usable).astype(np.float32)
+    drawn = np.random.default_rng(seed).permutation(len(flat))[: section.candidates]
+    candidates = flat[drawn] * scale
+    chosen = greedy_coreset(candidates, section.memory, seed=seed)
+    return PatchMemory(np.ascontiguousarray(candidates[chosen]), scale)
+
+
+def _positions(patches: FloatArray, section: AnomalySection, seed: int) -> PositionGaussians:
+    """PaDiM: for each cell mean and covariance of `channels` drawn channels, 0.01 added to its diagonal.
+
+    Defard et al., ICPR 2021, arXiv:2011.08785, section 3.
+    """
+    images, cells, channels = patches.shape
+    drawn = np.sort(np.random.default_rng(seed).permutation(channels)[: section.channels])
+    mean = np.empty((cells, len(drawn)), np.float32)
+    whitening = np.empty((cells, len(drawn), len(drawn)), np.float32)
+    for cell in range(cells):
+        rows = patches[:, cell, drawn].astype(np.float64)
+        mean[cell] = rows.mean(axis=0)
+        around = rows - rows.mean(axis=0)
+        covariance = around.T @ around / (images - 1) + 0.01 * np.eye(len(drawn))
+        whitening[cell] = np.linalg.cholesky(np.linalg.inv(covariance))
+    return PositionGaussians(mean, whitening, drawn)
+
+
+def with_units(detector: Detector, parts: Parts, whole: float = 1.0) -> Detector:
+    """The detector whose parts are in units of their spread among images it has not seen, by their `parts`.
+
+    The spread is the standard deviation, found robustly, of the local part's score and of the image's distance;
+    `whole` weighs the latter. With one part only the unit is that part's median, so that 1 is a usual normal image.
+    """
+    single = detector.local is None or detector.whole is None
+    unit = _middle if single else _spread
+    local = 1.0 if parts.local is None else unit(top_mean(parts.local, detector.top))
+    image = 1.0 if parts.whole is None else unit(parts.whole) / (1.0 if single else max(whole, 1e-6))
+    return replace(detector, local_unit=local, whole_unit=image)
+
+
+def _middle(values: FloatArray) -> float:
+    return max(float(np.median(values)), 1e-12)
+
+
+def _spread(values: FloatArray) -> float:
+    """The standard deviation that a normal distribution with the same quartiles has."""
+    low, high = np.quantile(values.astype(np.float64), [0.25, 0.75])
+    return max(float(high - low) / 1.349, 1e-6 * _middle(values))
+
+
+def judge(
+    patches: FloatArray, statistics: FloatArray, groups: Sequence[str], section: AnomalySection, *, seed: int = 0
+) -> Judged:
+    """Which training images look bad beside the others: each is scored by detectors that have not seen its group.
+
+    `patches` (N, P, C) and `statistics` (N, S) as for `fit_detector`. In a second round the images found are left out
+    of all detectors, since bad images widen what counts as normal. Scores are robust z-scores of the image's greatest
+    patch distances and of its own distance, whichever is larger.
+    """
+    n = len(patches)
+    suspect = np.zeros(n, bool)
+    scores = np.zeros(n, np.float32)
+    if n < 2 * FOLDS:
+        return Judged(scores, suspect)
+    fold = _folds(groups, n, seed)
+    for _ in range(2):
+        local, whole = np.empty(n, np.float32), np.empty(n, np.float32)
+        for k in range(FOLDS):
+            own, others = fold == k, (fold != k) & ~suspect
+            if own.any() and others.sum() > 1:
+                local[own], whole[own] = _from_others(patches, statistics, own, others, section, seed)
+        scores = np.maximum(_robust(local, ~suspect), _robust(whole, ~suspect))
+        suspect = scores > FAR_OUT
+    return Judged(scores, suspect)
+
+
+def _from_others(
+    patches: FloatArray,
+    statistics: FloatArray,
+    own: npt.NDArray[np.bool_],
+    others: npt.NDArray[np.bool_],
+    section: AnomalySection,
+    seed: int,
+) -> tuple[FloatArray, FloatArray]:
+    small = section.model_copy(
+        update={
+            "method": "combined",
+            "memory": min(section.memory, SMALL_MEMORY),
+            "candidates": min(section.candidates, SMALL_CANDIDATES),
+        }
+    )
+    cells = (1, patches.shape[1])
+    detector = fit_detector(patches[others], statistics[others], cells, small, seed=seed)
+    parts = detector.parts(Features(patches[own][:, None], statistics[own]))
+    if parts.local is None or parts.whole is None:
+        raise AssertionError("a combined detector has both parts")
+    return top_mean(parts.local, detector.top), parts.whole
+
+
+def _folds(groups: Sequence[str], n: int, seed: int) -> Rows:
+    """The fold of each image, whole groups together."""
+    unit = {name: i for i, name in enumerate(dict.fromkeys(group or f"\0{i}" for i, group in enumerate(groups)))}
+    order = np.random.default_rng(seed).permutation(len(unit))
+    return np.array([order[unit[group or f"\0{i}"]] % FOLDS for i, group in enumerate(groups)], np.int64)
+
+
+def _robust(values: FloatArray, kept: npt.NDArray[np.bool_]) -> FloatArray:
+    """Distances above the median in units of the spread, by the logarithm, of those kept: distances are skewed."""
+    logs = np.log(np.maximum(values, 1e-12))
+    middle = float(np.median(logs[kept]))
+    spread = float(np.median(np.abs(logs[kept] - middle))) * 1.4826
+    scores: FloatArray = ((logs - middle) / max(spread, 1e-9)).astype(np.float32)
+    return scores

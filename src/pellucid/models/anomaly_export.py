@@ -1,0 +1,63 @@
+"""A fitted anomaly detector to a bundle, with the proof that its graph says what the arrays say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from safetensors.numpy import save
+
+from ..anomaly.detector import Detector
+from ..bundle.io import model_session, read_bundle, write_bundle
+from ..bundle.manifest import MODEL, WEIGHTS, Manifest, Parity
+from ..bundle.onnx_classifier import OnnxClassifier
+from ..errors import ParityError
+from ..preprocessing import FloatArray
+from .anomaly_graph import anomaly_model
+from .export import TOLERANCE
+from .patch_features import FeatureGraph
+
+
+def export_detector(
+    graph: FeatureGraph, detector: Detector, manifest: Manifest, folder: Path, *, images: FloatArray
+) -> Manifest:
+    """Write a detector as a bundle into the new folder `folder`; returns the finished manifest.
+
+    `images` (N, 3, H, W) are real preprocessed images on which the graph and the arrays are compared. Raises
+    ParityError when a score differs by more than 1e-3 of the largest, InputError for a memory that fits no graph.
+    """
+    model = anomaly_model(graph, detector)
+    with write_bundle(folder, manifest) as draft:
+        (draft.folder / MODEL).write_bytes(model.SerializeToString())
+        (draft.folder / WEIGHTS).write_bytes(save({k: np.ascontiguousarray(v) for k, v in detector.arrays().items()}))
+        exported = OnnxClassifier(manifest, model_session(draft.folder / MODEL))
+        parity = _parity(graph, detector, exported, images)
+        draft.manifest = manifest.model_copy(update={"parity": parity})
+    return read_bundle(folder)
+
+
+def _parity(graph: FeatureGraph, detector: Detector, exported: OnnxClassifier, images: FloatArray) -> Parity:
+    """The largest difference of scores and of maps, as shares of the largest score and of each map's largest value."""
+    features = graph.session()(images)
+    maps, scores = detector.maps(features), detector.scores(features)
+    evidence = exported.evidence(images)
+    largest = max(float(np.abs(scores).max()), float(np.finfo(np.float32).tiny))
+    score = float(np.abs(evidence.logits[:, 0] - scores).max()) / largest
+    tops = np.maximum(np.abs(maps).max(axis=(1, 2)), np.finfo(np.float32).tiny)
+    heat_map = float((np.abs(evidence.activations[:, 0] - maps).max(axis=(1, 2)) / tops).max())
+    if not (score <= TOLERANCE and heat_map <= TOLERANCE):
+        raise ParityError(
+            f"The exported graph differs from the detector by {score:.2g} of the largest score and {heat_map:.2g} of a "
+            f"map's largest value ({len(images)} images); up to {TOLERANCE:g} is accepted. No bundle was written; "
+            "please report this with the recipe."
+        )
+    return Parity(
+        images=len(images),
+        source="the validation set",
+        probability=score,
+        heat_map=heat_map,
+        tolerance=TOLERANCE,
+        runtime="numpy",
+        versions={"numpy": np.__version__, "onnxruntime": onnxruntime.__version__},
+    )

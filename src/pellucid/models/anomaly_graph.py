@@ -1,0 +1,222 @@
+"""The whole anomaly detector as one ONNX graph: features, distances, map and score.
+
+The graph has the inputs and outputs of every bundle (bundle/manifest.py). `logits` (N, 1) is the score, `activations`
+(N, 1, h, w) the map, and `gradients` the weight of each target in every cell, so that their product is the map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from ..anomaly.detector import Detector, PatchMemory, PositionGaussians
+from ..anomaly.gaussian import Gaussian
+from ..anomaly.memory import nearest
+from ..anomaly.moments import KINDS, resampling
+from ..errors import InputError
+from ..preprocessing import FloatArray
+from .patch_features import FeatureGraph
+
+LARGEST = 1_500_000_000
+"""Bytes: a little less than an ONNX file can hold, 2 GB, with room for the backbone."""
+LEAST_DISTANCE = float(np.finfo(np.float32).tiny)
+SUPPORT = 9
+"""Rows around the nearest one by which PatchCore's score is weighed."""
+
+
+class _Head:
+    """ONNX nodes in the making. Each method adds one and returns the name of what it gives."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, values: object, kind: type = np.float32) -> str:
+        name = f"anomaly_constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values, kind), name))
+        return name
+
+    def add(self, operation: str, inputs: Sequence[str], outputs: int = 1, name: str = "", **settings: Any) -> str:
+        names = [name or f"anomaly_{len(self.nodes)}"] + [f"anomaly_{len(self.nodes)}_{i}" for i in range(1, outputs)]
+        self.nodes.append(helper.make_node(operation, list(inputs), names, **settings))
+        return names[-1] if outputs > 1 else names[0]
+
+    def shape(self, values: str, shape: Sequence[int], name: str = "") -> str:
+        return self.add("Reshape", [values, self.constant(shape, np.int64)], name=name)
+
+
+def anomaly_model(features: FeatureGraph, detector: Detector) -> onnx.ModelProto:
+    """The graph of `features` continued by a fitted detector.
+
+    Raises InputError for a memory that no ONNX file can hold.
+    """
+    size = sum(values.nbytes for values in detector.arrays().values())
+    if size > LARGEST:
+        raise InputError(
+            f"The detector takes {size / 1e9:.1f} GB, and a bundle's graph holds {LARGEST / 1e9:.1f}: lower "
+            "anomaly.memory or data.size, or take fewer anomaly.layers."
+        )
+    head = _Head()
+    maps, scores = [], []
+    if detector.local is not None:
+        cells = head.add("Mul", [_local(head, detector), head.constant(1 / detector.local_unit)])
+        maps.append(cells)
+        scores.append(_local_score(head, detector, cells))
+    if detector.whole is not None:
+        shares, distance = _whole(head, features, detector.whole, detector.whole_unit, detector.grid)
+        maps.append(shares)
+        scores.append(distance)
+    for parts, name in ((maps, "activations"), (scores, "logits")):
+        head.add("Add" if len(parts) > 1 else "Identity", parts, name=name)
+    targets = head.shape("target", [0, 0, 1, 1, 1])
+    head.add("Mul", [targets, head.constant(np.ones((1, 1, 1, *detector.grid)))], name="gradients")
+    return _joined(features.model, head, detector.grid)
+
+
+def _local(head: _Head, detector: Detector) -> str:
+    """The local distances (N, 1, h, w)."""
+    h, w = detector.grid
+    rows = head.add("Transpose", ["patches"], perm=[0, 2, 3, 1])
+    if isinstance(detector.local, PatchMemory):
+        found = _nearest(head, detector.local, rows)
+    elif detector.local is not None:
+        found = _by_position(head, detector.local, rows, h * w)
+    return head.shape(found, [-1, 1, h, w])
+
+
+def _nearest(head: _Head, memory: PatchMemory, rows: str) -> str:
+    """Distances (N h w, 1) to the nearest row, by |x|^2 + |m|^2 - 2 x m, both taken from the memory's middle."""
+    middle = memory.rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    kept = memory.rows - middle
+    flat = head.shape(head.add("Mul", [rows, head.constant(memory.scale)]), [-1, kept.shape[1]])
+    flat = head.add("Sub", [flat, head.constant(middle)], name="anomaly_patches")
+    product = head.add("MatMul", [flat, head.constant(-2 * kept.T)])
+    squared = head.add("Add", [product, head.constant(np.einsum("mc,mc->m", kept, kept))])
+    axis = head.constant([1], np.int64)
+    least = head.add("ReduceMin", [squared, axis], keepdims=1)
+    own = head.add("ReduceSumSquare", [flat, axis], keepdims=1)
+    return head.add("Sqrt", [head.add("Max", [head.add("Add", [least, own]), head.constant(0.0)])])
+
+
+def _by_position(head: _Head, cells: PositionGaussians, rows: str, positions: int) -> str:
+    """Mahalanobis distances (N, positions), each cell's to its own Gaussian."""
+    flat = head.shape(rows, [0, positions, -1])
+    if len(cells.channels):
+        flat = head.add("Gather", [flat, head.constant(cells.channels, np.int64)], axis=2)
+    around = head.add("Sub", [flat, head.constant(cells.mean[None])])
+    turned = head.add("Transpose", [around], perm=[1, 0, 2])
+    white = head.add("MatMul", [turned, head.constant(cells.whitening)])
+    lengths = head.add("ReduceL2", [white, head.constant([2], np.int64)], keepdims=0)
+    return head.add("Transpose", [lengths], perm=[1, 0])
+
+
+def _whole(
+    head: _Head, features: FeatureGraph, gaussian: Gaussian, unit: float, grid: tuple[int, int]
+) -> tuple[str, str]:
+    """The map (N, 1, h, w) of the image's distance, and that distance (N, 1); see `anomaly.moments`."""
+    around = head.add("Sub", ["statistics", head.constant(gaussian.mean)])
+    white = head.add("MatMul", [around, head.constant(gaussian.whitening)])
+    axis = head.constant([1], np.int64)
+    length = head.add("Max", [head.add("ReduceL2", [white, axis], keepdims=1), head.constant(LEAST_DISTANCE)])
+    back = head.add("MatMul", [white, head.constant(gaussian.whitening.T / np.float32(unit))])
+    weights = head.add("Div", [back, length])
+    shares: list[str] = []
+    start = 0
+    for i, (channels, height, width) in enumerate(features.shapes):
+        each = _shares(head, f"map_{i}", weights, around, gaussian.mean, start, channels)
+        square = head.shape(each, [-1, 1, height, width])
+        rows = head.add("MatMul", [head.constant(resampling(height, grid[0])), square])
+        shares.append(head.add("MatMul", [rows, head.constant(resampling(width, grid[1]).T)]))
+        start += KINDS * channels
+    total = shares[0]
+    for other in shares[1:]:
+        total = head.add("Add", [total, other])
+    return total, head.add("Mul", [length, head.constant(1 / unit)])
+
+
+def _shares(head: _Head, values: str, weights: str, around: str, mean: FloatArray, start: int, channels: int) -> str:
+    """What each cell of a layer's map (N, C, h, w) adds to the image's distance, (N, 1, h w)."""
+
+    def part(of: str, kind: int) -> str:
+        ends = [head.constant([start + (kind + k) * channels], np.int64) for k in (0, 1)]
+        return head.add("Slice", [of, *ends, head.constant([1], np.int64)])
+
+    def row(of: str) -> str:
+        return head.shape(of, [0, 1, channels])
+
+    def column(of: str) -> str:
+        return head.shape(of, [0, channels, 1])
+
+    usual = head.constant(mean[start : start + channels, None])
+    flat = head.shape(values, [0, channels, -1])
+    own, spread = column(part("statistics", 0)), column(head.add("Exp", [part("statistics", 1)]))
+    scaled = head.add("Div", [head.add("Sub", [flat, own]), spread])
+    squares = head.add("Mul", [scaled, scaled])
+    logs = head.add("Mul", [part(weights, 1), part(around, 1)])
+    means = head.add("MatMul", [row(part(weights, 0)), head.add("Sub", [flat, usual])])
+    return head.add("Add", [means, head.add("MatMul", [row(logs), squares])])
+
+
+def _local_score(head: _Head, detector: Detector, cells: str) -> str:
+    """The local score (N, 1) of scaled cells (N, 1, h, w)."""
+    h, w = detector.grid
+    flat = head.shape(cells, [0, h * w])
+    count = min(detector.top, h * w)
+    axis = head.constant([1], np.int64)
+    if detector.reweighted and isinstance(detector.local, PatchMemory):
+        return _reweighted(head, detector, detector.local, flat)
+    if count == h * w:
+        return head.add("ReduceMean", [flat, axis], keepdims=1)
+    names = ["anomaly_greatest", "anomaly_greatest_at"]
+    head.nodes.append(helper.make_node("TopK", [flat, head.constant([count], np.int64)], names, axis=1, sorted=0))
+    return head.add("ReduceMean", [names[0], axis], keepdims=1)
+
+
+def _reweighted(head: _Head, detector: Detector, memory: PatchMemory, flat: str) -> str:
+    """PatchCore's weighted score; see `anomaly.memory.reweighted_scores`."""
+    h, w = detector.grid
+    middle = memory.rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    around = nearest(memory.rows, memory.rows, SUPPORT)[1]
+    axis = head.constant([1], np.int64)
+    at = head.add("ArgMax", [flat], axis=1, keepdims=1)
+    channels = memory.rows.shape[1]
+    each = head.shape("anomaly_patches", [-1, h * w, channels])
+    query = head.add("GatherND", [each, at], batch_dims=1)
+    kept = head.constant(memory.rows - middle)
+    between = head.add(
+        "Sub", [head.add("Unsqueeze", [query, axis]), head.add("Unsqueeze", [kept, head.constant([0], np.int64)])]
+    )
+    distances = head.add("ReduceL2", [between, head.constant([2], np.int64)], keepdims=0)
+    own = head.add("ArgMin", [distances], axis=1, keepdims=0)
+    support = head.add("Gather", [head.constant(around, np.int64), own], axis=0)
+    near = head.add("GatherElements", [distances, support], axis=1)
+    shares = head.add("Softmax", [near], axis=1)
+    first = head.add("Slice", [shares, head.constant([0], np.int64), axis, axis])
+    weight = head.add("Sub", [head.constant(1.0), first])
+    greatest = head.add("ReduceMax", [flat, axis], keepdims=1)
+    return head.add("Mul", [greatest, weight])
+
+
+def _joined(features: onnx.ModelProto, head: _Head, grid: tuple[int, int]) -> onnx.ModelProto:
+    """The two parts as one model, with the inputs and outputs of a bundle."""
+    model = onnx.ModelProto()
+    model.CopyFrom(features)
+    graph = model.graph
+    graph.node.extend(head.nodes)
+    graph.initializer.extend(head.constants)
+    graph.input.append(helper.make_tensor_value_info("target", TensorProto.FLOAT, ["images", "targets", 1]))
+    graph.input.append(helper.make_tensor_value_info("contrast", TensorProto.FLOAT, []))
+    del graph.output[:]
+    h, w = grid
+    shapes: dict[str, list[str | int]] = {
+        "logits": ["images", 1],
+        "activations": ["images", 1, h, w],
+        "gradients": ["images", "targets", 1, h, w],
+    }
+    for name, shape in shapes.items():
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    return model
