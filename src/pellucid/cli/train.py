@@ -52,7 +52,8 @@ def train(
     data: Annotated[
         Path,
         typer.Argument(
-            metavar="DATA", help="Folder with one subfolder per class (with or without splits), or a CSV file; for one-class normal images."
+            metavar="DATA",
+            help="Folder with one subfolder per class (with or without splits), or a CSV file; for one-class normal images.",
         ),
     ],
     recipe: Annotated[

@@ -35,6 +35,7 @@ from ..preprocessing import FloatArray, Uint8Array
 from ..progress import Progress
 from ..recipe import Recipe
 from ..storage import cache_folder
+from .decision import check_decision
 from .evaluation import evaluate_dataset
 from .examples import explain_examples
 from .localisation import localise
@@ -107,6 +108,7 @@ class _Fitted:
 
 def learn_normal(job: OneClassJob) -> None:
     """Fit a detector to the normal images of `job.data`, and write everything that a run folder holds."""
+    check_decision(job.recipe.decision, "anomaly")
     section = job.recipe.data
     table = TableOptions(section.path_column, section.label_column, Path(section.images) if section.images else None)
     dataset = read_one_class(job.data, normal=job.recipe.anomaly.normal, group_by=section.group_by, table=table)
