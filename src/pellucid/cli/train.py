@@ -53,7 +53,7 @@ def train(
         Path,
         typer.Argument(
             metavar="DATA",
-            help="Folder with one subfolder per class (with or without splits), or a CSV file; for one-class normal images.",
+            help="Folder with one subfolder per class (with or without splits), or a CSV file.",
         ),
     ],
     recipe: Annotated[

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..classifier import gives_score
 from .codes import RESEARCH, ClassCodes, Code, class_code, own
 from .content import (
     ACQUISITION,
@@ -126,7 +127,7 @@ def _group(findings: Findings, origin: ResultOrigin, name: str, *, first: bool) 
 
 def _numbers(findings: Findings, origin: ResultOrigin, name: str) -> list[Dataset]:
     manifest, found = origin.bundle.manifest, findings.prediction
-    if manifest.task == "regression":
+    if gives_score(manifest.task):
         return [number_item(OUTPUT, float(found.output or 0)), number_item(THRESHOLD, float(manifest.threshold))]
     numbers = [number_item(PROBABILITY, float(found.probabilities[name]))]
     return numbers if manifest.task == "multiclass" else [*numbers, number_item(THRESHOLD, float(manifest.threshold))]

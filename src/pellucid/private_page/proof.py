@@ -17,6 +17,7 @@ import numpy as np
 
 from ..bundle.bundle import Bundle, load
 from ..bundle.run import RunFolder
+from ..classifier import gives_score
 from ..data.walk import has_image_suffix, walk
 from ..errors import DataError, ImageError, InputError
 from ..explanation.cam import grad_cam
@@ -155,7 +156,7 @@ class PageComparison:
         """What was found; None for fewer than `LEAST` images."""
         if len(self._answers) < LEAST:
             return None
-        most, regression = max(self._answers), self._whole.task == "regression"
+        most, regression = max(self._answers), gives_score(self._whole.task)
         return Proof(
             images=len(self._answers),
             probability=None if regression else most,

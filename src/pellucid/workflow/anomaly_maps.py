@@ -74,5 +74,5 @@ def _reduced(mask: np.ndarray, step: int) -> np.ndarray:
     height, width = mask.shape
     padded = np.zeros((-(-height // step) * step, -(-width // step) * step), bool)
     padded[:height, :width] = mask
-    blocks: np.ndarray = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step).any(axis=(1, 3))
-    return blocks
+    blocks = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step)
+    return np.asarray(blocks.any(axis=(1, 3)))
