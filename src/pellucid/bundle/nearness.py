@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from ..classifier import gives_score
 from ..preprocessing import FloatArray
 from .manifest import Manifest
 
@@ -30,7 +31,7 @@ def decision_distances(manifest: Manifest, logits: FloatArray) -> npt.NDArray[np
         highest = np.sort(given, axis=1)[:, -2:]
         gap: npt.NDArray[np.float64] = highest[:, 1] - highest[:, 0]
         return gap
-    if manifest.task == "regression":
+    if gives_score(manifest.task):
         return np.asarray(given[:, 0] - manifest.threshold, np.float64)
     if not 0 < manifest.threshold < 1:
         return np.full(len(given), math.inf)

@@ -17,7 +17,6 @@ from ..preprocessing import Uint8Array
 from .source import FilmSource
 
 BoolArray = npt.NDArray[np.bool_]
-"""The method of every map: the one that has a code of the standard (130403 DCM)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def find(bundle: Bundle, data: bytes, source: FilmSource, when: datetime.datetim
     picture = np.asarray(image.pixels)
     if bundle.manifest.layer is None:
         return Findings(source, picture, bundle.predict_images([image])[0], None, local)
-    explained = bundle.explain_images([image])[0]
+    explained = bundle.explain_images([image], method=bundle.usual_method)[0]
     prediction = bundle.answer(explained, warnings=image.warnings)
     attribution = explained.attributions[0]
     return Findings(source, _fitting(picture, attribution.values.shape), prediction, attribution, local)

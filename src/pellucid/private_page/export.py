@@ -61,10 +61,8 @@ def export_page(
         raise InputError(f"{out} is already there; nothing is overwritten. Choose another `web=`, or remove it.")
     program = find_runtime(runtime)
     exported = read_exported(run)
-    if exported.manifest.task == "anomaly":
-        raise InputError(
-            "A page of its own is for classifiers and regressions so far: serve an anomaly detector by `pellucid serve`."
-        )
+    if exported.bundle.task == "anomaly":
+        raise InputError("A page that works alone is for classifiers so far: use `pellucid serve` for a detector.")
     _check_size(exported, single)
     contents = contents_of(exported, program, every_method=not single if every_method is None else every_method)
     found = _proved(run, images, exported, contents, progress) if proof else None

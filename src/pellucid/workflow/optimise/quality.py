@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ...bundle.bundle import Bundle
 from ...bundle.certificate import Interval, Quality
 from ...bundle.nearness import largest_move
+from ...classifier import gives_score
 from ...evaluation.intervals import wilson
 from ...evaluation.paired import metric_difference
 from ...evaluation.tally import Answers
@@ -53,7 +54,7 @@ class Answered:
 
     def scores(self, logits: FloatArray) -> FloatArray:
         """Probabilities (n, K) of logits (n, L), or the outputs of a regression as they are."""
-        return logits if self.bundle.task == "regression" else self.bundle.probabilities_of(logits)
+        return logits if gives_score(self.bundle.task) else self.bundle.probabilities_of(logits)
 
 
 def answered(
@@ -124,7 +125,7 @@ def _share(changed: int, count: int) -> Interval:
 def _ranking(base: Answered, other: Answered, images: Compared) -> Interval | None:
     """The difference of the AUC (R2 of a regression), on the same images; None where it is not defined."""
     bundle = base.bundle
-    regression = bundle.task == "regression"
+    regression = gives_score(bundle.task)
     theirs, ours = (
         Answers(bundle.task, len(bundle.classes), images.labels, a.predicted, a.scores(a.logits)) for a in (base, other)
     )
@@ -136,7 +137,7 @@ def _ranking(base: Answered, other: Answered, images: Compared) -> Interval | No
 
 def _loss(base: Answered, other: Answered, images: Compared) -> float | None:
     """The change of the mean cross-entropy, in nats."""
-    if base.bundle.task == "regression":
+    if gives_score(base.bundle.task):
         return None
     rows = np.arange(len(images.labels))
     shares = [a.scores(a.logits)[rows, images.labels].astype(np.float64) for a in (base, other)]
