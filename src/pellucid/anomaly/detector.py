@@ -23,7 +23,7 @@ from .moments import contributions
 
 
 @dataclass(frozen=True, slots=True)
-class Features:
+class ImageFeatures:
     """What a backbone says of N images: `patches` (N, h, w, C), `statistics` (N, S), and the layers' `maps` if kept."""
 
     patches: FloatArray
@@ -104,14 +104,14 @@ class Detector:
         """How many patches are kept."""
         return len(self.local.rows) if isinstance(self.local, PatchMemory) else 0
 
-    def parts(self, features: Features) -> Parts:
+    def parts(self, features: ImageFeatures) -> Parts:
         """The two distances, in the units of the features."""
         return Parts(
             None if self.local is None else self.local.distances(features.patches),
             None if self.whole is None else self.whole.distances(features.statistics),
         )
 
-    def maps(self, features: Features) -> FloatArray:
+    def maps(self, features: ImageFeatures) -> FloatArray:
         """The map (N, h, w) of images whose layers' maps were kept."""
         found = np.zeros((len(features), *self.grid), np.float32)
         if self.local is not None:
@@ -121,13 +121,13 @@ class Detector:
             found += shares / np.float32(self.whole_unit)
         return found
 
-    def local_scores(self, local: FloatArray, features: Features | None = None) -> FloatArray:
+    def local_scores(self, local: FloatArray, features: ImageFeatures | None = None) -> FloatArray:
         """The local scores (N,) of distances (N, h, w); `features` are needed with `reweighted` alone."""
         if self.reweighted and isinstance(self.local, PatchMemory) and features is not None:
             return reweighted_scores(local, self.local.scaled(features.patches), self.local.rows)
         return top_mean(local, self.top)
 
-    def scores(self, features: Features) -> FloatArray:
+    def scores(self, features: ImageFeatures) -> FloatArray:
         """The scores (N,) of images."""
         parts = self.parts(features)
         found = np.zeros(len(features), np.float32)

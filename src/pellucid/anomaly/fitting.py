@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from ..preprocessing import FloatArray
 from ..recipe_anomaly import AnomalySection
-from .detector import Detector, Features, Parts, PatchMemory, PositionGaussians
+from .detector import Detector, ImageFeatures, Parts, PatchMemory, PositionGaussians
 from .gaussian import fit_gaussian
 from .memory import Rows, greedy_coreset, top_mean
 
@@ -24,7 +24,7 @@ SMALL_MEMORY, SMALL_CANDIDATES = 500, 8000
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Suspicion:
     """How unlike the others each training image is: `scores` (N,), robust z-scores, and which are `suspect` (N,)."""
 
     scores: FloatArray
@@ -115,7 +115,7 @@ def _spread(values: FloatArray) -> float:
 
 def judge(
     patches: FloatArray, statistics: FloatArray, groups: Sequence[str], section: AnomalySection, *, seed: int = 0
-) -> Judged:
+) -> Suspicion:
     """Which training images look bad beside the others: each is scored by detectors that have not seen its group.
 
     `patches` (N, P, C) and `statistics` (N, S) as for `fit_detector`. In a second round the images found are left out
@@ -126,7 +126,7 @@ def judge(
     suspect = np.zeros(n, bool)
     scores = np.zeros(n, np.float32)
     if n < 2 * FOLDS:
-        return Judged(scores, suspect)
+        return Suspicion(scores, suspect)
     fold = _folds(groups, n, seed)
     for _ in range(2):
         local, whole = np.empty(n, np.float32), np.empty(n, np.float32)
@@ -136,7 +136,7 @@ def judge(
                 local[own], whole[own] = _from_others(patches, statistics, own, others, section, seed)
         scores = np.maximum(_robust(local, ~suspect), _robust(whole, ~suspect))
         suspect = scores > FAR_OUT
-    return Judged(scores, suspect)
+    return Suspicion(scores, suspect)
 
 
 def _from_others(
@@ -156,7 +156,7 @@ def _from_others(
     )
     cells = (1, patches.shape[1])
     detector = fit_detector(patches[others], statistics[others], cells, small, seed=seed)
-    parts = detector.parts(Features(patches[own][:, None], statistics[own]))
+    parts = detector.parts(ImageFeatures(patches[own][:, None], statistics[own]))
     if parts.local is None or parts.whole is None:
         raise AssertionError("a combined detector has both parts")
     return top_mean(parts.local, detector.top), parts.whole

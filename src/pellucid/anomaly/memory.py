@@ -19,7 +19,7 @@ BLOCK = 8192
 
 
 def greedy_coreset(patches: FloatArray, size: int, *, seed: int = 0, known: FloatArray | None = None) -> Rows:
-    """Rows of `patches` (N, C), `size` of them, that cover the rest: each is the farthest from those before it.
+    """Rows of `patches` (N, C), `size` in number, that cover the rest: each is the farthest from those before it.
 
     This is the greedy 2-approximation of the k-centre problem (Gonzalez 1985), as PatchCore's algorithm 1 has it. The
     first is drawn by `seed`, or is the farthest from the `known` patches (M, C), which count as chosen. Fewer rows are
@@ -46,7 +46,7 @@ def greedy_coreset(patches: FloatArray, size: int, *, seed: int = 0, known: Floa
 
 
 def _distances_to(values: FloatArray, squares: FloatArray, row: int) -> FloatArray:
-    """Squared distances (N,) of all patches to one of them, that to itself being exactly 0."""
+    """Squared distances (N,) of all patches to patch `row`, that to itself being exactly 0."""
     distances: FloatArray = values @ values[row]
     distances *= -2
     distances += squares

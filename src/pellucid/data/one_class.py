@@ -166,7 +166,7 @@ def _without_wrapper(root: Path, found: list[_Found]) -> list[_Found]:
         first = min(objects)
         raise DataError(
             f"{root} holds several objects ({shorten(sorted(objects))}), each with normal images of its own: one model "
-            f"learns one of them. Give its folder, for example {root / first}."
+            f"learns one object. Give its folder, for example {root / first}."
         )
     return found
 

@@ -21,7 +21,7 @@ class DefectEntry(FiniteDocument):
     """One kind of defect against all normal images.
 
     `roc_auc` is None without normal images. `sensitivity` is the share of these `images` that the threshold finds,
-    with Wilson's 95 % interval. `aupro` is None where none of them has a mask.
+    with Wilson's 95 % interval. `aupro` is None where no such image has a mask.
     """
 
     kind: str

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..anomaly.detector import Features
+from ..anomaly.detector import ImageFeatures
 from ..anomaly.memory import patches_of
 from ..anomaly.moments import LEAST
 from ..bundle.io import model_session
@@ -124,7 +124,7 @@ def choose_layers(backbone: nn.Module, name: str, wanted: Sequence[str], size: t
 
 @dataclass(frozen=True)
 class FeatureGraph:
-    """Features as an ONNX model: `image` (N, 3, H, W) to `statistics` (N, S), `patches` (N, C, h, w), and the maps.
+    """ImageFeatures as an ONNX model: `image` (N, 3, H, W) to `statistics` (N, S), `patches` (N, C, h, w), and the maps.
 
     `shapes` are the (C, h, w) of the layers' maps, whose names are `map_0` and so on. `layer` says where the cells lie
     on the input; it has one channel, the distance that a detector makes of it.
@@ -154,10 +154,10 @@ class FeatureSession:
 
     session: onnxruntime.InferenceSession
 
-    def __call__(self, batch: FloatArray) -> Features:
+    def __call__(self, batch: FloatArray) -> ImageFeatures:
         """Features of tensors (N, 3, H, W)."""
         statistics, patches, *maps = self.session.run(None, {"image": np.ascontiguousarray(batch)})
-        return Features(patches_of([patches]), statistics, tuple(maps))
+        return ImageFeatures(patches_of([patches]), statistics, tuple(maps))
 
 
 def feature_graph(features: PatchFeatures, size: tuple[int, int]) -> FeatureGraph:

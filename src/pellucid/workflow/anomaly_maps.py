@@ -68,7 +68,7 @@ def _tallied(
 
 
 def _reduced(mask: np.ndarray, step: int) -> np.ndarray:
-    """A mask in which each block of `step` x `step` pixels is one, and is set where any of them is."""
+    """A mask in which each block of `step` x `step` pixels is one pixel, set where the block has any."""
     if step == 1:
         return mask
     height, width = mask.shape

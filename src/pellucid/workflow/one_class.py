@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._version import __version__
-from ..anomaly.detector import Detector, Features, Parts
-from ..anomaly.fitting import Judged, cells_wanted, fit_detector, judge, with_units
+from ..anomaly.detector import Detector, ImageFeatures, Parts
+from ..anomaly.fitting import Suspicion, cells_wanted, fit_detector, judge, with_units
 from ..bundle.bundle import Bundle, load
 from ..bundle.io import amend_bundle
 from ..bundle.manifest import AnomalyFacts, Manifest
@@ -72,7 +72,7 @@ class OneClassJob:
 
 
 @dataclass(frozen=True)
-class _Images:
+class _NormalImages:
     """The images as the model sees them: sample i of `divided.dataset` is `pixels[rows[i]]`."""
 
     divided: Divided
@@ -100,7 +100,7 @@ class _Fitted:
     """
 
     detector: Detector
-    judged: Judged
+    judged: Suspicion
     judged_of: Rows
     learnt: Rows
     held: Rows
@@ -157,7 +157,7 @@ def _features(job: OneClassJob) -> tuple[FeatureGraph, dict[str, str]]:
     return feature_graph(PatchFeatures(backbone, layers, recipe.anomaly.smoothing), size), source
 
 
-def _read(job: OneClassJob, dataset: Dataset) -> _Images:
+def _read(job: OneClassJob, dataset: Dataset) -> _NormalImages:
     """Decode and divide the images, telling what was decided."""
     with job.progress.bar("Reading images") as advance:
         cached = cached_pixels(dataset, job.recipe.preprocessing(), cache_folder(), progress=advance)
@@ -169,10 +169,10 @@ def _read(job: OneClassJob, dataset: Dataset) -> _Images:
     rows = np.array([place[s.path] for s in divided.dataset.samples], np.intp)
     (job.run.root / "recipe.toml").write_text(job.recipe.to_toml(), encoding="utf-8")
     write_split(job.run.split, divided.dataset)
-    return _Images(divided, cached.pixels, rows)
+    return _NormalImages(divided, cached.pixels, rows)
 
 
-def _fit(job: OneClassJob, graph: FeatureGraph, images: _Images) -> _Fitted:
+def _fit(job: OneClassJob, graph: FeatureGraph, images: _NormalImages) -> _Fitted:
     """Describe the normal images, leave out those that look bad, fit to the training images, measure those held out."""
     section = job.recipe.anomaly
     description = _describe(job, graph, images)
@@ -187,7 +187,7 @@ def _fit(job: OneClassJob, graph: FeatureGraph, images: _Images) -> _Fitted:
     if train.sum() < 2 or not len(normal):
         raise DataError(
             "Too few normal images are left, as most look unlike one another: set anomaly.clean to false to learn from "
-            "all of them."
+            "every image."
         )
     job.progress.say("Choosing what to keep of the normal images ...")
     chosen = description.patches[train], description.statistics[train]
@@ -205,7 +205,7 @@ class _Description:
     statistics: FloatArray
 
 
-def _describe(job: OneClassJob, graph: FeatureGraph, images: _Images) -> _Description:
+def _describe(job: OneClassJob, graph: FeatureGraph, images: _NormalImages) -> _Description:
     labels = images.dataset.labels
     rows = np.sort(np.concatenate([images.positions(split) for split in ("train", "val")]))
     rows = rows[labels[rows] == 0]
@@ -221,7 +221,9 @@ def _describe(job: OneClassJob, graph: FeatureGraph, images: _Images) -> _Descri
     return _Description(rows, np.stack(patches), np.concatenate(statistics))
 
 
-def _passes(job: OneClassJob, graph: FeatureGraph, images: _Images, rows: Rows, what: str) -> Iterator[Features]:
+def _passes(
+    job: OneClassJob, graph: FeatureGraph, images: _NormalImages, rows: Rows, what: str
+) -> Iterator[ImageFeatures]:
     """Features of the samples `rows`, a batch at a time."""
     session, shape = graph.session(), job.recipe.preprocessing()
     with job.progress.bar(what) as advance:
@@ -230,7 +232,7 @@ def _passes(job: OneClassJob, graph: FeatureGraph, images: _Images, rows: Rows, 
             advance(min(start + BATCH, len(rows)), len(rows))
 
 
-def _measured(job: OneClassJob, graph: FeatureGraph, images: _Images, detector: Detector, rows: Rows) -> Parts:
+def _measured(job: OneClassJob, graph: FeatureGraph, images: _NormalImages, detector: Detector, rows: Rows) -> Parts:
     """The distances of held-out images from what was learnt."""
     found = [detector.parts(f) for f in _passes(job, graph, images, rows, "Measuring the images held out")]
     local = [p.local for p in found if p.local is not None]
@@ -238,7 +240,7 @@ def _measured(job: OneClassJob, graph: FeatureGraph, images: _Images, detector: 
     return Parts(np.concatenate(local) if local else None, np.concatenate(whole) if whole else None)
 
 
-def _judge(job: OneClassJob, images: _Images, description: _Description) -> Judged:
+def _judge(job: OneClassJob, images: _NormalImages, description: _Description) -> Suspicion:
     job.progress.say("Looking for bad images among the normal ones ...")
     groups = images.groups(description.rows)
     judged = judge(description.patches, description.statistics, groups, job.recipe.anomaly, seed=job.seed)
@@ -251,7 +253,7 @@ def _judge(job: OneClassJob, images: _Images, description: _Description) -> Judg
 
 
 def _export(
-    job: OneClassJob, graph: FeatureGraph, fitted: _Fitted, images: _Images, source: dict[str, str]
+    job: OneClassJob, graph: FeatureGraph, fitted: _Fitted, images: _NormalImages, source: dict[str, str]
 ) -> Manifest:
     from ..models.anomaly_export import export_detector
 
@@ -284,7 +286,7 @@ def _export(
     return export_detector(graph, fitted.detector, manifest, job.run.bundle, images=batch)
 
 
-def _decide(job: OneClassJob, fitted: _Fitted, images: _Images) -> Bundle:
+def _decide(job: OneClassJob, fitted: _Fitted, images: _NormalImages) -> Bundle:
     """Choose the threshold from images that were held out, and keep it in the bundle."""
     validation = fitted.held
     samples = [images.dataset.samples[i] for i in validation]
@@ -325,7 +327,7 @@ SCALE = {"q05": 0.2, "q25": 0.4, "q50": 0.6, "q75": 0.8, "q95": 1.0}
 """The scale of the map by its threshold: a map is drawn in full colour where it reaches the threshold."""
 
 
-def _record(job: OneClassJob, images: _Images, fitted: _Fitted) -> RunRecord:
+def _record(job: OneClassJob, images: _NormalImages, fitted: _Fitted) -> RunRecord:
     dataset, recipe = images.dataset, job.recipe.name
     usual = ("pellucid", "train", str(job.data), "--recipe", recipe, "--seed", str(job.seed))
     order = np.argsort(-fitted.judged.scores, kind="stable")

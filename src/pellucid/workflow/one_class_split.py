@@ -50,7 +50,7 @@ def divide_normals(dataset: Dataset, recipe: Recipe, seed: int) -> Divided:
     test = 0.0 if any(s.split == "test" for s in one.samples) else recipe.data.test
     share = _held_out(free * (1 - test), recipe)
     prints = fingerprint(one)
-    # Sound parts of one kind look alike: by their look all of them would be one image.
+    # Sound parts of one kind look alike: by their look they would all be one image.
     same_files_only = replace(prints, thumbnails=np.zeros_like(prints.thumbnails))
     plan = split_dataset(
         one,
@@ -71,7 +71,7 @@ def divide_normals(dataset: Dataset, recipe: Recipe, seed: int) -> Divided:
             raise DataError(f"There are no {split} images: give more normal images, or change {key}.")
     reasons = [*plan.reasons]
     if bad:
-        end = "a third of them chooses the threshold" if recipe.anomaly.use_bad else "nothing is learnt from them"
+        end = "a third chooses the threshold" if recipe.anomaly.use_bad else "nothing is learnt from them"
         reasons.append(f"Bad images are for testing ({counted(len(bad), 'image')}): {end}.")
     reasons.append(
         "Identical files"
