@@ -107,8 +107,8 @@ def predict(
 
 def _predict(bundle: Bundle, images: list[Path], batch_size: int, *, json: bool, csv: bool) -> None:
     """Answer a few images and print."""
-    from ..reporting.decisions import reason_words, set_words
     from ..classifier import gives_score
+    from ..reporting.decisions import reason_words, set_words
     from ..workflow.prediction import find_images, predict_files
 
     files = find_images(images)
