@@ -10,13 +10,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from ..explanation.attribution import Attribution
 from ..preprocessing import Uint8Array
 from ..reporting.overlay import COLOURS, grey_blends, verdict
 from .codes import RESEARCH, printable
-from .content import sequence_of
+from .content import code_sequence
 from .findings import Findings
 from .objects import JPEG_LS_LOSSLESS, begin, instance, with_header
 from .origin import ResultOrigin
@@ -56,7 +57,7 @@ def secondary_capture(findings: Findings, origin: ResultOrigin) -> Dataset:
     made.DerivationDescription = f"pellucid: {attribution.method} overlay for {target}. {RESEARCH}."[:1024]
     made.ImageComments = RESEARCH
     reference = instance(source.sop_class, source.uid)
-    reference.PurposeOfReferenceCodeSequence = sequence_of(SOURCE_PURPOSE)
+    reference.PurposeOfReferenceCodeSequence = code_sequence(SOURCE_PURPOSE)
     made.SourceImageSequence = [reference]
     _set_pixels(made, pixels)
     return made
@@ -141,12 +142,25 @@ def _thinned(attribution: Attribution) -> Attribution:
 def overlaid(picture: Uint8Array, attribution: Attribution) -> Uint8Array:
     """The map over a grey film (H, W, 3): `overlay.overlay` by a table of all blends."""
     top = float(attribution.values.max())
-    step = np.zeros(attribution.values.shape, np.int32)
+    scaled = np.zeros(attribution.values.shape, np.float32)
     if top > 0:
-        np.rint(np.maximum(attribution.values, 0) * np.float32((COLOURS - 1) / top), out=step, casting="unsafe")
-    step *= 256
-    step += picture[..., 0]
-    return grey_blends().reshape(-1, 3).take(step, axis=0)
+        np.maximum(attribution.values, 0, out=scaled)
+        scaled *= np.float32((COLOURS - 1) / top)
+        np.rint(scaled, out=scaled)
+    scaled *= 256
+    scaled += picture[..., 0]
+    mixed = np.take(_packed_blends(), scaled.astype(np.int32), mode="clip")
+    height, width = mixed.shape
+    return np.asarray(Image.frombuffer("RGB", (width, height), mixed.tobytes(), "raw", "RGBX", 0, 1))
+
+
+@lru_cache(maxsize=1)
+def _packed_blends() -> npt.NDArray[np.uint32]:
+    """The table of all blends, each colour in one word, which is looked up faster than three bytes."""
+    blends = grey_blends().reshape(-1, 3)
+    padded = np.zeros((len(blends), 4), np.uint8)
+    padded[:, :3] = blends
+    return padded.view(np.uint32)[:, 0]
 
 
 def _shrunk(pixels: Uint8Array) -> Uint8Array:

@@ -28,6 +28,8 @@ FILM_SYNTAXES = (
 SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
 WARNINGS = (0xB000, 0xB006, 0xB007)
 SECONDS = 30
+PDU = 2**20
+"""Bytes of one fragment of a film; by default pynetdicom takes 16 kB, and a film comes in a hundred."""
 
 
 class Offer(NamedTuple):
@@ -102,6 +104,7 @@ def listen(config: Listen, on_store: Callable[[str, str, Callable[[], bytes]], b
     ae.require_called_aet = True
     ae.require_calling_aet = list(config.callers)
     ae.maximum_associations = config.associations
+    ae.maximum_pdu_size = PDU
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = SECONDS
     ae.add_supported_context(VERIFICATION)
     for context in library.AllStoragePresentationContexts:

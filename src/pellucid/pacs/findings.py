@@ -76,8 +76,13 @@ def strongest_region(attribution: Attribution) -> BoolArray | None:
     peak = int(values.argmax())
     if not values.flat[peak] > 0:
         return None
-    parts, _ = ndimage.label(values >= values.flat[peak] / 2)
-    region: BoolArray = parts == parts.flat[peak]
+    strong = values >= values.flat[peak] / 2
+    rows, columns = np.flatnonzero(strong.any(axis=1)), np.flatnonzero(strong.any(axis=0))
+    inner = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    parts, _ = ndimage.label(strong[inner])
+    row, column = divmod(peak, values.shape[1])
+    region: BoolArray = np.zeros(values.shape, bool)
+    region[inner] = parts == parts[row - rows[0], column - columns[0]]
     return region
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from ..classifier import Prediction
 from .codes import RESEARCH
-from .content import CONTEXT, code_item, container, image_item, text_item, uid_item
+from .content import CONTEXT, code_item, image_item, set_root, text_item, uid_item
 from .findings import Findings
-from .objects import begin, evidence, instance, reference_to, scheme_item
+from .objects import begin, evidence, reference_to, scheme_item
 from .origin import ResultOrigin
 from .reports import dcm
 
@@ -40,18 +40,12 @@ def key_objects(films: Sequence[Findings], origin: ResultOrigin) -> Dataset:
     made.ReferencedPerformedProcedureStepSequence = []
     made.CurrentRequestedProcedureEvidenceSequence = evidence([reference_to(f.source) for f in listed])
     made.CodingSchemeIdentificationSequence = [scheme_item()]
-    root = container(
-        dcm("113000", "Of Interest"),
-        [
-            code_item(dcm("121005", "Observer Type"), dcm("121007", "Device"), CONTEXT),
-            uid_item(dcm("121012", "Device Observer UID"), origin.uid("device")),
-            text_item(dcm("121013", "Device Observer Name"), f"pellucid {origin.name}", CONTEXT),
-            text_item(dcm("113012", "Key Object Description"), f"Flagged by AI. {RESEARCH}."),
-            *(image_item(None, instance(f.source.sop_class, f.source.uid)) for f in listed),
-        ],
-        relation="",
-        template="2010",
-    )
-    for element in root:
-        made[element.tag] = element
+    children = [
+        code_item(dcm("121005", "Observer Type"), dcm("121007", "Device"), CONTEXT),
+        uid_item(dcm("121012", "Device Observer UID"), origin.uid("device")),
+        text_item(dcm("121013", "Device Observer Name"), f"pellucid {origin.name}", CONTEXT),
+        text_item(dcm("113012", "Key Object Description"), f"Flagged by AI. {RESEARCH}."),
+        *(image_item(None, f.source.sop_class, f.source.uid) for f in listed),
+    ]
+    set_root(made, dcm("113000", "Of Interest"), children, "2010")
     return made

@@ -65,6 +65,11 @@ def to_bytes(made: Dataset) -> bytes:
     """A dataset with its file header as the bytes of a DICOM file."""
     from pydicom import dcmwrite
 
+    if made.original_encoding == (None, None):
+        # Elements that are bytes already are written as they are: names keep theirs, and reports are not parsed again.
+        if "PixelData" in made and made["PixelData"].VR not in ("OB", "OW"):
+            made["PixelData"].VR = "OB"
+        made.set_original_encoding(False, True, made._character_set)
     buffer = io.BytesIO()
     dcmwrite(buffer, made, enforce_file_format=True)
     return buffer.getvalue()

@@ -23,11 +23,12 @@ from .content import (
     image_item,
     number_item,
     polyline_item,
+    set_root,
     text_item,
     uid_item,
 )
 from .findings import Findings, outline
-from .objects import InstanceReference, begin, evidence, instance, reference_to, scheme_item
+from .objects import InstanceReference, begin, evidence, reference_to, scheme_item
 from .origin import SR_CLASSES, ResultOrigin
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _told(findings: Findings, origin: ResultOrigin) -> list[str]:
     return [found.predicted, *others][:MOST_CLASSES]
 
 
-def _group(findings: Findings, origin: ResultOrigin, name: str, *, first: bool) -> Dataset:
+def _group(findings: Findings, origin: ResultOrigin, name: str, *, first: bool) -> bytes:
     """The group of one class; the first holds what is true of the film as a whole."""
     manifest, found = origin.bundle.manifest, findings.prediction
     codes = origin.codes.finding(name)
@@ -120,12 +121,12 @@ def _group(findings: Findings, origin: ResultOrigin, name: str, *, first: bool) 
         *_algorithm(origin, ()),
         *numbers,
         *answers,
-        image_item(SOURCE_OF_MEASUREMENT, instance(findings.source.sop_class, findings.source.uid)),
+        image_item(SOURCE_OF_MEASUREMENT, findings.source.sop_class, findings.source.uid),
     ]
     return container(GROUP, children, template="1501")
 
 
-def _numbers(findings: Findings, origin: ResultOrigin, name: str) -> list[Dataset]:
+def _numbers(findings: Findings, origin: ResultOrigin, name: str) -> list[bytes]:
     manifest, found = origin.bundle.manifest, findings.prediction
     if gives_score(manifest.task):
         return [number_item(OUTPUT, float(found.output or 0)), number_item(THRESHOLD, float(manifest.threshold))]
@@ -146,7 +147,7 @@ def region_report(findings: Findings, origin: ResultOrigin, before: Before) -> D
     )
     source = findings.source
     points = on_film(outline(mask), findings)
-    image = image_item(SOURCE, instance(source.sop_class, source.uid), SELECTED)
+    image = image_item(SOURCE, source.sop_class, source.uid, SELECTED)
     children = [
         text_item(TRACKING, f"strongest evidence for {attribution.target}", CONTEXT),
         uid_item(TRACKING_UID, origin.uid("track-region", source.uid)),
@@ -166,7 +167,7 @@ def on_film(points: Sequence[float], findings: Findings) -> list[float]:
     return [value * factors[i % 2] for i, value in enumerate(points)]
 
 
-def _algorithm(origin: ResultOrigin, more: Sequence[str]) -> list[Dataset]:
+def _algorithm(origin: ResultOrigin, more: Sequence[str]) -> list[bytes]:
     """Algorithm identification (TID 4019)."""
     texts = (*origin.algorithm[:-1], *more, origin.algorithm[-1])
     return [
@@ -183,9 +184,7 @@ def _version() -> str:
     return __version__
 
 
-def _document(
-    findings: Findings, origin: ResultOrigin, kind: str, groups: Sequence[Dataset], before: Before
-) -> Dataset:
+def _document(findings: Findings, origin: ResultOrigin, kind: str, groups: Sequence[bytes], before: Before) -> Dataset:
     made = begin(findings, origin, kind, sop_class=SR_CLASSES[origin.sr], modality="SR")
     made.CompletionFlag, made.VerificationFlag, made.PreliminaryFlag = "COMPLETE", "UNVERIFIED", "PRELIMINARY"
     made.ReferencedPerformedProcedureStepSequence = []
@@ -194,18 +193,12 @@ def _document(
     if earlier := list(before.get(kind, ())):
         made.PredecessorDocumentsSequence = evidence(earlier)
     made.CodingSchemeIdentificationSequence = [scheme_item()]
-    root = container(
-        REPORT,
-        [*_context(origin), _library(findings), container(MEASUREMENTS, groups)],
-        relation="",
-        template="1500",
-    )
-    for element in root:
-        made[element.tag] = element
+    children = [*_context(origin), _library(findings), container(MEASUREMENTS, groups)]
+    set_root(made, REPORT, children, "1500")
     return made
 
 
-def _context(origin: ResultOrigin) -> list[Dataset]:
+def _context(origin: ResultOrigin) -> list[bytes]:
     """Language, observer (a device) and procedure."""
     observer = (("121013", "Name", f"pellucid {origin.name}"), ("121014", "Manufacturer", "pellucid"))
     more = (("121015", "Model Name", origin.name), ("121016", "Serial Number", origin.checksum[:16]))
@@ -219,10 +212,10 @@ def _context(origin: ResultOrigin) -> list[Dataset]:
     ]
 
 
-def _library(findings: Findings) -> Dataset:
+def _library(findings: Findings) -> bytes:
     """The film, with what a reader needs to place it (TID 1600)."""
     source = findings.source
-    facts: list[Dataset] = []
+    facts: list[bytes] = []
     modality = str(source.header.get("Modality") or "")
     if modality in MODALITIES:
         facts.append(code_item(dcm("121139", "Modality"), dcm(modality, MODALITIES[modality]), ACQUISITION))
@@ -230,11 +223,11 @@ def _library(findings: Findings) -> Dataset:
     facts.append(number_item(dcm("110910", "Pixel Data Rows"), rows, PIXELS, ACQUISITION))
     facts.append(number_item(dcm("110911", "Pixel Data Columns"), columns, PIXELS, ACQUISITION))
     facts += _orientation(source.header)
-    film = image_item(SOURCE, instance(source.sop_class, source.uid), children=facts)
+    film = image_item(SOURCE, source.sop_class, source.uid, children=facts)
     return container(LIBRARY, [container(LIBRARY_GROUP, [film])])
 
 
-def _orientation(header: Any) -> list[Dataset]:
+def _orientation(header: Any) -> list[bytes]:
     stated = [str(v).strip() for v in header.get("PatientOrientation") or ()]
     if len(stated) != 2 or not all(stated):
         return []
