@@ -151,7 +151,7 @@ def overlaid(picture: Uint8Array, attribution: Attribution) -> Uint8Array:
     scaled += picture[..., 0]
     mixed = np.take(_packed_blends(), scaled.astype(np.int32), mode="clip")
     height, width = mixed.shape
-    return np.asarray(Image.frombuffer("RGB", (width, height), mixed.tobytes(), "raw", "RGBX", 0, 1))
+    return np.asarray(Image.frombytes("RGB", (width, height), mixed.tobytes(), "raw", "RGBX"))
 
 
 @lru_cache(maxsize=1)
