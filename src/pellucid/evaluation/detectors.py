@@ -196,8 +196,12 @@ class Flag:
         groups: Sequence[str] = (),
         quantile: float = FLAGGED,
     ) -> Flag:
-        """The same with the distance that a share `quantile` of images like these validation images stays within."""
-        return Flag(self.detector, conformal_distance(self.detector.distances(features, logits), groups, quantile))
+        """The same with the distance that a share `quantile` of images like these validation images stays within.
+
+        That share of a new group's images, and of all images: groups of many images may be more unusual than others.
+        """
+        distances = self.detector.distances(features, logits)
+        return Flag(self.detector, max(conformal_distance(distances, of, quantile) for of in (groups, ())))
 
 
 def read_flag(path: Path, reference: Reference) -> Flag:

@@ -12,12 +12,12 @@ from ..bundle.io import amend_bundle
 from ..bundle.run import RunFolder, find_bundle
 from ..data.cache import cached_pixels
 from ..data.dataset import Split
-from ..errors import DataError, RecipeError
+from ..errors import DataError
 from ..evaluation.answering import AnsweringRules
 from ..evaluation.outside import REFERENCE
 from ..evaluation.validation import ValidationAnswers, write_validation
 from ..progress import Progress, Silent
-from ..recipe import DecisionSection
+from ..recipe import validate_recipe
 from ..storage import cache_folder
 from .answering import check_answering, fit_rules, wanted_rules
 from .decision import kept_answers
@@ -48,10 +48,8 @@ def fit_rules_again(
     bundle, folder, said = load(run), RunFolder(run), progress or Silent()
     asked = {"answer_only": answer_only, "coverage": coverage, "reject": reject, "other": other and str(other)}
     changed = {name: value for name, value in asked.items() if value is not None}
-    try:
-        wanted = DecisionSection.model_validate({**wanted_rules(bundle.manifest, folder).model_dump(), **changed})
-    except ValueError as error:
-        raise RecipeError(f"These rules do not fit: {error}") from error
+    rules_now = wanted_rules(bundle.manifest, folder).model_dump()
+    wanted = validate_recipe({"decision": {**rules_now, **changed}}, f"of {run}").decision
     check_answering(wanted, bundle.task)
     answers = kept_answers(bundle, folder, said)
     reference = bundle.manifest.reference

@@ -89,6 +89,9 @@ function latencyChart(rows) {
   });
 }
 
+/** What is answered in place of a class, in the reader's language. */
+const labelWords = (name) => ({ "none of these": t("withheld.none"), "refer to a person": t("withheld.refer") })[name] ?? name;
+
 function classChart(rows) {
   const totals = {};
   for (const row of rows) for (const [name, n] of Object.entries(row.classes)) totals[name] = (totals[name] ?? 0) + n;
@@ -98,14 +101,14 @@ function classChart(rows) {
     const whole = sum(Object.values(row.classes));
     return whole ? of / whole : 0;
   };
-  const series = shown.map((name, i) => ({ name, class: `class-${i}`, values: rows.map((row) => share(row, row.classes[name] ?? 0)) }));
+  const series = shown.map((name, i) => ({ name: labelWords(name), class: `class-${i}`, values: rows.map((row) => share(row, row.classes[name] ?? 0)) }));
   if (names.length > shown.length) {
     const rest = names.slice(CLASSES);
     series.push({ name: t("dash.other-classes"), class: "class-7", values: rows.map((row) => share(row, sum(rest.map((name) => row.classes[name] ?? 0)))) });
   }
   return chart({
     topic: t("dash.classes"),
-    title: t("dash.classes-finding", { label: names[0], share: percent(totals[names[0]] / sum(Object.values(totals))) }),
+    title: t("dash.classes-finding", { label: labelWords(names[0]), share: percent(totals[names[0]] / sum(Object.values(totals))) }),
     days: dates(rows),
     layers: [stackedBars(series)],
     top: 1,

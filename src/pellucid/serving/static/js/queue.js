@@ -3,7 +3,7 @@
 import { el, fill, find, icon, mark, save } from "./dom.js";
 import { heatLayer } from "./stage.js";
 import { count, number, percent, t, tn } from "./i18n.js";
-import { predictedOf, problemWords } from "./words.js";
+import { answerWords, isWithheld, predictedOf, problemWords } from "./words.js";
 
 /** The small picture with the first heat map that came, in the colours of the stage. */
 function miniature(item, session) {
@@ -24,9 +24,9 @@ function miniature(item, session) {
 function said(item) {
   if (item.status === "refused") return mark("problem", t("queue.refused"));
   if (!item.answer) return el("span", { class: "soft" }, t(`queue.${item.status}`));
-  const { label, confidence, output } = item.answer;
-  const sure = confidence === null ? number(output) : percent(confidence);
-  return el("span", {}, el("b", {}, label), ` ${sure}`);
+  const { confidence, output } = item.answer;
+  const sure = isWithheld(item.answer) ? "" : ` ${confidence === null ? number(output) : percent(confidence)}`;
+  return el("span", {}, el("b", {}, answerWords(item.answer)), sure);
 }
 
 function row(item, session) {

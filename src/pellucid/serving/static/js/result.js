@@ -70,7 +70,8 @@ function headline({ card }, { answer }) {
 /** The prediction set as chips, or the interval of a score: what holds the truth in the share promised. */
 export function chips(answer) {
   const decided = answer.answer;
-  if (!decided?.set && !decided?.interval) return null;
+  // Of an image outside all classes no set holds the truth.
+  if ((!decided?.set && !decided?.interval) || decided.outcome === "none") return null;
   const names = decided.set ?? [decided.interval.map(number).join(" – ")];
   const share = percent(decided.coverage);
   return el(
