@@ -62,7 +62,7 @@ def abstention_words(rule: Abstention) -> str:
     sure = f"with {percent_of(rule.confidence)} confidence"
     if rule.bound is not None:
         return (
-            f"{percent_of(rule.answered)} of the validation images are answered, the others are referred to a person: "
+            f"{percent_of(rule.answered)} of the validation images are answered, the others are withheld: "
             f"{sure} at most {percent_of(rule.bound)} {_RATES[rule.wrong]} (asked: {rule.asked}; {units})."
         )
     other = f" {rule.wrong}<={rule.attainable:g} could be promised." if rule.attainable else ""
