@@ -42,7 +42,7 @@ def optimise(
     """
     from ..bundle.certificate import Tolerance
     from ..reporting.contents import read_run
-    from ..reporting.engines import certificate_in_words
+    from ..reporting.engines import certificate_in_words, write_engines
     from ..reporting.model_card import write_model_card
     from ..workflow.optimise.run import optimise_run
 
@@ -54,6 +54,8 @@ def optimise(
         table=table_options(path_column, label_column, images),
         progress=TerminalProgress(quiet=json),
     )
+    lines = [as_options(line) for line in certificate_in_words(certificate)]
+    page = write_engines(certificate, run, lines)
     if (run / "run.json").is_file():
         write_model_card(read_run(run))
     if json:
@@ -67,8 +69,9 @@ def optimise(
         )
     else:
         _show(certificate)
-        for line in certificate_in_words(certificate):
-            out.print(as_options(line), markup=False)
+        for line in lines:
+            out.print(line, markup=False)
+        out.print(f"\nWritten to {page}; the certificate lies in the bundle.", markup=False)
     raise typer.Exit(OK)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ..errors import ResourceError
+from ..files import write_whole
 
 if TYPE_CHECKING:
     from ..bundle.certificate import Candidate, Certificate, Interval, Loss, Quality, Untried
@@ -41,6 +45,8 @@ class EngineRow:
     verdict: str
 
 
+PAGE = "engines.md"
+
 COLUMNS = (
     ("engine", False),
     ("ms, 1 thread", True),
@@ -52,6 +58,30 @@ COLUMNS = (
     ("maps", True),
     ("verdict", False),
 )
+
+
+def write_engines(certificate: Certificate, folder: Path, lines: list[str]) -> Path:
+    """Write the table and the sentences `lines` as `engines.md`. ResourceError when it cannot be written."""
+    machine = certificate.machine
+    rule = ["---:" if right else "---" for _, right in COLUMNS]
+    rows = [[title for title, _ in COLUMNS], rule, *(list(astuple(row)) for row in engine_rows(certificate))]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    measured = (
+        f"Measured on {machine.cpu}, {machine.cores} cores, with ONNX Runtime {machine.onnxruntime} and OpenVINO "
+        f"{machine.openvino or '(not installed)'}, {certificate.created}: {certificate.images:,} {certificate.data}."
+    )
+    refused = (
+        f"Refused is what surely changes more than {100 * certificate.tolerance.decisions:g} % of the answers, surely "
+        f"loses more than {certificate.tolerance.auc:g} of AUC, or has a median map correlation below "
+        f"{certificate.tolerance.maps:g}."
+    )
+    text = "\n\n".join(["# Engines", measured, table, "\n".join(f"- {line}" for line in lines), refused])
+    target = folder / PAGE
+    try:
+        write_whole(target, text + "\n")
+    except OSError as error:
+        raise ResourceError(f"{target} cannot be written ({error.strerror}). Free space there.") from error
+    return target
 
 
 def engine_rows(certificate: Certificate) -> list[EngineRow]:
