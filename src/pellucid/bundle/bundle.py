@@ -326,7 +326,7 @@ def load(
     runtime, proof = chosen_runtime(folder, manifest, engine, precision, threads)
     if decode is not None:
         if decode not in get_args(Decode):
-            raise UnknownNameError("way of decoding", str(decode), get_args(Decode), "`decode=` is draft or full.")
+            raise UnknownNameError("way of decoding", str(decode), get_args(Decode), "Use draft or full.")
         shape = manifest.preprocessing.model_copy(update={"decode": decode})
         manifest = manifest.model_copy(update={"preprocessing": shape})
     return open_bundle(folder, manifest, ProvenRuntime(runtime, proof), threads)

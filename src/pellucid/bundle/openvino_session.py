@@ -55,7 +55,8 @@ class OpenVinoSession:
         given = {name: np.asarray(feed[name], order="C") for name in self.inputs}
         images = max((len(values) for values in given.values() if values.ndim), default=1)
         targets = given["target"].shape[1] if "target" in given else 1
-        parts, start = [], 0
+        parts: list[list[FloatArray]] = []
+        start = 0
         while start < images or not parts:
             count = TOGETHER if images - start >= TOGETHER else 1
             part = {name: values[start : start + count] if values.ndim else values for name, values in given.items()}
