@@ -25,9 +25,11 @@ from pellucid.bundle.certificate import (
     read_certificate,
 )
 from pellucid.bundle.io import amend_bundle, read_bundle
-from pellucid.bundle.nearness import NEAR, decision_distances, largest_move
+from pellucid.bundle.nearness import NEAR, decision_distances, is_near, largest_move
 from pellucid.bundle.runtimes import ModelRuntime
 from pellucid.errors import BundleError, InputError, MissingDependencyError, UnknownNameError
+from pellucid.evaluation.abstention import Abstention
+from pellucid.evaluation.answering import AnsweringRules
 
 SIZE = (24, 32)
 BF16, OPENVINO = ModelRuntime(engine="openvino", precision="bfloat16"), ModelRuntime(engine="openvino")
@@ -276,3 +278,23 @@ def test_this_machine_is_known() -> None:
     here = Machine.here()
     assert here.cpu
     assert here.cores == os.cpu_count()
+
+
+def test_where_an_answer_is_withheld_is_near_too(bundle_folder: Path) -> None:
+    """Nothing is answered below a probability of 0.8, and an outside score above 1 is none of the classes."""
+    abstention = Abstention(
+        asked="errors<=0.1", wrong="errors", most=0.1, least=0.8, answered=0.9, bound=0.09, images=100, needed=30
+    )
+    rules = AnsweringRules(abstention=abstention, reject="unlike")
+    manifest = read_bundle(bundle_folder).model_copy(update={"answering": rules, "threshold": 0.5})
+    edge = np.log(0.8 / 0.2)
+    for away, near in ((0.0, True), (0.09, True), (-0.09, True), (0.11, False), (-0.11, False)):
+        for sign in (1, -1):
+            assert is_near(manifest, np.array([sign * (edge + away)], np.float32), 0.05) is near
+    far = np.array([5.0], np.float32)
+    for outside, near in ((0.97, True), (1.03, True), (0.9, False), (None, False)):
+        assert is_near(manifest, far, 0.05, outside, 0.02) is near
+    assert not is_near(manifest.model_copy(update={"answering": None}), far, 0.05, 1.0, 0.02)
+    several = manifest.model_copy(update={"task": "multiclass", "classes": ("a", "b", "c"), "logits": 3})
+    for away, near in ((0.05, True), (0.15, False)):
+        assert is_near(several, np.array([np.log(8) + away, 0, 0], np.float32), 0.05) is near

@@ -178,8 +178,9 @@ class Bundle(ManifestClassifier):
             score = float(scores[0])
             warnings = (outside_warning(self.classes), *warnings) if score > 1 else warnings
         quality = None if self.proof is None else self.proof.quality
-        if quality is not None and not self.runtime.exact and is_near(self.manifest, logits, quality.margin):
-            warnings = (*warnings, NEAR)
+        if quality is not None and not self.runtime.exact:
+            near = is_near(self.manifest, logits, quality.margin, score, quality.outside_margin)
+            warnings = (*warnings, NEAR) if near else warnings
         if gives_score(self.task):
             index = int(self.predicted(logits[None])[0])
             decided = self.manifest.decision(logits, index, score)

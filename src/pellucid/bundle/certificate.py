@@ -26,7 +26,7 @@ NEVER_SLOWER, WORTH = 1.03, 0.95
 """An advised engine takes at most 1.03 of the time of ONNX Runtime in float32 in every way measured, and at most 0.95
 of it in the way that it is advised for."""
 
-Loss = Literal["decisions", "unusual images", "auc", "maps", "no evidence compared", "not a number"]
+Loss = Literal["decisions", "unusual images", "sets", "auc", "maps", "no evidence compared", "not a number"]
 
 
 class Interval(FiniteDocument):
@@ -57,11 +57,12 @@ class Quality(FiniteDocument):
     """How far answers and maps lie from those of ONNX Runtime in float32, on `images` validation images.
 
     `probability` is the largest change of a probability (of an output for a regression), `mean` that on average.
-    `decisions` and `unusual` are the shares of images whose answer, or whose warning as unusual, changed. `auc` is the
-    paired difference of the AUC (of R2 for a regression). `loss` is the change of the mean cross-entropy under the kept
-    calibration. `margin` is the largest change of the distance to the point at which the answer changes, in logits. Of
-    `maps` Grad-CAM maps: the median and least rank correlation, the share whose strongest cell moved, and the mean
-    change of insertion minus deletion area; None for a black box.
+    `decisions` and `unusual` are the shares of images whose answer, or whose warning as unusual, changed, and
+    `uncovered` that of images whose class left the prediction set (or interval). `auc` is the paired difference of the
+    AUC (of R2 for a regression). `loss` is the change of the mean cross-entropy under the kept calibration. `margin` is
+    the largest change of the distance to the point at which the answer changes, in logits, and `outside_margin` that of
+    an outside score. Of `maps` Grad-CAM maps: the median and least rank correlation, the share whose strongest cell
+    moved, and the mean change of insertion minus deletion area; None for a black box.
     """
 
     images: int = Field(ge=1)
@@ -73,6 +74,8 @@ class Quality(FiniteDocument):
     auc: Interval | None
     loss: float | None
     margin: float = Field(ge=0)
+    outside_margin: float = Field(default=0.0, ge=0)
+    uncovered: Interval | None = None
     maps: int = 0
     correlation: float | None = None
     correlation_least: float | None = None
@@ -88,6 +91,8 @@ class Quality(FiniteDocument):
             lost.append("decisions")
         if self.unusual is not None and self.unusual.low > tolerance.decisions:
             lost.append("unusual images")
+        if self.uncovered is not None and self.uncovered.low > tolerance.decisions:
+            lost.append("sets")
         if self.auc is not None and self.auc.high < -tolerance.auc:
             lost.append("auc")
         if evidence and self.correlation is None:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..classifier import gives_score
+from ..evaluation.answering import UNLIKE
 from ..preprocessing import FloatArray
 from .manifest import Manifest
 
@@ -50,6 +51,33 @@ def largest_move(manifest: Manifest, before: FloatArray, after: FloatArray) -> f
     return float(np.abs(other - one)[finite].max(initial=0.0))
 
 
-def is_near(manifest: Manifest, logits: FloatArray, margin: float) -> bool:
-    """Whether one row of logits (L,) lies within SAFETY times `margin` of where its answer changes."""
-    return bool(abs(decision_distances(manifest, logits[None])[0]) <= SAFETY * margin)
+def is_near(
+    manifest: Manifest, logits: FloatArray, margin: float, outside: float | None = None, outside_margin: float = 0.0
+) -> bool:
+    """Whether one image with logits (L,) lies near where its answer changes, or is given or withheld.
+
+    Near is within SAFETY times `margin` (of logits) or `outside_margin` (of the outside score `outside`).
+    """
+    if abs(decision_distances(manifest, logits[None])[0]) <= SAFETY * margin:
+        return True
+    rules = manifest.answering
+    if rules is None:
+        return False
+    least = None if rules.abstention is None else rules.abstention.least
+    if least is not None and abs(_from_withheld(manifest, logits, least)) <= SAFETY * margin:
+        return True
+    return rules.reject == "unlike" and outside is not None and abs(outside - UNLIKE) <= SAFETY * outside_margin
+
+
+def _from_withheld(manifest: Manifest, logits: FloatArray, least: float) -> float:
+    """The distance of one image's confidence from the least that is answered, in logits as `margin` has them."""
+    if gives_score(manifest.task):
+        return abs(float(logits[0]) - manifest.threshold) - least
+    if not 0 < least < 1:
+        return math.inf
+    probabilities = manifest.probabilities(logits[None])
+    sure = float(probabilities[0, manifest.predicted(logits[None], probabilities)[0]])
+    sure = min(max(sure, 1e-12), 1 - 1e-12)
+    distance = math.log(sure / (1 - sure)) - math.log(least / (1 - least))
+    calibrated = manifest.task == "multiclass" and manifest.calibration is not None
+    return distance / manifest.calibration.scale if calibrated and manifest.calibration else distance

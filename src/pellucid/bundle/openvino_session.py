@@ -23,7 +23,7 @@ _Shape = tuple[tuple[str, ...], int, int]
 """What a graph is compiled for: the outputs, and the numbers of images and targets."""
 
 TOGETHER = 8
-"""Images of one pass. A batch goes through by so many, and the rest one by one."""
+"""Images of one pass. What is left of a batch goes through one by one."""
 
 
 @cache

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 LOSSES: dict[Loss, str] = {
     "decisions": "too many answers change",
     "unusual images": "the warning for unusual images changes too often",
+    "sets": "too many prediction sets lose the true class",
     "auc": "the AUC falls",
     "maps": "the heat maps change too much",
     "no evidence compared": "the heat maps cannot be compared",

@@ -13,6 +13,7 @@ from ...bundle.bundle import Bundle
 from ...bundle.certificate import Interval, Quality
 from ...bundle.nearness import largest_move
 from ...classifier import gives_score
+from ...evaluation.answering import UNLIKE, confidences
 from ...evaluation.intervals import wilson
 from ...evaluation.paired import metric_difference
 from ...evaluation.tally import Answers
@@ -35,7 +36,7 @@ Rows = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What a bundle says of the compared images: logits (N, L), flags (N,) and maps (M, h, w) of some.
+    """What a bundle says of the compared images: logits (N, L), outside scores (N,) and maps (M, h, w) of some.
 
     Below float32 an engine rounds differently when an image is alone, in a batch, or asked for fewer outputs. `ways`
     are the logits of all these, each with its images (rows); `logits` are those in batches.
@@ -44,13 +45,35 @@ class Answered:
     bundle: Bundle
     logits: FloatArray
     ways: tuple[tuple[Rows, FloatArray], ...]
-    unusual: npt.NDArray[np.bool_] | None
+    outside: npt.NDArray[np.float64] | None
     maps: FloatArray | None
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
         """Class indices (N,) at the operating point."""
         return self.bundle.predicted(self.logits)
+
+    def outcomes(self, logits: FloatArray, rows: Rows) -> npt.NDArray[np.int64]:
+        """What is answered: class indices, or a negative number for answers that are withheld."""
+        manifest, predicted = self.bundle.manifest, self.bundle.predicted(logits)
+        if manifest.answering is None:
+            return predicted
+        sure = confidences(manifest.task, self.scores(logits), predicted, manifest.threshold)
+        outside = None if self.outside is None else self.outside[rows]
+        withheld = manifest.answering.withheld(sure, predicted, outside)
+        return np.where(withheld > 0, -withheld, predicted)
+
+    def covered(self, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_] | None:
+        """Whether the prediction set of each image (N,) holds its class, or its interval; None without such a rule."""
+        rules, scores = self.bundle.manifest.answering, self.scores(self.logits)
+        if rules is None:
+            return None
+        if rules.sets is not None:
+            return np.asarray(rules.sets.members(scores)[np.arange(len(labels)), labels])
+        if rules.interval is None:
+            return None
+        low, high = rules.interval.of(scores[:, 0])
+        return np.asarray((low <= labels) & (labels <= high))
 
     def scores(self, logits: FloatArray) -> FloatArray:
         """Probabilities (n, K) of logits (n, L), or the outputs of a regression as they are."""
@@ -65,7 +88,7 @@ def answered(
     Without targets the maps are of the classes that the bundle itself predicts.
     """
     logits, features = answers_on_pixels(bundle, images.pixels, advance)
-    outside = None if features is None else bundle.outside_scores(features)
+    outside = None if features is None else bundle.outside_scores(features, logits)
     every, rows = np.arange(len(logits)), mapped_rows(len(logits))
     ways = [(every, logits)]
     if bundle.runtime.precision != "float32":
@@ -75,7 +98,7 @@ def answered(
     if bundle.manifest.layer is not None:
         maps, own = _maps(bundle, images, rows, (bundle.predicted(logits) if targets is None else targets)[rows])
         ways.append((rows, own))
-    return Answered(bundle, logits, tuple(ways), None if outside is None else outside > 1, maps)
+    return Answered(bundle, logits, tuple(ways), outside, maps)
 
 
 def _alone(bundle: Bundle, images: Compared, rows: Rows, ask: Callable[[FloatArray], FloatArray]) -> FloatArray:
@@ -98,10 +121,12 @@ def quality(base: Answered, other: Answered, images: Compared) -> Quality:
     finite = all(np.isfinite(change).all() for change in changes)
     changed = np.zeros(count, bool)
     for rows, z in other.ways:
-        changed[rows] |= base.bundle.predicted(z) != base.predicted[rows]
-    unusual = None
-    if base.unusual is not None and other.unusual is not None:
-        unusual = _share(int((base.unusual != other.unusual).sum()), count)
+        changed[rows] |= other.outcomes(z, rows) != base.outcomes(base.logits[rows], rows)
+    unusual, outside_margin = None, 0.0
+    if base.outside is not None and other.outside is not None:
+        unusual = _share(int(((base.outside > UNLIKE) != (other.outside > UNLIKE)).sum()), count)
+        outside_margin = float(np.nan_to_num(np.abs(other.outside - base.outside)).max())
+    held, now = base.covered(images.labels), other.covered(images.labels)
     moves = [largest_move(base.bundle.manifest, base.logits[rows], z) for rows, z in other.ways] if finite else []
     return Quality(
         images=count,
@@ -113,6 +138,8 @@ def quality(base: Answered, other: Answered, images: Compared) -> Quality:
         auc=_ranking(base, other, images) if finite else None,
         loss=_loss(base, other, images) if finite else None,
         margin=max(moves, default=0.0),
+        outside_margin=outside_margin,
+        uncovered=None if held is None or now is None else _share(int((held & ~now).sum()), count),
         **(_of_maps(base, other, images) if finite else {}),
     )
 
