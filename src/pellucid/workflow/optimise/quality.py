@@ -152,7 +152,7 @@ def _share(changed: int, count: int) -> Interval:
 def _ranking(base: Answered, other: Answered, images: Compared) -> Interval | None:
     """The difference of the AUC (R2 of a regression), on the same images; None where it is not defined."""
     bundle = base.bundle
-    regression = gives_score(bundle.task)
+    regression = bundle.task == "regression"
     theirs, ours = (
         Answers(bundle.task, len(bundle.classes), images.labels, a.predicted, a.scores(a.logits)) for a in (base, other)
     )
