@@ -63,6 +63,40 @@ def gives_score(task: str) -> bool:
     return task in ("regression", "anomaly")
 
 
+class Against(str):
+    """The target "why `target` and not `against`": the score is the log of the ratio of their two probabilities.
+
+    That is z_target - z_against, so that for any method that is linear in the score its map is the map of one logit
+    minus the map of the other. Of a single logit z it is z or -z. As a string it reads `target against against`.
+    """
+
+    __slots__ = ("against", "target")
+    target: str
+    against: str
+
+    def __new__(cls, target: str, against: str) -> Against:
+        if target == against:
+            raise InputError(f"A class is explained against another one, not {target!r} against itself.")
+        made = super().__new__(cls, f"{target} against {against}")
+        made.target, made.against = str(target), str(against)
+        return made
+
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
+        return self.target, self.against
+
+
+def versus(target: str | None, other: str) -> Against:
+    """A class against another one; InputError where the first is not named."""
+    if target is None:
+        raise InputError("`against=` asks why one class and not another: name the first by `target=`.")
+    return Against(target, other)
+
+
+def against(target: str | None, other: str | None) -> str | None:
+    """A target, against another class where one is named; InputError for another class without a target."""
+    return target if other is None else versus(target, other)
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """The prediction for one image.
@@ -181,7 +215,8 @@ def selected_targets(
 
     A row of zeros stands for the predicted class, with the name PREDICTED. A single logit z is evidence for the second
     class, -z for the first; a regression's output is explained upwards for the second class, downwards for the first.
-    Raises UnknownNameError for an unknown class, InputError for a score that does not fit the task.
+    With an Against among the targets the contrast is 0, so every target must be one. Raises UnknownNameError for an
+    unknown class, InputError for a score that does not fit the task and for targets of both kinds.
     """
     if score is not None and (score == "output") != gives_score(task):
         fitting = "output" if gives_score(task) else "log-odds or logit"
@@ -195,14 +230,29 @@ def selected_targets(
             if gives_score(task):
                 row[0] = 1.0
             continue
-        if name not in classes:
-            raise UnknownNameError("class", name, classes, f"The model knows {', '.join(classes)}.")
-        index = classes.index(name)
+        wanted = name.target if isinstance(name, Against) else name
+        index = class_index(classes, wanted)
         if task == "multiclass":
             row[index] = 1.0
         else:
             row[0] = 1.0 if index == 1 else -1.0
-    return np.repeat(rows[None], images, axis=0), 0.0 if score == "logit" else 1.0, names
+        if isinstance(name, Against):
+            other = class_index(classes, name.against)
+            if task == "multiclass":
+                row[other] = -1.0
+    differences = {isinstance(name, Against) for name in names}
+    if len(differences) > 1:
+        raise InputError(
+            "A class against another one and a class against all others are asked for one after the other."
+        )
+    return np.repeat(rows[None], images, axis=0), 0.0 if score == "logit" or True in differences else 1.0, names
+
+
+def class_index(classes: tuple[str, ...], name: str) -> int:
+    """The place of a class; UnknownNameError for one that the model does not know."""
+    if name not in classes:
+        raise UnknownNameError("class", name, classes, f"The model knows {', '.join(classes)}.")
+    return classes.index(name)
 
 
 def reaches(scores: npt.NDArray[np.floating[Any]], threshold: float) -> npt.NDArray[np.bool_]:

@@ -58,7 +58,8 @@ def test_what_is_written_to_a_weight_changes_the_graph(deep: Path) -> None:
 
 
 def test_shuffling_keeps_the_values_of_each_filter_and_copies_stay_copies(deep: Path) -> None:
-    weights = with_origins(weights_of(deep))
+    pixels, beside = (bytearray((deep / name).read_bytes()) for name in ("gradients.onnx", WEIGHTS))
+    weights = with_origins([*weights_of(deep), *read_weights(pixels, beside)])
     copies = [w for w in weights if w.origin is not None]
     assert copies
     shuffled = shuffle(weights, seed=0)

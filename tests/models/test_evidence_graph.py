@@ -209,6 +209,12 @@ def operations() -> list[tuple[str, nn.Module]]:
         ("max pooling with a remainder", nn.MaxPool2d(2, 2, ceil_mode=True)),
         ("average pooling", nn.AvgPool2d(2)),
         ("average pooling that overlaps and pads", nn.AvgPool2d(3, 2, 1)),
+        ("average pooling with a remainder", nn.AvgPool2d(2, ceil_mode=True)),
+        ("average pooling with a remainder and padding", nn.AvgPool2d(3, 2, 1, ceil_mode=True)),
+        ("average pooling that leaves padding out", nn.AvgPool2d(3, 2, 1, count_include_pad=False)),
+        ("average pooling with both", nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False)),
+        ("average pooling with its own divisor", nn.AvgPool2d(2, divisor_override=3)),
+        ("average pooling that skips cells", nn.AvgPool2d(2, 3)),
         ("average pooling of an oblong", nn.AvgPool2d((3, 2), (2, 1))),
         ("adaptive average pooling that does not divide", nn.AdaptiveAvgPool2d((4, 3))),
         ("adaptive average pooling to more cells", nn.AdaptiveAvgPool2d(9)),
@@ -238,8 +244,6 @@ def test_each_operation_behind_the_layer_has_the_backward_pass_of_autograd(name,
 @pytest.mark.parametrize(
     ("behind", "reason"),
     [
-        (nn.AvgPool2d(2, ceil_mode=True), "average pooling with ceil_mode"),
-        (nn.AvgPool2d(2, padding=1, count_include_pad=False), "average pooling with ceil_mode"),
         (nn.ConvTranspose2d(6, 4, 2), "transposed convolution"),
     ],
 )

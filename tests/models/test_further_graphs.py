@@ -177,11 +177,11 @@ def test_a_manifest_from_before_these_graphs_is_read_as_it_was(whole):
     assert (manifest.layers, manifest.input_gradients) == ((), None)
 
 
-class PoolsFirst(nn.Sequential):
-    """Its first pooling has a backward pass that is not known, but lies in front of the explained layer."""
+class UnknownFirst(nn.Sequential):
+    """Its first layer has a backward pass that is not known, but lies in front of the explained layer."""
 
     def __init__(self) -> None:
-        super().__init__(nn.AvgPool2d(3, 2, ceil_mode=True), nn.Conv2d(3, 6, 3), nn.ReLU())
+        super().__init__(nn.ConvTranspose2d(3, 3, 2), nn.Conv2d(3, 6, 3), nn.ReLU())
 
 
 def small(backbone: nn.Module) -> tuple[Network, Manifest]:
@@ -191,15 +191,15 @@ def small(backbone: nn.Module) -> tuple[Network, Manifest]:
 
 
 def test_what_cannot_be_written_is_left_out_and_the_reason_kept(tmp_path):
-    network, manifest = small(PoolsFirst())
+    network, manifest = small(UnknownFirst())
     folder = tmp_path / "bundle"
     finished = export_bundle(network, manifest, folder, images=noise(2, 24), source="noise", every_method=True)
-    assert "average pooling with ceil_mode" in finished.missing["input gradients"]
+    assert "transposed convolution" in finished.missing["input gradients"]
     assert finished.input_gradients is None
     assert finished.layer is not None
     assert finished.layer.tail == "tail.onnx"
     assert not (folder / "gradients.onnx").exists()
-    with pytest.raises(InputError, match="no graph for the input gradients: An average pooling with ceil_mode"):
+    with pytest.raises(InputError, match="no graph for the input gradients: The model has a transposed convolution"):
         load(folder).explain(np.zeros((24, 24, 3), np.uint8), method="saliency")
 
 

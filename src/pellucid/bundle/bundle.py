@@ -11,7 +11,7 @@ from typing import Any, get_args, overload
 import numpy as np
 import numpy.typing as npt
 
-from ..classifier import Evidence, InputGradients, Prediction, Score, Target, gives_score
+from ..classifier import Evidence, InputGradients, Prediction, Score, Target, gives_score, versus
 from ..errors import InputError, UnknownNameError
 from ..evaluation.detectors import Flag, read_flag
 from ..evaluation.outside import REFERENCE, outside_warning
@@ -198,6 +198,7 @@ class Bundle(ManifestClassifier):
         *,
         method: str | None = None,
         target: str | None = None,
+        against: str | None = None,
         score: Score | None = None,
         layer: str | None = None,
         settings: Any = None,
@@ -219,6 +220,7 @@ class Bundle(ManifestClassifier):
         *,
         method: str | None = None,
         target: Target = None,
+        against: str | None = None,
         score: Score | None = None,
         layer: str | None = None,
         settings: Any = None,
@@ -226,9 +228,15 @@ class Bundle(ManifestClassifier):
         """Explain one image for a class (the predicted one by default), or for several at once.
 
         Without a `method` it is `usual_method`: grad-cam, or the anomaly map of an anomaly detector.
-        The attribution lies on the image's own pixels. `layer` is one of `layers`, for methods that look at a layer;
-        `settings` are of the method's own type. Raises ImageError, or UnknownNameError for a method, class or layer.
+        With `against` the question is why `target` and not that class: the score is the log of the ratio of their
+        probabilities. The attribution lies on the image's own pixels. `layer` is one of `layers`, for methods that look
+        at a layer; `settings` are of the method's own type. Raises ImageError, or UnknownNameError for a method, class
+        or layer.
         """
+        if against is not None:
+            if isinstance(target, tuple):
+                raise InputError("`against=` goes with one class in `target=`.")
+            target = versus(target, against)
         answered = self.explain_images(
             [self.read(image)], method=method, target=target, score=score, layer=layer, settings=settings
         )

@@ -77,6 +77,13 @@ def read_bundle(folder: Path) -> Manifest:
 
     Raises BundleError when a file is missing, changed or unexpected, or the schema is newer than this program.
     """
+    manifest = read_manifest(folder)
+    _check_files(folder, manifest)
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a bundle's manifest, and no other file; raises BundleError as `read_bundle`."""
     path = folder / MANIFEST
     try:
         text = path.read_bytes()
@@ -91,7 +98,6 @@ def read_bundle(folder: Path) -> Manifest:
         rule = first.get("ctx", {}).get("error", first["msg"])
         raise BundleError(f"{path} is not a valid manifest: {key}: {rule}. Copy the bundle again.") from error
     _refuse_newer(text, path)
-    _check_files(folder, manifest)
     return manifest
 
 
@@ -139,14 +145,19 @@ def checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def model_session(path: Path, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session for a graph. `threads` limits the cores of one pass; all by default."""
+def model_session(path: Path, threads: int | None = None, *, optimised: bool = True) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session for a graph. `threads` limits the cores of one pass; all by default.
+
+    Unless `optimised`, the graph is run as it is written.
+    """
     import onnxruntime
 
     # Some builds send usage data to their makers.
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     # Idle threads sleep instead of spinning: beside another busy program a pass took half the time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:

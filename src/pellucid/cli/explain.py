@@ -37,6 +37,10 @@ def explain(
         list[str] | None,
         typer.Option(metavar="CLASS", help="Class or classes to explain, or all; the predicted class by default."),
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="CLASS", help="Explain why --target and not this class: what speaks for one only."),
+    ] = None,
     score: Annotated[
         str | None, typer.Option(help="Score to explain: log-odds (default), logit or, for regression, output.")
     ] = None,
@@ -99,6 +103,7 @@ def explain(
         folder,
         method=methods,
         target=targets,
+        against=against,
         score=parse_score(score),
         layer=layer,
         settings=_settings(methods, settings or []),

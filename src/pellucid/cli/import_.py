@@ -74,10 +74,10 @@ def import_(
         made = import_model(
             model,
             folder,
-            classes=_class_names(classes),
+            classes=class_names_given(classes),
             positive=positive,
             data=data,
-            size=_size(input_size),
+            size=parse_size(input_size),
             fit=cast("Any", fit),
             interpolation=cast("Any", interpolation),
             rescale=rescale,
@@ -99,7 +99,7 @@ def import_(
     _show_made(made, with_data=data is not None)
 
 
-def _class_names(text: str | None) -> Sequence[str] | Path:
+def class_names_given(text: str | None) -> Sequence[str] | Path:
     """Names separated by commas, or the file that holds them."""
     from ..workflow.class_names import split_class_names
 
@@ -167,7 +167,8 @@ def _row(trial: Trial) -> dict[str, object]:
     return {"rescale": spelt(trial.rescaling), "accuracy": trial.accuracy, "loss": trial.loss, "behind": behind}
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """(height, width) from `224` or `224x320`; InputError for anything else."""
     from ..errors import InputError
 
     if text is None:

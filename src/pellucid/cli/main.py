@@ -34,6 +34,7 @@ from . import (
     report,
     serve,
     train,
+    verify,
 )
 from .command_groups import DATA, EVALUATE, EXPLAIN, START, TRAIN, USE, GroupedCommands
 from .console import WRONG, err, make_printable
@@ -86,6 +87,7 @@ app.command("adapt", rich_help_panel=EVALUATE, short_help="Refit threshold, cali
     adapt.adapt
 )
 app.command("audit", rich_help_panel=EVALUATE, short_help="Test a model for shortcuts, or its heat maps.")(audit.audit)
+app.command("verify", rich_help_panel=EVALUATE, short_help="Check a model's files and stored answers.")(verify.verify)
 app.command("report", rich_help_panel=EVALUATE, short_help="Rebuild the report and the model card of a run.")(
     report.report
 )
@@ -97,7 +99,9 @@ app.command("predict", rich_help_panel=USE, short_help="Classify images, from on
 app.command("compare", rich_help_panel=USE, short_help="Compare two batches: agreement, changed answers, drift.")(
     compare.compare
 )
-app.command("export", rich_help_panel=USE, short_help="Write a model as a page for the browser alone.")(export.export)
+app.command("export", rich_help_panel=USE, short_help="Write a run as a page, or a torch model as a bundle.")(
+    export.export
+)
 app.command("serve", rich_help_panel=USE, short_help="Serve a web page and an HTTP API.")(serve.serve)
 app.command(
     "optimise", rich_help_panel=USE, short_help="Find a faster engine for a model here, and prove what it changes."

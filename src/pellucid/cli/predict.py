@@ -47,6 +47,10 @@ def predict(
         Optional[str],
         typer.Option(metavar="CLASS", help="With --explain: class to explain; the predicted class by default."),
     ] = None,
+    against: Annotated[
+        Optional[str],
+        typer.Option(metavar="CLASS", help="With --explain: why --target and not this class."),
+    ] = None,
     pictures: Annotated[
         Optional[str],
         typer.Option(
@@ -86,6 +90,7 @@ def predict(
             folder,
             method=method,
             target=target,
+            against=against,
             pictures=pictures,
             resume=resume,
             workers=workers,
@@ -99,8 +104,10 @@ def predict(
         )
     if path_column or images_folder:
         raise InputError("--path-column and --images go with --out, which reads CSV lists.")
-    if method or target or pictures or resume or workers or address or engine == "ray":
-        raise InputError("--explain, --target, --pictures, --resume, --workers, --engine ray and --address need --out.")
+    if method or target or against or pictures or resume or workers or address or engine == "ray":
+        raise InputError(
+            "--explain, --target, --against, --pictures, --resume, --workers, --engine ray and --address need --out."
+        )
     bundle = load(run, engine="onnxruntime" if engine == "local" else engine, precision=engine_precision)
     _predict(bundle, [Path(image) for image in images], batch_size or 16, json=json, csv=csv)
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..classifier import (
     PREDICTED,
+    Against,
     Classifier,
     EvidenceClassifier,
     Score,
@@ -180,4 +181,11 @@ def _from_probabilities(classifier: Classifier, probabilities: FloatArray, targe
     if target is None:
         return np.asarray(odds[np.arange(len(odds)), probabilities.argmax(axis=1)][:, None], np.float32)
     _, _, names = selected_targets(classifier.classes, classifier.task, 1, target, None)
-    return np.asarray(odds[:, [classifier.classes.index(name) for name in names]], np.float32)
+    logs = np.log(inside)
+    columns = [
+        logs[:, classifier.classes.index(name.target)] - logs[:, classifier.classes.index(name.against)]
+        if isinstance(name, Against)
+        else odds[:, classifier.classes.index(name)]
+        for name in names
+    ]
+    return np.asarray(np.stack(columns, axis=1), np.float32)

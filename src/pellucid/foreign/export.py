@@ -18,11 +18,12 @@ from torch import nn
 from ..bundle.io import model_session, read_bundle, write_bundle
 from ..bundle.manifest import MANIFEST, MODEL, WEIGHTS, Layer, Manifest, Parity
 from ..bundle.onnx_classifier import OnnxClassifier
+from ..bundle.stored_answers import ANSWERS, LOGITS, exactly_stored, pack_answers
 from ..classifier import gives_score, probabilities_from_logits
 from ..errors import InputError, ParityError
 from ..models.export import TOLERANCE, export_bundle, frozen_copy
 from ..models.further_graphs import root_sentence
-from ..models.onnx_file import StoredWeights, onnx_program, save_beside
+from ..models.onnx_file import StoredWeights, onnx_program_by_torch, save_beside
 from ..preprocessing import FloatArray
 from .imported import ImportedNetwork, Source
 from .onnx_black_box import OnnxModule, black_box_graph
@@ -85,6 +86,8 @@ def _export_black_box(
             save_beside(_program(frozen, manifest), path, weights)
         exported = OnnxClassifier(manifest, model_session(path))
         probability = _difference(network.answers, exported, images, "torch")
+        asked = exactly_stored(images)
+        (draft.folder / ANSWERS).write_bytes(pack_answers(asked, {LOGITS: network.answers(asked)}))
         draft.manifest = manifest.model_copy(update={"parity": _parity(probability, None, images, source)})
     return read_bundle(folder)
 
@@ -94,7 +97,7 @@ def _program(frozen: nn.Module, manifest: Manifest) -> Any:
     example = (torch.zeros(3, 3, *size), torch.zeros(3, 2, manifest.logits), torch.tensor(1.0))
     try:
         traced = torch.export.export(_WithoutEvidence(frozen), example, dynamic_shapes=_free()).module()
-        return onnx_program(traced, example, ("image", "target", "contrast"), ("logits",))
+        return onnx_program_by_torch(traced, example, ("image", "target", "contrast"), ("logits",))
     except Exception as error:  # torch's tracer, its exporter and onnxscript share no base
         raise InputError(f"{manifest.name} cannot be written as an ONNX graph: {root_sentence(error)}.") from error
 

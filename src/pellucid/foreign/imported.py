@@ -14,9 +14,9 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ..errors import InputError, UnknownNameError
+from ..errors import UnknownNameError
 from ..models.evidence_graph import check_layer
-from ..models.layers import spatial_layers
+from ..models.layer_choice import last_deciding_layer
 from ..models.network import explained_module
 from ..preprocessing import FloatArray
 from .module_graph import ModuleGraph
@@ -39,7 +39,6 @@ POOLINGS = (
     nn.Dropout,
     nn.Dropout2d,
 )
-MOST_TRIED = 40
 
 
 @dataclass(frozen=True)
@@ -120,19 +119,10 @@ def choose_layer(network: nn.Module, size: tuple[int, int], logits: int, wanted:
         check_layer(network, explained_module(network, name), size, logits)
         return name
     containers = (nn.Sequential, ModuleGraph, ImportedNetwork)
-    seen = spatial_layers(network, size)
-    modules = dict(network.named_modules())
-    plain: list[str] = [
-        s.name
-        for s in seen
-        if not isinstance(modules[s.name], (*POOLINGS, *containers)) and getattr(modules[s.name], "explainable", True)
-    ]
-    for name in list(reversed(plain))[:MOST_TRIED]:
-        if name.startswith("entry"):
-            break
-        try:
-            check_layer(network, modules[name], size, logits)
-        except InputError:
-            continue
-        return name
-    return None
+    skip = {
+        name: isinstance(module, (*POOLINGS, *containers))
+        or not getattr(module, "explainable", True)
+        or name.partition(".")[0] == "entry"
+        for name, module in network.named_modules()
+    }
+    return last_deciding_layer(network, size, logits, skip)

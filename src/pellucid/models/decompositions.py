@@ -78,6 +78,14 @@ def _adaptive_max_pool_backward(grad: torch.Tensor, image: torch.Tensor, indices
     return flat.scatter_add(2, indices.flatten(2), grad.flatten(2)).reshape(image.shape)
 
 
+def _adaptive_average_pool(image: torch.Tensor, size: list[int]) -> torch.Tensor:
+    """Adaptive average pooling as P_y x P_x^T, or as a mean where one cell is left."""
+    if list(size) == [1, 1]:
+        return image.mean((-2, -1), keepdim=True)
+    rows, columns = (_pooling_matrix(int(image.shape[d]), int(size[d])) for d in (-2, -1))
+    return torch.matmul(torch.matmul(rows, image), columns.T)
+
+
 def _average_pool_backward(
     grad: torch.Tensor,
     image: torch.Tensor,
@@ -88,18 +96,61 @@ def _average_pool_backward(
     count_include_pad: bool,
     divisor_override: int | None,
 ) -> torch.Tensor:
-    """Average pooling is a grouped convolution with equal weights, where padding counts; its gradient is that one's."""
-    if ceil_mode or (any(padding) and not count_include_pad):
-        raise InputError(
-            "An average pooling with ceil_mode or uncounted padding follows the explained layer; choose a later one."
+    """Each output cell's gradient, divided by the number of cells that it is a mean of, is added to each such cell.
+
+    The sum over windows is a transposed convolution with ones; what falls on the padding is cut off.
+    """
+    kernels, pads = [kernel[0], kernel[-1]], [padding[0], padding[-1]]
+    strides = [stride[0], stride[-1]] if len(stride) else kernels
+    counts = [
+        _cells_counted(
+            int(image.shape[2 + i]), int(grad.shape[2 + i]), kernels[i], strides[i], pads[i], count_include_pad
         )
+        for i in range(2)
+    ]
+    shares = 1 / torch.outer(*counts) if not divisor_override else torch.tensor(1 / divisor_override)
     channels = image.shape[1]
-    height, width = kernel[0], kernel[-1]
-    weight = torch.full((channels, 1, height, width), 1.0 / (divisor_override or height * width))
-    steps = list(stride) or list(kernel)
-    return _convolution_backward(
-        grad, image, weight, None, steps, list(padding), [1, 1], False, [0, 0], channels, [True, False, False]
-    )[0]
+    ones = torch.ones(channels, 1, *kernels)
+    whole = aten.convolution(grad * shares, ones, None, strides, [0, 0], [1, 1], True, [0, 0], channels)
+    missing = [max(0, pads[i] + int(image.shape[2 + i]) - int(whole.shape[2 + i])) for i in range(2)]
+    if any(missing):
+        whole = aten.constant_pad_nd(whole, [0, missing[1], 0, missing[0]], 0.0)
+    inside: torch.Tensor = whole[:, :, pads[0] : pads[0] + image.shape[2], pads[1] : pads[1] + image.shape[3]]
+    return inside.clone()
+
+
+def _cells_counted(
+    cells: int, windows: int, kernel: int, stride: int, padding: int, with_padding: bool
+) -> torch.Tensor:
+    """How many cells of one axis each window's mean divides by, as torch counts: padding, if so, but nothing beyond."""
+    starts = [i * stride - padding for i in range(windows)]
+    if with_padding:
+        return torch.tensor([float(min(s + kernel, cells + padding) - s) for s in starts])
+    return torch.tensor([float(min(s + kernel, cells) - max(s, 0)) for s in starts])
+
+
+def _group_norm(
+    image: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    images: Any,
+    channels: int,
+    cells: Any,
+    groups: int,
+    epsilon: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Group normalisation written out; the mean and the inverse deviation of each group are for its backward pass."""
+    grouped = image.reshape(images, groups, -1)
+    mean = grouped.mean(-1, keepdim=True)
+    off = grouped - mean
+    inverse = torch.rsqrt((off * off).mean(-1, keepdim=True) + epsilon)
+    normal = (off * inverse).reshape(image.shape)
+    shape = [1, channels, *[1] * (image.ndim - 2)]
+    if weight is not None:
+        normal = normal * weight.reshape(shape)
+    if bias is not None:
+        normal = normal + bias.reshape(shape)
+    return normal, mean.squeeze(-1), inverse.squeeze(-1)
 
 
 def decompositions() -> dict[Any, Callable[..., Any]]:
@@ -111,4 +162,6 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
         aten.max_pool2d_with_indices_backward.default: _max_pool_backward,
         aten.adaptive_max_pool2d_backward.default: _adaptive_max_pool_backward,
         aten.avg_pool2d_backward.default: _average_pool_backward,
+        aten._adaptive_avg_pool2d.default: _adaptive_average_pool,
+        aten.native_group_norm.default: _group_norm,
     }

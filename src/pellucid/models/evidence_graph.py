@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,9 +21,11 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from ..errors import InputError
 from .decompositions import decompositions
+from .layout import Grids, Layout
 
 aten = torch.ops.aten
 Evidence3 = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -41,14 +44,14 @@ def evidence_function(
 
     def evidence(image: torch.Tensor, target: torch.Tensor, contrast: torch.Tensor) -> Evidence3:
         images, targets = target.shape[0], target.shape[1]
-        with torch.enable_grad(), _leaf_at(model, layer, targets) as seen:
+        with torch.enable_grad(), _leaf_at(model, layer, image, targets) as seen:
             every = model(image)
-        if "leaf" not in seen:
+        if not seen:
             raise InputError("The explained layer takes no part in the answer; choose another by model.layer.")
-        logits, gradient = _scored(every, seen["leaf"], target, contrast)
-        if gradient.ndim == 3:
-            gradient = token_maps(model, gradient)
-        return logits, seen["activations"], gradient.reshape(images, targets, *gradient.shape[1:])
+        (found,) = seen
+        logits, gradient = _scored(every, found.leaf, target, contrast)
+        gradient = found.layout.maps(gradient)
+        return logits, found.layout.maps(found.own), gradient.reshape(images, targets, *gradient.shape[1:])
 
     return evidence
 
@@ -80,12 +83,22 @@ def tail_function(
     """The function (activations,) -> (logits,) of what lies behind a layer; what lies before runs on a blank image."""
 
     def tail(activations: torch.Tensor) -> tuple[torch.Tensor]:
-        # Cloned, since the next layer may work in place.
-        handle = layer.register_forward_hook(lambda module, inputs, own: activations.clone())
-        try:
-            return (model(torch.zeros(1, 3, *size, device=activations.device)),)
-        finally:
-            handle.remove()
+        blank = torch.zeros(1, 3, *size, device=activations.device)
+        grids = Grids(model, size)
+
+        def instead(module: nn.Module, inputs: Any, own: Any) -> Any:
+            layout = grids.layout(own)
+            if layout is None or layout.prefix or layout.element is not None:
+                raise InputError("What lies behind the layer needs more than its feature map, such as a class token.")
+            # Cloned, since the next layer may work in place.
+            return layout.tensor(activations.clone())
+
+        with grids.watching(model):
+            handle = layer.register_forward_hook(instead)
+            try:
+                return (model(blank),)
+            finally:
+                handle.remove()
 
     return tail
 
@@ -106,41 +119,46 @@ def _repeated(values: torch.Tensor, targets: Any) -> torch.Tensor:
     return values.unsqueeze(1).expand(images, targets, *shape).reshape(images * targets, *shape).clone()
 
 
-@contextmanager
-def _leaf_at(model: nn.Module, layer: nn.Module, targets: Any) -> Iterator[dict[str, torch.Tensor]]:
-    """While open, the layer's output is replaced by a detached leaf repeated `targets` times per image."""
-    seen: dict[str, torch.Tensor] = {}
+@dataclass(frozen=True)
+class _Seen:
+    """The explained layer's own tensor, the leaf that took its place (each image T times), and their layout."""
 
-    def replace(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
-        if not isinstance(output, torch.Tensor) or output.ndim not in (3, 4):
+    own: torch.Tensor
+    leaf: torch.Tensor
+    layout: Layout
+
+
+@contextmanager
+def _leaf_at(model: nn.Module, layer: nn.Module, image: torch.Tensor, targets: Any) -> Iterator[list[_Seen]]:
+    """While open, the layer's output is replaced by a detached leaf repeated `targets` times per image.
+
+    Further tensors that the layer gives are repeated too; the gradient does not follow them.
+    """
+    seen: list[_Seen] = []
+    grids = Grids(model, image.shape[2:])
+
+    def replace(module: nn.Module, inputs: Any, output: Any) -> Any:
+        layout = grids.layout(output)
+        if layout is None:
             raise InputError(NO_FEATURE_MAP)
         if seen:
             raise InputError("The explained layer is used more than once in a pass; choose another by model.layer.")
         # Cloned, so that an in-place activation behind the layer cannot change what is reported.
-        own = output.detach().clone()
-        seen["activations"] = own if own.ndim == 4 else token_maps(model, own)
-        seen["leaf"] = _repeated(own, targets).requires_grad_(True)
-        return seen["leaf"].clone()
+        own = layout.of(output).detach().clone()
+        leaf = _repeated(own, targets).requires_grad_(True)
+        seen.append(_Seen(own, leaf, layout))
+        if layout.element is None:
+            return leaf.clone()
+        others = [_repeated(o.detach(), targets) if isinstance(o, torch.Tensor) else o for o in output]
+        others[layout.element] = leaf.clone()
+        return type(output)(others)
 
-    handle = layer.register_forward_hook(replace)
-    try:
-        yield seen
-    finally:
-        handle.remove()
-
-
-def token_maps(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
-    """Tokens (N, prefix + h * w, C) inside a vision transformer as a feature map (N, C, h, w).
-
-    The part of the model that lays out its last tokens (`backbones.TokensToGrid`) says how. InputError without
-    such a part, or when the tokens are not those of its grid.
-    """
-    for module in model.modules():
-        grid, prefix = getattr(module, "grid", None), getattr(module, "prefix", None)
-        if isinstance(grid, tuple) and isinstance(prefix, int) and tokens.shape[1] == prefix + grid[0] * grid[1]:
-            patches = tokens[:, prefix:].transpose(1, 2)
-            return patches.reshape(patches.shape[0], patches.shape[1], *grid)
-    raise InputError(NO_FEATURE_MAP)
+    with grids.watching(model):
+        handle = layer.register_forward_hook(replace)
+        try:
+            yield seen
+        finally:
+            handle.remove()
 
 
 def check_layer(model: nn.Module, layer: nn.Module, size: tuple[int, int], logits: int) -> None:
@@ -220,6 +238,12 @@ def trace_forward(model: nn.Module, shape: tuple[int, ...]) -> tuple[GraphModule
     return graph, example
 
 
+_ASSERTIONS = {
+    aten._assert_async.msg,
+    aten._assert_scalar.default,
+    aten._assert_tensor_metadata.default,
+    aten.sym_constrain_range_for_size.default,
+}
 _FREE, _FIXED = DimDynamic.DYNAMIC, DimDynamic.STATIC
 _EVIDENCE: tuple[list[DimDynamic], ...] = ([_FREE, _FIXED, _FIXED, _FIXED], [_FREE, _FREE, _FIXED], [])
 
@@ -236,14 +260,28 @@ def _traced(
     tracer = make_fx(function, decomposition_table=decompositions(), _allow_non_fake_inputs=True)
     # The Python dispatcher keeps sizes symbolic where a C++ kernel (padding, in Swin) would ask for numbers. Attention
     # is written out: the gradients of its fused kernels are nothing that an exporter knows.
-    with mode, enable_python_dispatcher(), sdpa_kernel(SDPBackend.MATH):
+    with mode, enable_python_dispatcher(), sdpa_kernel(SDPBackend.MATH), _PlainPooling():
         graph: GraphModule = tracer(*fakes)
-    for node in graph.graph.nodes:  # detach means nothing to an exporter, and stops one
+    for node in list(graph.graph.nodes):  # detach and assertions mean nothing to an exporter, and stop one
         if node.op == "call_function" and node.target in {aten.detach.default, aten.detach_.default}:
             node.replace_all_uses_with(node.args[0])
+        elif node.op == "call_function" and node.target in _ASSERTIONS:
+            graph.graph.erase_node(node)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
+
+
+class _PlainPooling(TorchFunctionMode):
+    """Pool maps whose channels come first in memory: of others torch keeps the steps, which no exporter knows."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _POOLING:
+            args = (args[0].contiguous(), *args[1:])
+        return func(*args, **(kwargs or {}))
+
+
+_POOLING = {nn.functional.adaptive_avg_pool2d, torch._C._nn.adaptive_avg_pool2d}
 
 
 def _spread_last(graph: GraphModule) -> None:
@@ -264,6 +302,7 @@ def _spread_last(graph: GraphModule) -> None:
         each = graph.graph.call_function(aten.view.default, (small, [*sizes[:-2], 1, 1]))
         shares = graph.graph.call_function(aten.full.default, (list(sizes[-2:]), 1 / cells))
         spread = graph.graph.call_function(aten.mul.Tensor, (each, shares))
+        spread.meta["val"] = gradient.meta["val"]
     gradient.replace_all_uses_with(spread)
     graph.graph.eliminate_dead_code()
     graph.recompile()

@@ -19,10 +19,11 @@ from torch import nn
 from ..bundle.io import read_bundle, write_bundle
 from ..bundle.manifest import MODEL, WEIGHTS, Manifest, Parity
 from ..bundle.onnx_classifier import OnnxClassifier
+from ..bundle.stored_answers import ANSWERS, INPUT_GRADIENT, LOGITS, MAP_OF, exactly_stored, pack_answers
 from ..errors import InputError, ParityError, PellucidError
 from ..explanation.cam import grad_cam
 from ..preprocessing import FloatArray
-from .further_graphs import QUESTION, FurtherGraphs, root_sentence
+from .further_graphs import GRADIENT_TOLERANCE, QUESTION, FurtherGraphs, gradient_difference, root_sentence
 from .onnx_file import StoredWeights, onnx_program, quiet, save_beside
 from .torch_classifier import TorchClassifier
 from .traced_layer import frozen_copy, trace_layer
@@ -75,8 +76,25 @@ def export_bundle(
         if every_method:
             graphs.write_tails()
             parity = parity.model_copy(update={"input_gradient": graphs.write_input_gradients()})
+        (draft.folder / ANSWERS).write_bytes(stored_answers(frozen, graphs.manifest, graphs.exported(), images))
         draft.manifest = graphs.manifest.model_copy(update={"parity": parity})
     return read_bundle(folder)
+
+
+def stored_answers(frozen: nn.Module, manifest: Manifest, exported: OnnxClassifier, images: FloatArray) -> bytes:
+    """What the network itself answers for a few of the images, as the bundle keeps it for `pellucid verify`."""
+    asked = exactly_stored(images)
+    network = TorchClassifier(frozen, manifest)
+    answers = {LOGITS: network.logits(asked)}
+    for layer in (manifest.explained_layer, *manifest.layers):
+        evidence = network.at(layer.name).evidence(asked)
+        answers[MAP_OF + layer.name] = grad_cam(evidence.activations, evidence.gradients)[:, 0]
+    if manifest.input_gradients is not None:
+        gradients = network.input_gradients(asked).gradients[:, 0]
+        # Not kept where a kink of the network lies within rounding: another machine may take its other side.
+        if gradient_difference(exported.input_gradients(asked).gradients[:, 0], gradients) <= GRADIENT_TOLERANCE / 2:
+            answers[INPUT_GRADIENT] = gradients
+    return pack_answers(asked, answers)
 
 
 def measure_parity(

@@ -30,7 +30,7 @@ from .traced_layer import trace_layer
 GRADIENTS = "gradients.onnx"
 QUESTION = ("image", "target", "contrast")
 TAIL_TOLERANCE = 1e-3
-GRADIENT_TOLERANCE = 1e-2
+GRADIENT_TOLERANCE = 1e-3
 """Of norms. Where a ReLU's input is 0 within rounding, two runtimes may take different sides of its kink."""
 
 MOST_COMPARED = 4
@@ -111,8 +111,7 @@ class FurtherGraphs:
         images = self.images[:MOST_COMPARED]
         ours = self.exported().input_gradients(images).gradients
         theirs = TorchClassifier(self.frozen, self.manifest).input_gradients(images).gradients
-        norms = [np.sqrt(np.square(g, dtype=np.float64).sum(axis=(1, 2, 3, 4))) for g in (ours - theirs, theirs)]
-        difference = float((norms[0] / np.maximum(norms[1], np.finfo(np.float32).tiny)).max())
+        difference = gradient_difference(ours, theirs)
         if not difference <= GRADIENT_TOLERANCE:
             limit = f"up to {GRADIENT_TOLERANCE:g} is accepted"
             raise ParityError(f"they differ from the network's by {difference:.2g} of their norm, {limit}")
@@ -142,6 +141,13 @@ class FurtherGraphs:
             (self.folder / file).unlink(missing_ok=True)
             failed.append(root_sentence(error))
             self._note(missing={**self.manifest.missing, what: failed[0]})
+
+
+def gradient_difference(found: FloatArray, expected: FloatArray) -> float:
+    """The largest norm of a difference between gradients (N, ...) of images, as a share of the norm expected."""
+    axes = tuple(range(1, found.ndim))
+    off, norm = (np.sqrt(np.square(g, dtype=np.float64).sum(axis=axes)) for g in (found - expected, expected))
+    return float((off / np.maximum(norm, np.finfo(np.float32).tiny)).max())
 
 
 def root_sentence(error: BaseException) -> str:

@@ -70,6 +70,8 @@ def _window(node: Node) -> tuple[list[int], list[int], list[int], list[int]] | N
     args: list[Any] = list(node.args)
     if node.target == aten.convolution.default:
         kernel = _shape(args[1], node)[2:]
+        if len(kernel) != 2:  # over channels (ECA), which moves no place
+            return None
         return kernel, _pair(args[3]), _pair(args[4]), _pair(args[5])
     if node.target in {aten.max_pool2d_with_indices.default, aten.max_pool2d.default}:
         kernel = _pair(args[1])

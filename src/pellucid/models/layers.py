@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import InputError, UnknownNameError
-from .evidence_graph import token_maps
+from ..errors import UnknownNameError
+from .layout import Grids
 
 BACKBONE = "backbone."
 PLAIN = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d)
@@ -65,19 +65,20 @@ def spatial_layers(network: nn.Module, size: tuple[int, int]) -> list[SpatialLay
     Whether a layer is one branch of several shows only when it is chosen. The network must be in evaluation mode.
     """
     seen: dict[str, list[SpatialLayer]] = {}
+    grids = Grids(network, size)
     spelt = {torch_name: keras for keras, torch_name in keras_names(network).items()}
     handles = []
     for name, module in network.named_modules():
 
         def look(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
-            for shape in _map_shapes(network, output):
+            for shape in _map_shapes(grids, output):
                 also = (spelt[name],) if name in spelt else ()
                 seen.setdefault(name, []).append(SpatialLayer(name, type(module).__name__, *shape, also))
 
         if name:
             handles.append(module.register_forward_hook(look))
     try:
-        with torch.no_grad():
+        with torch.no_grad(), grids.watching(network):
             network(torch.zeros(1, 3, *size))
     finally:
         for handle in handles:
@@ -85,11 +86,7 @@ def spatial_layers(network: nn.Module, size: tuple[int, int]) -> list[SpatialLay
     return [found[0] for found in seen.values() if len(found) == 1 and found[0].height * found[0].width > 1]
 
 
-def _map_shapes(network: nn.Module, output: Any) -> Iterator[tuple[int, int, int]]:
-    if isinstance(output, torch.Tensor) and output.ndim == 3:
-        try:
-            output = token_maps(network, output)
-        except InputError:
-            return
-    if isinstance(output, torch.Tensor) and output.ndim == 4:
-        yield int(output.shape[1]), int(output.shape[2]), int(output.shape[3])
+def _map_shapes(grids: Grids, output: Any) -> Iterator[tuple[int, int, int]]:
+    if (layout := grids.layout(output)) is not None:
+        _, channels, height, width = layout.maps(layout.of(output)).shape
+        yield int(channels), int(height), int(width)

@@ -16,9 +16,13 @@ import onnx
 import onnx.helper
 import onnx.numpy_helper
 import torch
+from torch import nn
 from torch.fx import GraphModule
 
 from ..bundle.manifest import WEIGHTS
+from . import onnx_layers, onnx_operators, onnx_shapes  # noqa: F401  # each adds its rows to the table
+from .onnx_table import OPERATORS
+from .onnx_writer import Unwritable, write_onnx
 
 FREE_IMAGES = {"image": ("images",), "target": ("images", "targets"), "contrast": (), "activations": ("images",)}
 """The axes of each input whose length is free, first ones first."""
@@ -32,16 +36,30 @@ WEIGHTS_KEY = "weights sha256"
 
 def onnx_program(
     graph: GraphModule, example: tuple[torch.Tensor, ...], inputs: Sequence[str], outputs: Sequence[str]
-) -> Any:
-    """A traced graph as torch's ONNXProgram, for any number of images and targets.
+) -> onnx.ModelProto:
+    """A traced graph as an ONNX model, for any number of images and targets.
 
-    The exporter simplifies it, but for one step: it would fold batch normalisation into copies of the weights. Runtimes
-    do so themselves on loading, and so the graph can refer to the weights as they were trained.
+    Written by `write_onnx`, and by torch's own exporter (ten times slower) where an operation is not in its table.
+    """
+    free = {name: tuple(axes) for name, axes in FREE_IMAGES.items()}
+    try:
+        return write_onnx(graph, inputs, outputs, free, OPERATORS)
+    except (Unwritable, AttributeError, IndexError, KeyError, TypeError, ValueError):  # an operation used oddly
+        return onnx_program_by_torch(graph, example, inputs, outputs)
+
+
+def onnx_program_by_torch(
+    graph: nn.Module, example: tuple[torch.Tensor, ...], inputs: Sequence[str], outputs: Sequence[str]
+) -> onnx.ModelProto:
+    """As `onnx_program`, by torch's own exporter, which takes any module.
+
+    The exporter simplifies the graph, but for one step: it would fold batch normalisation into copies of the weights.
+    Runtimes do so themselves on loading, and so the graph can refer to the weights as they were trained.
     """
     sizes = {name: torch.export.Dim(name, min=1, max=65536) for name in ("images", "targets")}
     free = tuple({i: sizes[axis] for i, axis in enumerate(FREE_IMAGES[name])} or None for name in inputs)
     with quiet():
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             graph,
             example,
             dynamo=True,
@@ -60,7 +78,8 @@ def onnx_program(
         for node in program.model.graph.all_nodes():
             if node.op_type == f"{NORMALISATION}Kept":
                 node.op_type = NORMALISATION
-    return program
+    model: onnx.ModelProto = program.model_proto
+    return model
 
 
 class StoredWeights:
@@ -91,13 +110,12 @@ def _digest(raw: bytes) -> bytes:
     return hashlib.sha256(raw).digest()
 
 
-def save_beside(program: Any, path: Path, weights: StoredWeights) -> None:
-    """Write a program whose weights are read from the WEIGHTS file beside it, where that has them.
+def save_beside(model: onnx.ModelProto, path: Path, weights: StoredWeights) -> None:
+    """Write a model whose weights are read from the WEIGHTS file beside it, where that has them.
 
     A matrix that lies there with rows and columns exchanged is turned by a node, which a runtime does once, on loading.
     The graph names the checksum of its weights, so that the checksum of the graph tells one model from another.
     """
-    model: onnx.ModelProto = program.model_proto
     turns: list[onnx.NodeProto] = []
     for tensor in model.graph.initializer:
         if len(tensor.raw_data) < LEAST_SHARED or _refer(tensor, tensor.raw_data, weights):

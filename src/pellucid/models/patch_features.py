@@ -22,10 +22,11 @@ from ..bundle.io import model_session
 from ..bundle.manifest import Layer
 from ..errors import InputError, PellucidError
 from ..preprocessing import FloatArray
-from .evidence_graph import token_maps, trace_forward
+from .evidence_graph import trace_forward
 from .further_graphs import root_sentence
 from .geometry import grid_geometry
 from .layers import SpatialLayer, find_layer, spatial_layers
+from .layout import Grids
 from .onnx_file import onnx_program, quiet
 from .traced_layer import frozen_copy
 
@@ -65,17 +66,20 @@ class PatchFeatures(nn.Module):
             return hook
 
         handles = [self.backbone.get_submodule(name).register_forward_hook(keep(name)) for name in self.layers]
+        grids = Grids(self.backbone, image.shape[2:])
         try:
-            self.backbone(image)
+            with grids.watching(self.backbone):
+                self.backbone(image)
         finally:
             for handle in handles:
                 handle.remove()
-        return [self._as_map(name, seen.get(name)) for name in self.layers]
+        return [self._as_map(name, seen.get(name), grids) for name in self.layers]
 
-    def _as_map(self, name: str, output: Any) -> torch.Tensor:
-        if not isinstance(output, torch.Tensor) or output.ndim not in (3, 4):
+    def _as_map(self, name: str, output: Any, grids: Grids) -> torch.Tensor:
+        layout = grids.layout(output)
+        if layout is None:
             raise InputError(f"The layer {name} gives no feature map: choose others by anomaly.layers.")
-        return output if output.ndim == 4 else token_maps(self.backbone, output)
+        return layout.maps(layout.of(output))
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         maps = self.maps(image)
@@ -124,7 +128,7 @@ def choose_layers(backbone: nn.Module, name: str, wanted: Sequence[str], size: t
 
 @dataclass(frozen=True)
 class FeatureGraph:
-    """ImageFeatures as an ONNX model: `image` (N, 3, H, W) to `statistics` (N, S), `patches` (N, C, h, w), and the maps.
+    """ImageFeatures as an ONNX model: `image` (N, 3, H, W) to `statistics` (N, S), `patches` (N, C, h, w) and the maps.
 
     `shapes` are the (C, h, w) of the layers' maps, whose names are `map_0` and so on. `layer` says where the cells lie
     on the input; it has one channel, the distance that a detector makes of it.
@@ -183,4 +187,4 @@ def feature_graph(features: PatchFeatures, size: tuple[int, int]) -> FeatureGrap
         name=MAP_NAME, channels=1, height=cells[0], width=cells[1], stride=geometry.stride, offset=geometry.offset
     )
     shapes = tuple((int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in maps)
-    return FeatureGraph(program.model_proto, layer, features.layers, shapes)
+    return FeatureGraph(program, layer, features.layers, shapes)

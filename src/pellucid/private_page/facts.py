@@ -162,6 +162,7 @@ def _card(exported: Exported, parts: Collection[str]) -> dict[str, Any]:
         {**row, "unit": find_method(row["name"]).unit} for row in found["methods"] if row["name"] in here
     ]
     found["layers"] = found["layers"][:1]
+    found["against"] = False  # the page's own arithmetic asks about one class at a time
     found["limits"]["formats"] = titles(FORMATS)
     found["alone"] = True
     return found

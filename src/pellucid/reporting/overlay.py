@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ..classifier import Prediction
+from ..classifier import Against, Prediction
 from ..errors import InputError, UnknownNameError
 from ..explanation.attribution import Attribution
 from ..preprocessing import FloatArray, Uint8Array
@@ -198,7 +198,8 @@ def verdict(attribution: Attribution, prediction: Prediction | None = None) -> s
     evidence. With a `prediction` for another class, that class is named too.
     """
     subject = f"evidence for {attribution.target}"
-    if prediction is not None and prediction.predicted != attribution.target:
+    own = attribution.target.target if isinstance(attribution.target, Against) else attribution.target
+    if prediction is not None and prediction.predicted != own:
         subject += f" (the answer is {prediction.label})"
     positive = np.maximum(_finite(attribution), 0)
     if not positive.any():

@@ -15,7 +15,7 @@ from ..bundle.bundle import Bundle
 from ..bundle.engine import Engine
 from ..bundle.manifest import Manifest
 from ..bundle.manifest_classifier import ManifestClassifier
-from ..classifier import Evidence, InputGradients, Prediction, Score, Target
+from ..classifier import Against, Evidence, InputGradients, Prediction, Score, Target
 from ..errors import InputError
 from ..evaluation.outside import outside_warning
 from ..explanation.attribution import Attribution
@@ -276,7 +276,8 @@ def explanation_document(answer: ServedAnswer, identity: str, stored: bool) -> d
         listed.append(
             {
                 "method": a.method,
-                "target": a.target,
+                "target": a.target.target if isinstance(a.target, Against) else a.target,
+                "against": a.target.against if isinstance(a.target, Against) else None,
                 "layer": a.layer,
                 "unit": a.unit,
                 "signed": a.signed,

@@ -77,6 +77,7 @@ def card(served: Described, settings: ServerSettings) -> dict[str, Any]:
         "metrics": {n: m.model_dump() for n, m in metrics.metrics.items()} if metrics else {},
         "n": metrics.n if metrics else None,
         "layers": list(served.bundle.layers),
+        "against": manifest.task == "multiclass",
         "methods": [_method(m, served.bundle.preprocessing) for m in usable_methods(served.bundle)],
         "limits": {
             "max_upload_bytes": settings.max_upload,

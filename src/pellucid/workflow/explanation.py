@@ -11,9 +11,9 @@ from typing import Any
 
 from .._version import __version__
 from ..bundle.bundle import Bundle
-from ..classifier import Prediction, Score
+from ..classifier import Prediction, Score, class_index, versus
 from ..data.dataset import OmittedFile
-from ..errors import ImageError, InputError, UnknownNameError
+from ..errors import ImageError, InputError
 from ..explanation.catalogue import METHODS, Method, find_method, settings_of
 from ..explanation.explain import Explained
 from ..explanation.record import ExplanationManifest, ExplanationRecord
@@ -76,6 +76,7 @@ def explain_files(
     *,
     method: str | Sequence[str] | None = None,
     target: str | Sequence[str] | None = None,
+    against: str | None = None,
     score: Score | None = None,
     layer: str | None = None,
     settings: Any = None,
@@ -88,14 +89,16 @@ def explain_files(
 ) -> ExplanationManifest:
     """Write the pictures of each file's maps into `out`, with `manifest.json` and a gallery, `index.html`.
 
-    `method` and `target` are one name, several, or `all`; without a method it is the
-    bundle's `usual_method`. `settings` is for a single method of its own type, or maps methods to theirs. `trust`
-    checks each map (deletion and insertion, noise, seed), for some hundred passes per map.
+    `method` and `target` are one name, several, or `all`; without a method it is the bundle's `usual_method`. With
+    `against` each target is explained against that class: what speaks for the one and not for the other. `settings` is
+    for a single method of its own type, or maps methods to theirs. `trust` checks each map (deletion and insertion,
+    noise, seed), for some hundred passes per map.
     `top` and `considered` only say in the manifest how the items were chosen. Files that cannot be read are listed in
     the manifest and left out. Raises UnknownNameError for a method, class or colour map that does not exist, and
     InputError for a scale that the model does not keep, before anything is written.
     """
-    request = ask(bundle, method or bundle.usual_method, target, score=score, layer=layer, settings=settings)
+    methods = method or bundle.usual_method
+    request = ask(bundle, methods, target, against=against, score=score, layer=layer, settings=settings)
     colour_table(drawing.named_colormap)
     check_opacity(drawing.alpha)
     limits = {
@@ -143,6 +146,7 @@ def ask(
     method: str | Sequence[str],
     target: str | Sequence[str] | None,
     *,
+    against: str | None = None,
     score: Score | None = None,
     layer: str | None = None,
     settings: Any = None,
@@ -159,9 +163,11 @@ def ask(
         raise InputError("Settings of one method were given for several: map each method to its own.")
     wanted = () if target is None else (target,) if isinstance(target, str) else tuple(dict.fromkeys(target))
     targets = bundle.classes if ALL in wanted and ALL not in bundle.classes else wanted
-    for name in targets:
-        if name not in bundle.classes:
-            raise UnknownNameError("class", name, bundle.classes, f"The model knows {', '.join(bundle.classes)}.")
+    for name in (*targets, *([] if against is None else [against])):
+        class_index(bundle.classes, name)
+    if against is not None:
+        others = [name for name in targets if name != against] or list(targets)
+        targets = tuple(versus(name, against) for name in others or (None,))
     chosen = {m.name: settings_of(m, given.get(m.name)) for m in methods}
     return MapRequest(methods, chosen, tuple(targets), score, layer, left_out)
 

@@ -16,6 +16,7 @@ from ..bundle.manifest import Manifest
 from ..classifier import Task
 from ..errors import InputError
 from ..preprocessing import FloatArray, Preprocessing
+from .certifying import certify
 from .provenance import now
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def from_torch(
     )
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="pellucid-")) / "bundle"
     export_imported(network, origin, manifest, folder, images=pictures, source=source, every_method=every_method)
+    certify(folder)
     bundle = load(folder)
     if out is None:
         weakref.finalize(bundle, shutil.rmtree, folder.parent, ignore_errors=True)

@@ -120,6 +120,7 @@ class Explanation(BaseModel):
 
     method: str
     target: str
+    against: str | None = None
     layer: str | None
     unit: str
     signed: bool

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from ...classifier import Target
+from ...classifier import against as one_against_another
 from ...errors import UnknownNameError
 from .. import answers, cards
 from ..json_bodies import parse_json
@@ -78,6 +79,7 @@ async def explain(
         str | None, Query(max_length=64, description="A method of the model's card; the model's usual one by default.")
     ] = None,
     target: Annotated[str | None, Query(max_length=255, description="A class; the predicted one by default.")] = None,
+    against: Annotated[str | None, Query(max_length=255, description="A class: why `target` and not this one.")] = None,
     layer: Annotated[str | None, Query(max_length=255, description="A layer of the model's card.")] = None,
     all_classes: Annotated[bool, Query(description="One map for every class.")] = False,
     pictures: Annotated[str, Query(max_length=64, description="Any of overlay, map, seen, preview, by commas.")] = "",
@@ -88,7 +90,7 @@ async def explain(
     served = service.model(model)
     method = method or served.bundle.usual_method
     answers.check_usable(served.bundle, method, layer)
-    wanted, targets = _wanted(pictures), _targets(served.bundle.classes, target, all_classes)
+    wanted, targets = _wanted(pictures), _targets(served.bundle.classes, target, against, all_classes)
 
     def work(upload: Upload, token: CancelToken) -> answers.ServedAnswer:
         settings = service.settings
@@ -100,12 +102,13 @@ async def explain(
     return await service.answer(request, work, answers.explanation_document, slow=slow, again=again)
 
 
-def _targets(classes: tuple[str, ...], target: str | None, every: bool) -> Target:
-    if every:
+def _targets(classes: tuple[str, ...], target: str | None, against: str | None, every: bool) -> Target:
+    if every and against is None:
         return classes[:MOST_TARGETS]
-    if target is not None and target not in classes:
-        raise UnknownNameError("class", target[:80], classes, f"The model knows {', '.join(classes[:20])}.")
-    return target
+    for name in (target, against):
+        if name is not None and name not in classes:
+            raise UnknownNameError("class", name[:80], classes, f"The model knows {', '.join(classes[:20])}.")
+    return one_against_another(target, against)
 
 
 def _wanted(pictures: str) -> frozenset[str]:

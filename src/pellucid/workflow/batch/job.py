@@ -54,6 +54,7 @@ class BatchRecord(Document):
     medical: bool = False
     method: str | None
     target: str | None
+    against: str | None = None
     batch: int
     engine: str = "onnxruntime"
     precision: str = "float32"
@@ -68,7 +69,7 @@ class BatchRecord(Document):
     @property
     def question(self) -> BatchQuestion:
         """The question to every image."""
-        return BatchQuestion(self.method, self.target, self.batch, self.engine, self.precision)
+        return BatchQuestion(self.method, self.target, self.batch, self.engine, self.precision, self.against)
 
 
 def new_job(
@@ -95,6 +96,7 @@ def new_job(
         medical=bundle.manifest.medical,
         method=question.method,
         target=question.target,
+        against=question.against,
         batch=question.batch,
         engine=question.engine,
         precision=question.precision,
@@ -162,6 +164,7 @@ def check_same(job: BatchRecord, bundle: Bundle, sources: tuple[str, ...], quest
         ("the source", list(job.sources), list(sources)),
         ("`method=`", job.method, question.method),
         ("`target=`", job.target, question.target),
+        ("`against=`", job.against, question.against),
         ("`batch=`", job.batch, question.batch),
         ("`engine=`", job.engine, question.engine),
         ("`precision=`", job.precision, question.precision),

@@ -62,7 +62,10 @@ def draw_pictures(bundle: Bundle, out: Path, job: BatchRecord, wanted: Wanted, p
             found[index] = ToExplain(copy, item.path)
         items = [found[index] for index in chosen if index in found]
         method, target = job.method or bundle.usual_method, job.target or positive
-        return len(explain_files(bundle, items, folder, method=method, target=target, progress=progress).images)
+        drawn = explain_files(
+            bundle, items, folder, method=method, target=target, against=job.against, progress=progress
+        )
+        return len(drawn.images)
 
 
 def select(out: Path, job: BatchRecord, wanted: Wanted) -> list[int]:

@@ -56,6 +56,7 @@ def predict_archive(
     *,
     method: str | None = None,
     target: str | None = None,
+    against: str | None = None,
     pictures: str | None = None,
     resume: bool = False,
     batch: int | None = None,
@@ -67,6 +68,7 @@ def predict_archive(
 ) -> Summary:
     """Classify every image of `sources` into Parquet parts in `out`, with `method` also explain it.
 
+    What is explained is `target`, by default the predicted class; with `against`, why `target` and not that class.
     `sources` are folders, globs, CSV lists, ZIP and TAR archives, Parquet files of bytes, or image files, local or as
     URLs; `table` names the column of the files in CSV lists, and their folder. Files that cannot be read are listed in
     `skipped.csv`, where text that a spreadsheet would run as a formula begins with a quote. Parts appear whole,
@@ -79,17 +81,17 @@ def predict_archive(
     """
     folder, bundle = Path(out), load_chosen(run, choice, threads=1)
     wanted = Wanted.parse(pictures) if pictures else None
-    _check(bundle, method, target, part_size, running)
+    _check(bundle, method, BatchQuestion(method, target, against=against).asked, part_size, running)
     tuning = tuned(bundle)
     named = tuple(located(source) for source in sources)
     shown = progress or Silent()
     with keeping(lambda: _what_is_kept(folder)), _disk(folder), _owned(folder, resume=resume):
         job = batch_to_resume(folder)
         if job is not None:
-            question = BatchQuestion(method, target, batch or job.batch).by(bundle.runtime)
+            question = BatchQuestion(method, target, batch or job.batch, against=against).by(bundle.runtime)
             check_same(job, bundle, named, question, folder)
         else:
-            question = BatchQuestion(method, target, batch or tuning.batch).by(bundle.runtime)
+            question = BatchQuestion(method, target, batch or tuning.batch, against=against).by(bundle.runtime)
             job = _begin(bundle, folder, named, question, part_size, table, shown)
         session = _answer(bundle, folder, job, _force(running, tuning), running, shown)
         skipped = write_skipped(folder)

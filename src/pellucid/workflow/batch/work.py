@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ...bundle.bundle import Bundle, load
 from ...bundle.runtimes import ModelRuntime
-from ...classifier import PREDICTED, Prediction, gives_score
+from ...classifier import PREDICTED, Prediction, against, gives_score
 from ...errors import ImageError
 from ...explanation.catalogue import find_method, settings_of
 from ...explanation.maps import predicted_classes
@@ -33,6 +33,8 @@ CELLS = 16
 class BatchQuestion:
     """The question to every image: an explanation of `target` (None: the predicted class) by `method`, if given.
 
+    With `against` it is why `target` and not that class.
+
     `batch` is the number of images per forward pass. It is part of the question because it affects the last digit, as
     the engine and its precision do.
     """
@@ -42,6 +44,12 @@ class BatchQuestion:
     batch: int = 1
     engine: str = "onnxruntime"
     precision: str = "float32"
+    against: str | None = None
+
+    @property
+    def asked(self) -> str | None:
+        """The target that a method is given."""
+        return against(self.target, self.against)
 
     def by(self, runtime: ModelRuntime) -> BatchQuestion:
         """The same question to a model in a runtime."""
@@ -157,7 +165,7 @@ class Worker:
             if known:
                 return _Passed(*self._bundle.logits_and_features(batch))
             return _Passed(self._bundle.logits(batch), None)
-        maps = self._method.run(self._bundle, batch, self._question.target, None, self._settings)
+        maps = self._method.run(self._bundle, batch, self._question.asked, None, self._settings)
         logits, features = maps.logits, maps.features
         if logits is None or (known and features is None):
             logits, features = self._bundle.logits_and_features(batch)
@@ -167,7 +175,7 @@ class Worker:
     def _targets(self, name: str, logits: FloatArray) -> list[str]:
         """The target class of each map."""
         if name != PREDICTED:
-            return [name] * len(logits)
+            return [str(name)] * len(logits)
         if gives_score(self._bundle.task):
             return [self._bundle.classes[1]] * len(logits)
         return [self._bundle.classes[i] for i in predicted_classes(self._bundle, logits)]
@@ -180,7 +188,7 @@ class Worker:
         maps = self._method.run(
             self._bundle,
             np.zeros((1, 3, shape.height, shape.width), np.float32),
-            self._question.target,
+            self._question.asked,
             None,
             self._settings,
         )

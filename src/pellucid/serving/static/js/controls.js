@@ -45,10 +45,20 @@ function drawLists(session) {
   find("#compare").hidden = !explains;
   fill(find("#method"), methodOptions(card.methods));
   find("#method").value = settings.method;
+  drawAgainst(session);
   find("#layer-choice").hidden = card.layers.length < 2 || !session.methodFacts(settings.method)?.looks_at_layer;
   fill(find("#layer"), card.layers.map((name) => el("option", { value: name }, name)));
   find("#layer").value = settings.layer ?? card.layers[0];
   fill(find("#map"), MAPS.map((map) => el("option", { value: map, disabled: isDiverging(map) && !isSigned(session) }, t(`map.${map}`))));
+}
+
+/** The class that another one is explained against: offered from three classes on, as two have one score. */
+function drawAgainst({ card, settings, current }) {
+  find("#against-choice").hidden = !card.against;
+  const explained = settings.target ?? current?.answer?.label;
+  const others = card.classes.filter((name) => name !== explained);
+  fill(find("#against"), el("option", { value: "" }, t("view.against-none")), others.map((name) => el("option", { value: name }, name)));
+  find("#against").value = others.includes(settings.against) ? settings.against : "";
 }
 
 function drawSettings(session) {
@@ -91,6 +101,7 @@ export function startControls(session, stage) {
     find(`#${name}`).addEventListener("change", ({ target }) => settings.set({ [name]: target.value }));
   }
   find("#target").addEventListener("change", ({ target }) => settings.set({ target: target.value || null }));
+  find("#against").addEventListener("change", ({ target }) => settings.set({ against: target.value || null }));
   find("#layer").addEventListener("change", ({ target }) => {
     settings.set({ layer: target.value === session.card.layers[0] ? null : target.value });
   });

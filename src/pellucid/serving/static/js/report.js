@@ -6,7 +6,7 @@ import { overlayCanvas } from "./downloads.js";
 import { count, language, number, percent, t } from "./i18n.js";
 import { legend } from "./legend.js";
 import { adjusted } from "./stage.js";
-import { answerWords, methodTitle, trust, verdictWords } from "./words.js";
+import { answerWords, methodTitle, subjectWords, trust, verdictWords } from "./words.js";
 import { chips } from "./result.js";
 
 const row = (name, ...value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
@@ -22,7 +22,7 @@ async function pictures(session, item) {
     return el("figure", {}, image, el("figcaption", {}, words), rest);
   };
   const explanation = session.explanation(item);
-  const title = explanation ? t("report.map-of", { method: methodTitle(explanation.method), target: explanation.target }) : t("report.overlay");
+  const title = explanation ? t("report.map-of", { method: methodTitle(explanation.method), target: subjectWords(explanation) }) : t("report.overlay");
   return el("div", { class: "report-pictures" }, figure(plain, t("report.image")), figure(over, title, explanation && el("div", { class: "legend" }, legend(explanation, session.settings))));
 }
 

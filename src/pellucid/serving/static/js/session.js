@@ -38,7 +38,7 @@ class Item {
   }
 }
 
-const keyOf = (method, target, layer) => `${method}|${target}|${layer ?? ""}`;
+const keyOf = (method, target, layer, against) => `${method}|${target}|${layer ?? ""}|${against ?? ""}`;
 
 async function decode(blob) {
   const bitmap = await createImageBitmap(blob);
@@ -75,7 +75,7 @@ export class Session extends EventTarget {
     this.gone = null;
     this.pictures = new Map();
     settings.addEventListener("change", ({ detail }) => {
-      if (["method", "target", "layer", "compare", "otherMethod", "otherItem"].some((name) => name in detail)) this.refresh();
+      if (["method", "target", "against", "layer", "compare", "otherMethod", "otherItem"].some((name) => name in detail)) this.refresh();
     });
   }
 
@@ -129,7 +129,7 @@ export class Session extends EventTarget {
     [...this.pictures.keys()].forEach((item) => this.#release(item));
     this.items = [];
     this.current = null;
-    this.settings.set({ otherItem: null, compare: "one", target: null });
+    this.settings.set({ otherItem: null, compare: "one", target: null, against: null });
     this.tell("items");
     this.tell("current");
   }
@@ -164,6 +164,12 @@ export class Session extends EventTarget {
     return target ?? (this.card.task === "regression" ? this.card.classes[1] : predictedOf(item.answer));
   }
 
+  /** The class that it is explained against; none for the class itself. */
+  againstOf(item) {
+    const { against } = this.settings;
+    return against && against !== this.targetOf(item) ? against : null;
+  }
+
   /** What the server says of a method: its cost, whether it looks at a layer, whether it is signed. */
   methodFacts(method) {
     return this.card.methods.find(({ name }) => name === method) ?? null;
@@ -175,13 +181,14 @@ export class Session extends EventTarget {
   }
 
   explanation(item, method = this.settings.method) {
-    return item.maps.get(keyOf(method, this.targetOf(item), this.layerOf(method))) ?? null;
+    return item.maps.get(keyOf(method, this.targetOf(item), this.layerOf(method), this.againstOf(item))) ?? null;
   }
 
   /** Any map of an image for the class that is shown, the chosen one first. */
   anyExplanation(item) {
-    const target = this.targetOf(item);
-    return this.explanation(item) ?? [...item.maps.values()].find((map) => map.target === target) ?? null;
+    const [target, against] = [this.targetOf(item), this.againstOf(item)];
+    const same = (map) => map.target === target && map.against === against;
+    return this.explanation(item) ?? [...item.maps.values()].find(same) ?? null;
   }
 
   /** What the stage shows: one or two of {item, method}. */
@@ -204,13 +211,13 @@ export class Session extends EventTarget {
   }
 
   async #another(item, method) {
-    const key = keyOf(method, this.targetOf(item), this.layerOf(method));
+    const key = keyOf(method, this.targetOf(item), this.layerOf(method), this.againstOf(item));
     if (item.wanted.has(key)) return;
     item.wanted.set(key, method);
     item.error = null;
     this.changed(item);
     try {
-      await this.#explain(item, method, this.targetOf(item));
+      await this.#explain(item, method, this.targetOf(item), this.againstOf(item));
     } catch (error) {
       if (error.name !== "AbortError") item.error = error;
       else if (item === this.current) this.#goBack(item, method);
@@ -264,15 +271,16 @@ export class Session extends EventTarget {
     this.changed(item);
   }
 
-  async #explain(item, method, target) {
+  async #explain(item, method, target, against = null) {
     const controller = new AbortController();
-    const many = this.card.classes.length <= CLASSES_AT_ONCE;
+    const many = !against && this.card.classes.length <= CLASSES_AT_ONCE;
     const layer = this.layerOf(method);
     const query = {
       model: this.card.name,
       method,
       all_classes: many || null,
       target: many ? null : target,
+      against,
       layer,
       pictures: item.unshowable && !item.preview ? "seen,preview" : "seen",
       again: item.answer?.id,
@@ -286,7 +294,7 @@ export class Session extends EventTarget {
     });
     for (const explanation of answer.explanations) {
       explanation.grid = decodeGrid(explanation.grid);
-      item.maps.set(keyOf(explanation.method, explanation.target, layer), explanation);
+      item.maps.set(keyOf(explanation.method, explanation.target, layer, explanation.against), explanation);
     }
     item.answer ??= answer;
     item.seen ??= answer.seen;

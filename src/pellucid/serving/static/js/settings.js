@@ -13,6 +13,7 @@ export const DEFAULTS = {
   invert: false,
   method: null,
   target: null,
+  against: null,
   layer: null,
   compare: "one",
   otherMethod: null,

@@ -49,14 +49,19 @@ export function reasonWords({ code, value, limit }) {
   return t(`reason.${code}`, { value: number(value), limit: code === "unpromised" ? percent(limit) : number(limit) });
 }
 
+/** What a map is evidence for: a class, or one class and not another. */
+export function subjectWords({ target, against }) {
+  return against ? t("view.not", { target, against }) : target;
+}
+
 /** Where the evidence lies, in one sentence. */
 export function verdictWords(explanation, answer) {
   const found = locate(explanation.grid);
-  const { target } = explanation;
+  const target = subjectWords(explanation);
   const values = { target, share: percent(found.share ?? 0), place: found.place ? t(`place.${found.place}`) : "" };
   const sentence = t(`verdict.${found.kind}`, values);
   const label = predictedOf(answer);
-  return label === target ? sentence : `${sentence} ${t("verdict.other", { label })}`;
+  return label === explanation.target ? sentence : `${sentence} ${t("verdict.other", { label })}`;
 }
 
 /** Whether to believe an answer: a level and a short sentence. */

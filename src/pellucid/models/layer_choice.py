@@ -1,0 +1,149 @@
+"""Which layer of a network to explain by default: the last feature map that decides, and that everything passes.
+
+Behind the last block of a transformer that answers from its class token, no other token matters any more: the gradient
+there is exactly 0, and a map would be empty. The tokens that enter that block are then the last that decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import InputError
+from .evidence_graph import check_layer
+from .layout import Grids, Layout
+
+MOST_TRIED = 40
+_PRIME = (1 << 61) - 1
+
+
+@dataclass
+class LayerCandidate:
+    """A layer that gave a map once in a pass. `nodes` are autograd's nodes of its tensors."""
+
+    name: str
+    layout: Layout
+    tensor: torch.Tensor
+    nodes: tuple[Any, ...]
+
+
+def last_deciding_layer(network: nn.Module, size: tuple[int, int], logits: int, skip: Mapping[str, bool]) -> str | None:
+    """The name of the last layer of a frozen network that gives a map, decides, and is passed by everything.
+
+    `skip` tells for names of layers whether they are passed over. None without such a layer.
+    """
+    with _no_zero_weights(network):
+        found = [c for c in _candidates(network, size, skip) if c.layout.grid[0] * c.layout.grid[1] > 1]
+        for candidate in found[::-1][:MOST_TRIED]:
+            try:
+                check_layer(network, network.get_submodule(candidate.name), size, logits)
+            except InputError:
+                continue
+            return candidate.name
+    return None
+
+
+def _candidates(network: nn.Module, size: tuple[int, int], skip: Mapping[str, bool]) -> list[LayerCandidate]:
+    """Layers that give a map once, from front to back: those whose map has a gradient, and that all paths cross.
+
+    One pass forward and one back tell. In a network without any gradient (a step function) all are kept.
+    """
+    seen: dict[str, list[LayerCandidate]] = {}
+    grids = Grids(network, size)
+    handles = []
+    for name, module in network.named_modules():
+
+        def look(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
+            if (layout := grids.layout(output)) is not None:
+                parts = [output] if layout.element is None else list(output)
+                nodes = tuple(p.grad_fn for p in parts if isinstance(p, torch.Tensor) and p.grad_fn is not None)
+                seen.setdefault(name, []).append(LayerCandidate(name, layout, layout.of(output), nodes))
+
+        if name and not skip.get(name, False):
+            handles.append(module.register_forward_hook(look))
+    image = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+    try:
+        with torch.enable_grad(), grids.watching(network):
+            answer = network(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    once = [c[0] for c in seen.values() if len(c) == 1 and len(c[0].tensor) == 2]
+    if answer.grad_fn is None:
+        return once
+    crossed = _crossed_by_all(answer.grad_fn)
+    kept = [c for c in once if len(c.nodes) > 1 or (c.nodes and crossed(c.nodes[0]))]
+    return _with_gradient(answer, kept) or kept
+
+
+def _with_gradient(answer: torch.Tensor, candidates: list[LayerCandidate]) -> list[LayerCandidate]:
+    """The candidates whose map the answer depends on."""
+    weights = torch.randn(answer.shape, generator=torch.Generator().manual_seed(1))
+    tensors = [c.tensor for c in candidates]
+    if not tensors:
+        return []
+    gradients = torch.autograd.grad((answer * weights).sum(), tensors, allow_unused=True)
+    return [
+        candidate
+        for candidate, gradient in zip(candidates, gradients, strict=True)
+        if gradient is not None and bool(candidate.layout.maps(gradient).any())
+    ]
+
+
+def _crossed_by_all(root: Any) -> Any:
+    """A function that tells of a node of autograd's graph whether every path from `root` to the leaf crosses it.
+
+    Paths are counted: as many as from the root to the node, times those from there on, are all that there are.
+    """
+    order = _in_order(root)
+    down = {root: 1}  # paths from the root
+    for node in order:
+        for child, _ in node.next_functions:
+            if child is not None:
+                down[child] = (down.get(child, 0) + down.get(node, 0)) % _PRIME
+    up: dict[Any, int] = {}  # paths to the leaf
+    for node in reversed(order):
+        children = [c for c, _ in node.next_functions if c is not None]
+        up[node] = sum(up[c] for c in children) % _PRIME if children else int(hasattr(node, "variable"))
+
+    def crossed(node: Any) -> bool:
+        return node in up and down[node] * up[node] % _PRIME == up[root]
+
+    return crossed
+
+
+def _in_order(root: Any) -> list[Any]:
+    """The nodes below `root`, each before those that it leads to."""
+    order: list[Any] = []
+    done: set[Any] = set()
+    stack: list[tuple[Any, bool]] = [(root, False)]
+    while stack:
+        node, left = stack.pop()
+        if left:
+            order.append(node)
+        elif node not in done:
+            done.add(node)
+            stack.append((node, True))
+            stack.extend((c, False) for c, _ in node.next_functions if c is not None and c not in done)
+    return order[::-1]
+
+
+@contextmanager
+def _no_zero_weights(network: nn.Module) -> Iterator[None]:
+    """While open, weights that are all 0 (a head before training) have small values, so that gradients exist."""
+    empty = [p for p in network.parameters() if p.is_floating_point() and p.numel() and not bool(p.any())]
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in empty:
+            parameter.normal_(0, 0.02, generator=generator)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter in empty:
+                parameter.zero_()
