@@ -25,13 +25,11 @@ class InPlace(nn.Module):
         return torch.relu_(inner)
 
 
-class InPlaceOnView(nn.Module):
-    """Writes to a part of a tensor that is used as a whole later."""
+class Rare(nn.Module):
+    """An operation that is in torch's table and not in ours."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        inner = values * 2
-        inner[:, :, 1:3].add_(1.0)
-        return inner
+        return torch.sinh(values)
 
 
 class Mixed(nn.Module):
@@ -55,7 +53,12 @@ class Mixed(nn.Module):
         return torch.cat([own.flatten(1), merged.flatten(1), picked, table.sum().expand(len(own), 1)], 1)
 
 
-EVERY = [*operations(), ("in place", InPlace()), ("attention and windows", Mixed())]
+LEFT_TO_TORCH = {"adaptive max pooling"}
+EVERY = [
+    *(row for row in operations() if row[0] not in LEFT_TO_TORCH),
+    ("in place", InPlace()),
+    ("attention and windows", Mixed()),
+]
 
 
 def compared(model: nn.Module, size: tuple[int, int]) -> None:
@@ -86,15 +89,15 @@ def test_onnx_runtime_computes_what_torch_does(name, behind):
 
 def test_what_the_table_lacks_is_left_to_torch():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 6, 2), InPlaceOnView(), nn.Flatten(), nn.LazyLinear(3)).eval()
+    model = nn.Sequential(Rare(), nn.Conv2d(3, 6, 2), nn.Flatten(), nn.LazyLinear(3)).eval()
     model(torch.zeros(1, 3, 8, 8))
-    graph, example = trace_evidence(model.requires_grad_(False), model[0], (8, 8), 3)
+    graph, example = trace_evidence(model.requires_grad_(False), model[1], (8, 8), 3)
     names = ("logits", "activations", "gradients")
-    with pytest.raises(Unwritable):
+    with pytest.raises(Unwritable, match="sinh"):
         write_onnx(graph, INPUTS, names, FREE_IMAGES, OPERATORS)
     session = onnxruntime.InferenceSession(onnx_program(graph, example, INPUTS, names).SerializeToString())
     batch = noise(2, 8)
-    asked = {"image": batch, "target": np.zeros((2, 1, 3), np.float32), "contrast": np.float32(1)}
+    asked = {"image": batch, "target": np.zeros((2, 1, 3), np.float32), "contrast": np.array(1, np.float32)}
     with torch.no_grad():
         expected = model(torch.from_numpy(batch)).numpy()
-    assert np.abs(session.run(["logits"], asked)[0] - expected).max() < 1e-5
+    assert np.abs(session.run(["logits"], asked)[0] - expected).max() < 1e-4

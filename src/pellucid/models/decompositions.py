@@ -103,7 +103,7 @@ def _average_pool_backward(
     kernels, pads = [kernel[0], kernel[-1]], [padding[0], padding[-1]]
     strides = [stride[0], stride[-1]] if len(stride) else kernels
     counts = [
-        _cells_counted(
+        cells_counted(
             int(image.shape[2 + i]), int(grad.shape[2 + i]), kernels[i], strides[i], pads[i], count_include_pad
         )
         for i in range(2)
@@ -119,9 +119,7 @@ def _average_pool_backward(
     return inside.clone()
 
 
-def _cells_counted(
-    cells: int, windows: int, kernel: int, stride: int, padding: int, with_padding: bool
-) -> torch.Tensor:
+def cells_counted(cells: int, windows: int, kernel: int, stride: int, padding: int, with_padding: bool) -> torch.Tensor:
     """How many cells of one axis each window's mean divides by, as torch counts: padding, if so, but nothing beyond."""
     starts = [i * stride - padding for i in range(windows)]
     if with_padding:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .decompositions import cells_counted
 from .onnx_table import OPERATORS, Row, argument, axis_of, each_axis, lengths, row
 from .onnx_types import DTYPES
 from .onnx_writer import GraphWriter, Unwritable, dtype_of
@@ -173,17 +174,24 @@ def _average_pool(w: GraphWriter, n: Any) -> str:
     kernel = each_axis(n.args[1], 2)
     stride = each_axis(argument(n, 2, "stride") or kernel, 2)
     pads = each_axis(argument(n, 3, "padding", 0), 2)
-    counted = int(bool(argument(n, 5, "count_include_pad", True)))
-    if argument(n, 6, "divisor_override") is not None:
-        raise Unwritable("an average with another divisor")
-    ceil = int(bool(argument(n, 4, "ceil_mode", False)))
-    if ceil and counted and any(pads):
-        raise Unwritable("an average whose last window hangs over counted padding")
-    found = w.op(
-        "AveragePool", w.value(n.args[0]), kernel_shape=kernel, strides=stride, pads=[*pads, *pads],
-        count_include_pad=counted if any(pads) else 0, ceil_mode=ceil,
-    )  # fmt: skip
-    return str(found)
+    counted, divisor = bool(argument(n, 5, "count_include_pad", True)), argument(n, 6, "divisor_override")
+    if any(pads) or argument(n, 4, "ceil_mode", False) or divisor is not None:
+        return _uneven_average(w, n, kernel, stride, pads, counted, divisor)
+    return str(w.op("AveragePool", w.value(n.args[0]), kernel_shape=kernel, strides=stride))
+
+
+def _uneven_average(
+    w: GraphWriter, n: Any, kernel: list[int], stride: list[int], pads: list[int], counted: bool, divisor: int | None
+) -> str:
+    """An average whose windows are of different sizes: of the padded map, times what each window's share is off by."""
+    cells, windows = lengths(n.args[0])[2:], lengths(n)[2:]
+    behind = [max(0, (windows[i] - 1) * stride[i] + kernel[i] - cells[i] - pads[i]) for i in range(2)]
+    places = w.constant([0, 0, *pads, 0, 0, *behind], np.int64)
+    padded = w.op("Pad", w.value(n.args[0]), places, w.constant(0, np.float32))
+    mean = w.op("AveragePool", padded, kernel_shape=kernel, strides=stride)
+    counts = [cells_counted(cells[i], windows[i], kernel[i], stride[i], pads[i], counted).numpy() for i in range(2)]
+    shares = 1 / (divisor or np.outer(*counts))
+    return str(w.op("Mul", mean, w.constant(kernel[0] * kernel[1] * shares, np.float32)))
 
 
 @row(aten.adaptive_max_pool2d.default)
