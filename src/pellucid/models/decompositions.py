@@ -51,11 +51,9 @@ def _adaptive_average_pool_backward(grad: torch.Tensor, image: torch.Tensor) -> 
 
 
 def _pooling_matrix(cells_in: int, cells_out: int) -> torch.Tensor:
-    matrix = torch.zeros(cells_out, cells_in)
-    for i in range(cells_out):
-        start, end = (i * cells_in) // cells_out, -(-((i + 1) * cells_in) // cells_out)
-        matrix[i, start:end] = 1 / (end - start)
-    return matrix
+    """The means over cells (cells_out, cells_in), as a constant of the graph: writing into a tensor would be traced."""
+    bounds = [((i * cells_in) // cells_out, -(-((i + 1) * cells_in) // cells_out)) for i in range(cells_out)]
+    return torch.tensor([[1 / (end - s) if s <= j < end else 0.0 for j in range(cells_in)] for s, end in bounds])
 
 
 def _max_pool_backward(
