@@ -33,7 +33,7 @@ class Rare(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Attention over cells, slices with steps, rolls and picks, as transformers of windows have them."""
+    """Attention over cells, slices with steps, rolls and picks, as transformers with windows have them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,8 +49,7 @@ class Mixed(nn.Module):
         tokens = cells.flatten(1, 2)
         own = self.attention(tokens, tokens, tokens, need_weights=False)[0]
         table = self.bias[self.places.view(-1)].view(6, 6, 2).permute(2, 0, 1)
-        picked = tokens[:, torch.tensor([3, 1, 4])].amax(-1)
-        return torch.cat([own.flatten(1), merged.flatten(1), picked, table.sum().expand(len(own), 1)], 1)
+        return torch.cat([own.flatten(1), merged.flatten(1), table.sum().expand(own.shape[0], 1)], 1)
 
 
 LEFT_TO_TORCH = {"adaptive max pooling"}

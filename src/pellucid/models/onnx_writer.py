@@ -25,6 +25,15 @@ OPSET, IR_VERSION = 20, 10
 MOVES = (aten.permute.default, aten.t.default, aten.transpose.int, aten.expand.default)
 """Operations that only lay values out in another way: the runtime does so with large weights, which a file has once."""
 
+CREATORS = (
+    aten.arange.start_step,
+    aten.full.default,
+    aten.zeros.default,
+    aten.ones.default,
+    aten.scalar_tensor.default,
+)
+"""Operations that make a tensor of no other."""
+
 SMALL = 1 << 16
 """The most values of a constant that is stored once more in another layout."""
 
@@ -208,13 +217,21 @@ def _is_view(node: Node) -> bool:
 def _known(writer: GraphWriter, node: Node) -> Any:
     """The value of an operation on constants alone, computed once here; None where it is left to the runtime."""
     inputs = node.all_input_nodes
-    if not inputs or not all(isinstance(writer.values[i], torch.Tensor) for i in inputs):
+    if not inputs and node.target not in CREATORS:
+        return None
+    if not all(isinstance(writer.values[i], torch.Tensor) for i in inputs) or _changes_its_input(node):
         return None
     if node.target in MOVES and (node.target is MOVES[-1] or writer.values[inputs[0]].numel() > SMALL):
         return None
     given = map_arg((node.args, node.kwargs), lambda n: writer.values[n])
     with torch.no_grad():
-        return node.target(*given[0], **given[1])  # type: ignore[operator]
+        found = node.target(*given[0], **given[1])  # type: ignore[operator]
+    return found if inputs or found.numel() <= SMALL else None
+
+
+def _changes_its_input(node: Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return bool(schema is None or schema.is_mutable)
 
 
 def _info(name: str, node: Node, free: tuple[str, ...]) -> onnx.ValueInfoProto:
