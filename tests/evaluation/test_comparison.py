@@ -5,7 +5,15 @@ import pytest
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
-from pellucid.evaluation.comparison import agreement_of, findings_of, mix_drift, number_drift, share_of
+from pellucid.evaluation.comparison import (
+    Drift,
+    agreement_of,
+    estimate_of,
+    findings_of,
+    mix_drift,
+    number_drift,
+    share_of,
+)
 from pellucid.evaluation.intervals import wilson
 
 
@@ -71,3 +79,33 @@ def test_one_model_that_answers_the_same_bytes_differently_is_a_problem() -> Non
     assert findings[0].level == "problem"
     assert "agreement" in verdict
     assert findings_of(found, 1, [], same_model=False)[0][0].level == "good"
+
+
+def posteriors(n: int, share: float, seed: int) -> np.ndarray:
+    """True posteriors at equal priors of n images, of which a share is positive."""
+    rng = np.random.default_rng(seed)
+    labels = rng.random(n) < share
+    return 1 / (1 + np.exp(-rng.normal(np.where(labels, 1.5, -1.5), np.sqrt(3.0))))
+
+
+def distance(probability: float | None, size: float) -> Drift:
+    return Drift(what="distance to the training images", distance=size, probability=probability, images=(900, 900))
+
+
+def test_the_mix_of_a_batch_is_estimated_from_that_of_the_other() -> None:
+    a, b = posteriors(20_000, 0.5, 0), posteriors(20_000, 0.2, 1)
+    found = estimate_of(a, b, ("ant", "bee"), [distance(0.5, 0.01)])
+    assert found is not None
+    assert found.mix["bee"] == pytest.approx(0.2, abs=0.02)
+    assert found.mix_a["bee"] == pytest.approx(0.5, abs=0.02)
+    assert found.accuracy_change == pytest.approx(0.0, abs=0.02)
+
+
+@pytest.mark.parametrize("drift", [distance(1e-9, 0.4), distance(None, 0.0)])
+def test_no_accuracy_is_estimated_where_the_images_moved_or_nobody_knows(drift: Drift) -> None:
+    found = estimate_of(posteriors(500, 0.5, 2), posteriors(500, 0.5, 3), ("ant", "bee"), [drift])
+    assert found is not None
+    assert found.accuracy_change is None
+    (finding,) = [f for f in findings_of(None, 0, [drift], True, None, found)[0] if f.topic == "without labels"]
+    assert "cannot be estimated" in finding.text
+    assert estimate_of(np.full(29, 0.5), np.full(500, 0.5), ("ant", "bee"), []) is None

@@ -5,6 +5,7 @@ import pytest
 
 from pellucid.errors import DataError, InputError
 from pellucid.evaluation.calibration import Calibration
+from pellucid.evaluation.operating_point import lower_bound
 from pellucid.evaluation.refitting import Labelled, Rule, crossfitted, moved_to_mix, refit
 
 OLD = Rule(None, 0.5)
@@ -102,3 +103,13 @@ def test_parts_that_do_not_fit_are_refused(parts, task, words):
 def test_too_few_images_of_a_class_are_refused():
     with pytest.raises(DataError, match="At least 10"):
         crossfitted(OLD, place(40, 0.1), ["threshold"], task="binary", trained_mix=[0.5, 0.5], asked="youden")
+
+
+@pytest.mark.parametrize("n", [30, 100, 300])
+def test_what_is_said_to_be_sure_at_n_images_is_so_in_nineteen_of_twenty(n: int):
+    """Rates seen on n images of a class: the true rate lies above the bound with 95 % confidence."""
+    rng = np.random.default_rng(n)
+    for truth in (0.7, 0.9, 0.97):
+        seen, times = np.unique(rng.binomial(n, truth, 2000), return_counts=True)
+        held = [truth >= lower_bound(int(k) / n, n) for k in seen]
+        assert np.average(held, weights=times) >= 0.93

@@ -17,6 +17,7 @@ from ..data.finding import Finding
 from ..documents import Document
 from .exchangeability import StreamTest
 from .intervals import wilson
+from .unlabelled import class_mix
 
 Floats = npt.NDArray[np.float64]
 Counts = dict[str, int]
@@ -110,6 +111,19 @@ class Drift(Document):
         return "problem" if self.distance > LARGE else "caution"
 
 
+class BatchEstimate(Document):
+    """What can be said of the second batch without labels, by one model of two classes.
+
+    `mix` is the share of each class by expectation maximisation, from the first batch's, `mix_a`. `accuracy_change` is
+    how much higher the accuracy is than in the first batch, by the difference of confidences; None where the images
+    have moved too, and it cannot be estimated.
+    """
+
+    mix_a: dict[str, float]
+    mix: dict[str, float]
+    accuracy_change: float | None
+
+
 class Comparison(Document):
     """`compare.json`: two batches side by side. `flips` are those of the largest change, of `flipped` in all.
 
@@ -131,6 +145,7 @@ class Comparison(Document):
     stream: StreamTest | None = None
     findings: tuple[Finding, ...]
     verdict: str
+    estimate: BatchEstimate | None = None
 
 
 def share_of(part: int, whole: int) -> Share:
@@ -201,6 +216,7 @@ def findings_of(
     drifts: Sequence[Drift],
     same_model: bool,
     stream: StreamTest | None = None,
+    estimate: BatchEstimate | None = None,
 ) -> tuple[tuple[Finding, ...], str]:
     """What is to be said of a comparison, worst first, and the verdict in one sentence."""
     found = []
@@ -211,12 +227,43 @@ def findings_of(
         found.append(Finding(level="information", topic="agreement", text=text))
     found += [_about(drift) for drift in drifts]
     found += [] if stream is None else [_about_stream(stream)]
+    found += [] if estimate is None else [_about_estimate(estimate)]
     order = ("problem", "caution", "good", "information")
     found.sort(key=lambda f: order.index(f.level))
     worst = [f.topic for f in found if f.level in ("problem", "caution")]
     if worst:
         return tuple(found), f"The two differ: {' and '.join(dict.fromkeys(worst))}."
     return tuple(found), "Nothing speaks for a difference that matters."
+
+
+def estimate_of(a: Floats, b: Floats, classes: tuple[str, str], drifts: Sequence[Drift]) -> BatchEstimate | None:
+    """What probabilities (N,) and (M,) of the second class say of the second batch; None for few images on a side."""
+    if min(len(a), len(b)) < FEWEST_ESTIMATED:
+        return None
+    mean = float(a.mean())
+    home = np.array([1 - mean, mean])
+    if not 0 < mean < 1:
+        return None
+    mix = class_mix(np.stack([1 - b, b], axis=1), home)
+    distance = next((d for d in drifts if d.what == "distance to the training images"), None)
+    alike = distance is not None and distance.level in ("good", "information") and distance.probability is not None
+    change = float(np.maximum(b, 1 - b).mean() - np.maximum(a, 1 - a).mean()) if alike else None
+    shares = [dict(zip(classes, map(float, of), strict=True)) for of in (home, mix)]
+    return BatchEstimate(mix_a=shares[0], mix=shares[1], accuracy_change=change)
+
+
+FEWEST_ESTIMATED = 30
+
+
+def _about_estimate(found: BatchEstimate) -> Finding:
+    shares = ", ".join(f"{name} {share:.3f} ({found.mix_a[name]:.3f} in A)" for name, share in found.mix.items())
+    text = f"Class mix of B without labels, by expectation maximisation: {shares}."
+    if found.accuracy_change is None:
+        said = "The accuracy in B cannot be estimated: its images differ from those in A, or it is not known whether."
+        advice = "Run `pellucid evaluate` on the images of B with `unlabelled=`, or label some 100 of these."
+        return Finding(level="information", topic="without labels", text=f"{text} {said}", advice=advice)
+    said = f"By confidence the accuracy in B is {found.accuracy_change:+.3f} against A, if only the mix has changed."
+    return Finding(level="information", topic="without labels", text=f"{text} {said}")
 
 
 def _about_agreement(agreement: BatchAgreement, flipped: int, same_model: bool) -> Finding:

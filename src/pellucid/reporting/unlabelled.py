@@ -35,7 +35,7 @@ def sentences(found: Unlabelled, classes: Sequence[str]) -> list[str]:
         of = found.agreement
         lost = with_interval(of.lost, of.low, of.high)
         shares = f"{percent(of.new)} of the new images, and on {percent(of.home)} at home"
-        lines.append(f"A second head agrees on {shares}: {lost} less.")
+        lines.append(f"A second head agrees on {shares}; agreement lost: {lost}.")
     return [*lines, VERDICTS[found.verdict]]
 
 

@@ -15,12 +15,14 @@ import numpy.typing as npt
 from ...classifier import gives_score
 from ...errors import ImageError, InputError, ResourceError
 from ...evaluation.comparison import (
+    BatchEstimate,
     ClassMix,
     Comparison,
     Drift,
     Flip,
     Side,
     agreement_of,
+    estimate_of,
     findings_of,
     mix_drift,
     number_drift,
@@ -77,7 +79,8 @@ def compare_batches(a: str | Path, b: str | Path) -> tuple[Comparison, dict[str,
     drifts, mix = _drifts((one, two), decided, fresh, classes)
     same_model = one.job.model == two.job.model
     stream = _stream(one, two, fresh) if same_model else None
-    findings, verdict = findings_of(agreement, len(places), drifts, same_model, stream)
+    estimate = _estimate(one, two, drifts) if same_model else None
+    findings, verdict = findings_of(agreement, len(places), drifts, same_model, stream, estimate)
     comparison = Comparison(
         a=_side(one, int(fresh[0].sum())),
         b=_side(two, int(fresh[1].sum())),
@@ -92,6 +95,7 @@ def compare_batches(a: str | Path, b: str | Path) -> tuple[Comparison, dict[str,
         stream=stream,
         findings=findings,
         verdict=verdict,
+        estimate=estimate,
     )
     return comparison, pictures
 
@@ -238,6 +242,14 @@ def _stream(a: _Answers, b: _Answers, fresh: tuple[npt.NDArray[np.bool_], npt.ND
     known, new = a.outside[fresh[0]], b.outside[fresh[1]]
     known, new = known[np.isfinite(known)][:MOST_IN_STREAM], new[np.isfinite(new)][:MOST_IN_STREAM]
     return judge_stream(new, known.tolist()) if len(known) and len(new) else None
+
+
+def _estimate(one: _Answers, two: _Answers, drifts: list[Drift]) -> BatchEstimate | None:
+    """What one model's probabilities say of the second batch without labels; of two classes only."""
+    if one.job.task != "binary":
+        return None
+    negative, positive = one.job.classes
+    return estimate_of(one.score, two.score, (negative, positive), drifts)
 
 
 def _counts(decided: npt.NDArray[np.int64], classes: list[str]) -> dict[str, int]:
