@@ -1,6 +1,6 @@
 """How well the accuracy on new images is estimated without labels, on the shifts of `abroad.py`.
 
-    python benchmarks/unlabelled.py DATA --weights imagenet [--sets pneumonia tiles] [--set model.freeze=all ...]
+    python benchmarks/unlabelled.py DATA --set data.fit=stretch data.values=symmetric [--sets pneumonia tiles]
 
 Each trial trains on its own source. What the quick model loses on sources kept out of these training images is all that
 is known of elsewhere; the trial's tests are then judged without their labels. Printed for each test: the true accuracy,
