@@ -17,12 +17,13 @@ from tests.pacs import films
 from tests.pacs.conftest import bundle_of
 
 from pellucid.bundle.bundle import Bundle, load
+from pellucid.classifier import REFER
 from pellucid.images.read import read_image
 from pellucid.pacs.captures import compressed, drawn, overlaid
 from pellucid.pacs.check import check_file, validators
 from pellucid.pacs.codes import CodeTable
 from pellucid.pacs.findings import Findings, find, outline
-from pellucid.pacs.key_objects import key_objects
+from pellucid.pacs.key_objects import flagged, key_objects
 from pellucid.pacs.kinds import GROUPS
 from pellucid.pacs.make import make_results
 from pellucid.pacs.objects import InstanceReference, Result, to_bytes
@@ -310,3 +311,20 @@ def test_several_classes_have_a_group_each(tmp_path: Path) -> None:
     probabilities = [float(items(g)["NUM", "122157"][0].MeasuredValueSequence[0].FloatingPointValue) for g in groups]
     assert probabilities == [pytest.approx(prediction.probabilities[name]) for name in told]
     assert ("NUM", "122411") not in items(result)
+
+
+def test_a_withheld_answer_is_indeterminate_and_its_set_is_told(bundle: Bundle, origin: ResultOrigin) -> None:
+    findings = found(bundle, films.film(0, 128))
+    prediction = findings.prediction
+    assert prediction.decision is not None
+    decision = replace(
+        prediction.decision, outcome="refer", label=REFER, candidates=("opacity", "normal"), coverage=0.9
+    )
+    withheld = replace(findings, prediction=replace(prediction, label=REFER, decision=decision))
+    result = {r.kind: r.object for r in make_results(withheld, origin, ["sr", "sc"])}["sr"]
+    listed = items(result)
+    assert listed["CODE", "112001"][0].ConceptCodeSequence[0].CodeValue == "82334004"
+    assert listed["CODE", "outcome"][0].ConceptCodeSequence[0].CodeValue == "refer"
+    assert [i.ConceptCodeSequence[0].CodeMeaning for i in listed["CODE", "candidate"]] == ["opacity", "normal"]
+    assert float(listed["NUM", "coverage"][0].MeasuredValueSequence[0].FloatingPointValue) == 0.9
+    assert flagged(withheld.prediction, bundle.manifest)

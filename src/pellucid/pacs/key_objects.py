@@ -25,7 +25,7 @@ KEY_OBJECTS = "1.2.840.10008.5.1.4.1.1.88.59"
 
 
 def flagged(prediction: Prediction, manifest: Manifest) -> bool:
-    """Whether a film is listed: its answer is the positive class, or for several classes any but the first."""
+    """Whether a film is listed: unless its answer is the first class. A film whose answer is withheld is listed."""
     return prediction.label != manifest.classes[0]
 
 

@@ -19,6 +19,7 @@ from .findings import Findings
 from .geometry import bare_source, common_arguments, pixel_spacing, settle_dimensions
 from .objects import adopt, begin
 from .origin import ResultOrigin
+from .reports import quantity
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -45,7 +46,7 @@ def parametric_map(findings: Findings, origin: ResultOrigin) -> Dataset:
         value_range=(low, high),
         slope=1.0,
         intercept=0.0,
-        quantity_definition=codes.DCM.GradientWeightedClassActivation,
+        quantity_definition=highdicom.sr.CodedConcept(*quantity(attribution)),
     )
     made = highdicom.pm.ParametricMap(
         source_images=[_in_a_plane(findings, origin)],

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..classifier import gives_score
+from ..classifier import Prediction, gives_score
+from ..explanation.attribution import Attribution
 from .codes import RESEARCH, ClassCodes, Code, class_code, own
 from .content import (
     ACQUISITION,
@@ -70,6 +71,13 @@ PIXELS, MILLIMETRE = Code("{pixels}", "UCUM", "Pixels"), Code("mm", "UCUM", "mil
 
 ANSWER = own("class", "Class at the operating point")
 OUTPUT = own("output", "Output of the regression model")
+OUTCOME, CANDIDATE = own("outcome", "Whether an answer is given"), own("candidate", "Class of the prediction set")
+OUTCOMES = {
+    "answer": own("answer", "An answer is given"),
+    "none": own("none-of-these", "Withheld: none of the classes"),
+    "refer": own("refer", "Withheld: to be referred to a reader"),
+}
+COVERAGE = own("coverage", "Coverage promised for the prediction set")
 USE, RESEARCH_USE = own("intended-use", "Intended use"), own("research", RESEARCH)
 UNUSUAL = own("unusual", "Unusual: does not resemble the training images")
 DISTANCE = own("outside-score", "Distance from the training images, limit 1")
@@ -105,7 +113,7 @@ def _group(findings: Findings, origin: ResultOrigin, name: str, *, first: bool) 
     said = PRESENT if found.label == name else ABSENT
     answers = [code_item(codes, INDETERMINATE if withheld else said)]
     if first:
-        answers += [code_item(ANSWER, class_code(found.label)), code_item(USE, RESEARCH_USE)]
+        answers += [code_item(ANSWER, class_code(found.label)), *_decision(found), code_item(USE, RESEARCH_USE)]
         if manifest.calibration is not None:
             method = manifest.calibration.method
             answers.append(code_item(CALIBRATION, own("cal-" + method[:12], f"{method} scaling")))
@@ -126,12 +134,29 @@ def _group(findings: Findings, origin: ResultOrigin, name: str, *, first: bool) 
     return container(GROUP, children, template="1501")
 
 
+def _decision(found: Prediction) -> list[bytes]:
+    """Whether the answer is given, and the prediction set where the bundle has one."""
+    if found.decision is None:
+        return []
+    made = [code_item(OUTCOME, OUTCOMES[found.decision.outcome])]
+    if found.decision.candidates is not None:
+        made += [code_item(CANDIDATE, class_code(name)) for name in found.decision.candidates]
+        if found.decision.coverage is not None:
+            made.append(number_item(COVERAGE, float(found.decision.coverage)))
+    return made
+
+
 def _numbers(findings: Findings, origin: ResultOrigin, name: str) -> list[bytes]:
     manifest, found = origin.bundle.manifest, findings.prediction
     if gives_score(manifest.task):
         return [number_item(OUTPUT, float(found.output or 0)), number_item(THRESHOLD, float(manifest.threshold))]
     numbers = [number_item(PROBABILITY, float(found.probabilities[name]))]
     return numbers if manifest.task == "multiclass" else [*numbers, number_item(THRESHOLD, float(manifest.threshold))]
+
+
+def quantity(attribution: Attribution) -> Code:
+    """What the values of a map are: the standard has a code for Grad-CAM alone."""
+    return CLASS_ACTIVATION if attribution.method == "grad-cam" else own("map-value", f"Value of {attribution.method}")
 
 
 def region_report(findings: Findings, origin: ResultOrigin, before: Before) -> Dataset | None:
@@ -153,7 +178,7 @@ def region_report(findings: Findings, origin: ResultOrigin, before: Before) -> D
         uid_item(TRACKING_UID, origin.uid("track-region", source.uid)),
         code_item(FINDING, ClassCodes(class_code(attribution.target))),
         *_algorithm(origin, explained),
-        number_item(CLASS_ACTIVATION, float(attribution.values.max())),
+        number_item(quantity(attribution), float(attribution.values.max())),
         polyline_item(REGION, points, image),
     ]
     return _document(findings, origin, "region", [container(GROUP, children, template="1410")], before)

@@ -14,6 +14,7 @@ from .findings import Findings
 from .geometry import bare_source, common_arguments, settle_dimensions
 from .objects import adopt, begin
 from .origin import ResultOrigin
+from .reports import quantity
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -36,7 +37,7 @@ def segmentation(findings: Findings, origin: ResultOrigin) -> Dataset | None:
         segment_number=1,
         segment_label=label,
         segmented_property_category=CodedConcept("309825002", "SCT", "Spatial and Relational Concept"),
-        segmented_property_type=CodedConcept.from_code(codes.DCM.GradientWeightedClassActivation),
+        segmented_property_type=CodedConcept(*quantity(attribution)),
         algorithm_type="AUTOMATIC",
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name=printable(f"pellucid {origin.name}"), family=codes.DCM.ArtificialIntelligence, version=__version__
