@@ -11,12 +11,14 @@ from .._version import __version__
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import Manifest
 from ..bundle.run import RunRecord
+from ..classifier import NONE_OF_THESE
 from ..evaluation.kept_out import AbroadRecord
 from ..evaluation.schema import MetricsDocument
 from ..explanation.catalogue import METHODS, Method
 from ..images.formats import titles
 from ..preprocessing import Preprocessing
 from ..reporting.abroad import calibration_elsewhere, described, headline, on_other_sources
+from ..reporting.decisions import rules_words
 from ..reporting.engines import proof_in_words
 from ..reporting.words import cost_words
 from .settings import ServerSettings
@@ -73,6 +75,7 @@ def card(served: Described, settings: ServerSettings) -> dict[str, Any]:
         "operating_point": _operating_point(manifest),
         "calibration": _calibration(manifest, served.abroad),
         "outside": _outside(manifest),
+        "answering": [{"what": what, "sentence": said} for what, said in rules_words(manifest.answering)],
         "abroad": _abroad(served),
         "metrics": {n: m.model_dump() for n, m in metrics.metrics.items()} if metrics else {},
         "n": metrics.n if metrics else None,
@@ -177,7 +180,9 @@ def limitations(served: Described) -> list[str]:
     manifest, metrics, found = served.bundle.manifest, served.metrics, []
     if manifest.medical:
         found.append(NOTICE)
-    found.append(f"It knows only {', '.join(manifest.classes)}; every image is assigned to one of these classes.")
+    rejects = manifest.answering is not None and manifest.answering.reject == "unlike"
+    rest = f"unusual images get “{NONE_OF_THESE}”" if rejects else "every image is assigned to one of these classes"
+    found.append(f"It knows only {', '.join(manifest.classes)}; {rest}.")
     if metrics is None:
         found.append("It comes without an evaluation: how often it is right is not known here.")
     elif metrics.n < 200:

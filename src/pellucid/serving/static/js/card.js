@@ -30,6 +30,7 @@ function facts(card) {
       ? sentence("card.calibration", card.calibration.sentence)
       : el("div", { class: "long" }, el("dt", {}, t("card.calibration")), el("dd", {}, t("card.uncalibrated"))),
     sentence("card.outside", card.outside.sentence),
+    sentence("card.answering", (card.answering ?? []).map((rule) => rule.sentence).join(" ")),
     row("card.input", `${card.input.width} × ${card.input.height}`),
     row("card.version", el("code", {}, card.checksum.slice(0, 12))),
   );
