@@ -99,7 +99,9 @@ def explained(bundle: Bundle, batch: np.ndarray) -> Callable[[], object]:
 
 def perturbed(bundle: Bundle, batch: np.ndarray, method: str, samples: int) -> Callable[[], object]:
     """One map by LIME or RISE that spends its whole budget."""
-    settings = LimeSettings(samples=samples, stable=2) if method == "lime" else RiseSettings(samples=samples, stable=2)
+    pieces = min(60, samples // 4)
+    lime, rise = LimeSettings(samples=samples, superpixels=pieces, stable=2), RiseSettings(samples=samples, stable=2)
+    settings = lime if method == "lime" else rise
     return lambda: explain_tensors(bundle, batch, [(224, 224)], method=method, target="dog", settings=settings)
 
 
