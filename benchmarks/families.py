@@ -16,6 +16,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,14 @@ LIMIT_S = 900
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kept = Path(tempfile.gettempdir()) / "pellucid-families.jsonl"
     parser.add_argument(
-        "--results", type=Path, required=True, help="JSON lines that the run appends to and goes on from"
+        "--results", type=Path, default=kept, help="JSON lines that the run appends to and goes on from"
     )
     parser.add_argument("--table", type=Path, help="Markdown page to write from the results")
     parser.add_argument("--against", type=Path, help="source folder of another build, to compare seconds with")
     parser.add_argument("--families", default="", help="names, separated by commas; all by default")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no family after so many seconds")
+    parser.add_argument("--seconds", type=float, default=600.0, help="begin no family after so many seconds")
     options = parser.parse_args()
     wanted = [name for name in options.families.split(",") if name] or [f.name for f in FAMILIES]
     done = {row["family"] for row in read(options.results)}
