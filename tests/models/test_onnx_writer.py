@@ -32,6 +32,18 @@ class Rare(nn.Module):
         return torch.sinh(values)
 
 
+class OverChannels(nn.Module):
+    """A gate by a convolution over channels, as in ECA."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 1, 3, padding=1, bias=False)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        gate = torch.sigmoid(self.conv(values.mean((2, 3)).unsqueeze(1)))
+        return values * gate.transpose(1, 2).unsqueeze(-1)
+
+
 class Mixed(nn.Module):
     """Attention over cells, slices with steps, rolls and picks, as transformers with windows have them."""
 
@@ -56,6 +68,7 @@ LEFT_TO_TORCH = {"adaptive max pooling"}
 EVERY = [
     *(row for row in operations() if row[0] not in LEFT_TO_TORCH),
     ("in place", InPlace()),
+    ("a convolution over channels", OverChannels()),
     ("attention and windows", Mixed()),
 ]
 

@@ -37,7 +37,7 @@ def _convolution_backward(
     extra = [
         image.shape[2 + i]
         - ((grad.shape[2 + i] - 1) * stride[i] - 2 * padding[i] + dilation[i] * (weight.shape[2 + i] - 1) + 1)
-        for i in range(2)
+        for i in range(image.ndim - 2)
     ]
     return aten.convolution(grad, weight, None, stride, padding, dilation, True, extra, groups), None, None
 
