@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from ..._optional import require
 from ...data.table import PATH_COLUMNS, TABLE_SUFFIXES, ImageFiles, TableOptions, UnusableTable, open_table, path_column
 from ...data.walk import has_image_suffix, is_passed_over_in, walk
 from ...errors import InputError
@@ -28,6 +29,7 @@ Kind = Literal["file", "zip", "tar", "parquet"]
 
 NAME_COLUMNS = (*PATH_COLUMNS, "name", "key", "__key__", "id")
 BYTES_COLUMNS = ("bytes", "image", "image_bytes", "content", "data", "jpg", "jpeg", "png")
+DICOMDIR = "DICOMDIR"
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
@@ -91,6 +93,9 @@ def _list(source: str, table: TableOptions, say: Say) -> Iterator[Item]:
 
 def _below(folder: str, say: Say) -> Iterator[Item]:
     """The images below a folder; one that cannot be opened is an item with a problem."""
+    if not is_url(folder) and (Path(folder) / DICOMDIR).is_file():
+        yield from _opened(str(Path(folder) / DICOMDIR), TableOptions())
+        return
     if is_url(folder):
         yield from (_file(path) for path in children(folder) if has_image_suffix(path))
         return
@@ -119,6 +124,8 @@ def _opened(path: str, table: TableOptions) -> Iterator[Item]:
         reader = _tar
     elif name.endswith((".parquet", ".parq")):
         reader = _parquet
+    elif Path(path).name == DICOMDIR:
+        reader = _dicomdir
     if reader is None:
         yield _file(path)
         return
@@ -130,6 +137,22 @@ def _opened(path: str, table: TableOptions) -> Iterator[Item]:
         # Decompressors and Arrow raise these on damaged bytes; their text says little, the first line is enough.
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0][:200] or type(error).__name__
         yield Item(path, problem=f"cannot be read to its end, it may be damaged ({reason})")
+
+
+def _dicomdir(path: str) -> Iterator[Item]:
+    """The images of a DICOMDIR, in its order; their files have no suffix. Reference: DICOM PS3.10, 8."""
+    pydicom = require("pydicom", "dicom")
+    try:
+        records = pydicom.dcmread(path).get("DirectoryRecordSequence") or ()
+    except pydicom.errors.InvalidDicomError:
+        raise InputError("is not a DICOM directory, or it is damaged") from None
+    for record in records:
+        named = record.get("ReferencedFileID")
+        if str(record.get("DirectoryRecordType")).strip() == "IMAGE" and named:
+            parts = [named] if isinstance(named, str) else [str(part) for part in named]
+            inside = all(part not in ("", ".", "..") and not set(part) & set("/\\") for part in parts)
+            file = _file(str(Path(path).parent.joinpath(*parts) if inside else path))
+            yield file if inside else Item(file.path, problem="names a file outside its own folder")
 
 
 def _file(path: str) -> Item:
