@@ -24,7 +24,7 @@ def scene(seed: int) -> tuple[np.ndarray, np.random.Generator]:
 def compared(pixels: np.ndarray, centres: np.ndarray) -> tuple[float, float, float, float]:
     coloured = np.repeat(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)[..., None], 3, axis=3)
     other = np.arange(60) >= 20
-    found = PatchComparison.against(coloured, np.arange(60), other, 0).of(np.arange(20), centres)
+    found = PatchComparison.against(coloured, np.arange(60), other, 6, 0).of(np.arange(20), centres)
     return found.alike - found.usual, found.chance, found.texture, found.texture_chance
 
 

@@ -68,9 +68,9 @@ def test_what_the_model_goes_by_is_found_without_masks_shown_and_answered_for(ch
     assert np.mean([p.y < 0.3 and p.x < 0.3 for p in first.patches]) > 0.8
     assert first.position == "one place"
     assert (folder / str(first.gallery)).is_file()
-    assert first.name in found.findings[0].text
+    assert any(first.name in f.text for f in found.findings if f.level == "problem")
     judged, _ = answer_concept(cheat, first.name, "the side marker", belongs=False, out=tmp_path)
-    assert "the side marker" in judged.findings[0].text
+    assert any("the side marker" in f.text for f in judged.findings if f.level == "problem")
     judged, _ = answer_concept(cheat, first.name, "an opacity", belongs=True, out=tmp_path)
     assert not any(first.name in f.text and f.level != "good" for f in judged.findings)
     # The answer outlives another audit of the same model.

@@ -23,7 +23,7 @@ Indices = npt.NDArray[np.int64]
 
 WORKING_SIDE = 128
 """Pictures are reduced to about this shorter side first."""
-RADIUS, SHIFT = 10, 8
+RADIUS, SHIFT = 7, 8
 """Radius of the round patch that is compared, and the largest shift, in pixels of the reduced picture."""
 TURNS = 12
 SAMPLED = 4000
@@ -36,8 +36,6 @@ AREA = 3
 """A texture is measured over shifts of up to this many pixels."""
 PLACES = 24
 """How many places of other pictures patches are compared with, one of each group."""
-REACH = 10
-"""A place is moved to the strangest point within this part of the shorter side."""
 ALIKE_SHARE = 0.5
 """The share of the other patches that the best patch must be alike with: the figure is this quantile."""
 
@@ -194,11 +192,17 @@ class PatchComparison:
     pictures: WorkingPictures
     whiten: Whitening
     others: Places
+    reach: float
     seed: int
 
     @classmethod
-    def against(cls, pixels: Uint8Array, units: Indices, other: npt.NDArray[np.bool_], seed: int) -> PatchComparison:
-        """Against pictures (N, height, width, 3) where `other` (N,) is true; `units` (N,) number their groups."""
+    def against(
+        cls, pixels: Uint8Array, units: Indices, other: npt.NDArray[np.bool_], reach: float, seed: int
+    ) -> PatchComparison:
+        """Against pictures (N, height, width, 3) where `other` (N,) is true; `units` (N,) number their groups.
+
+        A place is moved to the strangest point within `reach` pixels, as it is known no better.
+        """
         rng = np.random.default_rng((seed, 2))
         pictures = WorkingPictures.of(pixels)
         images = np.flatnonzero(other)
@@ -206,13 +210,11 @@ class PatchComparison:
         mixed = rng.permutation(images)
         first = np.sort(np.unique(units[mixed], return_index=True)[1])[:PLACES]
         centres = np.stack([rng.uniform(0.1, 0.9, len(first)) * side for side in pixels.shape[1:3]], axis=1)
-        reach = min(pixels.shape[1:3]) / REACH
-        return cls(pictures, whiten, Places.of(pictures, whiten, mixed[first], centres, reach), seed)
+        return cls(pictures, whiten, Places.of(pictures, whiten, mixed[first], centres, reach), reach, seed)
 
     def of(self, images: Indices, centres: Values) -> SamenessEntry:
         """How alike patches of `images` (n,) around `centres` (n, 2) are."""
-        reach = self.pictures.factor * min(self.pictures.grey.shape[1:]) / REACH
-        mine = Places.of(self.pictures, self.whiten, images, centres, reach)
+        mine = Places.of(self.pictures, self.whiten, images, centres, self.reach)
         return sameness(mine, self.others, seed=self.seed)
 
 

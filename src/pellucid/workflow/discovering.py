@@ -180,7 +180,7 @@ def _concepts(
             effect, falls = question.interventions.effect(patches, ~mine, question.seed)
             entry = entry.model_copy(update={"effect": effect})
             if is_proven(entry):
-                comparison = comparison or _comparison(question)
+                comparison = comparison or _comparison(question, cells)
                 decisive = np.sort(np.argsort(-falls, kind="stable")[:COMPARED])
                 alike = comparison.of(patches.images[decisive], patches.centres[decisive])
                 entry = entry.model_copy(update={"sameness": alike, "inside": _inside(question, patches, touches)})
@@ -188,9 +188,11 @@ def _concepts(
     return found
 
 
-def _comparison(question: _Question) -> PatchComparison:
+def _comparison(question: _Question, cells: EvidenceCells) -> PatchComparison:
     subjects = question.subjects
-    return PatchComparison.against(subjects.pixels, subjects.units, subjects.labels != question.label, question.seed)
+    reach = max(max(cells.geometry.stride) / 2.5, min(subjects.pixels.shape[1:3]) / 25)
+    other = subjects.labels != question.label
+    return PatchComparison.against(subjects.pixels, subjects.units, other, reach, question.seed)
 
 
 def _patches(question: _Question, cells: EvidenceCells, order: Indices) -> Patches:
