@@ -71,13 +71,27 @@ class AnswerEntry(FiniteDocument):
     given: str = ""
 
 
+class PeriodEntry(FiniteDocument):
+    """A pattern all over the image that repeats every `pixels` pixels of the model's input.
+
+    It repeats `down` times from top to bottom and `across` times from side to side; `chance` is that of a line as
+    strong in the spectrum among shuffled labels.
+    """
+
+    pixels: float
+    down: int
+    across: int
+    chance: float
+
+
 class ConceptEntry(FiniteDocument):
     """One thing in which the model finds evidence for `label`.
 
     `share` of the evidence for the class, in its images, that leads to this concept; `presence` is the area under the
     ROC curve of the concept's evidence in an image for the label. `inside` is the share of patches that touch the masks
     or boxes, None without any. Patches are squares of `side` pixels of the model's input.
-    `gallery` is the picture's file beside `audit.json`.
+    `gallery` is the picture's file beside `audit.json`. With a `period`, the concept
+    is a pattern all over the image; `share` is then 0.
     """
 
     name: str
@@ -93,6 +107,7 @@ class ConceptEntry(FiniteDocument):
     gallery: str | None = None
     patches: tuple[PatchEntry, ...] = ()
     answer: AnswerEntry | None = None
+    period: PeriodEntry | None = None
 
 
 class SliceEntry(FiniteDocument):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from ..data.finding import Finding
 from ..data.labelling import counted
-from .discovered import ConceptEntry, DiscoveredDocument, SamenessEntry, SliceEntry
+from .discovered import ConceptEntry, DiscoveredDocument, EffectEntry, SamenessEntry, SliceEntry
 
 SHORTCUT, QUESTION = "Shortcut", "What it goes by"
 # How much more alike patches are than others', and how seldom by chance, so that they count as copies.
@@ -53,6 +53,8 @@ def is_shortcut(concept: ConceptEntry) -> bool:
     """Whether the concept is called a shortcut; see the head of this module."""
     if concept.answer is not None:
         return not concept.answer.belongs
+    if concept.period is not None:
+        return is_proven(concept)
     alike = is_copied(concept.sameness) or has_own_texture(concept.sameness)
     return is_proven(concept) and (alike or lies_off(concept))
 
@@ -116,6 +118,11 @@ def _slice(entry: SliceEntry) -> Finding:
     return Finding(level="caution", topic="Errors", text=text, advice=f"Look at {entry.gallery}.")
 
 
+def concept_sentence(concept: ConceptEntry) -> str:
+    """What was measured of a concept, in words."""
+    return ". ".join([*_effects(concept), *_signs(concept)]) + "."
+
+
 def _signs(concept: ConceptEntry) -> Iterator[str]:
     found = concept.sameness
     if found is not None and is_copied(found):
@@ -134,6 +141,14 @@ def _signs(concept: ConceptEntry) -> Iterator[str]:
 
 def _effects(concept: ConceptEntry) -> Iterator[str]:
     effect = concept.effect
+    if concept.period is not None:
+        yield (
+            f"A pattern with a period of {concept.period.pixels:.1f} pixels lies all over images of {concept.label}, "
+            "as a machine makes it"
+        )
+        if effect is not None:
+            yield from _effects_of_period(effect)
+        return
     where = "" if concept.position == "anywhere" else f", at {concept.position}"
     yield f"{100 * concept.share:.0f} % of the evidence for {concept.label} lies there{where}"
     if effect is None:
@@ -146,4 +161,16 @@ def _effects(concept: ConceptEntry) -> Iterator[str]:
         yield (
             f"Put into other images, it changes {100 * effect.put_in_changes.value:.0f} % of the answers, other "
             f"patches {100 * effect.control_changes:.0f} %"
+        )
+
+
+def _effects_of_period(effect: EffectEntry) -> Iterator[str]:
+    yield (
+        f"Taken out of {counted(effect.images, 'image')}, the score falls by {effect.drawn_over} more than when "
+        f"another frequency is taken out, and {100 * effect.hidden_changes.value:.0f} % of the answers change"
+    )
+    if effect.put_in_changes is not None and effect.control_changes is not None:
+        yield (
+            f"Put into other images, it changes {100 * effect.put_in_changes.value:.0f} % of the answers, another "
+            f"frequency {100 * effect.control_changes:.0f} %"
         )

@@ -21,6 +21,7 @@ from . import views
 from .abroad import elsewhere
 from .cases import mistakes_sheet, read_cases
 from .checklists import claim, tripod
+from .concepts import shown_concepts
 from .contents import RunContents, read_run
 from .decision_figures import regions_figure, run_figures
 from .decisions import answering_rows, sizes_words
@@ -96,6 +97,7 @@ def render(run: RunContents, decisions: Mapping[str, Figure] | None = None) -> s
             commands=views.commands(run),
             limits=views.limits(run),
             audit=run.audit,
+            concepts=shown_concepts(run),
             decisions=views.decisions(run),
             answering_rows=answering_rows(result.answered.entry) if result and result.answered else [],
             sizes_words=sizes_words(result.answered.entry) if result and result.answered else "",

@@ -12,6 +12,7 @@ from ..errors import ResourceError
 from ..files import write_whole
 from . import views
 from .checklists import answers, claim, tripod
+from .concepts import shown_concepts
 from .contents import RunContents
 from .decisions import answering_rows
 from .engines import engines_in_words
@@ -69,6 +70,7 @@ def render_card(run: RunContents) -> str:
         published=views.published_table(run),
         findings=findings(run),
         audit=run.audit,
+        concepts=shown_concepts(run),
         checklists=[("Items of CLAIM 2024", claim(run)), ("Items of TRIPOD+AI", tripod(run))] if run.medical else [],
         commands=[(what, Markup(command.replace("\n", " "))) for what, command in views.commands(run)],
         engines=engines_in_words(run.engines),

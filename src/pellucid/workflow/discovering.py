@@ -14,11 +14,12 @@ import numpy.typing as npt
 from ..bundle.bundle import Bundle
 from ..classifier import selected_targets
 from ..data.areas import clustered_area
-from ..evaluation.discovered import ConceptEntry, DiscoveredDocument, PatchEntry, PositionKind
+from ..evaluation.discovered import ConceptEntry, DiscoveredDocument, PatchEntry, PeriodEntry, PositionKind
 from ..evaluation.discovered_verdicts import is_proven
 from ..evaluation.figures import Estimate
 from ..evaluation.interventions import Interventions, Patches
 from ..evaluation.patches import Box
+from ..evaluation.periods import effect_of_period, find_period
 from ..evaluation.regions import average_picture
 from ..evaluation.sameness import PatchComparison
 from ..explanation.concepts import EvidenceCells, evidence_cells, factor
@@ -91,7 +92,8 @@ def discover(
     with progress.bar("Concepts, hidden and put in") as advance:
         for done, k in enumerate(kept, 1):
             interventions = Interventions(scorer.of(k), subjects.pixels, subjects.units, whole.of(k), average)
-            found += _concepts(_Question(bundle, subjects, k, interventions, seed), cells[k], touches)
+            question = _Question(bundle, subjects, k, interventions, seed)
+            found += [*_concepts(question, cells[k], touches), *_periods(question)]
             advance(done, len(kept))
     ranked = sorted(found, key=_importance, reverse=True)
     named = tuple(c.model_copy(update={"name": f"concept-{i}"}) for i, c in enumerate(ranked, 1))
@@ -186,6 +188,38 @@ def _concepts(
                 entry = entry.model_copy(update={"sameness": alike, "inside": _inside(question, patches, touches)})
         found.append(entry)
     return found
+
+
+def _periods(question: _Question) -> list[ConceptEntry]:
+    """A pattern of one period all over the pictures of a class, if there is one."""
+    subjects, asked = question.subjects, question.interventions
+    mine = subjects.labels == question.label
+    period = find_period(subjects.pixels, mine, question.seed)
+    if period is None or not (mine & asked.whole[1]).any() or not (~mine & ~asked.whole[1]).any():
+        return []
+    height, width = subjects.pixels.shape[1:3]
+    strongest = np.flatnonzero(mine)[np.argsort(-period.strength[mine], kind="stable")][:SHOWN]
+    area = clustered_area(period.strength[:, None], mine.astype(np.int64), subjects.units)
+    return [
+        ConceptEntry(
+            name="",
+            label=question.bundle.classes[question.label],
+            share=0.0,
+            presence=Estimate.where_defined(area),
+            groups=len(set(subjects.units[mine].tolist())),
+            side=min(height, width) // 4,
+            position="anywhere",
+            effect=effect_of_period(
+                asked.ask, subjects.pixels, subjects.units, asked.whole, mine, period, question.seed
+            ),
+            period=PeriodEntry(
+                pixels=round(period.pixels, 2), down=period.down, across=period.across, chance=period.chance
+            ),
+            patches=tuple(
+                PatchEntry(path=subjects.paths[i], y=0.5, x=0.5, evidence=float(period.strength[i])) for i in strongest
+            ),
+        )
+    ]
 
 
 def _comparison(question: _Question, cells: EvidenceCells) -> PatchComparison:
