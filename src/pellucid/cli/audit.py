@@ -92,6 +92,7 @@ def audit(
         print_json(document.model_dump(mode="json"))
     else:
         _show(document)
+        _how_to_answer(run, document)
         out.print(f"\nWritten to {where / 'audit.json'}. Next: pellucid report {run}")
     raise typer.Exit(PARTLY if document.serious else OK)
 
@@ -180,6 +181,14 @@ def _show(document: AuditDocument) -> None:
         _show_concepts(document.discovered)
     out.print()
     print_findings(document.findings, document.verdict)
+
+
+def _how_to_answer(run: Path, document: AuditDocument) -> None:
+    """How to answer for the first concept that is open."""
+    concepts = document.discovered.concepts if document.discovered else ()
+    name = next((c.name for c in concepts if c.answer is None and c.effect and c.effect.proven), None)
+    if name:
+        out.print(f'\nAnswer with: pellucid audit {run} --accept {name} "what it is" (or --reject)')
 
 
 def _show_concepts(found: DiscoveredDocument) -> None:

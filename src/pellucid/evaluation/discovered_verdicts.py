@@ -88,7 +88,7 @@ def _shortcut(concept: ConceptEntry) -> Finding:
     text = f"{concept.name} speaks for {concept.label} and looks like a shortcut. {signs}."
     advice = (
         f"Look at {concept.gallery}. If it does not belong to {concept.label}, remove it from the images and train "
-        f"again; if it does, say so with `accept={concept.name}`."
+        "again; if it does, accept it."
     )
     return Finding(level="problem", topic=SHORTCUT, text=text, advice=advice)
 
@@ -96,8 +96,8 @@ def _shortcut(concept: ConceptEntry) -> Finding:
 def _question(concept: ConceptEntry) -> Finding:
     text = f"Does {concept.name} belong to {concept.label}? {'. '.join(_effects(concept))}."
     advice = (
-        f"Look at {concept.gallery}: a real finding and a shortcut show the same figures. "
-        f"Answer with `accept={concept.name}` or `reject={concept.name}`."
+        f"Look at {concept.gallery}: a real finding and a shortcut show the same figures. Accept it if it belongs "
+        "there, reject it if not."
     )
     return Finding(level="caution", topic=QUESTION, text=text, advice=advice)
 

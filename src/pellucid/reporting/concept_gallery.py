@@ -34,6 +34,18 @@ def concept_gallery(pictures: Sequence[Uint8Array], boxes: Sequence[Box], averag
     return sheet
 
 
+def picture_sheet(pictures: Sequence[Uint8Array]) -> PIL.Image.Image:
+    """Up to 16 whole pictures (height, width, 3) in two rows."""
+    shown = min(len(pictures), 2 * COLUMNS)
+    columns, rows = min(COLUMNS, max(shown, 1)), max(1, -(-shown // COLUMNS))
+    sheet = PIL.Image.new("RGB", (columns * (TILE + GAP) - GAP, rows * (TILE + GAP) - GAP), BACKGROUND)
+    for at, picture in enumerate(pictures[:shown]):
+        tile = PIL.Image.fromarray(np.ascontiguousarray(picture))
+        tile.thumbnail((TILE, TILE))
+        sheet.paste(tile, ((at % columns) * (TILE + GAP), (at // columns) * (TILE + GAP)))
+    return sheet
+
+
 def write_concept_gallery(path: Path, sheet: PIL.Image.Image) -> None:
     """Write it as a PNG, whole or not at all."""
     from io import BytesIO

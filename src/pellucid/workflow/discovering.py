@@ -14,9 +14,11 @@ import numpy.typing as npt
 from ..bundle.bundle import Bundle
 from ..classifier import selected_targets
 from ..data.areas import clustered_area
-from ..evaluation.discovered import ConceptEntry, DiscoveredDocument, PatchEntry, PeriodEntry, PositionKind
+from ..evaluation.discovered import ConceptEntry, DiscoveredDocument, PatchEntry, PeriodEntry, PositionKind, SliceEntry
 from ..evaluation.discovered_verdicts import is_proven
+from ..evaluation.error_slices import described, error_slices, figures_of
 from ..evaluation.figures import Estimate
+from ..evaluation.intervals import wilson
 from ..evaluation.interventions import Interventions, Patches
 from ..evaluation.patches import Box
 from ..evaluation.periods import effect_of_period, find_period
@@ -37,6 +39,7 @@ COMPARED = 16
 LEAST_SHARE = 0.03
 SHOWN = 24
 GALLERIES = "concepts"
+BATCH = 16
 PROBED = 4
 
 
@@ -95,15 +98,47 @@ def discover(
             question = _Question(bundle, subjects, k, interventions, seed)
             found += [*_concepts(question, cells[k], touches), *_periods(question)]
             advance(done, len(kept))
+    slices = _slices(bundle, subjects, whole.answers, seed)
     ranked = sorted(found, key=_importance, reverse=True)
     named = tuple(c.model_copy(update={"name": f"concept-{i}"}) for i, c in enumerate(ranked, 1))
     return DiscoveredDocument(
         images=len(subjects.labels),
-        passes=scorer.passes + 2 * len(subjects.labels),
+        passes=scorer.passes + 3 * len(subjects.labels),
         seconds=round(time.monotonic() - start, 1),
         concepts=named,
+        slices=slices,
         left_out=few,
     )
+
+
+def _slices(bundle: Bundle, subjects: Subjects, answers: Indices, seed: int) -> tuple[SliceEntry, ...]:
+    """Where the model errs more: images alike to it, described by what their pixels tell."""
+    features = []
+    for start in range(0, len(subjects.pixels), BATCH):
+        batch = bundle.preprocessing.normalise(subjects.pixels[start : start + BATCH])
+        found = bundle.logits_and_features(batch)[1]
+        if found is None:
+            return ()
+        features.append(found)
+    wrong = answers != subjects.labels
+    known = figures_of(subjects.pixels)
+    entries = []
+    for found_slice in error_slices(np.concatenate(features), wrong, subjects.labels, seed):
+        members = found_slice.members
+        count, missed = int(members.sum()), int(wrong[members].sum())
+        low, high = wilson(missed, count)
+        worst = np.flatnonzero(members)[np.argsort(~wrong[members], kind="stable")][:SHOWN]
+        entries.append(
+            SliceEntry(
+                images=count,
+                errors=Estimate(value=missed / count, low=low, high=high),
+                others=float(wrong[~members].mean()),
+                chance=found_slice.chance,
+                described=described(members, known),
+                paths=tuple(subjects.paths[i] for i in worst),
+            )
+        )
+    return tuple(entries)
 
 
 def _too_few(bundle: Bundle, subjects: Subjects) -> dict[str, str]:
@@ -294,8 +329,6 @@ def _inside(
     known = np.array([s for s in said if s is not None], bool)
     if not len(known):
         return None
-    from ..evaluation.intervals import wilson
-
     low, high = wilson(int(known.sum()), len(known))
     return Estimate(value=float(known.mean()), low=low, high=high)
 
@@ -315,7 +348,7 @@ def with_answers(found: DiscoveredDocument, earlier: DiscoveredDocument | None) 
 
 def write_galleries(found: DiscoveredDocument, subjects: Subjects, folder: Path) -> DiscoveredDocument:
     """Draw a gallery of each concept into `folder`, named after it; the document with the files' names."""
-    from ..reporting.concept_gallery import concept_gallery, write_concept_gallery
+    from ..reporting.concept_gallery import concept_gallery, picture_sheet, write_concept_gallery
 
     average = average_picture(subjects.pixels)
     height, width = subjects.pixels.shape[1:3]
@@ -327,7 +360,12 @@ def write_galleries(found: DiscoveredDocument, subjects: Subjects, folder: Path)
         name = f"{GALLERIES}/{concept.name}.png"
         write_concept_gallery(folder / name, concept_gallery(pictures, boxes, average))
         concepts.append(concept.model_copy(update={"gallery": name}))
-    return found.model_copy(update={"concepts": tuple(concepts)})
+    slices = []
+    for at, entry in enumerate(found.slices, 1):
+        name = f"{GALLERIES}/errors-{at}.png"
+        write_concept_gallery(folder / name, picture_sheet([subjects.pixels[number[path]] for path in entry.paths]))
+        slices.append(entry.model_copy(update={"gallery": name}))
+    return found.model_copy(update={"concepts": tuple(concepts), "slices": tuple(slices)})
 
 
 def expected_seconds(bundle: Bundle, images: int) -> float:
