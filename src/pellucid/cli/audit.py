@@ -185,8 +185,10 @@ def _show(document: AuditDocument) -> None:
 
 def _how_to_answer(run: Path, document: AuditDocument) -> None:
     """How to answer for the first concept that is open."""
+    from ..evaluation.discovered_verdicts import is_proven
+
     concepts = document.discovered.concepts if document.discovered else ()
-    name = next((c.name for c in concepts if c.answer is None and c.effect and c.effect.proven), None)
+    name = next((c.name for c in concepts if c.answer is None and is_proven(c)), None)
     if name:
         out.print(f'\nAnswer with: pellucid audit {run} --accept {name} "what it is" (or --reject)')
 
