@@ -6,13 +6,15 @@ import base64
 import functools
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+Open = Callable[..., Any]
 ASK = """async ({ file, query }) => {
   const bytes = Uint8Array.from(atob(file), (letter) => letter.charCodeAt(0));
   return pellucid.ask(new Blob([bytes]), query);
@@ -50,3 +52,32 @@ def grid_of(explanation: dict[str, Any]) -> np.ndarray:
     grid = explanation["grid"]
     values = np.frombuffer(base64.b64decode(grid["values"]), "<f4")
     return values.reshape(grid["height"], grid["width"])
+
+
+@pytest.fixture
+def open_alone(browser: Any) -> Iterator[Open]:
+    """Open a page by its address; at the end it has asked for nothing else, and broken no policy."""
+    contexts: list[Any] = []
+    said: list[str] = []
+    left: list[str] = []
+
+    def open_page(url: str, *, offline: bool = False, expect: tuple[str, ...] = (), **options: Any) -> Any:
+        context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, "locale": "en-GB", **options})
+        contexts.append(context)
+        context.set_offline(offline)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        inside = (url, "blob:", "data:")
+        context.on("request", lambda sent: None if sent.url.startswith(inside) else left.append(sent.url))
+        page.on("console", lambda m: None if any(word in m.text for word in expect) else said.append(m.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(url)
+        page.wait_for_selector("body[data-ready]")
+        page.wait_for_selector("body[data-checked]")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert left == []
+    assert said == []

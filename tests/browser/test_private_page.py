@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
-from tests.browser.alone import asked, grid_of, static_server
+from tests.browser.alone import Open, asked, grid_of, static_server
+from tests.browser.alone import open_alone as open_alone
 from tests.browser.pages import Films
 from tests.private_page.conftest import runtime as runtime
 
 import pellucid
 from pellucid.explanation.explain import explain_tensors
 from pellucid.private_page.export import export_page
-
-Open = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
@@ -29,35 +26,6 @@ def one_file(served_bundle: Path, runtime: Path | None, tmp_path_factory: pytest
 @pytest.fixture(scope="session")
 def folder(served_bundle: Path, runtime: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export_page(served_bundle, tmp_path_factory.mktemp("alone") / "page", runtime=runtime, proof=False).path
-
-
-@pytest.fixture
-def open_alone(browser: Any) -> Iterator[Open]:
-    """Open a page by its address; at the end it has asked for nothing else, and broken no policy."""
-    contexts: list[Any] = []
-    said: list[str] = []
-    left: list[str] = []
-
-    def open_page(url: str, *, offline: bool = False, **options: Any) -> Any:
-        context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB", **options)
-        contexts.append(context)
-        context.set_offline(offline)
-        page = context.new_page()
-        page.set_default_timeout(30_000)
-        inside = (url, "blob:", "data:")
-        context.on("request", lambda sent: None if sent.url.startswith(inside) else left.append(sent.url))
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(url)
-        page.wait_for_selector("body[data-ready]")
-        page.wait_for_selector("body[data-checked]")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert left == []
-    assert said == []
 
 
 def jpeg(films: Films) -> bytes:

@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from scipy.ndimage import gaussian_filter
+from tests.image_files import encoded, png
 from tests.private_page.harness import CODEC, in_node, needs_node, packed, unpacked
 
 from pellucid.classifier import probabilities_from_logits
@@ -150,17 +151,46 @@ globalThis.harness = async ({ logits, features, reference }) => {
     np.testing.assert_allclose(found["distances"], known.distances(new) / 2.5, rtol=1e-6)
 
 
-def test_sixteen_bits_of_grey(tmp_path: Path) -> None:
-    values = np.random.default_rng(3).integers(0, 65536, (9, 14)).astype(np.uint16)
-    values[3] = np.arange(14) * 4700
+def pngs() -> dict[str, bytes]:
+    random = np.random.default_rng(3)
+    colours = random.integers(0, 256, (9, 14, 4)).astype(np.uint8)
+    deep = random.integers(0, 65536, (9, 14, 4)).astype(">u2")
+    deep[3] = (np.arange(14) * 4700)[:, None]
+    palette = PIL.Image.fromarray(colours[..., :3]).quantize(50)
     stream = io.BytesIO()
-    PIL.Image.fromarray(values).save(stream, "PNG")
+    palette.save(stream, "PNG", transparency=bytes(random.integers(0, 256, 40).tolist()))
+    return {
+        "16 bits of grey": png(deep[..., 0], 0),
+        "grey and opacity": encoded(PIL.Image.fromarray(colours[..., :2]), "PNG"),
+        "colour and opacity": encoded(PIL.Image.fromarray(colours), "PNG"),
+        "16 bits of grey and opacity": png(deep[..., :2], 4),
+        "16 bits of colour and opacity": png(deep, 6),
+        "palette and opacity": stream.getvalue(),
+    }
+
+
+@pytest.mark.parametrize("name", pngs())
+def test_png_files_that_browsers_read_otherwise(name: str, tmp_path: Path) -> None:
+    data = pngs()[name]
     code = (
-        'import { grey16, unpack } from "./png16.js";\n'
+        'import { ownPng, unpack } from "./png.js";\n'
         + CODEC
         + """
-globalThis.harness = async ({ file }) => textOf(await unpack(grey16(bytesOf(file))));
+globalThis.harness = async ({ file }) => textOf(await unpack(ownPng(bytesOf(file))));
 """
     )
-    found = in_node(tmp_path, code, {"file": packed(np.frombuffer(stream.getvalue(), np.uint8))})
-    assert np.array_equal(unpacked(found, "u1", (9, 14, 4))[..., :3], read_image(stream.getvalue()).pixels)
+    found = in_node(tmp_path, code, {"file": packed(np.frombuffer(data, np.uint8))})
+    assert np.array_equal(unpacked(found, "u1", (9, 14, 4))[..., :3], read_image(data).pixels)
+
+
+def test_other_files_are_left_to_the_browser(tmp_path: Path) -> None:
+    plain = np.zeros((5, 6, 3), np.uint8)
+    files = [encoded(plain, "PNG"), encoded(plain[..., 0], "PNG"), encoded(plain, "JPEG"), b"", b"\x89PNG\r\n\x1a\n"]
+    code = (
+        'import { ownPng } from "./png.js";\n'
+        + CODEC
+        + """
+globalThis.harness = async (files) => files.map((file) => ownPng(bytesOf(file)));
+"""
+    )
+    assert in_node(tmp_path, code, [packed(np.frombuffer(data, np.uint8)) for data in files]) == [None] * len(files)

@@ -1,8 +1,8 @@
 // From the bytes of a file to upright RGB rows, as pellucid decodes a picture whole: profiles are ignored, and what is
 // transparent is laid on black.
 
-import { grey16, unpack } from "./png16.js";
 import { recognised } from "./formats.js";
+import { ownPng, unpack } from "./png.js";
 import { turned, webpOrientation } from "./upright.js";
 
 // Of a canvas no more than this many pixels are read back at a time: no copy of a large picture is ever needed.
@@ -15,8 +15,8 @@ const BAND = 2 ** 20;
 export async function decode(blob, limits) {
   const bytes = new Uint8Array(await blob.arrayBuffer());
   const format = recognised(bytes);
-  const deep = format === "PNG" ? grey16(bytes) : null;
-  if (deep) return { format, ...(await rowsOf(deep, limits)) };
+  const own = format === "PNG" ? ownPng(bytes) : null;
+  if (own) return { format, ...(await rowsOf(own, limits)) };
   const bitmap = await upright(blob, bytes);
   const { width, height } = bitmap;
   if (width * height > limits.pixels) {
@@ -26,10 +26,10 @@ export async function decode(blob, limits) {
   return { format, width, height, read: reader(bitmap), close: () => bitmap.close() };
 }
 
-async function rowsOf(deep, limits) {
-  const { width, height } = deep;
+async function rowsOf(found, limits) {
+  const { width, height } = found;
   if (width * height > limits.pixels) throw { code: "too-large" };
-  const rgba = await unpack(deep).catch(() => {
+  const rgba = await unpack(found).catch(() => {
     throw { code: "damaged" };
   });
   return { width, height, read: (top, rows) => rgba.subarray(4 * width * top, 4 * width * (top + rows)), close() {} };

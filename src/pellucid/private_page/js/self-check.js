@@ -19,12 +19,16 @@ async function pixelsApart(blob, expected, limits) {
   return most;
 }
 
-/** {pictures, pixels, logits}: the largest differences; `logits` also of a tensor that no decoder has touched. */
-export async function selfCheck(model, prepare) {
+/**
+ * {pictures, pixels, logits, graph}: the largest differences, `graph` for a pattern that no decoder has touched. The
+ * user's images come first: each step waits for `quiet()`.
+ */
+export async function selfCheck(model, prepare, quiet) {
   const { facts, preprocessing } = model;
   const found = { pictures: facts.check.pictures.length, pixels: 0, logits: 0, graph: 0 };
   const apart = (logits, expected) => Math.max(...logits.map((z, i) => Math.abs(z - expected[i])));
   for (const { kind, file, pixels, logits } of facts.check.pictures) {
+    await quiet();
     const blob = new Blob([bytesOf(file)], { type: kind });
     found.pixels = Math.max(found.pixels, await pixelsApart(blob, bytesOf(pixels), facts.limits));
     const { tensor } = await prepare(blob, model);

@@ -12,6 +12,7 @@ import { selfCheck } from "./self-check.js";
 let model = null;
 let reference = null;
 let answered = 0;
+let busy = 0;
 const stopped = new Set();
 const wanted = new Map();
 
@@ -74,17 +75,25 @@ async function start({ facts, model: bytes, runtime, reference: described }) {
   postMessage({ ready: true });
 }
 
+/** Resolves when no image waits for an answer. */
+async function quiet() {
+  while (busy) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
 async function work(id, request) {
   const check = () => {
     if (stopped.delete(id)) throw { code: "cancelled" };
   };
   const progress = (share) => postMessage({ id, share });
+  busy += Boolean(request.explain);
   try {
     check();
-    const answer = request.explain ? await explain(request.explain, { progress, check }) : await selfCheck(model, prepare);
+    const answer = await (request.explain ? explain(request.explain, { progress, check }) : selfCheck(model, prepare, quiet));
     postMessage({ id, answer });
   } catch (error) {
     postMessage({ id, ...failure(error) });
+  } finally {
+    busy -= Boolean(request.explain);
   }
 }
 

@@ -1,0 +1,158 @@
+"""Models of every kind, and files of every kind, in the exported page and in Python."""
+
+from __future__ import annotations
+
+import base64
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+from tests.browser.alone import Open, asked, grid_of
+from tests.browser.alone import open_alone as open_alone
+from tests.image_files import encoded, exif, png, smooth
+from tests.private_page.conftest import runtime as runtime
+from tests.small_networks import manifest_of, network_of, noise, recipe_of
+
+import pellucid
+from pellucid.bundle.io import write_bundle
+from pellucid.bundle.manifest import MODEL
+from pellucid.explanation.explain import explain_tensors
+from pellucid.models.export import export_bundle
+from pellucid.preprocessing import Preprocessing
+from pellucid.private_page.export import export_page
+
+SIZE = (32, 40)
+
+
+def bundle_at(folder: Path, *, classes: int = 2, task: str = "", layer: bool = True, **shape: Any) -> Path:
+    """A bundle of random weights with every graph."""
+    recipe = recipe_of("cnn", SIZE, batch_norm=True)
+    network = network_of(recipe, classes, seed=3)
+    preprocessing = Preprocessing(**{**recipe.preprocessing().model_dump(), **shape})
+    manifest = manifest_of(network, preprocessing, classes, network.explained_layer)
+    if task:
+        manifest = manifest.model_copy(update={"task": task, "threshold": 0.1})
+    export_bundle(network, manifest, folder, images=noise(2, SIZE), source="noise")
+    return folder
+
+
+def photograph(height: int = 61, width: int = 83) -> bytes:
+    return encoded(smooth(height, width), "PNG")
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "three classes, crop": {"classes": 3, "fit": "crop", "crop_share": 0.875},
+    "two classes, pad, bicubic": {"fit": "pad", "fill": 90, "interpolation": "bicubic"},
+    "regression": {"task": "regression"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_answers_as_python(kind: str, runtime: Path | None, open_alone: Open, tmp_path: Path) -> None:
+    folder = bundle_at(tmp_path / "bundle", **KINDS[kind])
+    written = export_page(folder, tmp_path / "page.html", runtime=runtime, proof=False, every_method=True)
+    page = open_alone(written.path.as_uri(), offline=True)
+    bundle = pellucid.load(folder, threads=1)
+    data = photograph()
+    image = bundle.read(data)
+    methods = [row["name"] for row in page.evaluate("pellucid.facts().then(({ card }) => card.methods)")]
+    assert {"grad-cam", "score-cam", "occlusion"} <= set(methods)
+    for method in [name for name in methods if name != "rise"]:
+        answer = asked(page, data, method)
+        wanted = bundle.predict(data)
+        assert answer["label"] == wanted.label
+        assert answer["confidence"] == (wanted.confidence and pytest.approx(wanted.confidence, abs=2e-6))
+        assert answer["output"] == (wanted.output and pytest.approx(wanted.output, abs=2e-6))
+        assert answer["probabilities"] == pytest.approx(wanted.probabilities, abs=2e-6)
+        size = grid_of(answer["explanations"][0]).shape
+        batch = bundle.preprocessing.tensors([image])
+        explained = explain_tensors(bundle, batch, [size], method=method, target=bundle.classes)[0]
+        for mine, theirs in zip(answer["explanations"], explained.attributions, strict=True):
+            assert (mine["target"], mine["unit"], mine["layer"]) == (theirs.target, theirs.unit, theirs.layer)
+            scale = np.abs(theirs.values).max()
+            np.testing.assert_allclose(grid_of(mine), theirs.values, atol=3e-3 * scale + 1e-9, err_msg=method)
+
+
+@pytest.mark.slow
+def test_rise_draws_pythons_masks(runtime: Path | None, open_alone: Open, tmp_path: Path) -> None:
+    folder = bundle_at(tmp_path / "bundle", classes=3)
+    page = open_alone(export_page(folder, tmp_path / "page.html", runtime=runtime, proof=False).path.as_uri())
+    bundle = pellucid.load(folder, threads=1)
+    answer = asked(page, photograph(), "rise")
+    size = grid_of(answer["explanations"][0]).shape
+    batch = bundle.preprocessing.tensors([bundle.read(photograph())])
+    explained = explain_tensors(bundle, batch, [size], method="rise", target=bundle.classes)[0]
+    for mine, theirs in zip(answer["explanations"], explained.attributions, strict=True):
+        assert mine["settings"]["samples"] == theirs.settings["samples"]
+        assert np.corrcoef(grid_of(mine).ravel(), theirs.values.ravel())[0, 1] > 0.99999
+
+
+def files() -> dict[str, bytes]:
+    """Files that decoders treat differently."""
+    colours = smooth(37, 53)
+    picture = PIL.Image.fromarray(colours)
+    opacity = np.linspace(0, 255, 53).astype(np.uint8)[None].repeat(37, axis=0)
+    deep = (np.linspace(0, 65535, 37 * 53).reshape(37, 53)).astype(">u2")
+    found = {f"EXIF {n}": encoded(colours, "JPEG", quality=90, exif=exif(n)) for n in range(1, 9)}
+    found |= {f"WebP, EXIF {n}": encoded(colours, "WEBP", quality=80, exif=exif(n)) for n in (3, 6)}
+    return found | {
+        "CMYK": encoded(picture.convert("CMYK"), "JPEG", quality=90),
+        "halved colours": encoded(colours, "JPEG", quality=70, subsampling="4:2:0"),
+        "progressive": encoded(colours, "JPEG", quality=80, progressive=True),
+        "grey JPEG": encoded(picture.convert("L"), "JPEG"),
+        "opacity": encoded(PIL.Image.fromarray(np.dstack([colours, opacity])), "PNG"),
+        "grey and opacity": encoded(PIL.Image.fromarray(np.dstack([colours[..., 0], opacity])), "PNG"),
+        "16 bits": png(deep, 0),
+        "palette": encoded(picture.quantize(40), "PNG"),
+        "one bit": encoded(picture.convert("1"), "PNG"),
+        "WebP": encoded(colours, "WEBP", lossless=True),
+        "WebP and opacity": encoded(PIL.Image.fromarray(np.dstack([colours, opacity])), "WEBP", lossless=True),
+        "GIF": encoded(picture, "GIF"),
+        "BMP": encoded(picture, "BMP"),
+    }
+
+
+def test_files_of_every_kind_are_seen_alike(runtime: Path | None, open_alone: Open, tmp_path: Path) -> None:
+    folder = bundle_at(tmp_path / "bundle")
+    page = open_alone(export_page(folder, tmp_path / "page.html", runtime=runtime, proof=False).path.as_uri())
+    bundle = pellucid.load(folder, threads=1)
+    for name, data in files().items():
+        answer = asked(page, data)
+        image = bundle.read(data)
+        seen = np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(answer["seen"]))).convert("RGB"))
+        assert np.array_equal(seen, bundle.preprocessing.resize_image(image)), name
+        assert (answer["image"]["height"], answer["image"]["width"]) == image.size, name
+        assert answer["probabilities"] == pytest.approx(bundle.predict(data).probabilities, abs=2e-6), name
+
+
+def test_large_jpegs_are_decoded_whole(runtime: Path | None, open_alone: Open, tmp_path: Path) -> None:
+    folder = bundle_at(tmp_path / "bundle")
+    page = open_alone(export_page(folder, tmp_path / "page.html", runtime=runtime, proof=False).path.as_uri())
+    data = encoded(smooth(400, 560), "JPEG", quality=85)
+    drafting, whole = pellucid.load(folder, threads=1), pellucid.load(folder, threads=1, decode="full")
+    assert (drafting.read(data).reduction, whole.read(data).reduction) == (8, 1)
+    answer = asked(page, data)
+    assert answer["probabilities"] == pytest.approx(whole.predict(data).probabilities, abs=2e-6)
+    assert answer["probabilities"] != drafting.predict(data).probabilities
+
+
+def test_a_model_without_evidence_answers_and_says_so(runtime: Path | None, open_alone: Open, tmp_path: Path) -> None:
+    plain = pellucid.load(bundle_at(tmp_path / "bundle"))
+    black = plain.manifest.model_copy(update={"layer": None, "input_gradients": None})
+    with write_bundle(tmp_path / "black", black) as draft:
+        for name in plain.manifest.files:
+            shutil.copy(plain.folder / name, draft.folder / name)
+    assert (tmp_path / "black" / MODEL).is_file()
+    written = export_page(tmp_path / "black", tmp_path / "page.html", runtime=runtime, proof=False)
+    page = open_alone(written.path.as_uri(), offline=True)
+    (tmp_path / "a.png").write_bytes(photograph())
+    page.set_input_files("#file", str(tmp_path / "a.png"))
+    page.wait_for_selector("#answer .label")
+    assert page.locator("#answer .label").inner_text() == pellucid.load(tmp_path / "black").predict(photograph()).label
+    assert page.locator("#method").is_hidden()
+    page.locator("#alone-more").click()
+    assert "no heat maps" in page.locator("#alone").inner_text()
