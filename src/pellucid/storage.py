@@ -42,7 +42,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     Raises InputError when `out` is there already (an empty folder is taken), ResourceError when the disk is full.
     """
     out = out.resolve()
-    _refuse_taken(out)
+    refuse_taken(out)
     draft = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")
     _make(draft)
     try:
@@ -57,7 +57,8 @@ def new_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _refuse_taken(out: Path) -> None:
+def refuse_taken(out: Path) -> None:
+    """Raise InputError when `out` is there already; an empty folder is taken."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(
             f"{out} is already there and not empty; nothing is overwritten. Choose another `out=`, or remove it."
@@ -100,7 +101,7 @@ def resumable_folder(out: Path, *, resume: bool) -> Iterator[Path]:
     it, so that hours are not lost by a slip. An interruption and a ResourceError say where it is.
     """
     out = out.resolve()
-    _refuse_taken(out)
+    refuse_taken(out)
     draft = draft_of(out)
     with locked(draft, out):
         try:
@@ -120,7 +121,7 @@ def resumable_folder(out: Path, *, resume: bool) -> Iterator[Path]:
 
 def _clear(draft: Path, out: Path, *, resume: bool) -> None:
     """Remove from a draft what a run begins with; InputError where it holds a run that is not to be resumed."""
-    _refuse_taken(out)  # another program may have finished since it was looked at
+    refuse_taken(out)  # another program may have finished since it was looked at
     if _epochs_kept(draft) and not resume:
         raise InputError(f"{draft} holds an unfinished run: add `resume=True` to resume it, or remove that folder.")
     for part in draft.iterdir():

@@ -14,7 +14,7 @@ from ..bundle.manifest import WEIGHTS
 from ..errors import InputError
 from ..files import write_whole
 from ..progress import Progress, Silent
-from ..storage import new_folder
+from ..storage import new_folder, refuse_taken
 from .facts import Exported, facts_document, read_exported, reference_bytes
 from .licences import licence_texts
 from .packagings import Contents, single_file, write_folder
@@ -58,12 +58,14 @@ def export_page(
     progress = progress or Silent()
     single = out.suffix.lower() in (".html", ".htm")
     if single and out.exists():
-        raise InputError(f"{out} is already there; nothing is overwritten. Choose another `web=`, or remove it.")
-    program = find_runtime(runtime)
+        raise InputError(f"{out} is already there; nothing is overwritten. Choose another `out=`, or remove it.")
+    if not single:
+        refuse_taken(out)
     exported = read_exported(run)
     if exported.bundle.task == "anomaly":
         raise InputError("A page that works alone is for classifiers so far: use `pellucid serve` for a detector.")
     _check_size(exported, single)
+    program = find_runtime(runtime)
     contents = contents_of(exported, program, every_method=not single if every_method is None else every_method)
     found = _proved(run, images, exported, contents, progress) if proof else None
     if found is not None:
