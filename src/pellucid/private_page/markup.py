@@ -13,7 +13,7 @@ TEMPLATE = Path(serving.__file__).parent / "templates" / "index.html"
 STYLES = ("base.css", "page.css", "stage.css", "report.css")
 HERE = Path(__file__).parent
 
-PRIVACY = """<p class="fine privacy"><span class="mark good"><i aria-hidden="true"></i><span data-t="alone.private">\
+PRIVACY = """<p class="privacy"><span class="mark good"><i aria-hidden="true"></i><span data-t="alone.private">\
 Images stay in this browser.</span></span> <button type="button" class="link" id="alone-more" data-t="alone.more">\
 How this is enforced</button></p>
 """
