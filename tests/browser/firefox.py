@@ -64,6 +64,9 @@ class Firefox:
         """The window as PNG in base64."""
         return str(self.ask("WebDriver:TakeScreenshot", {"full": False})["value"])
 
+    def close(self) -> None:
+        self._socket.close()
+
     def _read(self) -> Any:
         while b":" not in self._buffer:
             self._buffer += self._socket.recv(1 << 16)
@@ -95,9 +98,13 @@ def firefox(profile: Path) -> Iterator[Firefox]:
     (profile / "user.js").write_text(f'user_pref("marionette.port", {port});\n', encoding="utf-8")
     command = [FIREFOX or "firefox", "--headless", "--marionette", "--no-remote", "--profile", str(profile)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    window = None
     try:
-        yield Firefox(port)
+        window = Firefox(port)
+        yield window
     finally:
+        if window is not None:
+            window.close()
         process.terminate()
         try:
             process.wait(20)

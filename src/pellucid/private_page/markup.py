@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from pathlib import Path
 
@@ -24,6 +25,9 @@ data-t-label="close" aria-label="Close"><svg class="icon" aria-hidden="true" vie
   <div id="alone-notes"></div>
 </dialog>
 """
+FIRST_WORDS = ("alone.failed", "alone.from-disk", "alone.old-browser")
+"""What is said where the dictionaries cannot be read."""
+
 CHECK = '<p class="banner problem" id="alone-check" role="status" hidden></p>\n'
 
 
@@ -50,7 +54,14 @@ def page(*, title: str, policy: str, head: str, foot: str) -> str:
     text = text.replace(
         '    <p class="fine" id="formats"></p>\n', f'    {PRIVACY}    <p class="fine" id="formats"></p>\n'
     )
-    return text.replace("</body>", f"{NOTES}{foot}</body>")
+    return text.replace("</body>", f"{NOTES}{_first_words()}{foot}</body>")
+
+
+def _first_words() -> str:
+    folder = HERE / "i18n"
+    known = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    kept = {language: {key: words[key] for key in FIRST_WORDS} for language, words in known.items()}
+    return f'<script type="application/json" id="first-words">{json.dumps(kept)}</script>\n'
 
 
 def _after(text: str, marker: str, added: str) -> str:

@@ -4,7 +4,7 @@ import "./page.js";
 import { engine } from "./api.js";
 import { lacking } from "./browser.js";
 import { el, fill, find, mark } from "./dom.js";
-import { count, number, t, tn } from "./i18n.js";
+import { count, has, number, t, tn } from "./i18n.js";
 import { factsOf } from "./parts.js";
 
 // Pixels must be equal; logits differ by rounding alone.
@@ -65,11 +65,20 @@ async function drawNotes() {
   );
 }
 
+/** Words for what fails before the dictionaries are there; the page carries these few itself. */
+function firstWords({ key, values = {} }) {
+  if (has(key)) return t(key, values);
+  const words = JSON.parse(find("#first-words").textContent);
+  const language = navigator.language.split("-")[0];
+  const text = (words[language] ?? words.en)[key];
+  return text.replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
+}
+
 function drawBanner() {
   const line = find("#alone-check");
   const bad = checked && !agrees(checked);
   line.hidden = !failed && !bad;
-  if (failed) fill(line, mark("problem", t(failed.key, failed.values)));
+  if (failed) fill(line, mark("problem", firstWords(failed)));
   else if (bad) fill(line, mark("problem", `${t("alone.check-warning")} ${checkWords(checked)}`));
 }
 
@@ -102,7 +111,8 @@ async function keepForLater() {
     fill(line, mark("information", t("alone.newer")), again);
     line.hidden = false;
   });
-  await navigator.serviceWorker.register("sw.js").catch(() => null);
+  // A registration that is there already is not looked at again by itself.
+  await navigator.serviceWorker.register("sw.js").then((kept) => kept.update()).catch(() => null);
 }
 
 find("#alone-more").addEventListener("click", () => find("#alone").showModal());
