@@ -111,7 +111,7 @@ async function keepForLater() {
     fill(line, mark("information", t("alone.newer")), again);
     line.hidden = false;
   });
-  // A registration that is there already is not looked at again by itself.
+  // The browser does not look again at a registration that it has.
   await navigator.serviceWorker.register("sw.js").then((kept) => kept.update()).catch(() => null);
 }
 
