@@ -12,6 +12,7 @@ const LOGITS_APART = 1e-3;
 
 let checked = null;
 let failed = null;
+let newer = false;
 
 /** Programs that test the page ask here what the page itself asks: see docs/how-to/private-page.md. */
 globalThis.pellucid = {
@@ -77,14 +78,21 @@ function firstWords({ key, values = {} }) {
 function drawBanner() {
   const line = find("#alone-check");
   const bad = checked && !agrees(checked);
-  line.hidden = !failed && !bad;
-  if (failed) fill(line, mark("problem", firstWords(failed)));
+  line.hidden = !failed && !bad && !newer;
+  if (newer) fill(line, mark("information", t("alone.newer")), el("button", { type: "button", onclick: () => location.reload() }, t("alone.reload")));
+  else if (failed) fill(line, mark("problem", firstWords(failed)));
   else if (bad) fill(line, mark("problem", `${t("alone.check-warning")} ${checkWords(checked)}`));
 }
 
 function draw() {
   drawBanner();
   drawNotes().catch(() => null);
+}
+
+/** The key of the sentence that says why the page does not work here. */
+function reasonOf({ code }) {
+  if (code === "no-reading") return "error.no-reading";
+  return location.protocol === "file:" && find("#places") ? "alone.from-disk" : "alone.failed";
 }
 
 async function start() {
@@ -94,25 +102,37 @@ async function start() {
     await factsOf();
     checked = await engine.ask({ selfCheck: true });
   } catch (error) {
-    const opened = location.protocol === "file:" && find("#places");
-    failed = error.key ? error : { key: opened ? "alone.from-disk" : "alone.failed", values: { detail: error.message } };
+    failed = error.key ? error : { key: reasonOf(error), values: { detail: error.message } };
   }
   draw();
   document.body.dataset.checked = failed ? "failed" : agrees(checked) ? "good" : "bad";
 }
 
+/** Whether the service worker keeps another page by now: one of this page's own files is gone. */
+async function isOutdated() {
+  const places = Object.values(JSON.parse(find("#places").textContent));
+  const loaded = [...document.querySelectorAll("script[src]"), ...document.querySelectorAll("link[rel=stylesheet]")].map((node) => node.src || node.href);
+  const kept = await Promise.all([...places, ...loaded].map((place) => caches.match(new URL(place, document.baseURI))));
+  return kept.some((answer) => !answer);
+}
+
+async function tellOfNewer() {
+  newer = await isOutdated();
+  drawBanner();
+}
+
 async function keepForLater() {
   if (!find("#places") || !navigator.serviceWorker || location.protocol === "file:") return;
-  const before = Boolean(navigator.serviceWorker.controller);
-  navigator.serviceWorker.addEventListener("controllerchange", () => {
-    if (!before) return;
-    const line = find("#alone-check");
-    const again = el("button", { type: "button", onclick: () => location.reload() }, t("alone.reload"));
-    fill(line, mark("information", t("alone.newer")), again);
-    line.hidden = false;
-  });
-  // The browser does not look again at a registration that it has.
-  await navigator.serviceWorker.register("sw.js").then((kept) => kept.update()).catch(() => null);
+  // The new page may have come before this line, or come later.
+  navigator.serviceWorker.addEventListener("controllerchange", tellOfNewer);
+  try {
+    const kept = await navigator.serviceWorker.register("sw.js");
+    await navigator.serviceWorker.ready;
+    await kept.update();
+    await tellOfNewer();
+  } catch {
+    return;
+  }
 }
 
 find("#alone-more").addEventListener("click", () => find("#alone").showModal());

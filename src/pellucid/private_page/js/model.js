@@ -20,10 +20,11 @@ class Turns {
 /** `fetchPart(name)` gives the bytes of a part that is not always there. */
 export class Model {
   static async open(ort, { facts, model, runtime, fetchPart }) {
+    const [program, graph] = await Promise.all([unpacked(runtime), unpacked(model)]);
     ort.env.wasm.numThreads = 1;
-    ort.env.wasm.wasmBinary = (await unpacked(runtime)).buffer;
+    ort.env.wasm.wasmBinary = program.buffer;
     const made = Object.assign(new Model(), { ort, facts, manifest: facts.manifest, fetchPart, turns: new Turns(), more: new Map() });
-    made.session = await made.#graph(expanded(await unpacked(model)));
+    made.session = await made.#graph(expanded(graph));
     return made;
   }
 

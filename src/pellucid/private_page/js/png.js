@@ -1,6 +1,8 @@
 // PNG files that browsers do not decode as Pillow does: 16 bits of grey, of which they keep the upper byte where
 // pellucid rounds 255 v / 65535; and opacity, which is laid on black with a rounding that differs between browsers.
 
+import { inflated } from "./unpacked.js";
+
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
 const [GREY, PALETTE, GREY_OPACITY, COLOUR_OPACITY] = [0, 3, 4, 6];
 const SAMPLES = { [GREY]: 1, [PALETTE]: 1, [GREY_OPACITY]: 2, [COLOUR_OPACITY]: 4 };
@@ -81,8 +83,7 @@ function pixelOf({ depth, colour, palette, transparency }) {
 /** RGBA bytes of what `ownPng` found, laid on black. */
 export async function unpack(found) {
   const { width, height, data } = found;
-  const stream = new Blob(data).stream().pipeThrough(new DecompressionStream("deflate"));
-  const raw = new Uint8Array(await new Response(stream).arrayBuffer());
+  const raw = await inflated(data, "deflate");
   const step = (SAMPLES[found.colour] * found.depth) / 8;
   const line = step * width;
   if (raw.length < (line + 1) * height) throw new Error("the data end too early");

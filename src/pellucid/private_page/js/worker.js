@@ -64,6 +64,7 @@ async function explain({ file, query }, { progress, check }) {
 /** Refusals are {code}; anything else is a failure of the runtime, after which the worker is of no use. */
 function failure(error) {
   if (error?.code && !(error instanceof DOMException)) return { error: { code: error.code, detail: error.detail } };
+  if (error?.name === "NotReadableError") return { error: { code: "no-reading" } };
   const text = String(error?.message ?? error);
   const memory = error instanceof RangeError || /memory|alloc|out of bounds|unreachable|Aborted/i.test(text);
   return { error: { code: memory ? "memory" : "failed", detail: text }, dead: memory };
