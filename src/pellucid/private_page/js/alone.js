@@ -116,20 +116,19 @@ async function isOutdated() {
   return kept.some((answer) => !answer);
 }
 
-async function tellOfNewer() {
-  newer = await isOutdated();
-  drawBanner();
-}
-
 async function keepForLater() {
   if (!find("#places") || !navigator.serviceWorker || location.protocol === "file:") return;
-  // The new page may have come before this line, or come later.
-  navigator.serviceWorker.addEventListener("controllerchange", tellOfNewer);
+  const tell = () => {
+    newer = true;
+    drawBanner();
+  };
+  // The new page may come later, or have come before this line.
+  if (navigator.serviceWorker.controller) navigator.serviceWorker.addEventListener("controllerchange", tell);
   try {
     const kept = await navigator.serviceWorker.register("sw.js");
     await navigator.serviceWorker.ready;
     await kept.update();
-    await tellOfNewer();
+    if (await isOutdated()) tell();
   } catch {
     return;
   }
