@@ -84,7 +84,8 @@ def test_a_folder_works_without_a_network_later(folder: Path, open_alone: Open, 
         page.wait_for_selector("body[data-checked=good]")
         after = asked(page, data)
         assert after["probabilities"] == before["probabilities"]
-        assert len(seen) == visits
+        # The look for a newer service worker may have been on its way.
+        assert set(seen[visits:]) <= {"/sw.js"}
         page.context.set_offline(False)
 
 
