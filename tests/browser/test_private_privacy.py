@@ -17,7 +17,7 @@ from tests.browser.pages import Films
 from tests.browser.test_access import violations
 from tests.private_page.conftest import runtime as runtime
 
-from pellucid.private_page import facts
+from pellucid.private_page import export
 from pellucid.private_page.export import export_page
 
 WAYS_OUT = """async (sink) => {
@@ -157,14 +157,14 @@ def test_axe_finds_nothing_serious(
 def test_a_browser_that_differs_is_found_out(
     served_bundle: Path, runtime: Path | None, open_alone: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = facts.check_document
+    right = export.check_document
 
     def wrong(bundle: Any) -> dict[str, Any]:
         found = right(bundle)
         found["pictures"][0]["logits"][0] += 0.25
         return found
 
-    monkeypatch.setattr(facts, "check_document", wrong)
+    monkeypatch.setattr(export, "check_document", wrong)
     out = export_page(served_bundle, tmp_path / "page.html", runtime=runtime, proof=False).path
     page = open_alone(out.as_uri())
     assert page.get_attribute("body", "data-checked") == "bad"

@@ -44,6 +44,12 @@ def export(
             show_default="in a folder",
         ),
     ] = None,
+    weights: Annotated[
+        str,
+        typer.Option(
+            metavar="BITS", help="float32, or float16 or int8 for a smaller page; what that changes is measured."
+        ),
+    ] = "float32",
     proof: Annotated[
         bool, typer.Option("--proof/--no-proof", help="Verify the page in Chromium against Python.")
     ] = True,
@@ -96,6 +102,7 @@ def export(
         images=images,
         proof=proof,
         every_method=every_method,
+        weights=weights,
         progress=TerminalProgress(),
     )
     if written.proof is not None:

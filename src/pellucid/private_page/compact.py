@@ -40,7 +40,7 @@ def compacted(graph: bytes) -> bytes:
     remainders: list[bytes] = []
     rest: list[bytes] = []
     end = 0
-    for at, rows in _tensors(graph):
+    for at, rows in weight_tensors(graph):
         found = on_grid(rows)
         if found is None:
             continue
@@ -105,7 +105,7 @@ def _remainders(rows: Rows, integers: Steps, steps: Steps) -> npt.NDArray[np.int
     return np.ascontiguousarray(rows).view(np.int32).astype(np.int64) - near.view(np.int32)
 
 
-def _tensors(graph: bytes) -> Iterator[tuple[int, Rows]]:
+def weight_tensors(graph: bytes) -> Iterator[tuple[int, Rows]]:
     """Where the larger float32 tensors lie in the file, and their values as rows of the first axis."""
     whole = memoryview(graph)
     start = _address(whole)

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..bundle.bundle import ProvenRuntime, open_bundle
 from ..bundle.embedding import whole_graph
-from ..bundle.manifest import WEIGHTS
+from ..bundle.manifest import MODEL, WEIGHTS
 from ..errors import InputError
 from ..files import write_whole
 from ..progress import Progress, Silent
 from ..storage import new_folder, refuse_taken
+from .checks import check_document
 from .facts import Exported, facts_document, read_exported, reference_bytes
 from .licences import licence_texts
 from .packagings import Contents, single_file, write_folder
 from .packing import Part
 from .proof import LEAST, Proof, proof_images, prove
+from .rounding import BITS, Precision, check_precision, rounded
 from .runtime import Runtime, find_runtime
 from .scripts import bundled
 
@@ -44,6 +46,7 @@ def export_page(
     images: Path | None = None,
     proof: bool = True,
     every_method: bool | None = None,
+    weights: str = "float32",
     progress: Progress | None = None,
 ) -> WrittenPage:
     """Write a run or bundle as a page that works in the browser alone.
@@ -51,10 +54,13 @@ def export_page(
     `out` is a new folder, or one file if its name ends in .html. `runtime` is where onnxruntime-web lies: see
     `find_runtime`. With `proof` the run's own images, or those of the folder `images`, go through headless Chromium,
     and the page says how far it differs from Python. `every_method` adds the graphs of saliency, integrated gradients
-    and ablation-cam with their weights, which doubles the size: by default to a folder.
+    and ablation-cam with their weights, which doubles the size: by default to a folder. `weights` is float32, float16
+    or int8; with fewer bits the page is smaller, those further graphs are left out, and a proof is demanded.
 
-    Raises BundleError, and InputError for a missing runtime or a model too large for one file.
+    Raises BundleError, and InputError for a missing runtime, a model too large for one file, or weights of fewer bits
+    without a proof.
     """
+    precision = check_precision(weights)
     progress = progress or Silent()
     single = out.suffix.lower() in (".html", ".htm")
     if single and out.exists():
@@ -66,11 +72,14 @@ def export_page(
         raise InputError("A page that works alone is for classifiers so far: use `pellucid serve` for a detector.")
     _check_size(exported, single)
     program = find_runtime(runtime)
-    contents = contents_of(exported, program, every_method=not single if every_method is None else every_method)
+    every = not single if every_method is None else every_method
+    made = _made(exported, program, every and precision == "float32", precision)
+    contents = made.contents(None)
     found = _proved(run, images, exported, contents, progress) if proof else None
+    if found is None and precision != "float32":
+        raise InputError(f"What {precision} weights change must be measured, and there is no proof of this page.")
     if found is not None:
-        facts = _facts(exported, found, contents.licences, contents.parts[1:])
-        contents = replace(contents, parts=(facts, *contents.parts[1:]))
+        contents = made.contents(found)
     if single:
         data = single_file(contents)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -101,20 +110,53 @@ def _proved(run: Path, images: Path | None, exported: Exported, contents: Conten
     return found
 
 
-def contents_of(exported: Exported, program: Runtime, *, every_method: bool) -> Contents:
-    """Everything that either packaging holds, not yet proved; the facts come first."""
-    licences = licence_texts()
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A page without its facts, which are written twice: before and after the proof."""
+
+    exported: Exported
+    parts: tuple[Part, ...]
+    check: dict[str, Any]
+    bits: int
+
+    def contents(self, proof: Proof | None) -> Contents:
+        """Everything that either packaging holds; the facts come first."""
+        licences = licence_texts()
+        document = facts_document(
+            self.exported,
+            proof=None if proof is None else proof.to_document(),
+            licences=licences,
+            parts=[part.name for part in self.parts],
+            check=self.check,
+            bits=self.bits,
+        )
+        facts = Part.of("facts", json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+        return Contents(self.exported.bundle.manifest.name, (facts, *self.parts), licences)
+
+
+def _made(exported: Exported, program: Runtime, every_method: bool, precision: Precision) -> _Made:
+    graph = whole_graph(exported.bundle.folder)
+    own = rounded(graph, precision)
     parts = [
         Part.of("worker", program.script + bundled("worker.js")),
-        Part.of_graph("model", whole_graph(exported.bundle.folder)),
+        Part.of_graph("model", own),
         Part.of("runtime", program.program),
     ]
     if (reference := reference_bytes(exported.bundle)) is not None:
         parts.append(Part.of("reference", reference))
     if every_method:
         parts += _further_graphs(exported)
-    facts = _facts(exported, None, licences, parts)
-    return Contents(exported.bundle.manifest.name, (facts, *parts), licences)
+    check = check_document(exported.bundle) if own is graph else _check_of(exported, own)
+    return _Made(exported, tuple(parts), check, BITS[precision])
+
+
+def _check_of(exported: Exported, graph: bytes) -> dict[str, Any]:
+    """What a browser is to find of another graph than the bundle's."""
+    bundle = exported.bundle
+    with tempfile.TemporaryDirectory(prefix="pellucid-page-") as folder:
+        path = Path(folder) / MODEL
+        path.write_bytes(graph)
+        return check_document(open_bundle(bundle.folder, bundle.manifest, ProvenRuntime(), 1, graph=path))
 
 
 def _further_graphs(exported: Exported) -> list[Part]:
@@ -124,16 +166,6 @@ def _further_graphs(exported: Exported) -> list[Part]:
     graphs = {"gradients": manifest.input_gradients, "tail": tail}
     found = [Part.of(name, (folder / file).read_bytes()) for name, file in graphs.items() if file is not None]
     return [*found, Part.of("weights", (folder / WEIGHTS).read_bytes())] if found else []
-
-
-def _facts(exported: Exported, proof: Proof | None, licences: dict[str, str], parts: Sequence[Part]) -> Part:
-    document: dict[str, Any] = facts_document(
-        exported,
-        proof=None if proof is None else proof.to_document(),
-        licences=licences,
-        parts=[part.name for part in parts],
-    )
-    return Part.of("facts", json.dumps(document, ensure_ascii=False, separators=(",", ":")))
 
 
 def _check_size(exported: Exported, single: bool) -> None:

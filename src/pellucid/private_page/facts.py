@@ -24,7 +24,6 @@ from ..explanation.catalogue import find_method
 from ..images.formats import titles
 from ..serving.cards import card
 from ..serving.settings import MEGABYTE, ServerSettings
-from .checks import check_document
 
 HERE = Path(__file__).parent
 WORDS = Path(serving.__file__).parent / "static" / "i18n"
@@ -79,9 +78,19 @@ def read_exported(run: Path) -> Exported:
 
 
 def facts_document(
-    exported: Exported, *, proof: dict[str, Any] | None, licences: dict[str, str], parts: Collection[str]
+    exported: Exported,
+    *,
+    proof: dict[str, Any] | None,
+    licences: dict[str, str],
+    parts: Collection[str],
+    check: dict[str, Any],
+    bits: int,
 ) -> dict[str, Any]:
-    """Everything that the page's scripts read, in plain JSON values; `parts` are the names of the parts beside it."""
+    """Everything that the page's scripts read, in plain JSON values.
+
+    `parts` are the names of the parts beside it, `check` is what a browser is to find (see `checks`), and `bits` are
+    those of a weight.
+    """
     bundle = exported.bundle
     return {
         "card": _card(exported, parts),
@@ -92,7 +101,8 @@ def facts_document(
         "scales": {name: kept["q95"] for name, kept in bundle.manifest.scales.items()},
         "outside": outside_warning(bundle.classes),
         "inside": "This looks like the images that the model was trained on.",
-        "check": check_document(bundle),
+        "check": check,
+        "bits": bits,
         "proof": proof,
         "licences": licences,
         "words": words(),

@@ -50,7 +50,7 @@ function licences(texts) {
 const stated = (level, key, sentence) => el("p", {}, mark(level, t(`${key}-${level}`)), " ", sentence);
 
 async function drawNotes() {
-  const { proof, licences: texts, card } = await factsOf();
+  const { proof, licences: texts, card, bits } = await factsOf();
   fill(
     find("#alone-notes"),
     el("h3", {}, t("alone.privacy")),
@@ -58,6 +58,7 @@ async function drawNotes() {
     el("p", {}, t("alone.not-enforced")),
     el("h3", {}, t("alone.proof")),
     stated(proof ? (proof.changed ? "caution" : "good") : "information", "alone.state", proofWords(proof)),
+    bits < 32 ? el("p", {}, t("alone.bits", { bits: count(bits) })) : null,
     draftWords(proof),
     checked ? stated(agrees(checked) ? "good" : "problem", "alone.check-state", checkWords(checked)) : null,
     card.methods.length ? null : el("p", {}, t("alone.no-evidence")),
