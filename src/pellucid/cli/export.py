@@ -44,12 +44,6 @@ def export(
             show_default="in a folder",
         ),
     ] = None,
-    weights: Annotated[
-        str,
-        typer.Option(
-            metavar="BITS", help="float32, or float16 or int8 for a smaller page; what that changes is measured."
-        ),
-    ] = "float32",
     proof: Annotated[
         bool, typer.Option("--proof/--no-proof", help="Verify the page in Chromium against Python.")
     ] = True,
@@ -58,7 +52,8 @@ def export(
         typer.Option("--out", metavar="OUT", help="Write a bundle with evidence and a certificate: a new folder."),
     ] = None,
     weights: Annotated[
-        Optional[Path], typer.Option(help="With --out: .safetensors or .pth of the whole classifier.")
+        Optional[Path],
+        typer.Option(help="With --out: .safetensors or .pth of the whole classifier. With --web: float16 or int8."),
     ] = None,
     classes: Annotated[
         Optional[str],
@@ -102,7 +97,7 @@ def export(
         images=images,
         proof=proof,
         every_method=every_method,
-        weights=weights,
+        weights=str(weights or "float32"),
         progress=TerminalProgress(),
     )
     if written.proof is not None:

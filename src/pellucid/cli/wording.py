@@ -25,7 +25,6 @@ OTHER_NAMES: Mapping[str, Mapping[str, str]] = {
     "predict": {"method": "explain"},
     "import": {"size": "input-size"},
     "data split": {"path": "out"},
-    "export": {"out": "web"},
 }
 """Options that are not called as the parameter is, by command; those under "" hold for every command."""
 

@@ -64,7 +64,7 @@ def export_page(
     progress = progress or Silent()
     single = out.suffix.lower() in (".html", ".htm")
     if single and out.exists():
-        raise InputError(f"{out} is already there; nothing is overwritten. Choose another `out=`, or remove it.")
+        raise InputError(f"{out} is already there; nothing is overwritten. Choose another `web=`, or remove it.")
     if not single:
         refuse_taken(out)
     exported = read_exported(run)
