@@ -169,6 +169,15 @@ def _show(document: AuditDocument) -> None:
         for d in document.disturbances
     ]
     print_table([("change", False), ("amount", False), ("answers changed", True), ("AUC lost", True)], changes)
+    if document.false_alarms is not None:
+        table = document.false_alarms
+        out.print()
+        rows = [
+            (e.kind, e.amount, f"{100 * e.rate:.1f} %", f"[{100 * e.low:.1f}, {100 * e.high:.1f}]")
+            for e in (table.usual, *table.changed)
+        ]
+        columns = [("change of normal images", False), ("amount", False), ("flagged", True), ("95 % interval", True)]
+        print_table(columns, rows)
     if document.subgroups:
         out.print()
         groups = [

@@ -9,6 +9,7 @@ from pydantic import Field
 from ..data.finding import Finding
 from ..documents import FiniteDocument
 from .discovered import DiscoveredDocument
+from .false_alarms import FalseAlarmTable
 from .figures import Estimate
 
 AUDIT_FILE = "audit.json"
@@ -75,7 +76,8 @@ class AuditDocument(FiniteDocument):
     `area` is the area under the ROC curve on the pictures as they are; for more than two classes every area is the mean
     over the classes that have images, each against the rest. With images of one class only no area is defined, and each
     is None. `absent` names the classes without images, `unknown` those of the data that the model does not know, whose
-    images were left out. `outside_share` is the share of images flagged as unusual.
+    images were left out. `outside_share` is the share of images flagged as unusual. `false_alarms` are those of an
+    anomaly detector under changes of light, place and focus.
     """
 
     schema_version: Literal[1] = 1
@@ -101,6 +103,7 @@ class AuditDocument(FiniteDocument):
     absent: tuple[str, ...] = ()
     unknown: dict[str, int] = Field(default_factory=dict)
     discovered: DiscoveredDocument | None = None
+    false_alarms: FalseAlarmTable | None = None
     findings: tuple[Finding, ...] = ()
     verdict: str = ""
 

@@ -43,7 +43,7 @@ def judge(found: AuditDocument) -> AuditDocument:
     """The document with its findings, worst first, and its verdict."""
     checks: tuple[Callable[[AuditDocument], Iterator[Finding]], ...] = (
         _questions, _size, _skill, _regions, _concepts, _masks, _metadata, _disturbances, _breaking, _subgroups,
-        _outside,
+        _outside, _false_alarms,
     )  # fmt: skip
     findings = sorted((f for check in checks for f in check(found)), key=lambda f: LEVELS.index(f.level))
     return found.model_copy(update={"findings": tuple(findings), "verdict": verdict_of(findings)})
@@ -288,3 +288,27 @@ def _outside(found: AuditDocument) -> Iterator[Finding]:
     if share is not None and share >= OUTSIDE_CAUTION:
         text = f"{100 * share:.0f} % of the images are unusual: they do not resemble the training images."
         yield _finding("caution", "Outside", text, "Its answers for these mean little; see where they come from.")
+
+
+def _false_alarms(found: AuditDocument) -> Iterator[Finding]:
+    """Changes of light, place or focus that pass for defects."""
+    table = found.false_alarms
+    if table is None:
+        return
+    worse = [e for e in table.changed if e.low > table.usual.high]
+    topic = "False alarms"
+    if not worse:
+        text = (
+            f"Light, place and focus within the tested range raise no more false alarms: {table.usual.rate:.1%} as is."
+        )
+        yield _finding("good", topic, text)
+        return
+    worst = max(worse, key=lambda e: e.rate)
+    kinds = ", ".join(dict.fromkeys(e.kind for e in worse))
+    yield _finding(
+        "problem" if worst.rate > 2 * table.usual.high + 0.1 else "caution",
+        topic,
+        f"A change that is no defect passes for one ({kinds}): with {worst.kind} {worst.amount} {worst.rate:.0%} of "
+        f"{counted(table.images, 'normal image')} are flagged, {table.usual.rate:.1%} as they are.",
+        "Keep light, place and focus as they were, or add normal images taken under such changes.",
+    )

@@ -128,7 +128,7 @@ def choose_layers(backbone: nn.Module, name: str, wanted: Sequence[str], size: t
 
 @dataclass(frozen=True)
 class FeatureGraph:
-    """ImageFeatures as an ONNX model: `image` (N, 3, H, W) to `statistics` (N, S), `patches` (N, C, h, w) and the maps.
+    """Features as an ONNX model: `image` (N, 3, H, W) to `statistics` (N, S), `patches` (N, C, h, w), and the maps.
 
     `shapes` are the (C, h, w) of the layers' maps, whose names are `map_0` and so on. `layer` says where the cells lie
     on the input; it has one channel, the distance that a detector makes of it.

@@ -31,6 +31,7 @@ from ..evaluation.audit import (
     SubgroupEntry,
 )
 from ..evaluation.audit_verdicts import judge
+from ..evaluation.false_alarms import FalseAlarmTable, false_alarms
 from ..evaluation.figures import Estimate
 from ..evaluation.regions import Region, probed_regions
 from ..evaluation.robustness import DisturbanceProbe, probe_disturbances
@@ -51,7 +52,6 @@ from .prediction import answers_on_pixels
 from .sealing import open_again
 
 BATCH = 16
-METHOD = "grad-cam"
 STRONGEST = 3
 LEADING = 0.6
 
@@ -131,7 +131,10 @@ def audit_bundle(
         outside_share=_outside_share(bundle, cached.pixels),
         absent=tuple(name for k, name in enumerate(bundle.classes) if not (labels == k).any()),
         unknown=dict(dataset.unknown),
-        discovered=search(bundle, cached, units, folder=folder, settings=settings, progress=progress),
+        discovered=None
+        if bundle.task == "anomaly"
+        else search(bundle, cached, units, folder=folder, settings=settings, progress=progress),
+        false_alarms=_false_alarms(bundle, cached, progress) if bundle.task == "anomaly" else None,
     )
     return judge(document)
 
@@ -165,6 +168,13 @@ class _Probed:
             tuple(_region_entry(p, evidence.get(p.region)) for p in probes),
             tuple(_disturbance_entry(d) for d in disturbed),
         )
+
+
+def _false_alarms(bundle: Bundle, cached: CachedPixels, progress: Progress) -> FalseAlarmTable | None:
+    scorer = _Scorer(bundle)
+    normal = cached.pixels[np.flatnonzero(cached.dataset.labels == 0)]
+    with progress.bar("Light, place and focus of normal images") as advance:
+        return false_alarms(lambda pixels: scorer(pixels).answers == 1, normal, advance)
 
 
 def _region_entry(probe: RegionProbe, evidence: float | None) -> RegionEntry:
@@ -253,7 +263,7 @@ def _evidence_shares(bundle: Bundle, pixels: Uint8Array, regions: Sequence[Regio
     """The mean share of the positive evidence for the answer in each region; empty for a model without evidence."""
     if bundle.manifest.layer is None:
         return {}
-    row = find_method(METHOD)
+    row = find_method(bundle.usual_method)
     size = bundle.preprocessing.height, bundle.preprocessing.width
     plain = Preprocessing(height=size[0], width=size[1])
     shares = []
@@ -284,7 +294,7 @@ def _mask_entry(
             image = bundle.read(dataset.file(sample))
             mask = true_mask(dataset, sample, image.size)
             if mask is not None:
-                attribution = bundle.explain(image, method=METHOD, target=bundle.classes[sample.label])
+                attribution = bundle.explain(image, target=bundle.classes[sample.label])
                 share = energy_inside(attribution, mask)
                 empty += share is None
                 inside.append(share or 0.0)
@@ -295,7 +305,7 @@ def _mask_entry(
         return None
     return MaskEntry(
         source=f"the masks of {folder}" if folder else "the masks or boxes",
-        method=METHOD,
+        method=bundle.usual_method,
         images=len(inside),
         empty=empty,
         inside=Estimate.of(clustered_mean(np.array(inside), np.array(of))),
