@@ -172,12 +172,12 @@ def _show(document: AuditDocument) -> None:
     if document.false_alarms is not None:
         table = document.false_alarms
         out.print()
-        rows = [
+        alarms = [
             (e.kind, e.amount, f"{100 * e.rate:.1f} %", f"[{100 * e.low:.1f}, {100 * e.high:.1f}]")
             for e in (table.usual, *table.changed)
         ]
-        columns = [("change of normal images", False), ("amount", False), ("flagged", True), ("95 % interval", True)]
-        print_table(columns, rows)
+        heading = [("change of normal images", False), ("amount", False), ("flagged", True), ("95 % interval", True)]
+        print_table(heading, alarms)
     if document.subgroups:
         out.print()
         groups = [
