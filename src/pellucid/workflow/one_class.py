@@ -96,7 +96,8 @@ class _NormalImages:
 class _Fitted:
     """A detector, what was judged of the normal images (`judged_of`), and those learnt from and held out, as samples.
 
-    `learnt` and `held` are the training and validation images without those that look bad, if these are left out.
+    `held` are the validation images; `learnt` are the normal ones of these and the training images, but for those that
+    look bad, if these are left out. `scores` (of `held`) are by a detector that had not learnt from these images.
     """
 
     detector: Detector
@@ -104,6 +105,7 @@ class _Fitted:
     judged_of: Rows
     learnt: Rows
     held: Rows
+    scores: FloatArray
 
 
 def learn_normal(job: OneClassJob) -> None:
@@ -191,9 +193,16 @@ def _fit(job: OneClassJob, graph: FeatureGraph, images: _NormalImages) -> _Fitte
         )
     job.progress.say("Choosing what to keep of the normal images ...")
     chosen = description.patches[train], description.statistics[train]
-    detector = fit_detector(*chosen, graph.grid, section, seed=job.seed)
-    parts = _measured(job, graph, images, detector, normal)
-    return _Fitted(with_units(detector, parts, section.whole), judged, rows, rows[train], held)
+    first = fit_detector(*chosen, graph.grid, section, seed=job.seed)
+    parts, local = _measured(job, graph, images, first, held)
+    first = with_units(first, parts.take(np.flatnonzero(labels[held] == 0)), section.whole)
+    scores = local / np.float32(first.local_unit)
+    if parts.whole is not None:
+        scores = scores + parts.whole / np.float32(first.whole_unit)
+    # What chose the threshold is learnt from afterwards: new normal images come nearer by it, not farther.
+    final = fit_detector(description.patches[kept], description.statistics[kept], graph.grid, section, seed=job.seed)
+    final = replace(final, local_unit=first.local_unit, whole_unit=first.whole_unit)
+    return _Fitted(final, judged, rows, rows[kept], held, scores)
 
 
 @dataclass(frozen=True)
@@ -232,12 +241,22 @@ def _passes(
             advance(min(start + BATCH, len(rows)), len(rows))
 
 
-def _measured(job: OneClassJob, graph: FeatureGraph, images: _NormalImages, detector: Detector, rows: Rows) -> Parts:
-    """The distances of held-out images from what was learnt."""
-    found = [detector.parts(f) for f in _passes(job, graph, images, rows, "Measuring the images held out")]
-    local = [p.local for p in found if p.local is not None]
-    whole = [p.whole for p in found if p.whole is not None]
-    return Parts(np.concatenate(local) if local else None, np.concatenate(whole) if whole else None)
+def _measured(
+    job: OneClassJob, graph: FeatureGraph, images: _NormalImages, detector: Detector, rows: Rows
+) -> tuple[Parts, FloatArray]:
+    """The distances of held-out images from what was learnt, and their local scores (N,) before any unit."""
+    local, whole, scores = [], [], []
+    for features in _passes(job, graph, images, rows, "Measuring the images held out"):
+        parts = detector.parts(features)
+        found = np.zeros(len(features), np.float32)
+        if parts.local is not None:
+            local.append(parts.local)
+            found = detector.local_scores(parts.local, features)
+        if parts.whole is not None:
+            whole.append(parts.whole)
+        scores.append(found)
+    both = Parts(np.concatenate(local) if local else None, np.concatenate(whole) if whole else None)
+    return both, np.concatenate(scores)
 
 
 def _judge(job: OneClassJob, images: _NormalImages, description: _Description) -> Suspicion:
@@ -291,13 +310,7 @@ def _decide(job: OneClassJob, fitted: _Fitted, images: _NormalImages) -> Bundle:
     validation = fitted.held
     samples = [images.dataset.samples[i] for i in validation]
     bundle = load(job.run.bundle)
-    shape = bundle.preprocessing
-    scores = np.concatenate(
-        [
-            bundle.logits(shape.normalise(images.pixels[images.rows[validation[start : start + BATCH]]]))
-            for start in range(0, len(validation), BATCH)
-        ]
-    )
+    scores = fitted.scores[:, None]
     answers = ValidationAnswers(
         paths=tuple(s.path for s in samples),
         labels=np.array([s.label for s in samples], np.int64),
