@@ -1,6 +1,6 @@
-"""A disk that fills anywhere in a training: one sentence, nothing half-made, and the rest of the work once there is room.
+"""A disk that fills anywhere in a training: one sentence, nothing half-made, and a resumed run once there is room.
 
-The run's folder is on a file system in memory, so small that the training finds it full after a share of what it writes.
+The run's folder is on a file system in memory, which is full after a share of what the training writes.
 """
 
 from __future__ import annotations
