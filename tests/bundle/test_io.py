@@ -28,7 +28,7 @@ def refused(folder: Path) -> str:
 
 def test_a_whole_bundle_is_read(exported_bundle):
     manifest = read_bundle(exported_bundle)
-    assert set(manifest.files) == {"model.onnx", "weights.safetensors"}
+    assert set(manifest.files) == {"model.onnx", "weights.safetensors", "answers.npz"}
     for name, found in manifest.files.items():
         assert found == hashlib.sha256((exported_bundle / name).read_bytes()).hexdigest()
 

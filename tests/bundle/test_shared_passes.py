@@ -16,6 +16,10 @@ from pellucid.models.export import export_bundle
 QUICK = {"samples": 64, "superpixels": 8, "steps": 8, "channels": 6, "window": 0.34, "stride": 0.34}
 
 
+FITTING = [m for m in METHODS if m.family != "anomaly"]
+"""The methods that a classifier can be explained by."""
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle with every graph."""
@@ -33,7 +37,7 @@ def picture(seed: int) -> Image:
 
 def settings() -> dict[str, object]:
     found = {}
-    for method in METHODS:
+    for method in FITTING:
         known = set(method.settings.__dataclass_fields__)
         found[method.name] = settings_of(method, overrides={k: v for k, v in QUICK.items() if k in known})
     return found
@@ -66,7 +70,7 @@ def test_quick_methods_share_one_pass_of_each_kind(bundle: Bundle, monkeypatch: 
 
     for name in ("evidence", "input_gradients", "logits"):
         counted(name)
-    quick = {m.name: None for m in METHODS if not m.cost().slow}
+    quick = {m.name: None for m in FITTING if not m.cost().slow}
     assert len(quick) == 8
     bundle.explain_by_methods([picture(0)], quick)
     assert asked == {"evidence": 1, "input_gradients": 1}

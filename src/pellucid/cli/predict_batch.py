@@ -36,8 +36,12 @@ def predict_batch(
 ) -> None:
     """Classify the sources into `folder`, and print a summary."""
     from ..bundle.runtimes import EngineChoice
+    from ..errors import UnknownNameError
     from ..workflow.batch.run import Running, predict_archive
 
+    known = ("onnxruntime", "openvino", "auto", "ray", "local")
+    if engine not in known:
+        raise UnknownNameError("engine", engine, known, "Use onnxruntime, openvino or auto, or ray for a cluster.")
     choice = EngineChoice("onnxruntime" if engine in ("local", "ray") else engine, engine_precision)
     summary = predict_archive(
         run,

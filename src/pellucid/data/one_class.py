@@ -202,12 +202,12 @@ def _normal_names(source: Path, found: Sequence[_Found], normal: str | None) -> 
         if says(only) == "bad":
             raise DataError(
                 f"The only images to learn from lie in {only}, a name that says bad: anomaly detection learns from "
-                f"normal images. If these are normal, say so by `normal={only!r}`."
+                f"normal images. If these are normal, say so by `anomaly.normal={only!r}`."
             )
         return names
     raise DataError(
         f"Which images of {source} are normal? The names {shorten(sorted(counts))} do not say: name them by "
-        f"`normal={max(counts, key=lambda n: counts[n])!r}`, for example."
+        f"`anomaly.normal={max(counts, key=lambda n: counts[n])!r}`, for example."
     )
 
 

@@ -76,7 +76,7 @@ def _candidates(network: nn.Module, size: tuple[int, int], skip: Mapping[str, bo
     once = [c[0] for c in seen.values() if len(c) == 1 and len(c[0].tensor) == 2]
     if answer.grad_fn is None:
         return once
-    crossed = _crossed_by_all(answer.grad_fn)
+    crossed = _crossed_by_all(answer.grad_fn, image)
     kept = [c for c in once if len(c.nodes) > 1 or (c.nodes and crossed(c.nodes[0]))]
     return _with_gradient(answer, kept) or kept
 
@@ -95,8 +95,8 @@ def _with_gradient(answer: torch.Tensor, candidates: list[LayerCandidate]) -> li
     ]
 
 
-def _crossed_by_all(root: Any) -> Any:
-    """A function that tells of a node of autograd's graph whether every path from `root` to the leaf crosses it.
+def _crossed_by_all(root: Any, image: torch.Tensor) -> Any:
+    """A function that tells of a node of autograd's graph whether every path from `root` to `image` crosses it.
 
     Paths are counted: as many as from the root to the node, times those from there on, are all that there are.
     """
@@ -106,10 +106,10 @@ def _crossed_by_all(root: Any) -> Any:
         for child, _ in node.next_functions:
             if child is not None:
                 down[child] = (down.get(child, 0) + down.get(node, 0)) % _PRIME
-    up: dict[Any, int] = {}  # paths to the leaf
+    up: dict[Any, int] = {}  # paths to the image; those to trainable weights do not count
     for node in reversed(order):
         children = [c for c, _ in node.next_functions if c is not None]
-        up[node] = sum(up[c] for c in children) % _PRIME if children else int(hasattr(node, "variable"))
+        up[node] = sum(up[c] for c in children) % _PRIME if children else int(getattr(node, "variable", None) is image)
 
     def crossed(node: Any) -> bool:
         return node in up and down[node] * up[node] % _PRIME == up[root]
