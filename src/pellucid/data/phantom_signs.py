@@ -119,7 +119,7 @@ def _tube(sheet: Sheet) -> Uint8Array:
 
 def _grid(sheet: Sheet) -> Uint8Array:
     """The faint vertical lines of an anti-scatter grid over the whole film."""
-    # Under three pixels, some phases would leave next to nothing of the lines.
+    # Under three pixels, some phases would leave almost nothing of the lines.
     period, phase = max(3.0, sheet.size / 32), sheet.rng.uniform(0, 2 * math.pi)
     lines = (7 * np.sin(np.arange(sheet.size) * (2 * math.pi / period) + phase)).astype(np.float32)
     return _grey(sheet.pixels + lines[None, :])
