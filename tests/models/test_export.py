@@ -347,9 +347,10 @@ def test_torch_classifier_is_the_second_truth_of_a_bundle(pair):
     )  # fmt: skip
 
 
-def test_bundle_folder_holds_three_files(pair):
+def test_bundle_folder_holds_what_the_manifest_names(pair):
     assert {p.name for p in Path(pair.bundle.folder).iterdir()} == {
         "manifest.json",
         "model.onnx",
         "weights.safetensors",
+            "answers.npz",
     }
