@@ -352,5 +352,5 @@ def test_bundle_folder_holds_what_the_manifest_names(pair):
         "manifest.json",
         "model.onnx",
         "weights.safetensors",
-            "answers.npz",
+        "answers.npz",
     }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import ssl
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,17 @@ from pellucid.pacs.care import ask_archive
 from pellucid.pacs.config import TlsFiles
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """pynetdicom leaves the socket of a caller whose certificate it refuses to the garbage collector."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
 NOW = datetime.datetime.now(datetime.timezone.utc)
 
 

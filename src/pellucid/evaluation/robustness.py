@@ -14,7 +14,6 @@ from typing import Literal
 
 import numpy as np
 import PIL.Image
-from scipy.ndimage import gaussian_filter
 
 from ..data.areas import Area, area_lost
 from ..preprocessing import Uint8Array
@@ -69,6 +68,8 @@ def blurred(share: float) -> Change:
     """A Gaussian blur whose standard deviation is a share of the longer side."""
 
     def change(pixels: Uint8Array) -> Uint8Array:
+        from scipy.ndimage import gaussian_filter
+
         sigma = share * max(pixels.shape[1:3])
         soft = gaussian_filter(pixels.astype(np.float32), (0, sigma, sigma, 0), mode="nearest")
         blurry: Uint8Array = np.rint(soft).astype(np.uint8)
