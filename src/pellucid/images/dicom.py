@@ -242,7 +242,7 @@ def _pixel_array(dataset: Any) -> npt.NDArray[Any]:
     except ValueError:
         raise truncated() from None
     if syntax in JPEG_FAMILY and dataset.get("PixelRepresentation") == 1:
-        # pydicom's decoder of JPEG-LS (pyjpegls) does not repeat the sign of numbers that fill fewer bits than a word.
+        # Where a JPEG-LS frame states more bits than BitsStored, pyjpegls does not repeat the sign.
         values = stored_values(values, bits := int(dataset.BitsStored), bits - 1, signed=True)
     return values
 
