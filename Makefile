@@ -21,7 +21,7 @@ demo: $(READY)
 	$(BIN)/pellucid demo --out demo
 
 # Two halves run in parallel, one per core.
-HALF := tests/bundle tests/cli tests/contracts tests/training tests/workflow
+HALF := tests/bundle tests/cli tests/contracts tests/foreign tests/pacs tests/training tests/workflow
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow"
 
 test: $(READY) check
