@@ -57,11 +57,12 @@ def new_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def refuse_taken(out: Path) -> None:
-    """Raise InputError when `out` is there already; an empty folder is taken."""
+def refuse_taken(out: Path, parameter: str = "out") -> None:
+    """Raise InputError, which names the parameter, when `out` is there already; an empty folder is taken."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(
-            f"{out} is already there and not empty; nothing is overwritten. Choose another `out=`, or remove it."
+            f"{out} is already there and not empty; nothing is overwritten. "
+            f"Choose another `{parameter}=`, or remove it."
         )
 
 

@@ -66,7 +66,7 @@ def export_page(
     if single and out.exists():
         raise InputError(f"{out} is already there; nothing is overwritten. Choose another `web=`, or remove it.")
     if not single:
-        refuse_taken(out)
+        refuse_taken(out, "web")
     exported = read_exported(run)
     if exported.bundle.task == "anomaly":
         raise InputError("A page that works alone is for classifiers so far: use `pellucid serve` for a detector.")

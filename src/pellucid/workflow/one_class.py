@@ -20,7 +20,7 @@ from ..anomaly.fitting import Suspicion, cells_wanted, fit_detector, judge, with
 from ..bundle.bundle import Bundle, load
 from ..bundle.io import amend_bundle
 from ..bundle.manifest import AnomalyFacts, Manifest
-from ..bundle.run import AnomalyRecord, DataRecord, RunFolder, RunRecord, SkippedFile, SuspectImage
+from ..bundle.run import AnomalyRecord, RunFolder, RunRecord, SuspectImage
 from ..data.cache import cached_pixels
 from ..data.dataset import Dataset
 from ..data.manifest import write_split
@@ -41,7 +41,7 @@ from .examples import explain_examples
 from .localisation import localise
 from .one_class_split import Divided, divide_normals
 from .prediction import BATCH, Rows
-from .provenance import data_checksum, hardware, now, versions
+from .provenance import data_checksum, data_record, hardware, now, versions
 from .settling import settled_recipe
 
 if TYPE_CHECKING:
@@ -361,17 +361,7 @@ def _record(job: OneClassJob, images: _NormalImages, fitted: _Fitted) -> RunReco
         recipe=recipe,
         versions=versions(),
         hardware=hardware(),
-        data=DataRecord(
-            source=str(job.data.resolve()),
-            images=len(dataset),
-            checksum=data_checksum(dataset, job.run),
-            counts=dataset.counts(),
-            groups=len({s.group for s in dataset.samples if s.group}),
-            skipped=tuple(SkippedFile(path=s.path, reason=s.reason) for s in dataset.skipped),
-            notes=(*dataset.notes, *images.divided.reasons),
-            overlaps=images.divided.overlaps,
-            synthetic=(job.data / "phantom.json").is_file(),
-        ),
+        data=data_record(dataset, job.data, job.run, reasons=images.divided.reasons, overlaps=images.divided.overlaps),
         anomaly=AnomalyRecord(
             images=len(images.positions("train")),
             held=len(fitted.held),

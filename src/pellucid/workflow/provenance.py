@@ -7,9 +7,10 @@ import platform
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib import metadata
+from pathlib import Path
 
 from .._version import __version__
-from ..bundle.run import RunFolder
+from ..bundle.run import DataRecord, RunFolder, SkippedFile
 from ..data.dataset import Dataset
 from ..data.manifest import read_checksums
 
@@ -41,6 +42,23 @@ def hardware() -> dict[str, str]:
         "machine": platform.machine(),
         "system": f"{platform.system()} {platform.release()}",
     }
+
+
+def data_record(
+    dataset: Dataset, data: Path, run: RunFolder, *, reasons: Sequence[str], overlaps: tuple[str, ...]
+) -> DataRecord:
+    """What a run's record says of its data; `reasons` are those of the split."""
+    return DataRecord(
+        source=str(data.resolve()),
+        images=len(dataset),
+        checksum=data_checksum(dataset, run),
+        counts=dataset.counts(),
+        groups=len({s.group for s in dataset.samples if s.group}),
+        skipped=tuple(SkippedFile(path=s.path, reason=s.reason) for s in dataset.skipped),
+        notes=(*dataset.notes, *reasons),
+        overlaps=overlaps,
+        synthetic=(data / "phantom.json").is_file(),
+    )
 
 
 def data_checksum(dataset: Dataset, run: RunFolder) -> str:

@@ -19,7 +19,7 @@ from .._version import __version__
 from ..bundle.bundle import Bundle
 from ..bundle.io import amend_bundle
 from ..bundle.manifest import Layer, Manifest
-from ..bundle.run import DataRecord, LocalisationRecord, LossGrowth, RunFolder, RunRecord, SkippedFile, TrainingRecord
+from ..bundle.run import LocalisationRecord, LossGrowth, RunFolder, RunRecord, TrainingRecord
 from ..data.manifest import write_split
 from ..errors import InputError
 from ..evaluation.kept_out import AbroadRecord
@@ -36,7 +36,7 @@ from .evaluation import Evaluated, evaluate_dataset
 from .examples import explain_examples
 from .localisation import localise
 from .preparing import Prepared, build, choose_recipe, prepare, read_labelled
-from .provenance import data_checksum, hardware, now, versions
+from .provenance import data_checksum, data_record, hardware, now, versions
 from .scales import keep_scales
 from .sealing import open_first
 from .settling import settled_recipe
@@ -358,16 +358,8 @@ def _record(
         recipe=recipe,
         versions=versions(),
         hardware=hardware(),
-        data=DataRecord(
-            source=str(job.data.resolve()),
-            images=len(dataset),
-            checksum=data_checksum(dataset, job.run),
-            counts=dataset.counts(),
-            groups=len({s.group for s in dataset.samples if s.group}),
-            skipped=tuple(SkippedFile(path=s.path, reason=s.reason) for s in dataset.skipped),
-            notes=(*dataset.notes, *prepared.reasons),
-            overlaps=tuple(str(o) for o in prepared.proof.leaks),
-            synthetic=(job.data / "phantom.json").is_file(),
+        data=data_record(
+            dataset, job.data, job.run, reasons=prepared.reasons, overlaps=tuple(str(o) for o in prepared.proof.leaks)
         ),
         training=training,
         localisation=localisation,
