@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,13 @@ import pytest
 if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset
     from pellucid.data.fingerprint import Fingerprints
+
+
+@pytest.fixture(autouse=True)
+def no_proxy_is_left() -> Iterator[None]:
+    """urllib keeps the proxies that its first call finds: one test's proxy would be that of every later test."""
+    yield
+    urllib.request.install_opener(None)
 
 
 @pytest.fixture(scope="session")

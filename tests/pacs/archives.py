@@ -79,6 +79,7 @@ class Orthanc:
                 time.sleep(0.1)
             else:
                 return self
+        self.stop()
         raise RuntimeError((self.folder / "log").read_text(errors="replace")[-2000:])
 
     def stop(self) -> None:
