@@ -34,6 +34,7 @@ from pellucid.classifier import probabilities_from_logits
 from pellucid.preprocessing import Preprocessing
 from pellucid.recipe import load_recipe
 from pellucid.training import loop
+from pellucid.training.checkpoint import read_state
 
 STRONG = (
     "augment.equalize=0.5",
@@ -66,6 +67,7 @@ FULL = (
     "fine_tune.freeze=none",
     "fine_tune.epochs=6", "fine_tune.learning_rate=3e-4", "fine_tune.warmup=0.5",
 )  # fmt: skip
+BETWEEN = (0.3, 0.5, 0.7)
 LITE = ("model.weights=imagenet", "data.values=symmetric")
 
 
@@ -104,6 +106,9 @@ VARIANTS: dict[str, Variant] = {
     "strong-192": changed("data.size=192", size=192),
     "strong-12": changed("fine_tune.epochs=12"),
     "strong-18": changed("fine_tune.epochs=18"),
+    "strong-36": changed("fine_tune.epochs=36"),
+    "mild-18": Variant((*FULL, "fine_tune.epochs=18")),
+    "strong-18-norm": changed("fine_tune.epochs=18", "train.freeze_norm=true"),
     "strong-18-half": changed("fine_tune.epochs=18", "fine_tune.freeze=half", "train.cache=never"),
     "strong-18-lite0": changed("fine_tune.epochs=18", "model.backbone=tf_efficientnet_lite0", *LITE),
     "today-strong": Variant(TODAY + STRONG),
@@ -204,8 +209,11 @@ def prepare(data: Path, folder: Path, name: str, size: int, most: int, pool: Pro
     (place / "trials.pickle").write_bytes(pickle.dumps((images, trials)))
 
 
-def train(job: Job) -> dict[str, Any]:
-    """One training and its tests, plain and with the mean over a picture and its mirror image."""
+def train(job: Job) -> list[dict[str, Any]]:
+    """One training and its tests, plain and with the mean over a picture and its mirror image.
+
+    Tested too are points between the weights of its first stage and its last ones (Wortsman et al. 2022, WiSE-FT).
+    """
     torch.set_num_threads(1)
     variant = VARIANTS[job.variant]
     place = prepared(Path(job.folder), job.set, variant.size)
@@ -223,9 +231,17 @@ def train(job: Job) -> dict[str, Any]:
     asked = abroad.Asked(job.variant, recipe, images, trial, job.seed)
     with tempfile.TemporaryDirectory() as name:
         network, _, _ = abroad.trained(asked, Path(name))
+        first = read_state(Path(name) / "stage-1.safetensors")
     seconds = time.perf_counter() - started
-    torch.save(network.state_dict(), Path(job.folder) / f"{job.variant}-{job.set}-{job.trial}-{job.seed}.pt")
-    return tested(job, recipe, network, images, trial, place) | {"seconds": round(seconds, 1)}
+    last = {k: v.clone() for k, v in network.state_dict().items()}
+    torch.save(last, Path(job.folder) / f"{job.variant}-{job.set}-{job.trial}-{job.seed}.pt")
+    lines = [tested(job, recipe, network, images, trial, place) | {"seconds": round(seconds, 1)}]
+    for share in BETWEEN if first is not None and recipe.fine_tune.epochs else ():
+        network.load_state_dict({k: torch.lerp(first.tensors["network"][k].double(), v.double(), share).to(v.dtype)
+                                 for k, v in last.items()})  # fmt: skip
+        line = tested(job, recipe, network, images, trial, place)
+        lines.append(line | {"recipe": f"{job.variant} at {share}", "seconds": 0.0})
+    return lines
 
 
 def tested(job: Job, recipe: Any, network: Any, images: Any, trial: Any, place: Path) -> dict[str, Any]:
@@ -240,7 +256,7 @@ def tested(job: Job, recipe: Any, network: Any, images: Any, trial: Any, place: 
     return {"recipe": job.variant, "set": job.set, "trial": job.trial, "seed": job.seed, "tests": found}
 
 
-def soup(job: Job) -> dict[str, Any]:
+def soup(job: Job) -> list[dict[str, Any]]:
     """The average of the weights of several seeds, tested."""
     torch.set_num_threads(1)
     variant = VARIANTS[job.variant]
@@ -255,7 +271,8 @@ def soup(job: Job) -> dict[str, Any]:
     network.load_state_dict(
         {k: (sum(s[k].double() for s in states) / len(states)).to(v.dtype) for k, v in states[0].items()}
     )
-    return tested(job, recipe, network, images, trial, place) | {"recipe": f"{job.variant} soup", "seconds": 0.0}
+    line = tested(job, recipe, network, images, trial, place)
+    return [line | {"recipe": f"{job.variant} soup", "seconds": 0.0}]
 
 
 def table(lines: Sequence[Mapping[str, Any]], suffix: str = "") -> str:
@@ -342,12 +359,12 @@ def run_until(end: float, jobs: list[Job], options: argparse.Namespace, pool: Pr
             job, started = running.pop(future)
             longest = max(longest, 0.7 * (time.monotonic() - started))
             try:
-                line = future.result()
+                lines = future.result()
             except Exception as error:  # one failing variant must not end the search
                 sys.stdout.write(f"{job.variant} {job.set} {job.trial}: {type(error).__name__} {error}\n")
                 continue
             with options.out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.writelines(json.dumps(line) + "\n" for line in lines)
             key = (job.variant, job.set, job.trial)
             done[key].append(job.seed)
             if not job.souped and len(options.seeds) > 1 and len(done[key]) == len(options.seeds):

@@ -213,7 +213,7 @@ def started(command: list[str], port: int, source: Path | None = None) -> subpro
     environment = {**os.environ, **({"PYTHONPATH": str(source)} if source else {})}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen([sys.executable, *command], env=environment, **quiet)
-    for _ in range(3000):
+    while process.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
@@ -221,6 +221,14 @@ def started(command: list[str], port: int, source: Path | None = None) -> subpro
         else:
             return process
     raise SystemExit(f"{command} did not start")
+
+
+def exported_by(source: Path, folder: Path) -> Path:
+    """The same bundle, as another build writes it."""
+    folder.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(source)}
+    subprocess.run([sys.executable, __file__, "--export", str(folder)], env=environment, check=True)
+    return folder / "bundle"
 
 
 def loaded(port: int, path: str, image: Path, requests: int, health: bool = False) -> dict[str, Any]:
@@ -254,6 +262,7 @@ def main() -> int:
     parser.add_argument("--without-flask", action="store_true")
     parser.add_argument("--flask", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--client", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--export", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.flask:
         flask_app(options.flask)
@@ -264,6 +273,9 @@ def main() -> int:
         return 0
     from explained_prediction import exported
 
+    if options.export:
+        exported(options.export)
+        return 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "ours").mkdir()
@@ -276,7 +288,8 @@ def main() -> int:
         try:
             if options.against:
                 ports["against"] = free_port()
-                command = serve(bundle.folder, ports["against"], folder / "against")
+                own = exported_by(options.against, folder / "theirs")
+                command = serve(own, ports["against"], folder / "against")
                 processes.append(started(command, ports["against"], source=options.against))
             if not options.without_flask:
                 ports["flask"] = free_port()
