@@ -297,6 +297,21 @@ def test_a_row_that_no_database_takes_keeps_no_other_back(tmp_path: Path) -> Non
     assert ids(tmp_path / "s") == ["a" * 32, "b" * 32, "c" * 32]
 
 
+def test_answers_that_come_one_after_another_share_transactions(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 's'}")
+    store.flush()
+    commits: list[float] = []
+    sql.event.listen(store.engine, "commit", lambda _: commits.append(time.monotonic()))
+    for n in range(40):
+        assert store._writer.keep(row(f"{n:032d}"))
+        time.sleep(0.002)
+    store.flush()
+    store.close()
+    assert len(ids(tmp_path / "s")) == 40
+    # A machine that stands still for a moment may cut the answers into more parts, but not into 40.
+    assert len(commits) < 20
+
+
 def test_the_writer_survives_a_cancelled_call_and_any_error(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 's'}")
     gate = threading.Event()

@@ -60,7 +60,8 @@ class Writer:
         with self._changed:
             if len(self._rows) < MOST_WAITING and not self._closing:
                 self._rows.append(row)
-                self._changed.notify()
+                if len(self._rows) == 1:  # otherwise the thread knows of some and takes them together
+                    self._changed.notify()
                 return True
         if self._to_spool([row]):
             return True
@@ -113,8 +114,7 @@ class Writer:
         """Wait for work and do it; True once everything is done and the store is closing."""
         with self._changed:
             self._changed.wait_for(self._due, None if not self._rows else max(0.0, self._retry_at - time.monotonic()))
-            if not self._calls and not self._closing:
-                self._changed.wait(MOMENT)
+            self._changed.wait_for(lambda: bool(self._calls) or self._closing, MOMENT)
             calls, self._calls = list(self._calls), deque()
             closing = self._closing
         written = self._write_rows(hurried=bool(calls) or closing)
