@@ -39,6 +39,10 @@ class AnomalySection(RecipeSection):
     whole: float = Field(default=4.0, ge=0, le=100, description="with combined: weight of the image's own distance")
     channels: int = Field(default=100, ge=2, le=2000, description="with gaussian: channels drawn, as in PaDiM")
     clean: bool = Field(default=True, description="leave out training images that look bad beside the others")
+    count_suspects: bool = Field(
+        default=True,
+        description="images that look bad count as normal for the threshold; else more is flagged if they are normal",
+    )
     false_alarms: float = Field(
         default=0.05, gt=0, lt=1, description="share of normal images that is flagged at most, sure to 95 %"
     )

@@ -37,6 +37,7 @@ import torch
 from tests.small_networks import manifest_of, network_of, noise, recipe_of
 from torch import nn
 
+from pellucid.anomaly.crossfit import scored
 from pellucid.anomaly.fitting import fit_detector, with_units
 from pellucid.bundle.bundle import load
 from pellucid.bundle.manifest import Layer
@@ -143,7 +144,8 @@ def classifiers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
         patches = features.patches.reshape(20, -1, features.patches.shape[-1])
         section = AnomalySection(memory=30, candidates=200)
         fitted = fit_detector(patches, features.statistics, graph.grid, section)
-        fitted = with_units(fitted, fitted.parts(features))
+        seen = scored(fitted, features)
+        fitted = with_units(fitted, seen.local, seen.image)
         manifest = manifest_of(network, shape, 2, network.explained_layer)
         manifest = manifest.model_copy(update={"task": "anomaly", "layer": graph.layer})
         folder = tmp_path_factory.mktemp("contract") / "bundle"

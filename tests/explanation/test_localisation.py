@@ -10,6 +10,7 @@ from pellucid.explanation.localisation import (
     energy_inside,
     iou_at,
     mask_share,
+    pixel_area,
     pointing_game,
 )
 
@@ -53,6 +54,18 @@ def test_energy_is_the_share_of_positive_evidence_alone():
     mask = np.array([[True, True, False], [False, True, True]])
     assert energy_inside(attribution_of(values), mask) == pytest.approx(6 / 7)
     assert energy_inside(attribution_of(values), ~mask) == pytest.approx(1 / 7)
+
+
+def test_the_area_of_pixels_is_that_of_scikit_learn():
+    from sklearn.metrics import roc_auc_score
+
+    random = np.random.default_rng(3)
+    for _ in range(5):
+        mask, values = random.random((12, 15)) < 0.3, np.round(random.random((12, 15)), 1)  # with ties
+        expected = roc_auc_score(mask.ravel(), values.ravel())
+        assert pixel_area(attribution_of(values), mask) == pytest.approx(expected)
+    assert pixel_area(attribution_of(np.ones((3, 3))), np.eye(3, dtype=bool)) == pytest.approx(0.5)
+    assert pixel_area(attribution_of(values), np.ones((12, 15), bool)) is None
 
 
 def test_an_even_map_scores_its_chance_level():

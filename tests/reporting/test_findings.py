@@ -12,7 +12,8 @@ import pytest
 from tests.reporting.reporting_samples import evaluation
 
 from pellucid.bundle.manifest import Parity
-from pellucid.bundle.run import LocalisationRecord
+from pellucid.bundle.run import AnomalyRecord, LocalisationRecord
+from pellucid.evaluation.defects import DefectFigures
 from pellucid.evaluation.evaluate import evaluate_predictions
 from pellucid.evaluation.result import EvaluationResult
 from pellucid.reporting.contents import RunContents, SplitProof, prove_split, read_run
@@ -122,6 +123,23 @@ def test_localisation_is_measured_against_chance(run: RunContents, inside: float
     found = about(replace(run, record=run.record.model_copy(update={"localisation": record})), "Heat maps")
     assert found.level == level
     assert f"{inside / 0.041:.2f} times" in found.text
+
+
+@pytest.mark.parametrize(("overlap", "level"), [(0.8, "good"), (0.5, "caution"), (0.2, "problem")])
+def test_maps_of_a_detector_are_judged_by_the_defects_they_cover(run: RunContents, overlap: float, level: str) -> None:
+    record = run.record.model_copy(
+        update={
+            "anomaly": AnomalyRecord(images=9, learnt=9),
+            # That much evidence lies on an object says nothing of distances, which are above 0 everywhere.
+            "localisation": LocalisationRecord(
+                method="anomaly-map", images=5, pointing=0.1, pointing_chance=0.1, energy_inside=0.1, energy_chance=0.1
+            ),
+        }
+    )
+    result = replace(evaluation(), defects=DefectFigures(masked=5, pixel_roc_auc=0.9, aupro=overlap))
+    found = about(replace(run, record=record, evaluation=result), "Heat maps")
+    assert found.level == level
+    assert f"AUPRO {overlap:.3f}" in found.text or f"AUPRO {overlap}" in found.text
 
 
 def test_export_parity(run: RunContents) -> None:

@@ -33,6 +33,10 @@ class ImageFeatures:
     def __len__(self) -> int:
         return len(self.patches)
 
+    def take(self, rows: npt.NDArray[np.bool_]) -> ImageFeatures:
+        """Those of some images."""
+        return ImageFeatures(self.patches[rows], self.statistics[rows], tuple(m[rows] for m in self.maps))
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -40,10 +44,6 @@ class Parts:
 
     local: FloatArray | None
     whole: FloatArray | None
-
-    def take(self, rows: npt.NDArray[np.integer]) -> Parts:
-        """Those of some images."""
-        return Parts(*(None if part is None else part[rows] for part in (self.local, self.whole)))
 
 
 @dataclass(frozen=True, slots=True)

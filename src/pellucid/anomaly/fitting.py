@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from ..preprocessing import FloatArray
 from ..recipe_anomaly import AnomalySection
-from .detector import Detector, ImageFeatures, Parts, PatchMemory, PositionGaussians
+from .detector import Detector, ImageFeatures, PatchMemory, PositionGaussians
 from .gaussian import fit_gaussian
 from .memory import Rows, greedy_coreset, top_mean
 
@@ -39,17 +39,26 @@ def cells_wanted(images: int, section: AnomalySection, cells: int) -> int:
 
 
 def fit_detector(
-    patches: FloatArray, statistics: FloatArray, grid: tuple[int, int], section: AnomalySection, *, seed: int = 0
+    patches: FloatArray,
+    statistics: FloatArray,
+    grid: tuple[int, int],
+    section: AnomalySection,
+    *,
+    seed: int = 0,
+    memory: PatchMemory | None = None,
 ) -> Detector:
     """A detector of the kind that `section` asks for, its units still 1.
 
     `patches` (N, P, C) are cells of N normal images: P drawn ones, or for `gaussian` all of the grid in order.
-    `statistics` (N, S) are those of `moments.statistics_of`. Raises InputError for too few images.
+    `statistics` (N, S) are those of `moments.statistics_of`. A `memory` that is given is taken as it is. Raises
+    InputError for too few images.
     """
     if len(patches) < 2:
         raise InputError("One normal image tells nothing of how normal images differ: give two or more.")
     cells = grid[0] * grid[1]
-    local = _memory(patches, section, seed) if section.method in ("combined", "patch-memory") else None
+    local = None
+    if section.method in ("combined", "patch-memory"):
+        local = memory or fit_memory(patches, section, seed)[0]
     positions = _positions(patches, section, seed) if section.method == "gaussian" else None
     with_whole = section.method == "image-statistics" or (section.method == "combined" and section.whole > 0)
     return Detector(
@@ -61,7 +70,8 @@ def fit_detector(
     )
 
 
-def _memory(patches: FloatArray, section: AnomalySection, seed: int) -> PatchMemory:
+def fit_memory(patches: FloatArray, section: AnomalySection, seed: int) -> tuple[PatchMemory, Rows]:
+    """A memory of patches (N, P, C), and for each of its rows the image (0 to N - 1) that it comes from."""
     flat = patches.reshape(-1, patches.shape[-1])
     deviation = flat.std(axis=0, dtype=np.float64)
     usable = deviation > 1e-6 * max(float(deviation.max()), 1e-30)
@@ -69,7 +79,7 @@ def _memory(patches: FloatArray, section: AnomalySection, seed: int) -> PatchMem
     drawn = np.random.default_rng(seed).permutation(len(flat))[: section.candidates]
     candidates = flat[drawn] * scale
     chosen = greedy_coreset(candidates, section.memory, seed=seed)
-    return PatchMemory(np.ascontiguousarray(candidates[chosen]), scale)
+    return PatchMemory(np.ascontiguousarray(candidates[chosen]), scale), drawn[chosen] // patches.shape[1]
 
 
 def _positions(patches: FloatArray, section: AnomalySection, seed: int) -> PositionGaussians:
@@ -90,17 +100,18 @@ def _positions(patches: FloatArray, section: AnomalySection, seed: int) -> Posit
     return PositionGaussians(mean, whitening, drawn)
 
 
-def with_units(detector: Detector, parts: Parts, whole: float = 1.0) -> Detector:
-    """The detector whose parts are in units of their spread among images it has not seen, by their `parts`.
+def with_units(detector: Detector, local: FloatArray | None, image: FloatArray | None, whole: float = 1.0) -> Detector:
+    """The detector whose parts are in units of their spread among images it has not seen.
 
-    The spread is the standard deviation, found robustly, of the local part's score and of the image's distance;
-    `whole` weighs the latter. With one part only the unit is that part's median, so that 1 is a usual normal image.
+    `local` (N,) are their local scores and `image` (N,) their own distances, None where a part is not used. The spread
+    is the standard deviation, found robustly; `whole` weighs the image's distance. With one part only the unit is that
+    part's median, so that 1 is a usual normal image.
     """
     single = detector.local is None or detector.whole is None
     unit = _middle if single else _spread
-    local = 1.0 if parts.local is None else unit(top_mean(parts.local, detector.top))
-    image = 1.0 if parts.whole is None else unit(parts.whole) / (1.0 if single else max(whole, 1e-6))
-    return replace(detector, local_unit=local, whole_unit=image)
+    local_unit = 1.0 if local is None else unit(local)
+    image_unit = 1.0 if image is None else unit(image) / (1.0 if single else max(whole, 1e-6))
+    return replace(detector, local_unit=local_unit, whole_unit=image_unit)
 
 
 def _middle(values: FloatArray) -> float:
@@ -127,7 +138,7 @@ def judge(
     scores = np.zeros(n, np.float32)
     if n < 2 * FOLDS:
         return Suspicion(scores, suspect)
-    fold = _folds(groups, n, seed)
+    fold = folds_of(groups, n, seed)
     for _ in range(2):
         local, whole = np.empty(n, np.float32), np.empty(n, np.float32)
         for k in range(FOLDS):
@@ -162,8 +173,8 @@ def _from_others(
     return top_mean(parts.local, detector.top), parts.whole
 
 
-def _folds(groups: Sequence[str], n: int, seed: int) -> Rows:
-    """The fold of each image, whole groups together."""
+def folds_of(groups: Sequence[str], n: int, seed: int) -> Rows:
+    """The fold (n,) of each image, whole groups together; an image whose group is "" is alone."""
     unit = {name: i for i, name in enumerate(dict.fromkeys(group or f"\0{i}" for i, group in enumerate(groups)))}
     order = np.random.default_rng(seed).permutation(len(unit))
     return np.array([order[unit[group or f"\0{i}"]] % FOLDS for i, group in enumerate(groups)], np.int64)

@@ -6,6 +6,7 @@ Reference: Roth et al., "Towards total recall in industrial anomaly detection" (
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,10 @@ from ..preprocessing import FloatArray
 Rows = npt.NDArray[np.int64]
 BLOCK = 8192
 """Patches compared with the memory at a time: what keeps the product of both in some tens of megabytes."""
+HEAD = 48
+"""Leading coordinates by which a greedy choice sees which patches a new one may be nearest to."""
+ROUNDING = 1e-5
+"""Share of the largest square by which a bound in float32 may be off."""
 
 
 def greedy_coreset(patches: FloatArray, size: int, *, seed: int = 0, known: FloatArray | None = None) -> Rows:
@@ -27,33 +32,54 @@ def greedy_coreset(patches: FloatArray, size: int, *, seed: int = 0, known: Floa
     """
     if patches.ndim != 2 or not len(patches):
         raise InputError(f"Patches must be an array (N, C) of at least one, not of shape {patches.shape}.")
-    values = np.ascontiguousarray(patches, np.float32)
-    squares = np.einsum("nc,nc->n", values, values)
+    cloud = _Cloud.of(np.ascontiguousarray(patches, np.float32))
     chosen: list[int] = []
     if known is None or not len(known):
-        chosen.append(int(np.random.default_rng(seed).integers(len(values))))
-        nearest_so_far = _distances_to(values, squares, chosen[0])
+        chosen.append(int(np.random.default_rng(seed).integers(len(patches))))
+        nearest_so_far = np.full(len(patches), np.inf, np.float32)
+        cloud.lower(nearest_so_far, chosen[0])
     else:
-        nearest_so_far = nearest(values, known)[0][:, 0] ** 2
-    floor = 1e-6 * float(squares.max())
-    while len(chosen) < min(size, len(values)):
+        nearest_so_far = nearest(np.asarray(patches, np.float32), known)[0][:, 0] ** 2
+    floor = 1e-6 * float(np.einsum("nc,nc->n", cloud.points, cloud.points).max())
+    while len(chosen) < min(size, len(patches)):
         farthest = int(nearest_so_far.argmax())
         if nearest_so_far[farthest] <= floor:  # all others are the same as one that is kept
             break
         chosen.append(farthest)
-        np.minimum(nearest_so_far, _distances_to(values, squares, farthest), out=nearest_so_far)
+        cloud.lower(nearest_so_far, farthest)
     return np.array(chosen, np.int64)
 
 
-def _distances_to(values: FloatArray, squares: FloatArray, row: int) -> FloatArray:
-    """Squared distances (N,) of all patches to patch `row`, that to itself being exactly 0."""
-    distances: FloatArray = values @ values[row]
-    distances *= -2
-    distances += squares
-    distances += squares[row]
-    np.maximum(distances, 0, out=distances)
-    distances[row] = 0
-    return distances
+@dataclass(frozen=True, slots=True)
+class _Cloud:
+    """Points (N, C) turned to their principal axes, and their leading coordinates `head` (N, HEAD) with `squares` (N,).
+
+    Turning keeps distances, and the distance in the leading coordinates is at most the whole one. Few points can
+    therefore be nearer to a new one than to those before, and only these are measured in full.
+    """
+
+    points: FloatArray
+    head: FloatArray
+    squares: FloatArray
+
+    @classmethod
+    def of(cls, values: FloatArray) -> _Cloud:
+        points = values - values.mean(axis=0, dtype=np.float64).astype(np.float32)
+        if points.shape[1] > 2 * HEAD:
+            axes = np.linalg.eigh((points.T @ points).astype(np.float64))[1]
+            points = points @ np.ascontiguousarray(axes[:, ::-1]).astype(np.float32)
+        head = np.ascontiguousarray(points[:, :HEAD])
+        return cls(points, head, np.einsum("nc,nc->n", head, head))
+
+    def lower(self, squared: FloatArray, row: int) -> None:
+        """Lower the squared distances (N,) in place where point `row` is nearer."""
+        bound: FloatArray = self.head @ self.head[row]
+        bound *= -2
+        bound += self.squares
+        bound += self.squares[row] - ROUNDING * float(self.squares.max())
+        places = np.flatnonzero(bound < squared)
+        around = self.points[places] - self.points[row]
+        squared[places] = np.minimum(squared[places], np.einsum("nc,nc->n", around, around))
 
 
 def nearest(patches: FloatArray, memory: FloatArray, neighbours: int = 1) -> tuple[FloatArray, Rows]:

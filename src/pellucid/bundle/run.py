@@ -76,9 +76,10 @@ class SuspectImage(Document):
 
 
 class AnomalyRecord(Document):
-    """The fit of an anomaly detector: of `images` normal training images `learnt` were used, and `held` were held out.
+    """The fit of an anomaly detector: of `images` normal images that do not test, `learnt` were learnt from.
 
-    `suspects` of both look bad beside the others, the worst first; `cleaned` says that they were left out.
+    `held` images chose the threshold, each scored by a detector that had not learnt from it. `suspects` of all look bad
+    beside the others, the worst first; `cleaned` says that they were left out.
     """
 
     images: int

@@ -56,6 +56,15 @@ def inspect(
             help="Also look for label errors, with this model; it must not be trained on DATA. PyTorch is not needed.",
         ),
     ] = None,
+    one_class: Annotated[
+        bool,
+        typer.Option(
+            "--one-class", help="Read DATA as the recipe one-class does, and look for bad images among the normal ones."
+        ),
+    ] = False,
+    normal: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --one-class: folder or label of the normal images.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Random seed for the cross-validation folds.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")] = False,
 ) -> None:
@@ -68,9 +77,12 @@ def inspect(
 
     if bundle is not None and weights is not None:
         raise InputError("--bundle and --weights both give features: choose one.")
+    if normal is not None and not one_class:
+        raise InputError("--normal names the normal images for --one-class: add it.")
     features = None
     if bundle is not None or weights is not None or backbone is not None:
-        features = FeatureSource(backbone or "mobilenet_v2", weights, bundle)
+        usual = "tf_efficientnet_lite2" if one_class else "mobilenet_v2"
+        features = FeatureSource(backbone or usual, weights, bundle)
     found = inspect_data(
         data,
         positive=positive,
@@ -80,6 +92,8 @@ def inspect(
         one_against_rest=one_against_rest,
         table=table_options(path_column, label_column, images),
         features=features,
+        one_class=one_class,
+        normal=normal,
         seed=seed,
         progress=TerminalProgress(quiet=json),
     )

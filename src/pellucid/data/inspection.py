@@ -141,6 +141,22 @@ class LabelEntry(_InspectionPart):
     suspects: tuple[Suspect, ...]
 
 
+class OddImage(_InspectionPart):
+    """An image taken as normal that looks unlike the other normal ones, and how far: a robust z-score."""
+
+    path: str
+    split: Split
+    score: float
+
+
+class OddEntry(_InspectionPart):
+    """The search for bad images among normal ones: by which features, among how many, and those found, worst first."""
+
+    features: str
+    images: int
+    found: tuple[OddImage, ...]
+
+
 class Inspection(_InspectionPart):
     """Everything that an audit of a dataset found; `pellucid data inspect --json` prints this, version 1.
 
@@ -148,7 +164,8 @@ class Inspection(_InspectionPart):
     `statistics` {measure: {class: quartiles}}, without the classes for which a measure has no meaning.
     `metadata` and `labels` are None where the test could not be made, for the reason in `metadata_absent` and
     `labels_absent`. `threshold` is the correlation of thumbnails from which on two pictures look the same.
-    `nested` maps classes to the folders below that may be the classes.
+    `nested` maps classes to the folders below that may be the classes. `odd` is set where the data were read as normal
+    and bad images, for a detector that learns from normal ones alone.
     """
 
     schema_version: Literal[1] = 1
@@ -177,6 +194,7 @@ class Inspection(_InspectionPart):
     labels: LabelEntry | None
     labels_absent: str = ""
     nested: dict[str, tuple[str, ...]] = {}
+    odd: OddEntry | None = None
 
     @property
     def images_left_out(self) -> int:

@@ -28,6 +28,7 @@ from .inspection import (
     LabelEntry,
     MeasureEntry,
     MetadataEntry,
+    OddEntry,
     SharedGroup,
     SplitOverlap,
     Suspect,
@@ -52,6 +53,7 @@ def audit(
     labels: LabelCheck | None,
     features: str = "",
     labels_absent: str = "",
+    odd: OddEntry | None = None,
 ) -> Inspection:
     """Gather what was measured of a dataset into an Inspection with its verdicts.
 
@@ -87,6 +89,7 @@ def audit(
         metadata_absent="" if metadata else "A class has fewer than 10 independent images, too few to judge by.",
         labels=_label_entry(labels, found, features) if labels else None,
         labels_absent="" if labels else labels_absent,
+        odd=odd,
     )
     ordered = sorted(verdicts(inspection), key=lambda f: LEVELS.index(f.level))
     return inspection.model_copy(update={"findings": tuple(ordered), "verdict": verdict_of(ordered, inspection)})

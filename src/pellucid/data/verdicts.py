@@ -48,6 +48,7 @@ def verdicts(found: Inspection) -> list[Finding]:
         _odd_files,
         _companions,
         _labels,
+        _odd,
         _balance,
         _split_sizes,
     )
@@ -278,8 +279,25 @@ def _companions(found: Inspection) -> Iterator[Finding]:
         yield _finding("caution", "Masks", text, "Bring back the images, correct the names, or remove them.")
 
 
+def _odd(found: Inspection) -> Iterator[Finding]:
+    """Bad images among those taken as normal."""
+    topic, odd = "Odd images", found.odd
+    if odd is None:
+        return
+    if not odd.found:
+        text = f"No image looks unlike the others among {counted(odd.images, 'normal image')}, by {odd.features}."
+        yield _finding("good", topic, text)
+        return
+    named = shorten([image.path for image in odd.found], 3)
+    text = f"{len(odd.found):,} of {counted(odd.images, 'normal image')} look unlike the others: {named}."
+    advice = "Look at each, and move those that are bad out of the normal images."
+    yield _finding("caution", topic, text, advice)
+
+
 def _labels(found: Inspection) -> Iterator[Finding]:
     topic, check = "Labels", found.labels
+    if check is None and found.odd is not None:
+        return
     if check is None:
         yield _finding("information", topic, f"Wrong labels were not looked for. {found.labels_absent}")
         return
@@ -304,6 +322,8 @@ def _labels(found: Inspection) -> Iterator[Finding]:
 
 def _balance(found: Inspection) -> Iterator[Finding]:
     topic = "Balance"
+    if found.odd is not None:  # few bad images, or none, are what such data have
+        return
     sizes = {c: sum(of.get(c, 0) for of in found.counts.values()) for c in found.classes}
     least, most = min(sizes, key=lambda c: sizes[c]), max(sizes, key=lambda c: sizes[c])
     few = [f"{c} {n:,}" for c, n in sizes.items() if n < FEW_OF_A_CLASS]
@@ -322,6 +342,8 @@ def _balance(found: Inspection) -> Iterator[Finding]:
 
 def _split_sizes(found: Inspection) -> Iterator[Finding]:
     topic = "Split sizes"
+    if found.odd is not None:
+        return
     for split, of in found.counts.items():
         gone = [c for c in found.classes if not of.get(c)]
         least = min(found.classes, key=lambda c: of.get(c, 0))

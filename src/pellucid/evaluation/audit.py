@@ -32,7 +32,11 @@ class RegionEntry(FiniteDocument):
 
 
 class MaskEntry(FiniteDocument):
-    """Heat maps against masks or boxes: the mean share of the positive evidence inside, and the share by chance."""
+    """Heat maps against masks or boxes: the mean share of the positive evidence inside, and the share by chance.
+
+    Of an anomaly detector `inside` is the mean `area` under the ROC curve of an image's pixels instead: its map has
+    distances everywhere.
+    """
 
     source: str
     method: str
@@ -40,6 +44,7 @@ class MaskEntry(FiniteDocument):
     empty: int
     inside: Estimate
     chance: float
+    measure: Literal["energy", "area"] = "energy"
 
 
 class MetadataProbe(FiniteDocument):

@@ -185,10 +185,14 @@ def _masks(found: AuditDocument) -> Iterator[Finding]:
         text = "The heat maps were not compared with masks or boxes, because the data have neither."
         yield _finding("information", topic, text, "Audit again with a folder of masks of lungs or objects.")
         return
-    where = (
-        f"{100 * (1 - masks.inside.value):.0f} % of the heat maps' evidence lies outside {masks.source}, by chance it "
-        f"would be {100 * (1 - masks.chance):.0f} % ({counted(masks.images, 'image')})."
-    )
+    of = counted(masks.images, "image")
+    if masks.measure == "area":
+        where = f"Maps rank pixels by {masks.source} with a mean ROC-AUC of {masks.inside}, by chance 0.5 ({of})."
+    else:
+        where = (
+            f"{100 * (1 - masks.inside.value):.0f} % of the heat maps' evidence lies outside {masks.source}, by chance "
+            f"it would be {100 * (1 - masks.chance):.0f} % ({of})."
+        )
     if masks.inside.high <= masks.chance:
         yield _finding("problem", topic, where, "The model looks elsewhere: find out at what before it is used.")
     elif masks.inside.low <= masks.chance:

@@ -299,8 +299,8 @@ def _alarms_statement(demand: Demand, bound: float, sure: str, met: bool, count:
     most = f"{100 * (1 - demand.number):g} %"
     if met:
         return (
-            f"Chosen on {count:,} normal {unit} that the model has not learnt from: {sure} at most {1 - bound:.1%} of "
-            f"new normal images are flagged (asked: at most {most})."
+            f"Chosen on {count:,} normal {unit}, each scored by a model that had not learnt from it: {sure} at most "
+            f"{1 - bound:.1%} of new normal images are flagged (asked: at most {most})."
         )
     needed = needed_for(demand.number)
     return (

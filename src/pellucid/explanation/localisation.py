@@ -50,6 +50,20 @@ def average_precision(attribution: Attribution, mask: Mask) -> float | None:
     return float((np.diff(recall, prepend=0.0) * precision).sum())
 
 
+def pixel_area(attribution: Attribution, mask: Mask) -> float | None:
+    """Area under the ROC curve of the values as a ranking of pixels by whether they lie on the mask, in 0..1.
+
+    None where the mask (H, W) is empty or all of the image. It suits maps of distances, which are above 0 everywhere.
+    Chance level: 0.5.
+    """
+    if not mask.any() or mask.all():
+        return None
+    inside, taken = _falling(attribution, mask)
+    outside = taken - inside
+    found, wrong = (np.concatenate([[0.0], counts / counts[-1]]) for counts in (inside, outside))
+    return float((np.diff(wrong) * (found[1:] + found[:-1]) / 2).sum())
+
+
 def best_iou(attribution: Attribution, mask: Mask) -> float | None:
     """The largest intersection over union of the mask and the pixels above any one threshold, in 0..1.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..data.finding import LEVELS, Level
+from ..evaluation.pixels import LIMIT
 from ..evaluation.result import EvaluationResult
 from .abroad import TOPICS, on_other_sources
 from .contents import RunContents, SplitProof
@@ -17,6 +18,8 @@ from .words import count, listed, number, percent, series_name, with_interval
 _FEW_TEST, _TOO_FEW_TEST, _FEW_OF_A_CLASS, _FEW_VALIDATION = 200, 50, 30, 50
 # Heat maps that put this many times more evidence on the object than chance would are called good, or poor.
 _WELL_LOCALISED, _BARELY_LOCALISED = 3.0, 1.5
+# Areas under the per-region overlap from which on the map of a detector is called good, or not poor.
+_DEFECTS_COVERED, _DEFECTS_TOUCHED = 0.7, 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,7 @@ def _skill(run: RunContents) -> Iterator[RunFinding]:
 
 def _sizes(run: RunContents) -> Iterator[RunFinding]:
     """Are test and validation large enough to say anything?"""
-    validation = sum(run.record.data.counts.get("val", {}).values())
+    validation = 0 if run.record.anomaly else sum(run.record.data.counts.get("val", {}).values())
     if 0 < validation < _FEW_VALIDATION:
         text = (
             f"The best epoch was chosen on only {count(validation, 'image')}, so the choice is partly down to chance."
@@ -188,6 +191,9 @@ def _other_sources(run: RunContents) -> Iterator[RunFinding]:
 
 def _localisation(run: RunContents) -> Iterator[RunFinding]:
     """Do the heat maps lie on the objects?"""
+    if run.record.anomaly is not None:
+        yield from _defects(run)
+        return
     found = run.record.localisation
     if found is None:
         return
@@ -200,6 +206,24 @@ def _localisation(run: RunContents) -> Iterator[RunFinding]:
         yield RunFinding("caution", "Heat maps", f"{text} Much of the evidence lies elsewhere.")
     else:
         yield RunFinding("problem", "Heat maps", f"{text} That is no better than chance: do not rely on them.")
+
+
+def _defects(run: RunContents) -> Iterator[RunFinding]:
+    """Do the maps of a detector lie on the defects?"""
+    found = run.evaluation.defects if run.evaluation is not None else None
+    if found is None or found.aupro is None:
+        return
+    area = "" if found.pixel_roc_auc is None else f"; ROC-AUC of pixels {number(found.pixel_roc_auc)}, by chance 0.5"
+    text = (
+        f"The map covers the defects of {count(found.masked, 'image')} with AUPRO {number(found.aupro)}, by chance "
+        f"{number(LIMIT / 2)}{area}."
+    )
+    if found.aupro >= _DEFECTS_COVERED:
+        yield RunFinding("good", "Heat maps", text)
+    elif found.aupro >= _DEFECTS_TOUCHED:
+        yield RunFinding("caution", "Heat maps", f"{text} Look at the kinds of defects one by one.")
+    else:
+        yield RunFinding("problem", "Heat maps", f"{text} The map does not show where the defects are.")
 
 
 def _parity(run: RunContents) -> Iterator[RunFinding]:
@@ -217,9 +241,10 @@ def _parity(run: RunContents) -> Iterator[RunFinding]:
         images = count(parity.images, "image")
         maps = "" if parity.heat_map is None else f", heat maps within {number(parity.heat_map)} of their peak"
         by = "" if parity.runtime == "torch" else f" (run by {parity.runtime})"
+        answers = "scores" if run.record.anomaly else "probabilities"
         text = (
             f"The exported model agrees with the trained one{by} on {images}: "
-            f"probabilities within {number(parity.probability)}{maps}."
+            f"{answers} within {number(parity.probability)}{maps}."
         )
         if difference > parity.tolerance:
             allowed = f"and {number(parity.tolerance)} is allowed"

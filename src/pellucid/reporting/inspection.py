@@ -115,6 +115,7 @@ def render_inspection(inspection: Inspection, found: ImageMeasurements) -> str:
         similar=_sets(inspection.similar, found),
         group=_strip("", inspection.grouping.example, found) if inspection.grouping else None,
         suspects=_suspects(inspection, found),
+        odd=_odd(inspection, found),
         orphans=[FileNote(path=p, reason="no image of this name") for p in inspection.companions.orphans],
         most_files=MOST_FILES,
         **page_frame("inspection.css", colormap=DIVERGING),
@@ -245,4 +246,12 @@ def _suspects(inspection: Inspection, found: ImageMeasurements) -> list[Inspecte
     for s in inspection.labels.suspects[:MOST_SUSPECTS] if inspection.labels else ():
         entry = ImageEntry(path=s.path, label=s.label, split=s.split)
         shown += _shown(found, [entry], f"{s.suggested} {number(s.suggested_probability)}")
+    return shown
+
+
+def _odd(inspection: Inspection, found: ImageMeasurements) -> list[InspectedImage]:
+    shown: list[InspectedImage] = []
+    for odd in inspection.odd.found[:MOST_SUSPECTS] if inspection.odd else ():
+        entry = ImageEntry(path=odd.path, label=inspection.classes[0], split=odd.split)
+        shown += _shown(found, [entry], number(odd.score))
     return shown

@@ -295,7 +295,8 @@ def limits(run: RunContents) -> list[str]:
         said += _about_answers(run, result)
     if run.record.sealed is not None:
         said.append(seal_in_words(run.record.sealed))
-    if run.record.localisation is None:
+    defects = result.defects if result else None
+    if run.record.localisation is None and not (defects and defects.masked):
         said.append("The heat maps were not compared with masks or boxes. They show where, not why, and may mislead.")
     else:
         said.append("A heat map shows where the evidence lies, not why it is evidence.")

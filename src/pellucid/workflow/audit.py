@@ -38,7 +38,7 @@ from ..evaluation.robustness import DisturbanceProbe, probe_disturbances
 from ..evaluation.shortcuts import Indices, RegionProbe, Scores, probe_regions
 from ..evaluation.subgroups import Subgroup, by_subgroup, subgroup_names
 from ..explanation.catalogue import find_method, settings_of
-from ..explanation.localisation import energy_inside, mask_share
+from ..explanation.localisation import energy_inside, mask_share, pixel_area
 from ..explanation.maps import scores_of_logits
 from ..files import write_whole
 from ..images.formats import IMAGE_SUFFIXES
@@ -288,6 +288,7 @@ def _mask_entry(
     if not marked or bundle.manifest.layer is None:
         return None
     inside, chance, of, empty = [], [], [], 0
+    distances = bundle.task == "anomaly"
     with progress.bar("Heat maps against the masks") as advance:
         for done, i in enumerate(marked, 1):
             sample = dataset.samples[i]
@@ -295,10 +296,12 @@ def _mask_entry(
             mask = true_mask(dataset, sample, image.size)
             if mask is not None:
                 attribution = bundle.explain(image, target=bundle.classes[sample.label])
-                share = energy_inside(attribution, mask)
+                share = pixel_area(attribution, mask) if distances else energy_inside(attribution, mask)
+                if distances and share is None:  # the mask is the whole image
+                    continue
                 empty += share is None
                 inside.append(share or 0.0)
-                chance.append(mask_share(mask))
+                chance.append(0.5 if distances else mask_share(mask))
                 of.append(units[i])
             advance(done, len(marked))
     if not inside:
@@ -310,6 +313,7 @@ def _mask_entry(
         empty=empty,
         inside=Estimate.of(clustered_mean(np.array(inside), np.array(of))),
         chance=float(np.mean(chance)),
+        measure="area" if distances else "energy",
     )
 
 

@@ -25,7 +25,7 @@ from ..evaluation.home import HOME, keep_home
 from ..evaluation.intervals import Indices
 from ..evaluation.operating_point import OperatingPoint, choose_operating_point, parse_demand
 from ..evaluation.outside import REFERENCE
-from ..evaluation.validation import ValidationAnswers, read_validation, write_validation
+from ..evaluation.validation import VALIDATION_FILE, ValidationAnswers, read_validation, write_validation
 from ..preprocessing import FloatArray, Uint8Array
 from ..progress import Progress, Silent
 from ..recipe import DecisionSection
@@ -193,6 +193,11 @@ def _calibration(
 
 
 def _answered_again(bundle: Bundle, folder: RunFolder, progress: Progress) -> ValidationAnswers:
+    if bundle.task == "anomaly":
+        raise DataError(
+            f"{folder.evaluation / VALIDATION_FILE} is missing. It held what detectors said of normal images that they "
+            "had not seen, and this one has seen them all: train again to choose another threshold."
+        )
     dataset = own_split(folder, bundle, "val")
     with progress.bar("Reading images") as advance:
         cached = cached_pixels(dataset, bundle.preprocessing, cache_folder(), progress=advance)

@@ -19,14 +19,16 @@ from ..data.groups import assign_groups, suggest_group_pattern
 from ..data.inspection import Inspection
 from ..data.label_errors import LabelCheck, check_labels
 from ..data.metadata import metadata_test
+from ..data.one_class import read_one_class
 from ..data.statistics import ImageMeasurements, measure_images
 from ..data.summary import audit
 from ..data.table import TableOptions
 from ..errors import InputError
 from ..preprocessing import FloatArray, Preprocessing
 from ..progress import Advance, Progress, Silent
-from ..recipe import AugmentSection, DataSection, ModelSection, Recipe
+from ..recipe import AugmentSection, DataSection, ModelSection, Recipe, load_recipe
 from ..storage import cache_folder
+from .normals import odd_normals
 
 BATCH = 32
 WITHOUT_FEATURES = (
@@ -72,26 +74,37 @@ def inspect_data(
     one_against_rest: str | None = None,
     table: TableOptions | None = None,
     features: FeatureSource | None = None,
+    one_class: bool = False,
+    normal: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Inspected:
     """Audit the labelled images at `source`, a folder or CSV as `read_dataset` takes it with the same options.
 
     Where no groups are known, those that file names suggest keep images together in the cross-validated tests, and are
-    reported as a guess. With `features` labels are checked too. Raises DataError when there is nothing to audit,
-    WeightsError or BundleError when the features cannot be had.
+    reported as a guess. With `features` labels are checked too. With `one_class` the data are read as the recipe of
+    that name reads them (`normal` names the normal images), and bad images are looked for among the normal ones, by its
+    backbone or that of `features`. Raises DataError when there is nothing to audit, WeightsError or BundleError when
+    the features cannot be had.
     """
     shown: Progress = progress or Silent()
-    extract = _extractor(features)
-    dataset = read_dataset(
-        Path(source),
-        positive=positive,
-        merge=merge,
-        group_by=group_by,
-        leave_out=leave_out,
-        one_against_rest=one_against_rest,
-        table=table,
-    )
+    if one_class:
+        recipe = _one_class_recipe(features, positive or merge or leave_out or one_against_rest)
+        dataset = read_one_class(Path(source), normal=normal, group_by=group_by, table=table)
+        if not dataset.labels.any():
+            dataset = replace(dataset, classes=dataset.classes[:1])
+        extract = None
+    else:
+        extract = _extractor(features)
+        dataset = read_dataset(
+            Path(source),
+            positive=positive,
+            merge=merge,
+            group_by=group_by,
+            leave_out=leave_out,
+            one_against_rest=one_against_rest,
+            table=table,
+        )
     with shown.bar("Reading images") as advance:
         found = measure_images(dataset, progress=advance)
     with shown.bar("Reading masks") as advance:
@@ -104,6 +117,7 @@ def inspect_data(
     labels = None
     if extract is not None:
         labels = _label_check(extract, found.dataset, kin, seed, shown)
+    odd = odd_normals(found.dataset, recipe, seed, shown) if one_class else None
     inspection = audit(
         found,
         kin,
@@ -115,8 +129,24 @@ def inspect_data(
         labels=labels,
         features=features.in_words if features else "",
         labels_absent=WITHOUT_FEATURES if features is None else "A class has too few independent images to judge by.",
+        odd=odd,
     )
     return Inspected(inspection, found)
+
+
+def _one_class_recipe(features: FeatureSource | None, of_classes: object) -> Recipe:
+    """The recipe by which bad images are looked for; InputError for options that it has no use for."""
+    if of_classes:
+        raise InputError(
+            "With `one_class=` images are normal or bad, and nothing else: drop `positive=`, `merge=`, `leave_out=` "
+            "and `one_against_rest=`."
+        )
+    if features is None:
+        return load_recipe("one-class")
+    if features.bundle is not None:
+        raise InputError("With `one_class=` features come from a backbone, not from `bundle=`: give `backbone=`.")
+    weights = features.weights or "imagenet"
+    return load_recipe("one-class", [f"model.backbone={features.backbone}", f"model.weights={weights}"])
 
 
 def _with_groups(dataset: Dataset, pattern: str | None) -> Dataset:

@@ -1,4 +1,4 @@
-"""Which normal images are learnt from, which choose the threshold, and which test; bad images test."""
+"""Which normal images are learnt from and which test; bad images test."""
 
 from __future__ import annotations
 
@@ -12,13 +12,10 @@ from ..data.labelling import counted
 from ..data.one_class import defect_kind
 from ..data.split import split_dataset
 from ..errors import DataError
-from ..evaluation.operating_point import needed_for
 from ..recipe import Recipe
 
 FEWEST = 8
 """Normal images below which nothing can be learnt, held out and tested."""
-MOST_HELD_OUT = 0.4
-"""Share of the training images that a threshold may take at most; what is learnt from decides how much is found."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +31,9 @@ def divide_normals(dataset: Dataset, recipe: Recipe, seed: int) -> Divided:
     """Divide the normal images into train, validation and test, identical files and groups together.
 
     Bad images go to the test.
-    A test that came with the data is kept. The validation images choose the threshold: as many are held out as the
-    promise of few false alarms takes, if that leaves enough. With `anomaly.use_bad` a third of the bad images of each
-    kind, at least one of several, is held out too. Raises DataError for too few normal images.
+    A test that came with the data is kept. Training and validation images are both learnt from, and each of them helps
+    to choose the threshold (`anomaly.crossfit`). With `anomaly.use_bad` a third of the bad images of each kind, at
+    least one of several, helps too. Raises DataError for too few normal images.
     """
     normal = dataset.where(lambda s: s.label == 0)
     bad = [replace(s, split="test") for s in dataset.samples if s.label != 0]
@@ -46,16 +43,14 @@ def divide_normals(dataset: Dataset, recipe: Recipe, seed: int) -> Divided:
             f"{FEWEST} or more: some are learnt from, others choose the threshold and test. Hundreds are usual."
         )
     one = replace(normal, classes=normal.classes[:1], notes=())
-    free = sum(s.split in ("", "train") for s in one.samples)
     test = 0.0 if any(s.split == "test" for s in one.samples) else recipe.data.test
-    share = _held_out(free * (1 - test), recipe)
     prints = fingerprint(one)
     # Sound parts of one kind look alike: by their look they would all be one image.
     same_files_only = replace(prints, thumbnails=np.zeros_like(prints.thumbnails))
     plan = split_dataset(
         one,
         seed=seed,
-        validation=min(share, 0.8 - test),
+        validation=min(recipe.data.validation, 0.8 - test),
         test=test,
         leave_out_twins=True,
         fingerprints=same_files_only,
@@ -79,12 +74,6 @@ def divide_normals(dataset: Dataset, recipe: Recipe, seed: int) -> Divided:
         + " kept together; images that look alike were not, as sound parts do."
     )
     return Divided(made, tuple(reasons), tuple(str(o) for o in plan.proof.leaks))
-
-
-def _held_out(free: float, recipe: Recipe) -> float:
-    """The share of `free` normal images that choose the threshold."""
-    needed = needed_for(1 - recipe.anomaly.false_alarms) / max(free, 1)
-    return max(recipe.data.validation, min(1.03 * needed, MOST_HELD_OUT))
 
 
 def _with_validation(bad: list[Sample], seed: int, *, use: bool) -> list[Sample]:

@@ -1,0 +1,97 @@
+"""A detector of all normal images, and for each fold one that has not learnt from the images of that fold.
+
+A threshold needs scores of normal images that the detector has not learnt from. Setting images apart for that makes the
+detector worse and leaves few scores. Here every image is scored by the detector of its own fold, which learnt from all
+others; the detector that is kept learns from all. The memory is chosen once: a fold's own patches are taken out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..preprocessing import FloatArray
+from ..recipe_anomaly import AnomalySection
+from .detector import Detector, ImageFeatures, PatchMemory
+from .fitting import FOLDS, fit_detector, fit_memory, folds_of
+from .memory import Rows
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class CrossFit:
+    """The detector `whole` of all normal images that are kept, the fold of each image (N,), and a detector a fold."""
+
+    whole: Detector
+    fold: Rows
+    detectors: tuple[Detector, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfFold:
+    """Scores (N,) of images before they are added up, in the units of the features: None where a part is not used."""
+
+    local: FloatArray | None
+    image: FloatArray | None
+
+    @staticmethod
+    def joined(parts: Sequence[OutOfFold]) -> OutOfFold:
+        """Those of several lots of images."""
+        local = [p.local for p in parts if p.local is not None]
+        image = [p.image for p in parts if p.image is not None]
+        return OutOfFold(np.concatenate(local) if local else None, np.concatenate(image) if image else None)
+
+    def take(self, rows: Rows | Mask) -> OutOfFold:
+        """Those of some images."""
+        return OutOfFold(*(None if part is None else part[rows] for part in (self.local, self.image)))
+
+    def scores(self, detector: Detector) -> FloatArray:
+        """The scores (N,) in the units of a detector."""
+        parts = ((self.local, detector.local_unit), (self.image, detector.whole_unit))
+        found = [part / np.float32(unit) for part, unit in parts if part is not None]
+        return np.asarray(sum(found[1:], found[0]), np.float32)
+
+
+def cross_fit(
+    patches: FloatArray,
+    statistics: FloatArray,
+    grid: tuple[int, int],
+    section: AnomalySection,
+    *,
+    kept: Mask,
+    groups: Sequence[str] = (),
+    seed: int = 0,
+) -> CrossFit:
+    """Fit to the images that are `kept` (N,), and once more without each of five folds, which keep groups together.
+
+    `patches` (N, P, C) and `statistics` (N, S) are those of `fit_detector`, whose units all detectors have: 1. An image
+    that is not kept has a fold too. Raises InputError for too few images.
+    """
+    fold = folds_of(groups or [""] * len(patches), len(patches), seed)
+    memory, owner = None, np.zeros(0, np.int64)
+    if section.method in ("combined", "patch-memory"):
+        memory, owner = fit_memory(patches[kept], section, seed)
+    whole = fit_detector(patches[kept], statistics[kept], grid, section, seed=seed, memory=memory)
+    detectors = []
+    for k in range(FOLDS):
+        others = kept & (fold != k)
+        if not (fold == k).any() or others.sum() < 2:
+            detectors.append(whole)
+            continue
+        rest = None
+        if memory is not None:
+            theirs = fold[kept][owner] != k
+            rest = PatchMemory(memory.rows[theirs], memory.scale) if theirs.any() else None
+        detectors.append(fit_detector(patches[others], statistics[others], grid, section, seed=seed, memory=rest))
+    return CrossFit(whole, fold, tuple(detectors))
+
+
+def scored(detector: Detector, features: ImageFeatures) -> OutOfFold:
+    """What a detector says of images, before it is put together."""
+    parts = detector.parts(features)
+    local = None if parts.local is None else detector.local_scores(parts.local, features)
+    return OutOfFold(local, parts.whole)

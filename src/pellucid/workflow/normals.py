@@ -1,0 +1,127 @@
+"""What a backbone says of normal images: features image by image, kept in brief, and which images look odd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._optional import require
+from ..anomaly.detector import ImageFeatures
+from ..anomaly.fitting import Suspicion, cells_wanted, judge
+from ..data.cache import cached_pixels
+from ..data.dataset import Dataset
+from ..data.inspection import OddEntry, OddImage
+from ..preprocessing import FloatArray, Uint8Array
+from ..progress import Progress
+from ..recipe import Recipe
+from ..storage import cache_folder
+from .prediction import BATCH, Rows
+from .settling import settled_recipe
+
+if TYPE_CHECKING:
+    from ..models.patch_features import FeatureGraph
+
+
+@dataclass(frozen=True)
+class SeenImages:
+    """Images as a model sees them: sample i of `dataset` is `pixels[rows[i]]`."""
+
+    dataset: Dataset
+    pixels: Uint8Array
+    rows: Rows
+
+    def positions(self, split: str) -> Rows:
+        """Which samples are in a split."""
+        return np.flatnonzero([s.split == split for s in self.dataset.samples])
+
+    def groups(self, positions: Rows) -> tuple[str, ...]:
+        """The groups of some samples."""
+        return tuple(self.dataset.samples[i].group for i in positions)
+
+
+@dataclass(frozen=True)
+class Description:
+    """Some cells (N, P, C) and the statistics (N, S) of the samples `rows` (N,)."""
+
+    rows: Rows
+    patches: FloatArray
+    statistics: FloatArray
+
+
+@dataclass(frozen=True)
+class Describer:
+    """A backbone's features, and how images are made ready for it."""
+
+    graph: FeatureGraph
+    source: dict[str, str]
+    recipe: Recipe
+    seed: int
+    progress: Progress
+
+    @classmethod
+    def of(cls, recipe: Recipe, seed: int, progress: Progress) -> Describer:
+        """Build the backbone of a recipe and load its weights; `source` says where these come from."""
+        from ..models.backbones import build_backbone
+        from ..models.patch_features import PatchFeatures, choose_layers, feature_graph
+        from ..models.weights import load_initial_weights
+        from ..training.hardware import seed_torch
+
+        shape = recipe.preprocessing()
+        size = (shape.height, shape.width)
+        seed_torch(seed)
+        backbone = build_backbone(recipe.model, size).eval()
+        source = load_initial_weights(backbone, recipe.model.backbone, recipe.model.weights)
+        layers = choose_layers(backbone, recipe.model.backbone, recipe.anomaly.layers, size)
+        progress.say(f"Features of {recipe.model.backbone}: layers {' and '.join(layers)}.")
+        graph = feature_graph(PatchFeatures(backbone, layers, recipe.anomaly.smoothing), size)
+        return cls(graph, source, recipe, seed, progress)
+
+    def passes(self, images: SeenImages, rows: Rows, what: str) -> Iterator[tuple[Rows, ImageFeatures]]:
+        """Features of the samples `rows`, a batch at a time, each with its samples."""
+        session, shape = self.graph.session(), self.recipe.preprocessing()
+        with self.progress.bar(what) as advance:
+            for start in range(0, len(rows), BATCH):
+                mine = rows[start : start + BATCH]
+                yield mine, session(shape.normalise(images.pixels[images.rows[mine]]))
+                advance(min(start + BATCH, len(rows)), len(rows))
+
+    def described(self, images: SeenImages, rows: Rows) -> Description:
+        """The statistics of the normal samples `rows`, and as many cells of each as the memory chooses among."""
+        cells = self.graph.grid[0] * self.graph.grid[1]
+        wanted = cells_wanted(len(rows), self.recipe.anomaly, cells)
+        rng = np.random.default_rng(self.seed)
+        patches: list[FloatArray] = []
+        statistics: list[FloatArray] = []
+        for _, features in self.passes(images, rows, "Describing the normal images"):
+            for image in features.patches.reshape(len(features), cells, -1):
+                patches.append(image if wanted == cells else image[rng.choice(cells, wanted, replace=False)])
+            statistics.append(features.statistics)
+        return Description(rows, np.stack(patches), np.concatenate(statistics))
+
+    def judged(self, images: SeenImages, description: Description) -> Suspicion:
+        """Which of the described images look bad beside the others."""
+        self.progress.say("Looking for bad images among the normal ones ...")
+        groups = images.groups(description.rows)
+        return judge(description.patches, description.statistics, groups, self.recipe.anomaly, seed=self.seed)
+
+
+def odd_normals(dataset: Dataset, recipe: Recipe, seed: int, progress: Progress) -> OddEntry:
+    """Which normal images of a dataset look bad beside the others, by the features of a recipe, worst first."""
+    require("torch", extra="train")
+    recipe = settled_recipe(recipe, dataset, progress)
+    describer = Describer.of(recipe, seed, progress)
+    with progress.bar("Decoding for the backbone") as advance:
+        cached = cached_pixels(dataset, recipe.preprocessing(), cache_folder(), progress=advance)
+    samples = cached.dataset.samples
+    images = SeenImages(cached.dataset, cached.pixels, np.arange(len(samples)))
+    normal = np.flatnonzero(cached.dataset.labels == 0)
+    judged = describer.judged(images, describer.described(images, normal))
+    worst = [i for i in np.argsort(-judged.scores, kind="stable") if judged.suspect[i]]
+    found = (
+        OddImage(path=sample.path, split=sample.split, score=round(float(judged.scores[i]), 3))
+        for i, sample in ((i, samples[normal[i]]) for i in worst)
+    )
+    return OddEntry(features=f"features of {recipe.model.backbone}", images=len(normal), found=tuple(found))
