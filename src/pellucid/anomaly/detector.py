@@ -4,7 +4,8 @@ There are two parts, each in units of how much it varies among held-out normal i
 the distance of its patch to the nearest of a memory of normal patches (PatchCore), or to the Gaussian of its position
 (PaDiM). The whole part is the distance of the image's statistics from those of normal images, divided among the cells
 (`moments.py`). The map is the sum of both; the score is the mean of the greatest cells of the local part, and the mean
-over all cells of the whole part.
+over all cells of the whole part, which weighs more in it: it tells best that something is wrong, and the local part
+tells best where.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ class PositionGaussians:
 class Detector:
     """A fitted detector. `local_unit` and `whole_unit` divide the two parts; `top` cells make up the local score.
 
-    With `reweighted` the local score is PatchCore's: see `memory.reweighted_scores`.
+    `map_units` divide them in the map, where they may weigh otherwise; None: as in the score. With `reweighted` the
+    local score is PatchCore's: see `memory.reweighted_scores`.
     """
 
     local: PatchMemory | PositionGaussians | None
@@ -98,6 +100,12 @@ class Detector:
     whole_unit: float = 1.0
     top: int = 1
     reweighted: bool = False
+    map_units: tuple[float, float] | None = None
+
+    @property
+    def units_of_map(self) -> tuple[float, float]:
+        """What divides the local part and that of the image in the map."""
+        return self.map_units or (self.local_unit, self.whole_unit)
 
     @property
     def memory_rows(self) -> int:
@@ -114,11 +122,12 @@ class Detector:
     def maps(self, features: ImageFeatures) -> FloatArray:
         """The map (N, h, w) of images whose layers' maps were kept."""
         found = np.zeros((len(features), *self.grid), np.float32)
+        local_unit, whole_unit = self.units_of_map
         if self.local is not None:
-            found += self.local.distances(features.patches) / np.float32(self.local_unit)
+            found += self.local.distances(features.patches) / np.float32(local_unit)
         if self.whole is not None:
             shares = contributions(features.maps, features.statistics, self.whole, self.grid)
-            found += shares / np.float32(self.whole_unit)
+            found += shares / np.float32(whole_unit)
         return found
 
     def local_scores(self, local: FloatArray, features: ImageFeatures | None = None) -> FloatArray:
@@ -140,7 +149,7 @@ class Detector:
     def arrays(self) -> dict[str, FloatArray]:
         """Everything fitted, by name: what a bundle keeps beside its graph."""
         found: dict[str, FloatArray] = {
-            "units": np.array([self.local_unit, self.whole_unit], np.float32),
+            "units": np.array([self.local_unit, self.whole_unit, *self.units_of_map], np.float32),
             "score": np.array([self.top, self.reweighted, *self.grid], np.float32),
         }
         if isinstance(self.local, PatchMemory):
@@ -166,8 +175,9 @@ def detector_of(arrays: Mapping[str, FloatArray]) -> Detector:
             channels = arrays["cells.channels"].astype(np.int64)
             local = PositionGaussians(arrays["cells.mean"], arrays["cells.whitening"], channels)
         whole = Gaussian(arrays["image.mean"], arrays["image.whitening"]) if "image.mean" in arrays else None
-        units, (top, reweighted, height, width) = arrays["units"], arrays["score"]
+        units, (top, reweighted, height, width) = arrays["units"].tolist(), arrays["score"]
     except (KeyError, ValueError) as error:
         raise BundleError(f"The weights of the anomaly detector lack {error}. Copy the bundle again.") from error
     grid = int(height), int(width)
-    return Detector(local, whole, grid, float(units[0]), float(units[1]), int(top), bool(reweighted))
+    of_map = (units[2], units[3]) if len(units) > 2 else None  # detectors of before weighed the map as the score
+    return Detector(local, whole, grid, units[0], units[1], int(top), bool(reweighted), of_map)

@@ -104,14 +104,20 @@ def with_units(detector: Detector, local: FloatArray | None, image: FloatArray |
     """The detector whose parts are in units of their spread among images it has not seen.
 
     `local` (N,) are their local scores and `image` (N,) their own distances, None where a part is not used. The spread
-    is the standard deviation, found robustly; `whole` weighs the image's distance. With one part only the unit is that
-    part's median, so that 1 is a usual normal image.
+    is the standard deviation, found robustly; `whole` weighs the image's distance in the score. In the map both weigh
+    the same, and together as much as in the score of the median image. With one part only the unit is that part's
+    median, so that 1 is a usual normal image.
     """
     single = detector.local is None or detector.whole is None
     unit = _middle if single else _spread
     local_unit = 1.0 if local is None else unit(local)
     image_unit = 1.0 if image is None else unit(image) / (1.0 if single else max(whole, 1e-6))
-    return replace(detector, local_unit=local_unit, whole_unit=image_unit)
+    found = replace(detector, local_unit=local_unit, whole_unit=image_unit)
+    if local is None or image is None or single:
+        return found
+    parts = _middle(local) / local_unit, _middle(image) / unit(image)
+    share = sum(parts) / (parts[0] + parts[1] * max(whole, 1e-6))
+    return replace(found, map_units=(local_unit * share, unit(image) * share))
 
 
 def _middle(values: FloatArray) -> float:

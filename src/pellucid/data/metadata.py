@@ -68,11 +68,11 @@ class MetadataTest:
 def metadata_test(found: ImageMeasurements, units: IntArray, *, seed: int = 0) -> MetadataTest | None:
     """Predict the class from MEASURES, by cross-validation in which `units` (N,) stay whole.
 
-    None where a class has fewer than 10 units.
+    None where a class has fewer than 10 units, and where there is one class only.
     """
     labels = found.dataset.labels
     classes = len(found.dataset.classes)
-    if not enough_units(labels, units, classes):
+    if classes < 2 or not enough_units(labels, units, classes):
         return None
     columns = _columns(found)
     folds = folds_of(labels, units, found.fingerprints.paths, seed)

@@ -62,12 +62,13 @@ def anomaly_model(features: FeatureGraph, detector: Detector) -> onnx.ModelProto
         )
     head = _Head()
     maps, scores = [], []
+    units = detector.units_of_map
     if detector.local is not None:
-        cells = head.add("Mul", [_local(head, detector), head.constant(1 / detector.local_unit)])
-        maps.append(cells)
-        scores.append(_local_score(head, detector, cells))
+        cells = _local(head, detector)
+        maps.append(head.add("Mul", [cells, head.constant(1 / units[0])]))
+        scores.append(_local_score(head, detector, head.add("Mul", [cells, head.constant(1 / detector.local_unit)])))
     if detector.whole is not None:
-        shares, distance = _whole(head, features, detector.whole, detector.whole_unit, detector.grid)
+        shares, distance = _whole(head, features, detector.whole, (units[1], detector.whole_unit), detector.grid)
         maps.append(shares)
         scores.append(distance)
     for parts, name in ((maps, "activations"), (scores, "logits")):
@@ -115,14 +116,14 @@ def _by_position(head: _Head, cells: PositionGaussians, rows: str, positions: in
 
 
 def _whole(
-    head: _Head, features: FeatureGraph, gaussian: Gaussian, unit: float, grid: tuple[int, int]
+    head: _Head, features: FeatureGraph, gaussian: Gaussian, units: tuple[float, float], grid: tuple[int, int]
 ) -> tuple[str, str]:
-    """The map (N, 1, h, w) of the image's distance, and that distance (N, 1); see `anomaly.moments`."""
+    """The map (N, 1, h, w) of the image's distance, and that distance (N, 1), in `units`; see `anomaly.moments`."""
     around = head.add("Sub", ["statistics", head.constant(gaussian.mean)])
     white = head.add("MatMul", [around, head.constant(gaussian.whitening)])
     axis = head.constant([1], np.int64)
     length = head.add("Max", [head.add("ReduceL2", [white, axis], keepdims=1), head.constant(LEAST_DISTANCE)])
-    back = head.add("MatMul", [white, head.constant(gaussian.whitening.T / np.float32(unit))])
+    back = head.add("MatMul", [white, head.constant(gaussian.whitening.T / np.float32(units[0]))])
     weights = head.add("Div", [back, length])
     shares: list[str] = []
     start = 0
@@ -135,7 +136,7 @@ def _whole(
     total = shares[0]
     for other in shares[1:]:
         total = head.add("Add", [total, other])
-    return total, head.add("Mul", [length, head.constant(1 / unit)])
+    return total, head.add("Mul", [length, head.constant(1 / units[1])])
 
 
 def _shares(head: _Head, values: str, weights: str, around: str, mean: FloatArray, start: int, channels: int) -> str:
