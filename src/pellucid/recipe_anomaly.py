@@ -36,7 +36,9 @@ class AnomalySection(RecipeSection):
     reweighted: bool = Field(
         default=False, description="with patch-memory: the greatest distance, weighed as PatchCore does, is the score"
     )
-    whole: float = Field(default=4.0, ge=0, le=100, description="with combined: weight of the image's own distance in the score")
+    whole: float = Field(
+        default=4.0, ge=0, le=100, description="with combined: weight of the image's distance in the score"
+    )
     channels: int = Field(default=100, ge=2, le=2000, description="with gaussian: channels drawn, as in PaDiM")
     clean: bool = Field(default=True, description="leave out training images that look bad beside the others")
     count_suspects: bool = Field(
