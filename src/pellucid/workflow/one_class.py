@@ -36,7 +36,7 @@ from .decision import check_decision
 from .evaluation import evaluate_dataset
 from .examples import explain_examples
 from .normals import Describer, SeenImages
-from .one_class_fit import Fitted, fit_normals
+from .one_class_fit import FittedDetector, fit_normals
 from .one_class_split import Divided, divide_normals
 from .provenance import data_checksum, data_record, hardware, now, versions
 from .settling import settled_recipe
@@ -113,7 +113,7 @@ def _read(job: OneClassJob, dataset: Dataset) -> tuple[SeenImages, Divided]:
     return SeenImages(divided.dataset, cached.pixels, rows), divided
 
 
-def _export(job: OneClassJob, describer: Describer, fitted: Fitted, images: SeenImages) -> Manifest:
+def _export(job: OneClassJob, describer: Describer, fitted: FittedDetector, images: SeenImages) -> Manifest:
     from ..models.anomaly_export import export_detector
 
     recipe, classes, graph = job.recipe, images.dataset.classes, describer.graph
@@ -145,7 +145,7 @@ def _export(job: OneClassJob, describer: Describer, fitted: Fitted, images: Seen
     return export_detector(graph, fitted.detector, manifest, job.run.bundle, images=batch)
 
 
-def _decide(job: OneClassJob, fitted: Fitted, images: SeenImages) -> Bundle:
+def _decide(job: OneClassJob, fitted: FittedDetector, images: SeenImages) -> Bundle:
     """Choose the threshold by scores of images that were not learnt from, and keep it in the bundle."""
     samples = [images.dataset.samples[i] for i in fitted.held]
     bundle = load(job.run.bundle)
@@ -196,7 +196,7 @@ SCALE = {"q05": 0.2, "q25": 0.4, "q50": 0.6, "q75": 0.8, "q95": 1.0}
 """The scale of the map by its threshold: a map is drawn in full colour where it reaches the threshold."""
 
 
-def _record(job: OneClassJob, divided: Divided, fitted: Fitted) -> RunRecord:
+def _record(job: OneClassJob, divided: Divided, fitted: FittedDetector) -> RunRecord:
     dataset, recipe = divided.dataset, job.recipe.name
     usual = ("pellucid", "train", str(job.data), "--recipe", recipe, "--seed", str(job.seed))
     order = np.argsort(-fitted.judged.scores, kind="stable")

@@ -22,12 +22,12 @@ MOST_SCORED = 600
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedDetector:
     """A detector, and what was found on the way; all rows are samples.
 
-    `judged` is about the normal images `judged_of`, which do not test. `learnt` are those of them that the detector is
-    made of. The images `held` choose the threshold: `scores` are by detectors that had not learnt from them, and
-    `suspect` says which of them look bad.
+    `judged` is about the normal images `judged_of`, which do not test. The detector is made of the images `learnt`. The
+    images `held` choose the threshold: `scores` are by detectors that had not seen them, and `suspect` says which ones
+    look bad.
     """
 
     detector: Detector
@@ -39,7 +39,7 @@ class Fitted:
     suspect: np.ndarray
 
 
-def fit_normals(describer: Describer, images: SeenImages) -> Fitted:
+def fit_normals(describer: Describer, images: SeenImages) -> FittedDetector:
     """Fit to the normal images that do not test, without those that look bad if these are left out.
 
     Raises DataError where too few are left.
@@ -75,7 +75,7 @@ def fit_normals(describer: Describer, images: SeenImages) -> Fitted:
         theirs = OutOfFold.joined([scored(detector, features) for _, features in passes])
         held, scores = np.concatenate([held, bad]), np.concatenate([scores, theirs.scores(detector)])
     suspect = np.concatenate([judged.suspect[order], np.zeros(len(bad), bool)])
-    return Fitted(detector, judged, description.rows, description.rows[kept], held, scores, suspect)
+    return FittedDetector(detector, judged, description.rows, description.rows[kept], held, scores, suspect)
 
 
 def _tell(describer: Describer, judged: Suspicion) -> None:

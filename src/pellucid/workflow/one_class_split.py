@@ -31,7 +31,7 @@ def divide_normals(dataset: Dataset, recipe: Recipe, seed: int) -> Divided:
     """Divide the normal images into train, validation and test, identical files and groups together.
 
     Bad images go to the test.
-    A test that came with the data is kept. Training and validation images are both learnt from, and each of them helps
+    A test that came with the data is kept. Training and validation images are both learnt from, and both help
     to choose the threshold (`anomaly.crossfit`). With `anomaly.use_bad` a third of the bad images of each kind, at
     least one of several, helps too. Raises DataError for too few normal images.
     """
