@@ -117,7 +117,7 @@ def answers(port: int) -> bool:
 
 def listen(bundle_folder: Path, count: int) -> float:
     """Mean CPU seconds of a film in the node, from C-STORE to STOW. Sender and archive are other processes."""
-    from tests.pacs.test_node import configured, listening, until
+    from tests.pacs.nodes import configured, listening, until
 
     from pellucid.bundle.bundle import load
     from pellucid.pacs.codes import CodeTable

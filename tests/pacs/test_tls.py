@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from pynetdicom import AE, evt
 from tests.pacs import films
 from tests.pacs.archives import free_port
-from tests.pacs.test_node import configured, listening, running, send, until
+from tests.pacs.nodes import configured, listening, running, send, until
 
 from pellucid.errors import InputError, ResourceError
 from pellucid.pacs.care import ask_archive

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 from rich.text import Text
 
+from ..errors import InputError
 from . import pacs_node
 from .console import OK, PARTLY, err, out, print_json, print_table, report_skipped
 
@@ -20,6 +22,9 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+MOST_GUESSABLE = 16
+"""A secret is at least as long as this."""
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run or bundle folder.")]
 Research = Annotated[
@@ -106,6 +111,46 @@ def check(
                 if missing:
                     err.print(Text(f"{name} was not run: {missing}"))
     raise typer.Exit(PARTLY if any(c.errors for c in checked) else OK)
+
+
+@app.command("deidentify")
+def deidentify(
+    films: Annotated[list[Path], typer.Argument(metavar="FILE...", help="DICOM files, or folders of DICOM files.")],
+    folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Output folder.")],
+    key_variable: Annotated[
+        Optional[str],
+        typer.Option(
+            metavar="NAME", help="Environment variable with a secret: the same secret gives the same new names again."
+        ),
+    ] = None,
+    burned_in: Annotated[
+        bool, typer.Option("--burned-in", help="Also copy films that state text in their picture.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the written files as one JSON document.")] = False,
+) -> None:
+    """Copy films without what identifies a person (DICOM PS3.15, basic profile). Pixels stay as they are."""
+    from ..pacs.deidentify import INDEX, deidentify_files
+    from ..pacs.write import dicom_files
+
+    done = deidentify_files(dicom_files(films), folder, key=_secret(key_variable), burned_in=burned_in)
+    skipped = [(str(path), reason) for path, reason in done.skipped]
+    if json:
+        reasons = [{"path": path, "reason": reason} for path, reason in skipped]
+        print_json({"files": [str(path) for path in done.files], "skipped": reasons})
+    else:
+        out.print(Text(f"{folder}: {len(done.files)} films, listed in {INDEX}. Look at the pictures before you share."))
+    raise typer.Exit(report_skipped(skipped))
+
+
+def _secret(variable: Optional[str]) -> bytes | None:
+    """The secret in an environment variable. Raises InputError for one that is not set, or too short to be secret."""
+    if variable is None:
+        return None
+    found = os.environ.get(variable, "")
+    if len(found) < MOST_GUESSABLE:
+        reason = "is not set" if not found else f"holds less than {MOST_GUESSABLE} characters"
+        raise InputError(f"The environment variable {variable} {reason}: put a secret of at least that many into it.")
+    return found.encode("utf-8", "surrogateescape")
 
 
 app.command("serve")(pacs_node.serve)

@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,8 +18,8 @@ from .fingerprint import Fingerprints, content_hashes
 from .labelling import LabelledFile, are_numbers, build_dataset, counted, shorten
 from .layout import split_named
 from .split_column import marks_a_split, split_columns, take_split
+from .studies import group_of, grouping_note, study_columns
 from .table import (
-    GROUP_COLUMNS,
     LABEL_COLUMNS,
     UNCLEAR,
     ImageFiles,
@@ -73,9 +73,12 @@ def read_csv(
     if group_by is not None and key_of(group_by) in map(key_of, header):
         columns.places["group"], group_by = [key_of(h) for h in header].index(key_of(group_by)), None
     listing = Listing([], notes=columns.notes, group_by=group_by)
-    _suggest_group_column(header, columns.places, group_by, listing.notes)
+    if group_by is None and "group" not in columns.places:
+        columns.studies = study_columns(header)
+        listing.notes += [note for note in [grouping_note(header, columns.studies)] if note]
     cells = [row for _, row in rows]
-    listing.notes += take_split(header, cells, columns.places, {*columns.places.values(), *columns.hot})
+    taken = {*columns.places.values(), *columns.hot, *columns.studies}
+    listing.notes += take_split(header, cells, columns.places, taken)
     labels = columns.labels(cells)
     made = _made(source, rows, labels, columns, ImageFiles(root, wanted.images, search=search), listing)
     listing.entries = _united(source, made, listing.skipped, several=several)
@@ -104,12 +107,13 @@ def _opened(source: Path) -> Iterator[Table]:
 
 @dataclass(slots=True)
 class _Columns:
-    """Where things stand in a row: places by name, and how labels are read."""
+    """Where things stand in a row: places by name, of patient and study in a list of DICOM files, and the labels."""
 
     places: dict[str, int]
     labels: Callable[[Sequence[Sequence[str]]], list[tuple[str, ...]]]
     notes: list[str] = field(default_factory=list)
     hot: Sequence[int] = ()
+    studies: Sequence[int] = ()
 
     @property
     def marked(self) -> bool:
@@ -145,7 +149,7 @@ def _columns(source: Path, table: Table, rows: Sequence[Row], wanted: TableOptio
     places["path"] = path
     if label is None and not hot:
         hot = _hot_columns(header, rows, path)
-        label = None if hot else _only_other(table, {path, *stated})
+        label = None if hot else _only_other(table, {path, *stated, *study_columns(header)})
     if hot:
         return _marked(source, header, rows, hot, places, notes)
     if label is None:
@@ -169,8 +173,9 @@ def _only_other(table: Table, taken: Collection[int]) -> int | None:
 
 def _hot_columns(header: Sequence[str], rows: Sequence[Row], path: int) -> list[int]:
     """Columns of 0 and 1 that look like one for each class: at least two, and all but the path's and our own."""
+    taken = {path, *study_columns(header)}
     others = [
-        i for i, name in enumerate(header) if i != path and key_of(name) not in COLUMNS and not marks_a_split(name)
+        i for i, name in enumerate(header) if i not in taken and key_of(name) not in COLUMNS and not marks_a_split(name)
     ]
     cells = [row for _, row in rows]
     return others if len(others) > 1 and rows and one_hot(header, cells, others) is not None else []
@@ -188,14 +193,6 @@ def _marked(
         raise DataError(f"{source}: the columns {shorten([header[i] for i in hot])} hold more than 0 and 1.")
     notes.append(f"Classes are the columns of 0 and 1: {shorten([header[i] for i in hot])}.")
     return _Columns(places, lambda all_rows: one_hot(header, all_rows, hot) or [], notes, hot)
-
-
-def _suggest_group_column(
-    header: Sequence[str], places: Mapping[str, int], group_by: str | None, notes: list[str]
-) -> None:
-    named = next((name for name in header if key_of(name) in GROUP_COLUMNS), None)
-    if named is not None and group_by is None and "group" not in places:
-        notes.append(f"Images of one {named} may end up in two splits: `group_by='{named}'` keeps them together.")
 
 
 def _made(
@@ -223,9 +220,8 @@ def _made(
         wanted += 1 + bool(cells.get("mask"))
         gone += [c for c, f in ((cells["path"], found), (cells.get("mask"), mask)) if c and f is None]
         split = _split_cell(cells.get("split", ""), source, line)
-        entry = LabelledFile(
-            found or cells["path"], names[0] if names else "", split, cells.get("group", ""), mask, also=names[1:]
-        )
+        group = cells.get("group", "") or group_of(row, columns.studies)
+        entry = LabelledFile(found or cells["path"], names[0] if names else "", split, group, mask, also=names[1:])
         made.append((line, entry))
     if gone:
         raise DataError(

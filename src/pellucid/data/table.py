@@ -27,7 +27,7 @@ SAMPLED = 200
 PATH_COLUMNS = (
     "path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "img_path",
     "image_id", "image_name", "img_name", "image_file", "imagefile", "image_filename", "image_index", "id_code",
-    "isic_id", "url", "name", "id",
+    "isic_id", "imageid", "dicom_id", "sopinstanceuid", "sop_instance_uid", "url", "name", "id",
 )
 LABEL_COLUMNS = (
     "label", "class", "class_name", "label_name", "target", "category", "diagnosis", "dx", "finding_labels", "labels",

@@ -18,11 +18,13 @@ FloatArray = npt.NDArray[np.float64]
 
 NO_WINDOW = "The DICOM file states no window; the full range of its bits was used."
 MOST_ENTRIES = 65536
-FRAME_ELEMENTS = frozenset(("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction"))
+FRAME_ELEMENTS = frozenset(
+    ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence")
+)
 
 
 def flattened(dataset: Any) -> Any:
-    """The dataset itself, with the rescaling and window of its one frame where enhanced objects keep them apart."""
+    """The dataset itself, with rescaling and window of its one frame, which enhanced objects keep apart."""
     for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         for group in (dataset.get(name) or [])[:1]:
             for sequence in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):

@@ -142,6 +142,11 @@ IMAGE_SUFFIXES = frozenset(suffix for row in FORMATS.values() for suffix in row.
 BY_MEDIA_TYPE = {media_type: row for row in FORMATS.values() for media_type in row.media_types}
 
 
+def is_dicom(head: bytes) -> bool:
+    """Whether the first 132 bytes of a file are those of a DICOM file with its preamble."""
+    return head[128:132] == b"DICM"
+
+
 def titles(formats: Collection[str] = ALL_FORMATS) -> list[str]:
     """What people call these formats, in the order of the table."""
     return [row.title for name, row in FORMATS.items() if name in formats]

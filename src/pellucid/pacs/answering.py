@@ -101,10 +101,11 @@ class Answering:
         except sqlite3.Error:
             time.sleep(1)
 
-    def list_key_objects(self) -> None:
-        """Make key objects for studies with flagged films in which nothing happened lately."""
+    def list_key_objects(self) -> bool:
+        """Make key objects for studies with flagged films in which nothing happened lately; whether any were made."""
         if "ko" not in self._kinds:
-            return
+            return False
+        made = False
         for study, sources in self._ledger.quiet_studies(self._config.limits.study_quiet):
             if (study, *sources) in self._listed:
                 continue
@@ -116,7 +117,9 @@ class Answering:
                     self._ledger.add_result(study, *kept)
                     self._journal.count("results_made")
                     self._journal.say("listed", ref=self._journal.ref(study), films=len(films))
+                    made = True
             self._listed.add((study, *sources))
+        return made
 
     def _flagged(self, uid: str) -> Findings | None:
         try:

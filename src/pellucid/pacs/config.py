@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import ssl
@@ -84,6 +85,11 @@ class WebAccess(Section):
         if found is None:
             raise InputError(f"The environment variable {self.password_variable} with the password is not set.")
         return found
+
+    @property
+    def authorization(self) -> str | None:
+        """The Authorization header; None without a user."""
+        return None if self.user is None else basic_authorization(self.user, self.password)
 
 
 class Poll(WebAccess):
@@ -177,6 +183,11 @@ class PacsConfig(Section):
         if self.listen is None and self.poll is None:
             raise ValueError("films come from nowhere: add [listen] or [poll]")
         return self
+
+
+def basic_authorization(user: str, password: str) -> str:
+    """The Authorization header of a user with a password. Reference: RFC 7617."""
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def _exactly_one(section: BaseModel, first: str, second: str) -> None:

@@ -30,6 +30,8 @@ WARNINGS = (0xB000, 0xB006, 0xB007)
 SECONDS = 30
 PDU = 2**20
 """Bytes of one fragment of a film; by default pynetdicom takes 16 kB, and a film comes in a hundred."""
+IDLE = 0.01
+"""Seconds between two looks at a quiet connection; pynetdicom looks a thousand times a second."""
 
 
 class Offer(NamedTuple):
@@ -93,6 +95,28 @@ def echo(store: ArchiveStore, sop_classes: list[str], syntaxes: list[str]) -> li
     return [Offer(c, s, (c, s) in accepted) for c, s in wanted]
 
 
+def _settle(event: Any) -> None:
+    """Let a connection read in large pieces, and rest while nothing comes.
+
+    pynetdicom reads 4 kB at a time. After each piece its thread waits for the interpreter lock, which the thread that
+    answers films may hold for milliseconds: five hundred times for one film.
+    """
+    provider = event.assoc.dul
+    provider._run_loop_delay = IDLE
+    provider.socket.recv = lambda count: _received(provider.socket, count)
+
+
+def _received(link: Any, count: int) -> bytearray:
+    """`count` bytes of a connection; fewer where the other side closes it."""
+    data = bytearray()
+    while len(data) < count:
+        piece = link.socket.recv(min(count - len(data), PDU))
+        if not piece:
+            break
+        data += piece
+    return data
+
+
 def listen(config: Listen, on_store: Callable[[str, str, Callable[[], bytes]], bool]) -> Any:
     """Start the C-STORE provider; returns the server, whose `shutdown` ends it.
 
@@ -118,7 +142,7 @@ def listen(config: Listen, on_store: Callable[[str, str, Callable[[], bytes]], b
         return SUCCESS if safe else OUT_OF_RESOURCES
 
     tls = None if config.tls is None else config.tls.context(server=True)
-    handlers = [(library.evt.EVT_C_STORE, store)]
+    handlers = [(library.evt.EVT_C_STORE, store), (library.evt.EVT_CONN_OPEN, _settle)]
     try:
         return ae.start_server((config.address, config.port), block=False, evt_handlers=handlers, ssl_context=tls)
     except OSError as error:

@@ -85,6 +85,8 @@ class Ledger:
             )
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
+            # What is forgotten is overwritten with zeros: deleted rows would stay readable in the file.
+            self._db.execute("PRAGMA secure_delete=ON")
             version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
             if version > 1:
                 raise InputError(f"The ledger in {folder} was written by a newer pellucid: upgrade pellucid.")
@@ -293,6 +295,11 @@ class Ledger:
             int(counted), time.time() + pause, code, uid,
         )  # fmt: skip
 
+    def knows(self, uid: str) -> bool:
+        """Whether a film or a result with this UID is known."""
+        asked = "SELECT 1 FROM films WHERE source=? UNION ALL SELECT 1 FROM results WHERE uid=? LIMIT 1"
+        return bool(self._do(asked, uid, uid))
+
     # Overview and care
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -327,7 +334,10 @@ class Ledger:
         return films, results
 
     def forget(self, uids: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Remove films (by their own UID or their study's) with their results; returns the UIDs of both."""
+        """Remove films (by their own UID or their study's) with their results; returns the UIDs of both.
+
+        Nothing of them stays in the files of the ledger.
+        """
         films: list[str] = []
         results: list[str] = []
         with self._together():
@@ -338,16 +348,21 @@ class Ledger:
                 ]
                 self._do("DELETE FROM results WHERE source=? OR study=? OR uid=?", uid, uid, uid)
                 self._do("DELETE FROM films WHERE source=? OR study=?", uid, uid)
+        self._do("PRAGMA wal_checkpoint(TRUNCATE)")
         return films, results
 
     def expired(self, days: float) -> list[str]:
-        """Films that ended more than `days` ago and have no result that waits."""
-        rows = self._do(
-            "SELECT source FROM films WHERE state<>'waiting' AND updated<? AND source NOT IN "
-            "(SELECT source FROM results WHERE state='waiting')",
-            time.time() - days * 86400,
-        )  # fmt: skip
-        return [r[0] for r in rows]
+        """Films that ended more than `days` ago and of which nothing waits, and studies of which only results are left.
+
+        When the films are forgotten, ask again for their studies.
+        """
+        before = time.time() - days * 86400
+        ended = "HAVING MAX(updated)<? AND SUM(state='waiting')=0"
+        waiting = "SELECT source FROM results WHERE state='waiting'"
+        films = self._do(f"SELECT source FROM films GROUP BY source {ended} AND source NOT IN ({waiting})", before)
+        alone = "WHERE study NOT IN (SELECT study FROM films)"
+        studies = self._do(f"SELECT study FROM results {alone} GROUP BY study {ended}", before)
+        return [row[0] for row in (*films, *studies)]
 
 
 def _is_free(path: Path) -> bool:

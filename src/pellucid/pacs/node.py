@@ -24,11 +24,12 @@ from .dimse import listen
 from .journal import Journal, serve_health
 from .ledger import Ledger, ResultRow
 from .origin import ResultOrigin
-from .polling import finder_of
+from .polling import FoundObject, finder_of
 from .rules import SOP_CLASSES
 from .source import UnusableFilm, read_source
-from .spool import FilmSpool
+from .spool import PLACES, FilmSpool
 from .trouble import NotStored, Unreachable
+from .web import ReplyTooLong
 
 BATCH = 32
 TICK = 1.0
@@ -49,7 +50,8 @@ class Node:
         self._answering = Answering(origin, config, self._spool, self._ledger, self.journal)
         self._sender = Sender(config.store)
         self._wanted = {SOP_CLASSES.get(name, name) for name in config.accept.sop_classes}
-        self._stop, self._more, self._out = threading.Event(), threading.Event(), threading.Event()
+        self._stop, self._out = threading.Event(), threading.Event()
+        self._more, self._made = threading.Event(), threading.Event()
         self._failures = 0
         self._beat = time.monotonic()
         self._checksum = origin.checksum
@@ -108,11 +110,21 @@ class Node:
                 continue
             if self._spool.free_mb() < self._config.limits.free_mb:
                 raise OSError(28, "No space left on device")
-            data = candidate.fetch()
-            if data is not None:
-                self._take(candidate.uid, data)
-                found = True
+            found = self._fetch(candidate) or found
         return found
+
+    def _fetch(self, candidate: FoundObject) -> bool:
+        """One film of the archive into the spool; False for one that is gone, or that is too large to be a film."""
+        try:
+            data = candidate.fetch()
+        except ReplyTooLong:
+            self._ledger.leave_out(candidate.uid, candidate.study, "too-large")
+            self.journal.count("films_left_out")
+            self.journal.say("left-out", ref=self.journal.ref(candidate.uid), code="too-large")
+            return False
+        if data is not None:
+            self._take(candidate.uid, data)
+        return data is not None
 
     def _keep_polling(self) -> None:
         pause = self._config.poll.every if self._config.poll is not None else TICK
@@ -196,7 +208,8 @@ class Node:
                 self.journal.problem("disk", type(error).__name__)
             except Exception as error:  # the sender must live on
                 self.journal.problem("archive", type(error).__name__)
-            self._out.wait(TICK / 4)
+            self._made.wait(TICK)
+            self._made.clear()
 
     # The whole
 
@@ -216,10 +229,15 @@ class Node:
                     self._ledger.begin(uid, "")
 
     def _care(self) -> None:
-        for uid in self._ledger.expired(self._config.limits.keep_days):
-            films, results = self._ledger.forget([uid])
+        """Forget what has expired: rows and files of films that ended, and files that no row knows."""
+        while expired := self._ledger.expired(self._config.limits.keep_days):
+            films, results = self._ledger.forget(expired)
             for gone in (*films, *results):
                 self._spool.remove(gone)
+        for place in PLACES:
+            for uid in self._spool.older(place, self._config.limits.keep_days):
+                if not self._ledger.knows(uid):
+                    self._spool.remove(uid, (place,))
 
     def run(self, *, once: bool = False) -> None:
         """Work until SIGTERM or SIGINT, then finish what is in hand and send for up to `limits.drain` seconds."""
@@ -252,7 +270,7 @@ class Node:
             try:
                 worked = self._answering.next_film()
                 if not worked:
-                    self._answering.list_key_objects()
+                    worked = self._answering.list_key_objects()
                 if time.monotonic() - cared >= CARE:
                     self._care()
                     cared = time.monotonic()
@@ -260,6 +278,7 @@ class Node:
                 self.journal.problem("disk", type(error).__name__)
                 worked = False
             if worked:
+                self._made.set()
                 continue
             if once and not self._waiting_films():
                 return
@@ -279,6 +298,7 @@ class Node:
         while time.monotonic() < until and self._ledger.counts()["results"].get("waiting", 0) and not self._failures:
             time.sleep(0.05)
         self._out.set()
+        self._made.set()
         sending.join(self._config.store.timeout + 5)
 
     def _alive(self) -> bool:

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from .config import Accept, Poll
 from .ledger import Ledger
 from .rules import SOP_CLASSES, Refusal, refusal
-from .web import WebClient
+from .web import OBJECT, PAGE, WebClient
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-PAGE = 100
 KEYWORDS = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "BodyPartExamined",
     "ViewPosition", "ImageType", "StudyDate", "Manufacturer", "SeriesDescription", "ProtocolName", "StudyDescription",
@@ -102,17 +101,11 @@ class QidoSearch:
     def _of(self, ledger: Ledger, query: dict[str, Any]) -> Iterator[FoundObject]:
         from pydicom.dataset import Dataset
 
-        offset = 0
-        while True:
-            rows = self._web.get_json("/instances", {**query, "limit": PAGE, "offset": offset}) or []
-            for row in rows:
-                header = Dataset.from_json(row)
-                uid = str(header.get("SOPInstanceUID") or "")
-                if ledger.film_state(uid) is None:
-                    yield self._candidate(uid, header)
-            if len(rows) < PAGE:
-                return
-            offset += len(rows)
+        for row in self._web.search("/instances", query, OBJECT):
+            header = Dataset.from_json(row)
+            uid = str(header.get("SOPInstanceUID") or "")
+            if ledger.film_state(uid) is None:
+                yield self._candidate(uid, header)
 
     def _candidate(self, uid: str, header: Dataset) -> FoundObject:
         study, series = str(header.get("StudyInstanceUID") or ""), str(header.get("SeriesInstanceUID") or "")

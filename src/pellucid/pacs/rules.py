@@ -14,7 +14,7 @@ from typing import Any, Literal
 from .config import Accept
 from .source import moment
 
-Refusal = Literal["sop-class", "modality", "derived", "body-part", "view", "unknown-view", "prior"]
+Refusal = Literal["sop-class", "modality", "derived", "body-part", "view", "unknown-view", "prior", "too-large"]
 View = Literal["PA", "AP", "LATERAL", "OBLIQUE", ""]
 
 SOP_CLASSES = {
@@ -33,6 +33,7 @@ REASONS: dict[Refusal, str] = {
     "body-part": "another body part",
     "view": "another view, such as a lateral film",
     "unknown-view": "no view is stated",
+    "too-large": "larger than any film",
     "prior": "a prior study, older than accept.newest_days",
 }
 

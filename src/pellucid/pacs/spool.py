@@ -5,9 +5,11 @@ An object is on disk, synced, before anyone is told that it was taken. Only the 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +75,14 @@ class FilmSpool:
                 except FileNotFoundError:
                     continue
         return (name.removesuffix(".dcm") for _, name in sorted(found))
+
+    def older(self, place: str, days: float) -> Iterator[str]:
+        """The objects of a place that were written more than `days` ago."""
+        before = time.time() - days * 86400
+        for uid in self.uids(place):
+            with contextlib.suppress(FileNotFoundError):
+                if self.path(place, uid).stat().st_mtime < before:
+                    yield uid
 
     def sweep(self) -> None:
         """Remove what writers that were killed left behind."""

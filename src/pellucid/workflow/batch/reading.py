@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from ...errors import ImageError, ResourceError
 from ...images.pictures import DEFAULT_LIMITS, Limits, read_file
+from ...pacs.dicomweb import DicomwebArchive, is_dicomweb, parse_place
 from .files import is_url, open_binary
 from .sources import Item
 from .tables import open_parquet, read_group
@@ -31,6 +32,7 @@ class Reader:
         self._limits = limits
         self._local = threading.local()
         self._opened: list[_Container] = []
+        self._archives: list[DicomwebArchive] = []
         self._groups: OrderedDict[tuple[str, str, int], Any] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -47,6 +49,9 @@ class Reader:
         for container in self._opened:
             container.close()
         self._opened.clear()
+        for archive in self._archives:
+            archive.close()
+        self._archives.clear()
         self._groups.clear()
         self._local = threading.local()
 
@@ -87,6 +92,8 @@ class Reader:
             return self._checked(self._row(item))
         if item.length > most:
             return self._checked(b"", item.length)
+        if item.kind == "file" and is_dicomweb(item.path):
+            return self._checked(self._archive(item.path).fetch(item.path, most))
         if item.kind == "file":
             with open_binary(item.path) as file:
                 return self._checked(file.read(most + 1))
@@ -98,6 +105,16 @@ class Reader:
             most = f"{self._limits.file_bytes / 2**20:g} MB"
             raise ImageError("too-large", f"The file is larger than {most}, the most that is read.")
         return data
+
+    def _archive(self, url: str) -> DicomwebArchive:
+        """The connection of the calling thread to the archive of a film."""
+        place = parse_place(url)
+        held: DicomwebArchive | None = getattr(self._local, "archive", None)
+        if held is None or held.place.root != place.root:
+            held = self._local.archive = DicomwebArchive(place)
+            with self._lock:
+                self._archives.append(held)
+        return held
 
     def _container(self, path: str, opening: Callable[[str], _Container]) -> _Container:
         """The archive at `path`, opened by this thread, whose previous archive is closed."""

@@ -1,5 +1,7 @@
 """What a batch is made of: folders, globs, CSV lists, ZIP and TAR archives, Parquet files of bytes; local or by URL.
 
+The films of a picture archive are listed by its DICOMweb service (`pacs/dicomweb.py`).
+
 A source is walked once, in an order that depends on nothing but its content, and only names are read. What cannot be
 looked into (a damaged archive among a thousand, a name that is not Unicode) becomes an item with a `problem`, so that
 it is told and stops nothing.
@@ -21,7 +23,8 @@ from ..._optional import require
 from ...data.table import PATH_COLUMNS, TABLE_SUFFIXES, ImageFiles, TableOptions, UnusableTable, open_table, path_column
 from ...data.walk import has_image_suffix, is_passed_over_in, walk
 from ...errors import InputError
-from ...images.formats import IMAGE_SUFFIXES
+from ...images.formats import IMAGE_SUFFIXES, is_dicom
+from ...pacs.dicomweb import DicomwebArchive, is_dicomweb, parse_place
 from .files import children, exists, expand, is_folder, is_url, join, located, open_binary, parent
 from .tables import open_parquet, read_group
 
@@ -78,6 +81,9 @@ def list_items(sources: Sequence[str], table: TableOptions | None = None, say: S
 
 
 def _list(source: str, table: TableOptions, say: Say) -> Iterator[Item]:
+    if is_dicomweb(source):
+        yield from _archived(source, say)
+        return
     if is_folder(source):
         yield from _below(source, say)
         return
@@ -91,6 +97,17 @@ def _list(source: str, table: TableOptions, say: Say) -> Iterator[Item]:
             yield from _opened(path, table)
 
 
+def _archived(source: str, say: Say) -> Iterator[Item]:
+    """The films of a picture archive."""
+    archive = DicomwebArchive(parse_place(source))
+    try:
+        if archive.in_clear:
+            say(f"The password for {archive.place.host} is sent unencrypted: write dicomwebs:// where it speaks TLS.")
+        yield from map(_file, archive.pictures(say))
+    finally:
+        archive.close()
+
+
 def _below(folder: str, say: Say) -> Iterator[Item]:
     """The images below a folder; one that cannot be opened is an item with a problem."""
     if not is_url(folder) and (Path(folder) / DICOMDIR).is_file():
@@ -102,7 +119,7 @@ def _below(folder: str, say: Say) -> Iterator[Item]:
     try:
         for met in walk(folder, once=True):
             path = f"{folder.rstrip('/')}/{met.path}"
-            if met.what == "file" and has_image_suffix(met.path):
+            if met.what == "file" and (has_image_suffix(met.path) or _is_film(path)):
                 yield _file(path)
             elif met.what == "closed":
                 yield Item(_readable(path), problem=f"folder cannot be opened ({met.detail})")
@@ -110,6 +127,19 @@ def _below(folder: str, say: Say) -> Iterator[Item]:
                 say(f"Passed over {_readable(path)}: {met.detail} that pellucid wrote.")
     except OSError as error:
         raise InputError(f"{folder} cannot be opened ({error.strerror}): check your rights to it.") from None
+
+
+def _is_film(path: str) -> bool:
+    """Whether a file without a suffix, or named by a UID, is a DICOM file, as those on discs and in exports are."""
+    name = path.rpartition("/")[2]
+    suffix = name.rpartition(".")[2] if "." in name else ""
+    if (suffix and not suffix.isdecimal()) or name == DICOMDIR:
+        return False
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - a Path for each of a million takes long
+            return is_dicom(file.read(132))
+    except OSError:
+        return False
 
 
 def _opened(path: str, table: TableOptions) -> Iterator[Item]:
