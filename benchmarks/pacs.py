@@ -1,6 +1,6 @@
 """What results in a picture archive cost, against `predict --explain` alone, on phantom films of 1024 x 1024 pixels.
 
-    python benchmarks/pacs.py [--films 40] [--memory 2000]
+    python benchmarks/pacs.py [--films 40] [--memory 2000] [--side 1024]
 
 Both sides run in one process, film by film in turn, so that a busy machine slows both. Seconds are CPU seconds of this
 process: load, waiting, and the sender and archive, which are processes of their own, do not count. The first line is
@@ -28,8 +28,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.pacs import films
 from tests.pacs.archives import free_port
-
-SIDE = 1024
 
 
 class Archive(BaseHTTPRequestHandler):
@@ -95,11 +93,11 @@ def archive(told: Connection) -> None:
     server.serve_forever()
 
 
-def sender(port: int, first: int, count: int) -> None:
+def sender(port: int, first: int, count: int, side: int) -> None:
     """A process: the modality, which sends `count` films over one association."""
     from pynetdicom import AE
 
-    made = [films.film(n, SIDE, films.LOOKS[0]) for n in range(6)]
+    made = [films.film(n, side, films.LOOKS[0]) for n in range(6)]
     ae = AE(ae_title="XRAY1")
     ae.add_requested_context(made[0].SOPClassUID, made[0].file_meta.TransferSyntaxUID)
     link = ae.associate("127.0.0.1", port, ae_title="PELLUCID")
@@ -115,7 +113,7 @@ def answers(port: int) -> bool:
         return tried.connect_ex(("127.0.0.1", port)) == 0
 
 
-def listen(bundle_folder: Path, count: int) -> float:
+def listen(bundle_folder: Path, count: int, side: int) -> float:
     """Mean CPU seconds of a film in the node, from C-STORE to STOW. Sender and archive are other processes."""
     from tests.pacs.nodes import configured, listening, until
 
@@ -139,7 +137,7 @@ def listen(bundle_folder: Path, count: int) -> float:
         began = 0.0
         for first, films_sent in ((0, 3), (3, count)):  # the first three warm up
             began = time.process_time()
-            modality = context.Process(target=sender, args=(port, first, films_sent))
+            modality = context.Process(target=sender, args=(port, first, films_sent, side))
             modality.start()
             expected = 3 * (first + films_sent)
             until(lambda expected=expected: node.journal.counts["results_stored"] >= expected, 600)
@@ -154,6 +152,7 @@ def listen(bundle_folder: Path, count: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--films", type=int, default=40)
+    parser.add_argument("--side", type=int, default=1024, help="rows and columns of a film")
     parser.add_argument("--memory", type=int, default=0, help="also answer so many films and watch the memory")
     parser.add_argument("--run", type=Path, help="a bundle; by default a small one of random weights")
     options = parser.parse_args()
@@ -164,11 +163,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bundle = options.run or bundle_of(Path(folder) / "model", ("normal", "opacity"))
         looks = (films.LOOKS[0], films.LOOKS[1])
-        data = [to_bytes(films.film(n, SIDE, looks[n % 2])) for n in range(6)]
+        data = [to_bytes(films.film(n, options.side, looks[n % 2])) for n in range(6)]
         alone, results = write(bundle, data, options.films)
         print(f"prediction with its map        {alone:.3f} CPU s a film")
         print(f"report, region and capture     {results:.3f} CPU s a film: {results / alone:.2f} times the prediction")
-        through = listen(bundle, options.films)
+        through = listen(bundle, options.films, options.side)
         print(f"from C-STORE to STOW           {through:.3f} CPU s a film: {through / alone:.2f} times the prediction")
         if options.memory:
             watch(bundle, data, options.memory)

@@ -2,7 +2,9 @@
 
 import io
 import resource
+import shutil
 import struct
+import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -300,6 +302,46 @@ def test_the_frame_counts_more_than_what_is_shared() -> None:
     made = dataset(TWELVE_BITS, 12, SharedFunctionalGroupsSequence=[shared], PerFrameFunctionalGroupsSequence=[frame])
     plain = dataset(TWELVE_BITS, 12, WindowCenter=2000, WindowWidth=1000)
     np.testing.assert_array_equal(read_image(written(made)).pixels, read_image(written(plain)).pixels)
+
+
+def test_a_frame_may_have_a_table_instead_of_a_window() -> None:
+    item, group = lookup_table(0, 12, np.sqrt(np.arange(4096) * 4095.0).round()), Dataset()
+    group.FrameVOILUTSequence = [Dataset()]
+    group.FrameVOILUTSequence[0].VOILUTSequence = [item]
+    enhanced = dataset(TWELVE_BITS, 12, NumberOfFrames=1, PerFrameFunctionalGroupsSequence=[group])
+    plain = read_image(written(dataset(TWELVE_BITS, 12, VOILUTSequence=[item]))).pixels
+    np.testing.assert_array_equal(read_image(written(enhanced)).pixels, plain)
+    expected = np.sqrt(TWELVE_BITS * 4095.0).round() / 4095 * 255
+    np.testing.assert_array_equal(plain, grey(np.rint(expected)))
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("shape", [None, "", "IDENTITY", "INVERSE"])
+def test_the_presentation_shape_says_what_is_white(photometric: str, shape: str | None, tmp_path: Path) -> None:
+    """In valid files it agrees with the photometric interpretation; dcmtk is the judge of the others."""
+    made = dataset(TWELVE_BITS, 12, PhotometricInterpretation=photometric, WindowCenter=2048, WindowWidth=4096)
+    if shape is not None:
+        made.PresentationLUTShape = shape
+    inverted = shape == "INVERSE" if shape else photometric == "MONOCHROME1"
+    shown = read_image(written(made)).pixels[..., 0].astype(int)
+    straight = read_image(written(dataset(TWELVE_BITS, 12, WindowCenter=2048, WindowWidth=4096))).pixels[..., 0]
+    np.testing.assert_allclose(shown, 255 - straight.astype(int) if inverted else straight, atol=1)
+    if shutil.which("dcm2pnm"):
+        (tmp_path / "x.dcm").write_bytes(written(made))
+        command = ["dcm2pnm", "+Wi", "1", tmp_path / "x.dcm", tmp_path / "x.pgm"]
+        subprocess.run(command, check=True, capture_output=True)
+        np.testing.assert_allclose(shown, np.asarray(PIL.Image.open(tmp_path / "x.pgm").convert("L")), atol=1)
+
+
+def test_a_presentation_table_takes_the_place_of_the_inversion() -> None:
+    table = np.rint(np.linspace(0, 1, 256) ** 2 * 255)
+    window = {"WindowCenter": 2048, "WindowWidth": 4096, "PresentationLUTSequence": [lookup_table(0, 8, table)]}
+    for photometric in ("MONOCHROME1", "MONOCHROME2"):
+        made = dataset(TWELVE_BITS, 12, PhotometricInterpretation=photometric, **window)
+        brightness = np.clip((TWELVE_BITS - 2047.5) / 4095 + 0.5, 0, 1)
+        np.testing.assert_array_equal(
+            read_image(written(made)).pixels, grey(table[np.rint(brightness * 255).astype(int)])
+        )
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])

@@ -33,7 +33,8 @@ def free_port() -> int:
 class Orthanc:
     """An archive in a folder. It listens on every address whatever its settings say, so it refuses other hosts."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, authorization: str = "", **settings: Any) -> None:
+        self._headers = {"Authorization": authorization} if authorization else {}
         self.folder, self.http, self.dicom = folder, free_port(), free_port()
         self.caller_port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +90,7 @@ class Orthanc:
             self.process = None
 
     def ask(self, path: str, body: bytes | None = None, method: str | None = None) -> bytes:
-        request = urllib.request.Request(self.root + path, data=body, method=method)
+        request = urllib.request.Request(self.root + path, body, self._headers, method=method)
         with urllib.request.urlopen(request, timeout=30) as reply:
             return bytes(reply.read())
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,15 @@ from tests.pacs import films
 
 from pellucid.errors import InputError
 from pellucid.workflow.batch.sources import list_items
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """pydicom leaves the temporary folder of a set of files to the garbage collector."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

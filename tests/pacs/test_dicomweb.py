@@ -19,6 +19,7 @@ from tests.workflow.batch.rows import rows_of
 from pellucid.errors import ImageError, InputError, ResourceError
 from pellucid.images import Limits
 from pellucid.pacs import dicomweb
+from pellucid.pacs.config import basic_authorization
 from pellucid.pacs.dicomweb import find_access, parse_place
 from pellucid.pacs.objects import to_bytes
 from pellucid.workflow.batch.reading import Reader
@@ -27,7 +28,11 @@ from pellucid.workflow.batch.sources import list_items
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 with_orthanc = pytest.mark.skipif(bool(missing()), reason=missing())
-SECRETS = {"RegisteredUsers": {"reader": "open sesame"}, "AuthenticationEnabled": True}
+SECRETS: dict[str, Any] = {
+    "RegisteredUsers": {"reader": "open sesame"},
+    "AuthenticationEnabled": True,
+    "authorization": basic_authorization("reader", "open sesame"),
+}
 
 
 @pytest.fixture(autouse=True)

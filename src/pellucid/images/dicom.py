@@ -1,10 +1,11 @@
 """One picture from a DICOM file, as a viewer shows it, without reading who it is of.
 
-Stored values pass through the modality transformation (rescale or table), then the first VOI transformation (table,
-else window) and, for MONOCHROME1, an inversion. As that is a function of one stored value it is tabulated once.
-Without a VOI transformation the full range of the stored bits becomes 0..255.
+Stored values pass through the modality transformation (rescale or table), the first VOI transformation (table, else
+window) and the presentation table; without the last, an inversion follows where the least value is white. As that is a
+function of one stored value it is tabulated once. Without a VOI transformation the full range of the stored bits
+becomes 0..255.
 
-Reference: DICOM PS3.3, C.7.6.3 (pixels), C.11.1 (modality), C.11.2 (VOI).
+Reference: DICOM PS3.3, C.7.6.3 (pixels), C.11.1 (modality), C.11.2 (VOI), C.11.6 (presentation).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from .._optional import require
 from ..errors import ImageError, MissingDependencyError
 from .containers import check_pixels, jpeg_header, quiet, truncated
 from .conversion import DARK, NEARLY_BLACK, NEARLY_ONE_GREY, Decoded, Uint8Array, through_table, to_depth_eight
-from .dicom_values import flattened, grey_table, stored_values, with_plain_palette
+from .dicom_values import flattened, grey_table, presented, stored_values, with_plain_palette
 
 SIZES = ["NumberOfFrames", "SamplesPerPixel", "Rows", "Columns", "BitsAllocated"]
 HUES = ("Red", "Green", "Blue")
@@ -32,7 +33,8 @@ HUES = ("Red", "Green", "Blue")
 TAGS = [
     *SIZES, "PhotometricInterpretation", "PlanarConfiguration", "BitsStored", "HighBit", "PixelRepresentation",
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction",
-    "VOILUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelData",
+    "VOILUTSequence", "PresentationLUTShape", "PresentationLUTSequence",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "PixelData",
     "FloatPixelData", "DoubleFloatPixelData",
     *(f"{hue}PaletteColorLookupTable{part}" for hue in HUES for part in ("Data", "Descriptor")),
     *(f"Segmented{hue}PaletteColorLookupTableData" for hue in HUES),
@@ -129,9 +131,7 @@ def _shown(dataset: Any) -> Decoded:
     if warnings and bits == 16 and int(values.max()) - int(values.min()) < DARK:
         dark = first == 0 and photometric == "MONOCHROME2" and int(values.max()) < DARK
         warnings = (NEARLY_BLACK if dark else NEARLY_ONE_GREY, *warnings)
-    if photometric == "MONOCHROME1":
-        table = 1 - table
-    shown = np.rint(np.clip(table, 0, 1) * 255).astype(np.uint8)
+    shown = np.rint(np.clip(presented(dataset, table), 0, 1) * 255).astype(np.uint8)
     return Decoded(PIL.Image.fromarray(through_table(shown, values, first)), f"{photometric};{bits}", warnings)
 
 

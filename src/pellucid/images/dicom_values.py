@@ -69,6 +69,27 @@ def grey_table(dataset: Any) -> tuple[int, FloatArray, tuple[str, ...]]:
     return first, (values - low) / ((high - low) or 1.0), warnings
 
 
+def presented(dataset: Any, brightness: FloatArray) -> FloatArray:
+    """Brightness 0..1 as it is presented: through a presentation table, or inverted (C.11.6)."""
+    tables = dataset.get("PresentationLUTSequence")
+    if not tables:
+        return 1 - brightness if is_inverted(dataset) else brightness
+    entries = int(tables[0].LUTDescriptor[0]) or MOST_ENTRIES
+    looked_up, low, high = _lookup(tables[0], np.clip(brightness, 0, 1) * (entries - 1), dataset)
+    return (looked_up - low) / (high - low)
+
+
+def is_inverted(header: Any) -> bool:
+    """Whether the least value is white: as the presentation shape says, else the photometric interpretation.
+
+    The two always agree in valid files. Where they do not, dcmtk and dcm4che follow the shape, too.
+    """
+    shape = str(header.get("PresentationLUTShape") or "").strip().upper()
+    if shape in ("IDENTITY", "INVERSE"):
+        return shape == "INVERSE"
+    return str(header.get("PhotometricInterpretation")) == "MONOCHROME1"
+
+
 def windowed(values: FloatArray, centre: float, width: float, shape: str = "LINEAR") -> FloatArray:
     """Brightness 0..1 of `values` through a window. Reference: DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3."""
     if shape == "SIGMOID":

@@ -149,9 +149,10 @@ class Deidentifier:
         _say_so(made)
         syntax = str(whole.file_meta.get("TransferSyntaxUID") or "") or _syntax_of(whole)
         with_header(made, syntax)
-        made.set_original_encoding(*whole.original_encoding, whole._character_set)
+        implicit, little = whole.original_encoding
+        made.set_original_encoding(implicit, little, whole._character_set)
         if syntax in _UNCOMPRESSED:
-            _clean_unused_bits(made, little=bool(whole.original_encoding[1]))
+            _clean_unused_bits(made, little=bool(little))
         return made
 
 

@@ -257,7 +257,8 @@ class DicomwebArchive:
         for one of more than `most` bytes, ResourceError where another attempt would not help.
         """
         try:
-            data = self._web.retrieve(*parse_place(url).uids, most=most + ENVELOPE)
+            study, series, uid = parse_place(url).uids
+            data = self._web.retrieve(study, series, uid, most + ENVELOPE)
         except ReplyTooLong:
             reason = f"The file is larger than {most / 2**20:g} MB, the most that is read."
             raise ImageError("too-large", reason) from None

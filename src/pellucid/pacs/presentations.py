@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..images.dicom_values import is_inverted
 from .codes import RESEARCH, printable
 from .content import dataset
 from .findings import Findings, outline
@@ -101,9 +102,7 @@ def _copy_display(made: Dataset, header: Any) -> None:
         if header.get("VOILUTFunction"):
             window.VOILUTFunction = str(header.VOILUTFunction)
         made.SoftcopyVOILUTSequence = [window]
-    made.PresentationLUTShape = (
-        "INVERSE" if str(header.get("PhotometricInterpretation")) == "MONOCHROME1" else "IDENTITY"
-    )
+    made.PresentationLUTShape = "INVERSE" if is_inverted(header) else "IDENTITY"
 
 
 def _first(value: Any) -> Any:

@@ -116,6 +116,16 @@ def test_a_folder_is_walked_in_order(tmp_path: Path, pictures: dict[str, bytes])
     assert list(found) == sorted(found)
 
 
+def test_dicom_files_without_a_suffix_are_found_in_folders(tmp_path: Path) -> None:
+    film = bytes(128) + b"DICM" + bytes(20)
+    files = {"PAT1/ST1/IM0001": film, "1.2.840.99.1": film, "x.dcm": film, "LICENSE": b"text", "notes.txt": film}
+    for name, data in {**files, "PAT1/DICOMDIR": film, "PAT1/.hidden": film, "empty": b""}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    found = [Path(item.path).relative_to(tmp_path).as_posix() for item in list_items([str(tmp_path)])]
+    assert found == ["1.2.840.99.1", "x.dcm", "PAT1/ST1/IM0001"]
+
+
 def test_globs_lists_and_files(tmp_path: Path, pictures: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "folder"
     assert list(read_all(root / "**" / "p[12].png")) == [str(root / "a/p2.png"), str(root / "b/p1.png")]
