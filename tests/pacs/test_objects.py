@@ -13,6 +13,7 @@ import highdicom
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
+from scipy import ndimage
 from tests.pacs import films
 from tests.pacs.conftest import bundle_of
 
@@ -22,7 +23,7 @@ from pellucid.images.read import read_image
 from pellucid.pacs.captures import compressed, drawn, overlaid
 from pellucid.pacs.check import check_file, validators
 from pellucid.pacs.codes import CodeTable
-from pellucid.pacs.findings import Findings, find, outline
+from pellucid.pacs.findings import Findings, connected_part, find, outline
 from pellucid.pacs.key_objects import flagged, key_objects
 from pellucid.pacs.kinds import GROUPS
 from pellucid.pacs.make import make_results
@@ -156,6 +157,17 @@ def test_the_region_is_the_connected_part_above_half_of_the_peak(bundle: Bundle)
             reached[r, c] = True
             todo += [(r + 1, c), (r - 1, c), (r, c + 1), (r, c - 1)]
     np.testing.assert_array_equal(findings.region, reached)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.4, 0.6, 0.7, 1.0])
+@pytest.mark.parametrize("shape", [(1, 9), (9, 1), (31, 40)])
+def test_parts_are_those_that_scipy_labels(share: float, shape: tuple[int, int]) -> None:
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        mask = rng.random(shape) < share
+        mask.flat[inside := int(rng.integers(mask.size))] = True
+        labels = ndimage.label(mask)[0]
+        np.testing.assert_array_equal(connected_part(mask, inside), labels == labels.flat[inside])
 
 
 @pytest.mark.parametrize("number", range(len(films.LOOKS)))
