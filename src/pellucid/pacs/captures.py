@@ -146,7 +146,7 @@ def _thinned(attribution: Attribution) -> Attribution:
 def overlaid(picture: Uint8Array, attribution: Attribution) -> Uint8Array:
     """The map over a grey film (H, W, 3): `overlay.overlay` by a table of all blends.
 
-    It is drawn in strips, whose arrays stay in the processor's cache: new pages of memory cost more than the arithmetic.
+    It is drawn in strips, whose arrays stay in the processor's cache: new memory would cost more than the arithmetic.
     """
     values = attribution.values
     height, width = values.shape
