@@ -336,7 +336,7 @@ class Ledger:
     def forget(self, uids: Sequence[str]) -> tuple[list[str], list[str]]:
         """Remove films (by their own UID or their study's) with their results; returns the UIDs of both.
 
-        Nothing of them stays in the files of the ledger.
+        No trace is left in the files of the ledger.
         """
         films: list[str] = []
         results: list[str] = []

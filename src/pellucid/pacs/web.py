@@ -24,7 +24,7 @@ MOST_BYTES = 512 * 2**20
 PAGE = 100
 """Rows that one page of a search is asked for; a service may give fewer."""
 WHOLE_REPLY = 20
-"""A reply may take so many times the timeout of a single read."""
+"""A reply may take up to this number of times the timeout of a single read."""
 PIECE = 2**20
 STORED, FAILED, REASON, INSTANCE = "00081199", "00081198", "00081197", "00081155"
 STUDY, SERIES, OBJECT = "0020000D", "0020000E", "00080018"
@@ -235,7 +235,7 @@ def _rows(status: int, data: bytes) -> list[dict[str, Any]]:
 
 
 def value_of(row: dict[str, Any], tag: str) -> str:
-    """The first value of an element in DICOM JSON as text; "" where there is none."""
+    """The first value of an element in DICOM JSON as text; "" where it has no value."""
     element = row.get(tag)
     values = element.get("Value") if isinstance(element, dict) else None
     return str(values[0]) if isinstance(values, list) and values and values[0] is not None else ""
