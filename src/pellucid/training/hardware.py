@@ -34,11 +34,17 @@ def fast_bf16(device: torch.device) -> bool:
     return False
 
 
-def autocast(device: torch.device, precision: Literal["auto", "float32", "bf16"]) -> AbstractContextManager[Any]:
+Precision = Literal["auto", "float32", "bf16"]
+
+
+def autocasts(device: torch.device, precision: Precision) -> bool:
+    """Whether passes compute in bfloat16."""
+    return precision == "bf16" or (precision == "auto" and fast_bf16(device))
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
     """The context in which forward passes run."""
-    if precision == "bf16" or (precision == "auto" and fast_bf16(device)):
-        return torch.autocast(device.type, torch.bfloat16)
-    return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16) if autocasts(device, precision) else nullcontext()
 
 
 def describe(device: torch.device) -> str:

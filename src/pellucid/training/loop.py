@@ -22,6 +22,7 @@ from ..recipe import TrainSection
 from .averaging import RunningAverage
 from .batches import Batch, Batches
 from .checkpoint import State, optimizer_state, read_state, restore_optimizer, write_state
+from .depthwise import quick_backward
 from .hardware import autocast, out_of_memory_named
 from .history import History
 from .objective import Loss, loss_function, watched_values
@@ -175,7 +176,8 @@ class _Fit:
                 with autocast(processes.device, section.precision):
                     logits = self.shared(inputs.to(processes.device, non_blocking=True))
                 items = self.loss.items(logits.float(), labels.to(processes.device, non_blocking=True)).sum()
-                (items / divisor).backward()  # type: ignore[no-untyped-call]
+                with quick_backward(processes.device, section.precision):
+                    (items / divisor).backward()  # type: ignore[no-untyped-call]
             total += items.detach()
         with out_of_memory_named(len(group[0][1])):
             if section.clip_gradient:
