@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,12 +15,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from tests.pacs import films
 from tests.pacs.archives import Orthanc, missing
+from tests.pacs.test_tls import signed
 from tests.workflow.batch.rows import rows_of
 
 from pellucid.errors import ImageError, InputError, ResourceError
 from pellucid.images import Limits
 from pellucid.pacs import dicomweb
-from pellucid.pacs.config import basic_authorization
+from pellucid.pacs.config import TlsFiles, basic_authorization
 from pellucid.pacs.dicomweb import find_access, parse_place
 from pellucid.pacs.objects import to_bytes
 from pellucid.workflow.batch.reading import Reader
@@ -203,7 +205,7 @@ class Service:
 
 
 @contextmanager
-def serving(service: Service) -> Iterator[str]:
+def serving(service: Service, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -220,9 +222,12 @@ def serving(service: Service) -> Iterator[str]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"dicomweb://127.0.0.1:{server.server_port}"
+        host = "127.0.0.1" if tls is None else "localhost"
+        yield f"dicomweb{'s' if tls else ''}://{host}:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
@@ -259,6 +264,27 @@ def test_a_film_is_fetched_whatever_the_service_offers_and_within_limits() -> No
         with Reader(Limits(file_bytes=50_000)) as reader, pytest.raises(ImageError) as caught:
             reader.read(item)
     assert caught.value.code == "too-large"
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_tls_needs_the_right_certificates_on_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, by in (("ca", None), ("stranger", None), ("pacs", "ca"), ("reader", "ca")):
+        signed(tmp_path, name, by)
+    files = TlsFiles(ca=tmp_path / "ca.pem", certificate=tmp_path / "pacs.pem", key=tmp_path / "pacs.key")
+    with serving(Service(films.film(0, 64)), files.context(server=True)) as root:
+        for ca in (None, "stranger"):
+            if ca is not None:
+                monkeypatch.setenv("PELLUCID_DICOMWEB_CA", str(tmp_path / f"{ca}.pem"))
+            with pytest.raises(ResourceError, match=r"certificate of https://localhost.* is not trusted"):
+                listed(root)
+        monkeypatch.setenv("PELLUCID_DICOMWEB_CA", str(tmp_path / "ca.pem"))
+        with pytest.raises(ResourceError, match="does not answer"):
+            listed(root)
+        monkeypatch.setenv("PELLUCID_DICOMWEB_CERTIFICATE", str(tmp_path / "reader.pem"))
+        monkeypatch.setenv("PELLUCID_DICOMWEB_KEY", str(tmp_path / "reader.key"))
+        (item,) = list_items([root])
+        with Reader() as reader:
+            assert reader.read(item)
 
 
 def test_an_archive_that_is_none_is_named() -> None:

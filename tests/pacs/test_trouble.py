@@ -9,12 +9,11 @@ import sys
 import threading
 import time
 import urllib.error
-import urllib.request
 from pathlib import Path
 
 import pytest
 from tests.pacs import films
-from tests.pacs.archives import Orthanc, free_port, missing
+from tests.pacs.archives import DIRECT, Orthanc, free_port, missing
 from tests.pacs.nodes import configured, liar, listening, running, send, until
 
 from pellucid.errors import ResourceError
@@ -92,7 +91,7 @@ def test_a_full_disk_refuses_films_and_says_so(run: Path, tmp_path: Path) -> Non
 
 def ask(port: int, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as reply:
+        with DIRECT.open(f"http://127.0.0.1:{port}{path}", timeout=10) as reply:
             return reply.status, reply.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

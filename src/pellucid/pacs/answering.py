@@ -106,9 +106,8 @@ class Answering:
         if "ko" not in self._kinds:
             return False
         made = False
-        for study, sources in self._ledger.quiet_studies(self._config.limits.study_quiet):
-            if (study, *sources) in self._listed:
-                continue
+        quiet = {(study, *sources) for study, sources in self._ledger.quiet_studies(self._config.limits.study_quiet)}
+        for study, *sources in sorted(quiet - self._listed):
             films = [f for f in map(self._flagged, sources) if f is not None]
             if films:
                 result = Result("ko", key_objects(films, self._origin))
@@ -118,7 +117,7 @@ class Answering:
                     self._journal.count("results_made")
                     self._journal.say("listed", ref=self._journal.ref(study), films=len(films))
                     made = True
-            self._listed.add((study, *sources))
+        self._listed = quiet
         return made
 
     def _flagged(self, uid: str) -> Findings | None:

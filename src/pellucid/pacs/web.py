@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from email.parser import BytesHeaderParser
 from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit
@@ -78,7 +78,7 @@ class WebClient:
         method: str,
         path: str,
         *,
-        body: bytes | None = None,
+        body: Sequence[bytes] | None = None,
         headers: dict[str, str] | None = None,
         most: int = MOST_BYTES,
     ) -> tuple[int, str, bytes]:
@@ -107,7 +107,7 @@ class WebClient:
         return status, kind, data
 
     def _once(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str], most: int
+        self, method: str, path: str, body: Sequence[bytes] | None, headers: dict[str, str], most: int
     ) -> tuple[int, str, bytes]:
         if self._connection is None:
             if self._context is not None:
@@ -201,9 +201,10 @@ class WebClient:
         """
         boundary = secrets.token_hex(16)
         head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
-        body = head + data + f"\r\n--{boundary}--\r\n".encode()
+        body = (head, data, f"\r\n--{boundary}--\r\n".encode())
         headers = {
             "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
+            "Content-Length": str(sum(map(len, body))),
             "Accept": "application/dicom+json",
         }
         status, _, reply = self.request("POST", "/studies", body=body, headers=headers)
