@@ -151,6 +151,9 @@ class TrainSection(RecipeSection):
     """The optimisation."""
 
     epochs: int = Field(default=20, ge=1, le=10000, description="passes over the training images, at most")
+    least_steps: int = Field(
+        default=0, ge=0, le=1_000_000, description="few images are passed over more often, to make so many steps"
+    )
     batch_size: int = Field(default=32, ge=1, le=4096, description="images per step; lower it when memory runs out")
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = Field(
         default="adam", description="sgd has a Nesterov momentum of 0.9"
@@ -199,6 +202,7 @@ class FineTuneSection(RecipeSection):
     """A second stage of training, from the best weights of the first, with fewer layers frozen. 0 epochs: none."""
 
     epochs: int = Field(default=0, ge=0, le=10000, description="as train.epochs; 0: no second stage")
+    least_steps: int = Field(default=0, ge=0, le=1_000_000, description="as train.least_steps")
     freeze: int | str = Field(default="none", description="as model.freeze, in this stage")
     learning_rate: float = Field(default=1e-4, gt=0, le=10, description="with one-cycle: the highest")
     schedule: Schedule = Field(default="cosine", description="as train.schedule")

@@ -294,3 +294,17 @@ class TestFreeze:
             network = Network(backbone, nn.Flatten(), nn.Identity(), "backbone")
             freeze(network, what)
             assert frozen(network) == wanted
+
+
+@pytest.mark.parametrize(("least", "epochs"), [(0, 2), (10, 2), (11, 3), (25, 5)])
+def test_few_images_are_passed_over_more_often(tmp_path, least, epochs):
+    lines = Lines()
+    wanted = recipe(epochs=2, least_steps=least)  # 25 images in batches of 6: an epoch is 5 steps
+    _, fitted = trained(wanted, tmp_path, progress=lines)
+    assert len(fitted.history.rows) == epochs
+    assert any(f"{epochs} epochs instead of 2" in line for line in lines.lines) is (epochs > 2)
+
+
+def test_a_second_stage_has_a_least_number_of_steps_of_its_own(tmp_path):
+    _, fitted = trained(recipe(epochs=1, fine_tune={"epochs": 1, "least_steps": 12}), tmp_path)
+    assert [row["epoch"] for row in fitted.history.rows] == [1, 2, 3, 4]

@@ -78,11 +78,17 @@ def train_network(network: Network, training: Training) -> Fitted:
     processes = training.processes or Processes.join(pick_device())
     folder, found = training.checkpoints, list[Fitted]()
     folder.mkdir(parents=True, exist_ok=True)
-    for number, (frozen, section) in enumerate(stages(training.recipe), 1):
+    for number, (frozen, asked) in enumerate(stages(training.recipe), 1):
         freeze(network, frozen)
+        section = _long_enough(asked, len(training.train[2]))
         done, before = folder / f"stage-{number}.safetensors", sum(len(f.history.rows) for f in found)
         fitted = _finished(network, done, section)
         if fitted is None:
+            if section.epochs > asked.epochs:
+                training.progress.say(
+                    f"The training images are few: {section.epochs} epochs instead of {asked.epochs}, "
+                    f"to make {asked.least_steps} steps."
+                )
             fitted = _Stage(network, training, section, processes, number, before).run()
             if processes.first:
                 _write_finished(network, done, fitted)
@@ -114,9 +120,16 @@ def stages(recipe: Recipe) -> list[tuple[int | str, TrainSection]]:
     plan: list[tuple[int | str, TrainSection]] = [(recipe.model.freeze, recipe.train)]
     later = recipe.fine_tune
     if later.epochs:
-        own = later.model_dump(include={"epochs", "learning_rate", "schedule", "warmup", "patience"})
+        own = later.model_dump(include={"epochs", "least_steps", "learning_rate", "schedule", "warmup", "patience"})
         plan.append((later.freeze, recipe.train.model_copy(update=own)))
     return plan
+
+
+def _long_enough(section: TrainSection, images: int) -> TrainSection:
+    """The section with the epochs that its least number of steps takes."""
+    steps = -(-images // (section.batch_size * section.accumulate))
+    epochs = max(section.epochs, -(-section.least_steps // steps))
+    return section.model_copy(update={"epochs": epochs})
 
 
 class _Stage:
