@@ -17,7 +17,8 @@ import pellucid
 from pellucid.bundle.run import RunFolder
 from pellucid.data.cache import cached_pixels
 from pellucid.storage import cache_folder
-from pellucid.workflow.discovering import Subjects, discover
+from pellucid.workflow.discovering import discover
+from pellucid.workflow.discovering_slices import Subjects
 from pellucid.workflow.evaluation import own_split
 
 BATCH = 16
@@ -45,7 +46,7 @@ def main() -> None:
 
     plain(64)
     first = plain(512)
-    found = discover(bundle, subjects)
+    found = discover(bundle, subjects).document
     second = plain(512)
     each = (first + second) / 1024
     print(f"{count} images, {found.passes} passes: {found.seconds:.0f} s; plain passes: {each * found.passes:.0f} s")

@@ -68,6 +68,10 @@ class DataSection(RecipeSection):
     images: str | None = Field(
         default=None, description="folder of the files that a CSV lists, where it is not its own"
     )
+    hide: tuple[str, ...] = Field(
+        default=(),
+        description="what an audit accused, covered or exchanged in training images: RUN:concept-1, or a region",
+    )
     validation: float = Field(default=0.15, ge=0.02, le=0.5, description="share carved from train where val is missing")
     test: float = Field(default=0.2, ge=0.02, le=0.5, description="share set apart where test is missing")
 

@@ -25,7 +25,7 @@ OWN_WORDS = json.loads((ALONE / "i18n" / "en.json").read_text(encoding="utf-8"))
 OWN_SCRIPTS = sorted((ALONE / "js").glob("*.js"))
 # Keys that are put together from a part that is fixed and one that is data.
 MADE = ("adjust.scale-", "batch.", "dash.", "error.", "family.", "feedback.", "map.", "method.", "metric.", "place.")
-MADE += ("queue.", "reading.", "reason.", "save.", "theme.", "trust.", "verdict.", "view.", "withheld.")
+MADE += ("goes-by.", "queue.", "reading.", "reason.", "save.", "theme.", "trust.", "verdict.", "view.", "withheld.")
 
 
 class Marked(HTMLParser):

@@ -204,6 +204,10 @@ class RunFolder:
         return self.evaluation / "figures"
 
     @property
+    def audit(self) -> Path:
+        return self.root / "audit"
+
+    @property
     def explanations(self) -> Path:
         return self.root / "explanations"
 

@@ -193,10 +193,13 @@ def _show(document: AuditDocument) -> None:
 
 
 def _how_to_answer(run: Path, document: AuditDocument) -> None:
-    """How to answer for the first concept that is open."""
-    from ..evaluation.discovered_verdicts import is_proven
+    """How to answer for the first concept that is open, and how to hide the first that is called a shortcut."""
+    from ..evaluation.discovered_verdicts import is_proven, is_shortcut
 
     concepts = document.discovered.concepts if document.discovered else ()
+    bad = next((c for c in concepts if is_shortcut(c) and c.factor is not None), None)
+    if bad is not None:
+        out.print(f"\nTrain again without it: pellucid train DATA --hide {run}:{bad.name} --recipe {run}/recipe.toml")
     name = next((c.name for c in concepts if c.answer is None and is_proven(c)), None)
     if name:
         out.print(f'\nAnswer with: pellucid audit {run} --accept {name} "what it is" (or --reject)')

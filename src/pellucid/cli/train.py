@@ -46,6 +46,7 @@ class _Choices(TypedDict):
     group_by: str | None
     positive: str | None
     merge: dict[str, list[str]] | None
+    hide: list[str]
 
 
 def train(
@@ -117,6 +118,15 @@ def train(
             help="Also make this layer explainable (`pellucid backbones NAME --layers` lists them). Repeatable.",
         ),
     ] = None,
+    hide: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hide",
+            metavar="WHAT",
+            help="What an audit accused, covered or exchanged in training images: RUN:concept-1, or a region such as "
+            "top-left-corner or border. Repeatable.",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the unfinished run of the same command, if there is one.")
     ] = False,
@@ -172,6 +182,7 @@ def train(
         "group_by": group_by,
         "positive": positive,
         "merge": parse_merge(merge or []),
+        "hide": hide or [],
     }
     how = _abroad_mode(abroad)
     target = folder or free_folder(
@@ -210,7 +221,20 @@ def train(
     )
     if follows():
         return
+    if hide:
+        _compare_hidden(run, progress)
     _finish(run)
+
+
+def _compare_hidden(run: Path, progress: TerminalProgress) -> None:
+    """Audit a run that hid something, show it beside the one that was accused, and write its report anew."""
+    from ..reporting.html import build_report
+    from ..workflow.hiding_run import compare_hidden
+    from .hidden import show_hidden
+
+    found = compare_hidden(run, progress=progress)
+    build_report(run)
+    show_hidden(found)
 
 
 def _finish(run: Path) -> NoReturn:

@@ -91,7 +91,8 @@ class ConceptEntry(FiniteDocument):
     ROC curve of the concept's evidence in an image for the label. `inside` is the share of patches that touch the masks
     or boxes, None without any. Patches are squares of `side` pixels of the model's input.
     `gallery` is the picture's file beside `audit.json`. With a `period`, the concept
-    is a pattern all over the image; `share` is then 0.
+    is a pattern all over the image; `share` is then 0. `factor` is its row among the factors of its class in the file
+    that the document names.
     """
 
     name: str
@@ -108,6 +109,7 @@ class ConceptEntry(FiniteDocument):
     patches: tuple[PatchEntry, ...] = ()
     answer: AnswerEntry | None = None
     period: PeriodEntry | None = None
+    factor: int | None = None
 
 
 class SliceEntry(FiniteDocument):
@@ -129,7 +131,8 @@ class SliceEntry(FiniteDocument):
 class DiscoveredDocument(FiniteDocument):
     """What the model goes by on N images: concepts, the most effective first, and slices of errors.
 
-    `left_out` says of each class, or of the model, why nothing is told.
+    `left_out` says of each class, or of the model, why nothing is told. `factors` is the file beside `audit.json` by
+    which the concepts are recognised in other images, None in an audit of an older version.
     """
 
     images: int
@@ -138,3 +141,4 @@ class DiscoveredDocument(FiniteDocument):
     concepts: tuple[ConceptEntry, ...] = ()
     slices: tuple[SliceEntry, ...] = ()
     left_out: dict[str, str] = Field(default_factory=dict)
+    factors: str | None = None

@@ -8,11 +8,13 @@ copies of each other or share a texture that no other image has, or they lie off
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from ..data.finding import Finding
 from ..data.labelling import counted
 from .discovered import ConceptEntry, DiscoveredDocument, EffectEntry, SamenessEntry, SliceEntry
 
+ConceptStatus = Literal["accepted", "rejected", "shortcut", "question", "unproven"]
 SHORTCUT, QUESTION = "Shortcut", "What it goes by"
 # How much more alike patches are than others', and how seldom by chance, so that they count as copies.
 MORE_ALIKE, CHANCE = 0.12, 0.01
@@ -59,6 +61,15 @@ def is_shortcut(concept: ConceptEntry) -> bool:
     return is_proven(concept) and (alike or lies_off(concept))
 
 
+def status_of(concept: ConceptEntry) -> ConceptStatus:
+    """What is known of a concept: a person's answer, else what the audit makes of it."""
+    if concept.answer is not None:
+        return "accepted" if concept.answer.belongs else "rejected"
+    if is_shortcut(concept):
+        return "shortcut"
+    return "question" if is_proven(concept) else "unproven"
+
+
 def concept_shortcuts(found: DiscoveredDocument | None) -> Iterator[Finding]:
     """A finding on each concept that is called a shortcut."""
     if found is not None:
@@ -87,8 +98,8 @@ def _shortcut(concept: ConceptEntry) -> Finding:
     signs = ". ".join([*why, *_effects(concept)])
     text = f"{concept.name} speaks for {concept.label} and looks like a shortcut. {signs}."
     advice = (
-        f"Look at {concept.gallery}. If it does not belong to {concept.label}, remove it from the images and train "
-        "again; if it does, accept it."
+        f"Look at {concept.gallery}. If it does not belong to {concept.label}, train again with it hidden (`hide=`), "
+        "or remove it from the images; if it does, accept it."
     )
     return Finding(level="problem", topic=SHORTCUT, text=text, advice=advice)
 

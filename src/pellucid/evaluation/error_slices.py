@@ -8,6 +8,7 @@ the figure seen, which pays for the search over all groups.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,6 +99,16 @@ def described(members: Truth, known: dict[str, Values]) -> tuple[str, ...]:
         if max(order, 1 - order) >= TELLS:
             than = "higher" if order > 0.5 else "lower"
             said.append(f"{name} {than} than elsewhere (median {np.median(mine):.3g}, others {np.median(others):.3g})")
+    return tuple(said)
+
+
+def sharing(members: Truth, sources: Mapping[str, Truth]) -> tuple[str, ...]:
+    """The sources (N,), by name, that hold far more of the images `members` (N,) than of the others, in words."""
+    said = []
+    for name, rows in sources.items():
+        mine, others = float(rows[members].mean()), float(rows[~members].mean())
+        if mine - others >= 2 * TELLS - 1:
+            said.append(f"{100 * mine:.0f} % are of the source {name} (others {100 * others:.0f} %)")
     return tuple(said)
 
 

@@ -2,9 +2,10 @@
 
 Patches are compared in coordinates in which the other pictures' patches vary equally in all directions (whitened by
 their covariance), so that edges, slow shades and grain, which all pictures share, weigh little, and what no other
-picture has weighs most. The comparison is a normalised correlation: a change of grey does not matter. A patch is turned
-and shifted over the other to its best fit, as an object lies differently in every picture. The best fit of any two
-patches is above 0, so the figure is judged against patches from pictures of the other classes, by permutation.
+picture has weighs most. The comparison is a normalised correlation: a change of grey does not matter. A patch is
+turned, scaled and shifted over the other to its best fit, as an object lies differently in every picture. The best fit
+of any two patches is above 0, so the figure is judged against patches from pictures of the other classes, by
+permutation. Pictures with colours are compared in their grey and in two differences of colours.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ WORKING_SIDE = 128
 """Pictures are reduced to about this shorter side first."""
 RADIUS, SHIFT = 7, 8
 """Radius of the round patch that is compared, and the largest shift, in pixels of the reduced picture."""
-TURNS = 12
+TURNS, SCALES = 12, (0.8, 1.0, 1.25)
+COLOURED, COLOURED_SHARE = 8.0, 5e-4
+"""Pictures have colours if differences of colours exceed so many grey levels in this share of the pixels."""
 SAMPLED = 4000
 """How many patches of other pictures the covariance is estimated from."""
 FLOOR = 0.03
@@ -42,9 +45,9 @@ ALIKE_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WorkingPictures:
-    """Grey pictures (N, h, w), reduced by `factor`."""
+    """Pictures (N, h, w, P), reduced by `factor`: grey alone, or grey and two differences of colours."""
 
-    grey: FloatArray
+    planes: FloatArray
     factor: int
 
     @classmethod
@@ -52,17 +55,23 @@ class WorkingPictures:
         """Of pictures (N, height, width, 3)."""
         factor = max(1, round(min(pixels.shape[1:3]) / WORKING_SIDE))
         height, width = (side // factor * factor for side in pixels.shape[1:3])
-        grey = pixels[:, :height, :width].mean(axis=3, dtype=np.float32)
-        reduced = grey.reshape(len(grey), height // factor, factor, width // factor, factor).mean(axis=(2, 4))
-        return cls(reduced, factor)
+        cut = pixels[:, :height, :width]
+        shape = (len(cut), height // factor, factor, width // factor, factor, 3)
+        colours = cut.reshape(shape).mean(axis=(2, 4), dtype=np.float32)
+        grey = colours.mean(axis=3)
+        differences = [colours[..., 0] - colours[..., 1], colours[..., 2] - grey]
+        if not any((np.abs(d) > COLOURED).mean() > COLOURED_SHARE for d in differences):
+            differences = []
+        return cls(np.stack([grey, *differences], axis=3), factor)
 
     def windows(self, image: int, y: float, x: float, reach: int) -> FloatArray:
         """All round patches whose centres lie within `reach` of a point of the full picture: (shifts, D)."""
         half = RADIUS + reach
-        padded = np.pad(self.grey[image], half, mode="reflect")
-        top, left = (int(np.clip(v / self.factor, 0, n - 1)) for v, n in zip((y, x), self.grey.shape[1:], strict=True))
+        padded = np.pad(self.planes[image], ((half, half), (half, half), (0, 0)), mode="reflect")
+        size = self.planes.shape[1:3]
+        top, left = (int(np.clip(v / self.factor, 0, n - 1)) for v, n in zip((y, x), size, strict=True))
         area = padded[top : top + 2 * half + 1, left : left + 2 * half + 1]
-        return _round_patches(area)
+        return np.concatenate([_round_patches(area[..., p]) for p in range(area.shape[2])], axis=1)
 
 
 def _disc() -> npt.NDArray[np.bool_]:
@@ -91,7 +100,7 @@ class Whitening:
     def of(cls, pictures: WorkingPictures, images: Indices, rng: np.random.Generator) -> Whitening:
         """From patches at random places of `images`."""
         each = max(1, SAMPLED // max(len(images), 1))
-        height, width = pictures.grey.shape[1:]
+        height, width = pictures.planes.shape[1:3]
         rows = []
         for image in images:
             for y, x in zip(rng.integers(0, height, each), rng.integers(0, width, each), strict=True):
@@ -110,7 +119,7 @@ class Whitening:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Places:
-    """n places in pictures: their own patch, turned in every direction, (n, TURNS, D), and all shifts of it, whitened.
+    """n places in pictures: their own patch, turned and scaled, (n, fits, D), and all shifts of it, whitened.
 
     `shifted` (n, shifts, D). All are of length 1. `bands` (n, BANDS) is the logarithm of the mean square of the patches
     around each place, before, in each band.
@@ -161,27 +170,30 @@ def _unit(vectors: FloatArray) -> FloatArray:
 
 
 def _turned(pictures: WorkingPictures, image: int, y: float, x: float) -> FloatArray:
-    """The patch at a point, turned by `TURNS` equal steps: (TURNS, D)."""
+    """The patch at a point at every scale, turned by `TURNS` equal steps: (len(SCALES) * TURNS, D)."""
     from scipy.ndimage import map_coordinates
 
     line = np.arange(-RADIUS, RADIUS + 1, dtype=np.float64)
     down, across = (v[_disc()] for v in np.meshgrid(line, line, indexing="ij"))
-    angles = 2 * math.pi * np.arange(TURNS)[:, None] / TURNS
-    ys = y / pictures.factor + np.cos(angles) * down - np.sin(angles) * across
-    xs = x / pictures.factor + np.sin(angles) * down + np.cos(angles) * across
-    values = map_coordinates(pictures.grey[image], [ys, xs], order=1, mode="reflect").astype(np.float32)
-    centred: FloatArray = values - values.mean(axis=1, keepdims=True)
-    return centred
+    angles = np.tile(2 * math.pi * np.arange(TURNS) / TURNS, len(SCALES))[:, None]
+    scales = np.repeat(SCALES, TURNS)[:, None]
+    ys = y / pictures.factor + scales * (np.cos(angles) * down - np.sin(angles) * across)
+    xs = x / pictures.factor + scales * (np.sin(angles) * down + np.cos(angles) * across)
+    planes = []
+    for plane in np.moveaxis(pictures.planes[image], 2, 0):
+        values = map_coordinates(plane, [ys, xs], order=1, mode="reflect").astype(np.float32)
+        planes.append(values - values.mean(axis=1, keepdims=True))
+    return np.concatenate(planes, axis=1)
 
 
 def correlations(places: Places) -> Values:
-    """The best correlation (n, n) of each place's patch, turned and shifted, with each other place."""
+    """The best correlation (n, n) of each place's patch, turned, scaled and shifted, with each other place."""
     n, _, size = places.shifted.shape
     templates = places.turned.reshape(-1, size)
     best = np.empty((n, n))
     for j in range(n):
         fits = places.shifted[j] @ templates.T
-        best[:, j] = fits.max(axis=0).reshape(n, TURNS).max(axis=1)
+        best[:, j] = fits.max(axis=0).reshape(n, -1).max(axis=1)
     return best
 
 

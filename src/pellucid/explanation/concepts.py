@@ -34,7 +34,8 @@ class EvidenceCells:
 
     `image` (M,) says which of the N images a cell belongs to, `row` and `column` (M,) where it lies on the grid of
     `shape`, `weight` (M,) its evidence, in units of the score. `vectors` (M, C) are the positive contributions of the
-    channels. `share` (M,) is the cell's part of its image's positive evidence for the class, 0 to 1.
+    channels. `share` (M,) is the cell's part of its image's positive evidence for the class, 0 to 1. `usual` (C,) is
+    what each channel contributes to the class in pictures of other classes, on average.
     """
 
     image: Indices
@@ -45,6 +46,7 @@ class EvidenceCells:
     vectors: FloatArray
     geometry: GridGeometry
     shape: tuple[int, int]
+    usual: FloatArray
 
     def centre(self, cells: Indices) -> Values:
         """Where cells lie on the model's input: (n, 2) as (y, x), in pixels."""
@@ -86,7 +88,7 @@ def evidence_cells(
         for k in range(len(classes)):
             found[k].append(_strongest(evidence.activations * evidence.gradients[:, k], usual[k], start))
         advance(len(pixels) + start, 2 * len(pixels))
-    return [_joined(parts, geometry, shape) for parts in found]
+    return [_joined(parts, geometry, shape, usual[k]) for k, parts in enumerate(found)]
 
 
 def _each_batch(
@@ -112,15 +114,23 @@ def _usual_contributions(
 
 def _strongest(contributions: FloatArray, usual: FloatArray, first: int) -> tuple[npt.NDArray[Any], ...]:
     """The strongest cells of a batch: image, row, column, weight, share, vectors."""
-    sums = contributions.sum(axis=(2, 3))
-    beyond = np.clip(1 - usual / np.where(sums > 0, sums, np.inf), 0, 1) * (sums > 0)
-    contributions = _neighbours_too(contributions * beyond[:, :, None, None])
+    contributions = beyond_usual(contributions, usual)
     maps = contributions.sum(axis=1, dtype=np.float64)
     images, rows, columns = _peaks(maps)
     weight = maps[images, rows, columns]
     total = np.maximum(maps, 0).sum(axis=(1, 2))
     vectors = np.maximum(contributions[images, :, rows, columns], 0)
     return images + first, rows, columns, weight, weight / total[images], vectors
+
+
+def beyond_usual(contributions: FloatArray, usual: FloatArray) -> FloatArray:
+    """What channels (n, C, h, w) contribute beyond `usual` (C,), each cell with its neighbours on a fine grid.
+
+    The part of a channel's sum over the picture that exceeds the usual one is kept, spread as the channel itself is.
+    """
+    sums = contributions.sum(axis=(2, 3))
+    beyond = np.clip(1 - usual / np.where(sums > 0, sums, np.inf), 0, 1) * (sums > 0)
+    return _neighbours_too(contributions * beyond[:, :, None, None])
 
 
 def _neighbours_too(contributions: FloatArray) -> FloatArray:
@@ -146,11 +156,13 @@ def _peaks(maps: Values) -> tuple[Indices, Indices, Indices]:
     return images, cells // maps.shape[2], cells % maps.shape[2]
 
 
-def _joined(parts: list[tuple[npt.NDArray[Any], ...]], geometry: GridGeometry, shape: tuple[int, int]) -> EvidenceCells:
+def _joined(
+    parts: list[tuple[npt.NDArray[Any], ...]], geometry: GridGeometry, shape: tuple[int, int], usual: FloatArray
+) -> EvidenceCells:
     image, row, column, weight, share, vectors = (np.concatenate(values) for values in zip(*parts, strict=True))
     return EvidenceCells(
         image.astype(np.int64), row.astype(np.int64), column.astype(np.int64), weight.astype(np.float64),
-        share.astype(np.float64), vectors.astype(np.float32), geometry, shape,
+        share.astype(np.float64), vectors.astype(np.float32), geometry, shape, usual,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import PIL.Image
 
 from ..data.finding import Level
 from ..evaluation.discovered import ConceptEntry
-from ..evaluation.discovered_verdicts import concept_sentence, is_proven, is_shortcut
+from ..evaluation.discovered_verdicts import ConceptStatus, concept_sentence, is_shortcut, status_of
 from .contents import AUDIT, RunContents
 
 SHOWN = 5
@@ -47,15 +47,15 @@ def _shown(run: RunContents, concept: ConceptEntry) -> ShownConcept:
 
 def _status(concept: ConceptEntry) -> tuple[Level, str]:
     """How grave a concept is, and what is known of it in a few words."""
-    if concept.answer is not None and concept.answer.belongs:
-        return "good", f"belongs to {concept.label}, as a person answered: {concept.answer.words}"
-    if concept.answer is not None:
-        return "problem", f"does not belong to {concept.label}, as a person answered: {concept.answer.words}"
-    if is_shortcut(concept):
-        return "problem", "looks like a shortcut"
-    if is_proven(concept):
-        return "caution", f"decides; does it belong to {concept.label}?"
-    return "information", "not proven to decide"
+    words = concept.answer.words if concept.answer else ""
+    said: dict[ConceptStatus, tuple[Level, str]] = {
+        "accepted": ("good", f"belongs to {concept.label}, as a person answered: {words}"),
+        "rejected": ("problem", f"does not belong to {concept.label}, as a person answered: {words}"),
+        "shortcut": ("problem", "looks like a shortcut"),
+        "question": ("caution", f"decides; does it belong to {concept.label}?"),
+        "unproven": ("information", "not proven to decide"),
+    }
+    return said[status_of(concept)]
 
 
 def _picture(run: RunContents, gallery: str | None) -> str:

@@ -16,6 +16,7 @@ from ..bundle.manifest import MANIFEST, Manifest
 from ..bundle.run import RunFolder, RunRecord
 from ..errors import BundleError
 from ..evaluation.audit import AUDIT_FILE, AuditDocument
+from ..evaluation.hidden import HIDDEN_FILE, HiddenDocument
 from ..evaluation.result import EvaluationResult
 from ..evaluation.schema import METRICS_FILE, MetricsDocument, read_evaluation
 from ..explanation.record import ExplanationManifest
@@ -66,6 +67,7 @@ class RunContents:
     others: tuple[tuple[str, MetricsDocument], ...] = ()
     trained_on: EvaluationResult | None = None
     audit: AuditDocument | None = None
+    hidden: HiddenDocument | None = None
     engines: Certificate | None = None
 
     @property
@@ -107,6 +109,7 @@ def read_run(root: Path) -> RunContents:
         ),
         trained_on=read_evaluation(root / TRAINED_ON) if (root / TRAINED_ON / METRICS_FILE).is_file() else None,
         audit=_document(AuditDocument, root / AUDIT / AUDIT_FILE) if (root / AUDIT / AUDIT_FILE).is_file() else None,
+        hidden=_document(HiddenDocument, root / HIDDEN_FILE) if (root / HIDDEN_FILE).is_file() else None,
         engines=_engines(folder.bundle, bundle),
     )
 

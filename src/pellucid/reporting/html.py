@@ -22,6 +22,7 @@ from .abroad import elsewhere
 from .cases import mistakes_sheet, read_cases
 from .checklists import claim, tripod
 from .concepts import shown_concepts
+from .hidden import hidden_sentence, row_words
 from .contents import RunContents, read_run
 from .decision_figures import regions_figure, run_figures
 from .decisions import answering_rows, sizes_words
@@ -98,6 +99,7 @@ def render(run: RunContents, decisions: Mapping[str, Figure] | None = None) -> s
             limits=views.limits(run),
             audit=run.audit,
             concepts=shown_concepts(run),
+            hidden=run.hidden,
             decisions=views.decisions(run),
             answering_rows=answering_rows(result.answered.entry) if result and result.answered else [],
             sizes_words=sizes_words(result.answered.entry) if result and result.answered else "",
@@ -118,7 +120,7 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = (number, percent, duration, listed, metric_name, bounds, scaling_name)
+    words = (number, percent, duration, listed, metric_name, bounds, scaling_name, row_words, hidden_sentence)
     environment.filters |= {function.__name__: function for function in words}
     environment.globals["count"] = count
     return environment

@@ -13,6 +13,7 @@ from ..files import write_whole
 from . import views
 from .checklists import answers, claim, tripod
 from .concepts import shown_concepts
+from .hidden import hidden_sentence, row_words
 from .contents import RunContents
 from .decisions import answering_rows
 from .engines import engines_in_words
@@ -48,7 +49,7 @@ def render_card(run: RunContents) -> str:
         finalize=_plain,
         autoescape=False,
     )
-    environment.filters |= {function.__name__: function for function in (number, metric_name, bounds)}
+    environment.filters |= {function.__name__: function for function in (number, metric_name, bounds, row_words, hidden_sentence)}
     result = run.evaluation
     known: dict[str, str] = {key: "" for key in ("model", "initial", "threshold", "calibration", "outside")}
     classes = list(result.classes) if result else list(views.totals(run))
@@ -71,6 +72,7 @@ def render_card(run: RunContents) -> str:
         findings=findings(run),
         audit=run.audit,
         concepts=shown_concepts(run),
+        hidden=run.hidden,
         checklists=[("Items of CLAIM 2024", claim(run)), ("Items of TRIPOD+AI", tripod(run))] if run.medical else [],
         commands=[(what, Markup(command.replace("\n", " "))) for what, command in views.commands(run)],
         engines=engines_in_words(run.engines),

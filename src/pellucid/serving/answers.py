@@ -6,13 +6,14 @@ import base64
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..bundle.engine import Engine
+from ..bundle.goes_by import EvidenceShare
 from ..bundle.manifest import Manifest
 from ..bundle.manifest_classifier import ManifestClassifier
 from ..classifier import Against, Evidence, InputGradients, Prediction, Score, Target
@@ -69,7 +70,11 @@ class Watched(ManifestClassifier):
 
 @dataclass(slots=True)
 class ServedAnswer:
-    """What was found of one image. `features` (C,) is what the store keeps of it; times are in seconds."""
+    """What was found of one image. `features` (C,) is what the store keeps of it; times are in seconds.
+
+    `goes_by` are the concepts of the model's audit that the evidence for the predicted class lies in; None where the
+    model has no audit that knows them.
+    """
 
     served: Served
     prediction: Prediction
@@ -79,6 +84,7 @@ class ServedAnswer:
     attributions: tuple[Attribution, ...] = ()
     pictures: dict[str, list[bytes]] = field(default_factory=dict)
     method: Method | None = None
+    goes_by: tuple[EvidenceShare, ...] | None = None
 
     def picture(self, kind: str, index: int = 0) -> str | None:
         """One of `pictures` in base64; None when it was not asked for."""
@@ -145,10 +151,13 @@ def explain(
         # A method without evidence of the bundle's own layer: one pass more tells whether the image lies outside.
         logits, features = _logits_and_features(bundle, batch)
     prediction = bundle.prediction(logits, features=features, warnings=image.warnings)
+    known = served.concepts
+    watched = _watched(bundle, None, token)
+    goes_by = None if known is None else known.shares(watched, batch, prediction.predicted)
     modelled = time.perf_counter()
     drawn = _drawn(served, image, explained.attributions, pictures, settings)
     seconds = {"decode": decoded - began, "model": modelled - decoded, "pictures": time.perf_counter() - modelled}
-    return ServedAnswer(served, prediction, image, features, seconds, explained.attributions, drawn, row)
+    return ServedAnswer(served, prediction, image, features, seconds, explained.attributions, drawn, row, goes_by)
 
 
 def _map_side(manifest: Manifest, row: Method, layer: str | None) -> int:
@@ -292,6 +301,7 @@ def explanation_document(answer: ServedAnswer, identity: str, stored: bool) -> d
     return {
         **prediction_document(answer, identity, stored),
         "explanations": listed,
+        "goes_by": None if answer.goes_by is None else [asdict(share) for share in answer.goes_by],
         **{kind: answer.picture(kind) for kind in ("seen", "preview")},
     }
 

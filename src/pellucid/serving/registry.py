@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..bundle.bundle import Bundle, load
+from ..bundle.goes_by import KnownConcepts
 from ..bundle.manifest import MODEL
 from ..bundle.run import RunFolder, RunRecord
 from ..errors import BundleError, InputError
@@ -26,7 +27,7 @@ MOST_EXAMPLES = 4
 
 @dataclass(frozen=True)
 class Served:
-    """One bundle under its name, with what its run tells beside it.
+    """One bundle under its name, with what its run tells beside it, `concepts` being those that an audit found.
 
     `bundle` takes all cores for a pass, which is quickest for a request alone; `shared` takes few, which serves most
     requests a second when several run side by side.
@@ -39,6 +40,7 @@ class Served:
     metrics: MetricsDocument | None
     record: RunRecord | None
     examples: tuple[Path, ...]
+    concepts: KnownConcepts | None = None
 
     def session(self, alone: bool) -> Bundle:
         """The bundle to run a request with."""
@@ -123,7 +125,8 @@ class Registry:
             each.logits_and_features(np.zeros((1, 3, size.height, size.width), np.float32))
         run = RunFolder(path)
         record = _record(run)
-        return Served(name, path, bundle, shared, _metrics(run), record, self._examples(run, bundle, record))
+        examples = self._examples(run, bundle, record)
+        return Served(name, path, bundle, shared, _metrics(run), record, examples, _concepts(run, bundle))
 
     def _examples(self, run: RunFolder, bundle: Bundle, record: RunRecord | None) -> tuple[Path, ...]:
         """Test images to try. Those of real patients are offered only when the operator says so."""
@@ -140,6 +143,14 @@ def _record(run: RunFolder) -> RunRecord | None:
     try:
         return run.read_record()
     except BundleError:
+        return None
+
+
+def _concepts(run: RunFolder, bundle: Bundle) -> KnownConcepts | None:
+    """What the run's audit found the model to go by; None without one, or where it cannot be read."""
+    try:
+        return KnownConcepts.of_audit(run.audit, bundle)
+    except (BundleError, OSError, ValueError):
         return None
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from ..errors import InputError
+from ..evaluation.hiding import Hiding
 from ..preprocessing import Preprocessing, Uint8Array
 from ..recipe import AugmentSection
 from .augmentation import change, draw_changes
@@ -167,7 +168,8 @@ class ImageBatches(_Epochs):
     """Images (height, width, 3) uint8, normalised and, when shuffled, augmented on the fly, on `device`.
 
     Image i is `pixels[rows[i]]`, so that several splits share one memory-mapped array. The epoch and the seed decide
-    order and augmentation, so that a run can be continued in the middle.
+    order and augmentation, so that a run can be continued in the middle. `hiding` changes the pixels before anything
+    else, in order as well as shuffled.
     """
 
     pixels: Uint8Array
@@ -180,6 +182,7 @@ class ImageBatches(_Epochs):
     share: ProcessShare = ALONE
     sampling: Literal["natural", "balanced"] = "natural"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    hiding: Hiding | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -191,7 +194,11 @@ class ImageBatches(_Epochs):
 
     def _steps_of(self, epoch: int | None) -> tuple[Load, Finish]:
         def load(chosen: Positions) -> torch.Tensor:
-            return _sent(torch.from_numpy(self._read(self.rows[chosen])), self.device)
+            rows = self.rows[chosen]
+            pixels = self._read(rows)
+            if self.hiding is not None:
+                pixels = self.hiding.applied(pixels, rows, 0 if epoch is None else epoch)
+            return _sent(torch.from_numpy(pixels), self.device)
 
         if epoch is None:
             return load, lambda pixels, count: self._normalise(self._unit(pixels))

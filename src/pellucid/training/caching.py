@@ -59,7 +59,7 @@ def plan_caching(
     cut.frozen.to(device)
     fast = measure(cut.frozen, example, section.precision)
     exact = measure(cut.frozen, example, "float32")
-    views = section.cached_views if train.augmentation.active else 1
+    views = section.cached_views if train.augmentation.active or train.hiding is not None else 1
     images = counts.training
     size = views * images * fast.bytes + counts.plain * exact.bytes
     passes, once = section.epochs * counts.an_epoch, views * images + counts.plain

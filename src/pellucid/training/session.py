@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save
 
 from ..errors import InputError, UnknownNameError
+from ..evaluation.hiding import Hiding
 from ..files import write_whole
 from ..models.layers import keras_names
 from ..models.network import Network, task_of
@@ -52,7 +53,8 @@ class Training:
 
     `checkpoints` is where the training is written after each epoch, and from where it resumes;
     at the end it holds `best.safetensors`. `track` is called with the row of each epoch, and `progress` shows a line on
-    it unless `announce_epochs` is False. The images of `test`, where given, are answered at the end.
+    it unless `announce_epochs` is False. The images of `test`, where given, are answered at the end, as they are;
+    `hiding` changes those of `train` and `validation`, so that the best epoch is not chosen by what is hidden.
     """
 
     recipe: Recipe
@@ -67,6 +69,7 @@ class Training:
     test: Source | None = None
     shelf: Shelf | None = None
     announce_epochs: bool = True
+    hiding: Hiding | None = None
 
 
 def train_network(network: Network, training: Training) -> Fitted:
@@ -229,6 +232,7 @@ class _Stage:
             processes.share,
             section.sampling,
             processes.device,
+            None if source is self.training.test else self.training.hiding,
         )
 
     def _kept(self, cut: Cut, images: ImageBatches, what: str) -> FeatureBatches:

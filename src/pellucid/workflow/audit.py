@@ -154,7 +154,7 @@ class _Probed:
     @classmethod
     def of(cls, bundle: Bundle, cached: CachedPixels, progress: Progress) -> _Probed:
         pixels, labels = cached.pixels, cached.dataset.labels
-        units, scorer = _units(cached.dataset), _Scorer(bundle)
+        units, scorer = image_units(cached.dataset), _Scorer(bundle)
         whole = scorer(pixels)
         regions = probed_regions(bundle.preprocessing.height, bundle.preprocessing.width)
         with progress.bar("Corners and borders") as advance:
@@ -227,7 +227,7 @@ def _some(dataset: Dataset, settings: AuditSettings) -> Dataset:
     return dataset.where(lambda sample: sample.path in kept)
 
 
-def _units(dataset: Dataset) -> Indices:
+def image_units(dataset: Dataset) -> Indices:
     """A number (N,) for each group; an image without one is alone."""
     names = [f"group {s.group}" if s.group else f"image {s.path}" for s in dataset.samples]
     units: Indices = np.unique(names, return_inverse=True)[1].astype(np.int64)

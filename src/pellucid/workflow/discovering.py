@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ..bundle.bundle import Bundle
-from ..classifier import selected_targets
 from ..data.areas import clustered_area
-from ..evaluation.discovered import ConceptEntry, DiscoveredDocument, PatchEntry, PeriodEntry, PositionKind, SliceEntry
+from ..evaluation.discovered import ConceptEntry, DiscoveredDocument, PatchEntry, PeriodEntry, PositionKind
 from ..evaluation.discovered_verdicts import is_proven
-from ..evaluation.error_slices import described, error_slices, figures_of
 from ..evaluation.figures import Estimate
 from ..evaluation.intervals import wilson
 from ..evaluation.interventions import Interventions, Patches
@@ -25,9 +22,11 @@ from ..evaluation.periods import effect_of_period, find_period
 from ..evaluation.regions import average_picture
 from ..evaluation.sameness import PatchComparison
 from ..explanation.concepts import EvidenceCells, evidence_cells, factor
-from ..explanation.maps import scores_of_logits
+from ..explanation.known_concepts import ClassFactors
 from ..preprocessing import Uint8Array
 from ..progress import Progress, Silent
+from .class_scores import ClassAnswers, ClassScores
+from .discovering_slices import Subjects, slices_of
 
 Indices = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
@@ -38,19 +37,15 @@ TRIED, PATCHES = 5, 24
 COMPARED = 16
 LEAST_SHARE = 0.03
 SHOWN = 24
-GALLERIES = "concepts"
-BATCH = 16
 PROBED = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Subjects:
-    """Labelled pictures (N, height, width, 3) of a model's input, the group (N,) of each as a number, and its path."""
+class Discovery:
+    """What was found, and the factors of each class, by number, by which its concepts are recognised elsewhere."""
 
-    pixels: Uint8Array
-    labels: Indices
-    units: Indices
-    paths: tuple[str, ...]
+    document: DiscoveredDocument
+    factors: dict[int, ClassFactors]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +59,14 @@ class _Question:
     seed: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _FoundConcept:
+    """A concept, and how much of it each of the N images holds."""
+
+    entry: ConceptEntry
+    presence: Values
+
+
 def discover(
     bundle: Bundle,
     subjects: Subjects,
@@ -71,7 +74,7 @@ def discover(
     seed: int = 0,
     touches: Callable[[int, Box], bool | None] | None = None,
     progress: Progress | None = None,
-) -> DiscoveredDocument:
+) -> Discovery:
     """What the model goes by, the most effective first; nothing of the bundle changes.
 
     `touches(image, box)` says whether a square of the model's input touches the mask of an image, None where the image
@@ -80,65 +83,60 @@ def discover(
     start = time.monotonic()
     if bundle.manifest.layer is None:
         why = "a model without an explained layer shows no evidence to search; give masks or subgroups instead."
-        return DiscoveredDocument(images=len(subjects.labels), passes=0, seconds=0.0, left_out={"Concepts": why})
-    progress = progress or Silent()
+        return _nothing(subjects, {"Concepts": why})
     few = _too_few(bundle, subjects)
     if len(few) == len(bundle.classes):
-        return DiscoveredDocument(images=len(subjects.labels), passes=0, seconds=0.0, left_out=few)
+        return _nothing(subjects, few)
+    scorer = ClassScores(bundle)
+    whole = scorer(subjects.pixels)
+    kept = [k for k, name in enumerate(bundle.classes) if name not in few]
+    found, factors = _search(bundle, subjects, scorer, whole, kept, seed, touches, progress or Silent())
+    ranked = sorted(found, key=lambda f: _importance(f.entry), reverse=True)
+    named = [replace(f, entry=f.entry.model_copy(update={"name": f"concept-{i}"})) for i, f in enumerate(ranked, 1)]
+    presence = {f.entry.name: f.presence for f in named if f.entry.effect is not None and f.entry.period is None}
+    slices = slices_of(bundle, subjects, whole.answers, presence, seed)
+    document = DiscoveredDocument(
+        images=len(subjects.labels),
+        passes=scorer.passes + 3 * len(subjects.labels),
+        seconds=round(time.monotonic() - start, 1),
+        concepts=tuple(f.entry for f in named),
+        slices=slices,
+        left_out=few,
+    )
+    return Discovery(document, factors)
+
+
+def _search(
+    bundle: Bundle,
+    subjects: Subjects,
+    scorer: ClassScores,
+    whole: ClassAnswers,
+    kept: Sequence[int],
+    seed: int,
+    touches: Callable[[int, Box], bool | None] | None,
+    progress: Progress,
+) -> tuple[list[_FoundConcept], dict[int, ClassFactors]]:
+    """The concepts of the classes `kept`, and each class's factors."""
     with progress.bar("Evidence") as advance:
         cells = evidence_cells(bundle, subjects.pixels, subjects.labels, bundle.classes, advance)
-    scorer = _ClassScores(bundle)
-    found: list[ConceptEntry] = []
-    whole = scorer(subjects.pixels)
     average = average_picture(subjects.pixels)
-    kept = [k for k, name in enumerate(bundle.classes) if name not in few]
+    found: list[_FoundConcept] = []
+    factors: dict[int, ClassFactors] = {}
     with progress.bar("Concepts, hidden and put in") as advance:
         for done, k in enumerate(kept, 1):
             interventions = Interventions(scorer.of(k), subjects.pixels, subjects.units, whole.of(k), average)
             question = _Question(bundle, subjects, k, interventions, seed)
-            found += [*_concepts(question, cells[k], touches), *_periods(question)]
+            concepts, of_class = _concepts(question, cells[k], touches)
+            if of_class is not None:
+                factors[k] = of_class
+            found += [*concepts, *_periods(question)]
             advance(done, len(kept))
-    slices = _slices(bundle, subjects, whole.answers, seed)
-    ranked = sorted(found, key=_importance, reverse=True)
-    named = tuple(c.model_copy(update={"name": f"concept-{i}"}) for i, c in enumerate(ranked, 1))
-    return DiscoveredDocument(
-        images=len(subjects.labels),
-        passes=scorer.passes + 3 * len(subjects.labels),
-        seconds=round(time.monotonic() - start, 1),
-        concepts=named,
-        slices=slices,
-        left_out=few,
-    )
+    return found, factors
 
 
-def _slices(bundle: Bundle, subjects: Subjects, answers: Indices, seed: int) -> tuple[SliceEntry, ...]:
-    """Where the model errs more: images alike to it, described by what their pixels tell."""
-    features = []
-    for start in range(0, len(subjects.pixels), BATCH):
-        batch = bundle.preprocessing.normalise(subjects.pixels[start : start + BATCH])
-        found = bundle.logits_and_features(batch)[1]
-        if found is None:
-            return ()
-        features.append(found)
-    wrong = answers != subjects.labels
-    known = figures_of(subjects.pixels)
-    entries = []
-    for found_slice in error_slices(np.concatenate(features), wrong, subjects.labels, seed):
-        members = found_slice.members
-        count, missed = int(members.sum()), int(wrong[members].sum())
-        low, high = wilson(missed, count)
-        worst = np.flatnonzero(members)[np.argsort(~wrong[members], kind="stable")][:SHOWN]
-        entries.append(
-            SliceEntry(
-                images=count,
-                errors=Estimate(value=missed / count, low=low, high=high),
-                others=float(wrong[~members].mean()),
-                chance=found_slice.chance,
-                described=described(members, known),
-                paths=tuple(subjects.paths[i] for i in worst),
-            )
-        )
-    return tuple(entries)
+def _nothing(subjects: Subjects, why: dict[str, str]) -> Discovery:
+    document = DiscoveredDocument(images=len(subjects.labels), passes=0, seconds=0.0, left_out=why)
+    return Discovery(document, {})
 
 
 def _too_few(bundle: Bundle, subjects: Subjects) -> dict[str, str]:
@@ -160,47 +158,12 @@ def _importance(concept: ConceptEntry) -> tuple[bool, float, float]:
     return is_proven(concept), concept.effect.of_gap if concept.effect else -np.inf, concept.share
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _ClassAnswers:
-    """The score (N, K) of each class, in log-odds, and the answer (N,)."""
-
-    scores: Values
-    answers: Indices
-
-    def of(self, label: int) -> tuple[Values, npt.NDArray[np.bool_]]:
-        """The score of one class, and whether it is the answer."""
-        return self.scores[:, label], self.answers == label
-
-
-class _ClassScores:
-    """A bundle as interventions ask it: pictures to the score of each class."""
-
-    def __init__(self, bundle: Bundle, batch: int = 16) -> None:
-        self._bundle, self._batch, self.passes = bundle, batch, 0
-
-    def __call__(self, pixels: Uint8Array) -> _ClassAnswers:
-        scores, answers = [], []
-        for start in range(0, len(pixels), self._batch):
-            logits = self._bundle.logits(self._bundle.preprocessing.normalise(pixels[start : start + self._batch]))
-            rows, contrast, _ = selected_targets(
-                self._bundle.classes, self._bundle.task, len(logits), self._bundle.classes, None
-            )
-            scores.append(scores_of_logits(logits, rows, contrast).astype(np.float64))
-            answers.append(self._bundle.manifest.predicted(logits))
-        self.passes += len(pixels)
-        return _ClassAnswers(np.concatenate(scores), np.concatenate(answers))
-
-    def of(self, label: int) -> Callable[[Uint8Array], tuple[Values, npt.NDArray[np.bool_]]]:
-        """The same for one class."""
-        return lambda pixels: self(pixels).of(label)
-
-
 def _concepts(
     question: _Question, cells: EvidenceCells, touches: Callable[[int, Box], bool | None] | None
-) -> list[ConceptEntry]:
+) -> tuple[list[_FoundConcept], ClassFactors | None]:
     """The concepts of one class: those with the most evidence are intervened on and compared."""
     if len(cells.image) < FEWEST_OF_A_CLASS:
-        return []
+        return [], None
     mine = question.subjects.labels == question.label
     count = int(np.clip(len(cells.image) // CELLS_PER_CONCEPT, 3, CONCEPTS))
     factors = factor(cells.vectors, count, question.seed)
@@ -212,7 +175,10 @@ def _concepts(
         order = np.flatnonzero(factors.leading == j)
         order = order[np.argsort(-factors.amounts[order, j], kind="stable")]
         patches = _patches(question, cells, order)
-        entry = _entry(question, cells, factors.amounts[:, j], float(share[j]), order, patches)
+        presence = np.zeros(len(mine))
+        np.maximum.at(presence, cells.image, factors.amounts[:, j])
+        entry = _entry(question, factors.amounts[:, j], presence, float(share[j]), order, patches)
+        entry = entry.model_copy(update={"factor": int(j)})
         if rank < TRIED and share[j] >= LEAST_SHARE and patches.groups >= FEWEST_GROUPS:
             effect, falls = question.interventions.effect(patches, ~mine, question.seed)
             entry = entry.model_copy(update={"effect": effect})
@@ -221,11 +187,11 @@ def _concepts(
                 decisive = np.sort(np.argsort(-falls, kind="stable")[:COMPARED])
                 alike = comparison.of(patches.images[decisive], patches.centres[decisive])
                 entry = entry.model_copy(update={"sameness": alike, "inside": _inside(question, patches, touches)})
-        found.append(entry)
-    return found
+        found.append(_FoundConcept(entry, presence))
+    return found, ClassFactors(factors.parts, cells.usual)
 
 
-def _periods(question: _Question) -> list[ConceptEntry]:
+def _periods(question: _Question) -> list[_FoundConcept]:
     """A pattern of one period all over the pictures of a class, if there is one."""
     subjects, asked = question.subjects, question.interventions
     mine = subjects.labels == question.label
@@ -235,26 +201,25 @@ def _periods(question: _Question) -> list[ConceptEntry]:
     height, width = subjects.pixels.shape[1:3]
     strongest = np.flatnonzero(mine)[np.argsort(-period.strength[mine], kind="stable")][:SHOWN]
     area = clustered_area(period.strength[:, None], mine.astype(np.int64), subjects.units)
-    return [
-        ConceptEntry(
-            name="",
-            label=question.bundle.classes[question.label],
-            share=0.0,
-            presence=Estimate.where_defined(area),
-            groups=len(set(subjects.units[mine].tolist())),
-            side=min(height, width) // 4,
-            position="anywhere",
-            effect=effect_of_period(
-                asked.ask, subjects.pixels, subjects.units, asked.whole, mine, period, question.seed
-            ),
-            period=PeriodEntry(
-                pixels=round(period.pixels, 2), down=period.down, across=period.across, chance=period.chance
-            ),
-            patches=tuple(
-                PatchEntry(path=subjects.paths[i], y=0.5, x=0.5, evidence=float(period.strength[i])) for i in strongest
-            ),
-        )
-    ]
+    entry = ConceptEntry(
+        name="",
+        label=question.bundle.classes[question.label],
+        share=0.0,
+        presence=Estimate.where_defined(area),
+        groups=len(set(subjects.units[mine].tolist())),
+        side=min(height, width) // 4,
+        position="anywhere",
+        effect=effect_of_period(
+            asked.ask, subjects.pixels, subjects.units, asked.whole, mine, period, question.seed
+        ),
+        period=PeriodEntry(
+            pixels=round(period.pixels, 2), down=period.down, across=period.across, chance=period.chance
+        ),
+        patches=tuple(
+            PatchEntry(path=subjects.paths[i], y=0.5, x=0.5, evidence=float(period.strength[i])) for i in strongest
+        ),
+    )
+    return [_FoundConcept(entry, period.strength)]
 
 
 def _comparison(question: _Question, cells: EvidenceCells) -> PatchComparison:
@@ -282,11 +247,9 @@ def _side(cells: EvidenceCells, pixels: Uint8Array) -> int:
 
 
 def _entry(
-    question: _Question, cells: EvidenceCells, amounts: Values, share: float, order: Indices, patches: Patches
+    question: _Question, amounts: Values, presence: Values, share: float, order: Indices, patches: Patches
 ) -> ConceptEntry:
     subjects, label = question.subjects, question.label
-    presence = np.zeros(len(subjects.labels))
-    np.maximum.at(presence, cells.image, amounts)
     area = clustered_area(presence[:, None], (subjects.labels == label).astype(np.int64), subjects.units)
     height, width = subjects.pixels.shape[1:3]
     return ConceptEntry(
@@ -333,41 +296,6 @@ def _inside(
     return Estimate(value=float(known.mean()), low=low, high=high)
 
 
-def with_answers(found: DiscoveredDocument, earlier: DiscoveredDocument | None) -> DiscoveredDocument:
-    """The document with the answers that a person gave on an earlier one, where most patches are the same."""
-    if earlier is None:
-        return found
-    answered = [c for c in earlier.concepts if c.answer is not None]
-    concepts = []
-    for concept in found.concepts:
-        same = (old for old in answered if old.label == concept.label and _overlap(old, concept) >= 0.5)
-        old = next(same, None)
-        concepts.append(concept if old is None else concept.model_copy(update={"answer": old.answer}))
-    return found.model_copy(update={"concepts": tuple(concepts)})
-
-
-def write_galleries(found: DiscoveredDocument, subjects: Subjects, folder: Path) -> DiscoveredDocument:
-    """Draw a gallery of each concept into `folder`, named after it; the document with the files' names."""
-    from ..reporting.concept_gallery import concept_gallery, picture_sheet, write_concept_gallery
-
-    average = average_picture(subjects.pixels)
-    height, width = subjects.pixels.shape[1:3]
-    number = {path: i for i, path in enumerate(subjects.paths)}
-    concepts = []
-    for concept in found.concepts:
-        pictures = [subjects.pixels[number[p.path]] for p in concept.patches]
-        boxes = [Box.around(p.y * height, p.x * width, concept.side, height, width) for p in concept.patches]
-        name = f"{GALLERIES}/{concept.name}.png"
-        write_concept_gallery(folder / name, concept_gallery(pictures, boxes, average))
-        concepts.append(concept.model_copy(update={"gallery": name}))
-    slices = []
-    for at, entry in enumerate(found.slices, 1):
-        name = f"{GALLERIES}/errors-{at}.png"
-        write_concept_gallery(folder / name, picture_sheet([subjects.pixels[number[path]] for path in entry.paths]))
-        slices.append(entry.model_copy(update={"gallery": name}))
-    return found.model_copy(update={"concepts": tuple(concepts), "slices": tuple(slices)})
-
-
 def expected_seconds(bundle: Bundle, images: int) -> float:
     """About how long `discover` takes, from the time of one batch."""
     if bundle.manifest.layer is None:
@@ -379,8 +307,3 @@ def expected_seconds(bundle: Bundle, images: int) -> float:
     each = (time.monotonic() - start) / PROBED
     classes = len(bundle.classes)
     return each * ((2 + classes / 2) * images + 6 * TRIED * PATCHES * classes)
-
-
-def _overlap(first: ConceptEntry, second: ConceptEntry) -> float:
-    places = [{(p.path, round(p.y, 2), round(p.x, 2)) for p in c.patches} for c in (first, second)]
-    return len(places[0] & places[1]) / max(len(places[0] | places[1]), 1)

@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..bundle.bundle import Bundle
+from ..data.acquisition import measure_acquisition
 from ..data.cache import CachedPixels
 from ..data.dataset import Split
+from ..data.sources import find_sources
 from ..errors import InputError, UnknownNameError
 from ..evaluation.audit import AUDIT_FILE, AuditDocument
 from ..evaluation.audit_verdicts import judge
@@ -19,7 +21,9 @@ from ..evaluation.discovered import AnswerEntry, DiscoveredDocument
 from ..evaluation.patches import Box
 from ..files import write_whole
 from ..progress import Progress
-from .discovering import Subjects, discover, expected_seconds, with_answers, write_galleries
+from .discovered_files import keep_factors, with_answers, write_galleries
+from .discovering import discover, expected_seconds
+from .discovering_slices import Subjects
 from .localisation import true_mask
 
 MOST = 600
@@ -63,15 +67,16 @@ def search(
             "`discover=`."
         )
         return None
-    subjects = Subjects(
-        cached.pixels, cached.dataset.labels, units, tuple(sample.path for sample in cached.dataset.samples)
-    )
+    paths = tuple(sample.path for sample in cached.dataset.samples)
+    acquisition = measure_acquisition(cached.dataset, cached.pixels, np.arange(count))
+    sources = tuple(find_sources(paths, cached.dataset.labels, acquisition))
+    subjects = Subjects(cached.pixels, cached.dataset.labels, units, paths, sources)
     touches = _Touches(bundle, cached) if any(s.mask or s.boxes for s in cached.dataset.samples) else None
-    found = discover(bundle, subjects, seed=settings.seed, touches=touches, progress=progress)
+    discovery = discover(bundle, subjects, seed=settings.seed, touches=touches, progress=progress)
     if folder is None:
-        return found
-    found = with_answers(found, _earlier(folder, bundle))
-    return write_galleries(found, subjects, folder)
+        return discovery.document
+    found = with_answers(discovery.document, _earlier(folder, bundle))
+    return write_galleries(keep_factors(found, discovery.factors, folder), subjects, folder)
 
 
 class _Touches:

@@ -143,6 +143,8 @@ def train_folds(
         raise InputError(f"`folds=` takes 2 or more and `seeds=` 1 or more, not {folds} and {seeds}.")
     if recipe.task == "anomaly":
         raise InputError("An anomaly detector is fitted once: repeat it by hand with other values of `seed=`.")
+    if recipe.data.hide:
+        raise InputError("`hide=` applies to a run, and `folds=`, `seeds=` and `learning_curve=` make none: drop one.")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(
             "`folds=`, `seeds=` and `learning_curve=` run in one process: start pellucid without a launcher."

@@ -21,6 +21,7 @@ from ..preprocessing import Uint8Array
 from ..progress import Progress
 from ..recipe import Recipe, load_recipe, validate_recipe
 from ..storage import cache_folder
+from .accused import parse_accused
 from .decision import check_decision
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def choose_recipe(
     group_by: str | None = None,
     positive: str | None = None,
     merge: Mapping[str, Sequence[str]] | None = None,
+    hide: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Recipe:
     """The recipe that the arguments of `train` describe; an unknown backbone or missing weights are found here.
@@ -81,7 +83,7 @@ def choose_recipe(
     else:
         values = load_recipe(recipe, overrides).model_dump()
     model = {"backbone": backbone, "weights": "none" if backbone == "cnn" and weights is None else weights}
-    data = {"group_by": group_by, "positive": positive, "merge": merge}
+    data = {"group_by": group_by, "positive": positive, "merge": merge, "hide": tuple(hide)}
     for section, given in (("model", model), ("data", data)):
         values[section] |= {key: value for key, value in given.items() if value}
     chosen = validate_recipe(values, str(values["name"]))
@@ -119,13 +121,17 @@ def _check_task(recipe: Recipe, overrides: Sequence[str]) -> None:
             "Anomaly detection knows normal images and others, and merges or leaves out no classes: name the normal "
             "ones by `anomaly.normal`, and drop `merge=`, `leave_out=` and `one_against_rest=`."
         )
+    if recipe.task == "anomaly" and recipe.data.hide:
+        raise InputError("`hide=` changes training images; an anomaly detector is not trained: crop the images instead.")
 
 
 def _check_names(recipe: Recipe) -> None:
-    """Fail on an unknown backbone or a missing weights file before any data are read."""
+    """Fail on an unknown backbone, a missing weights file or something that cannot be hidden before data are read."""
     from ..models.catalogue import find_backbone
     from ..models.weights import check_weights
 
+    for text in recipe.data.hide:
+        parse_accused(text)
     find_backbone(recipe.model.backbone)
     check_weights(recipe.model.backbone, recipe.model.weights)
 

@@ -34,6 +34,7 @@ from .abroad_full import FullSearch, estimate_fully, forget_fully
 from .decision import KeptOutAnswers, decide
 from .evaluation import Evaluated, evaluate_dataset
 from .examples import explain_examples
+from .hiding import hiding_of
 from .localisation import localise
 from .preparing import Prepared, build, choose_recipe, prepare, read_labelled
 from .provenance import data_checksum, data_record, hardware, now, versions
@@ -42,6 +43,7 @@ from .sealing import open_first
 from .settling import settled_recipe
 
 if TYPE_CHECKING:
+    from ..evaluation.hiding import Hiding
     from ..models.network import Network
     from ..training.loop import Fitted
     from ..training.processes import Processes
@@ -89,6 +91,7 @@ def train(
     group_by: str | None = None,
     positive: str | None = None,
     merge: Mapping[str, Sequence[str]] | None = None,
+    hide: Sequence[str] = (),
     name: str | None = None,
     resume: bool = False,
     track: str | None = None,
@@ -101,7 +104,8 @@ def train(
 
     `data` is a folder or CSV as `read_dataset` takes it. Without a `recipe` it is `default`, or `small` where no
     ImageNet weights can be had. `overrides` are `section.key=value`. `backbone`, `weights`, `group_by`, `positive` and
-    `merge` ({class: folders merged into it}) replace the recipe's values where given. `name` is the title of the
+    `merge` ({class: folders merged into it}) replace the recipe's values where given, and so does `hide`: what an audit
+    accused, `RUN:concept-1` or a region, is covered and exchanged in training images. `name` is the title of the
     report, by default the folder's name. The folder appears whole, or not at all when anything fails; finished epochs
     then stay beside it, and the same call with `resume=True` continues after them.
     `track` is `tensorboard` or `mlflow`. Under `torchrun` or `accelerate launch` the processes train together and the
@@ -119,8 +123,11 @@ def train(
         group_by=group_by,
         positive=positive,
         merge=merge,
+        hide=hide,
         progress=progress,
     )
+    if abroad == "full" and chosen.data.hide:
+        raise InputError("`abroad='full'` trains without `hide=`: leave one of them out.")
     if track:
         from ..training.tracking import check_tracker
 
@@ -178,8 +185,9 @@ def _run(job: _TrainingJob) -> None:
     with job.timed("abroad"):
         asked = job.abroad != "none" and job.processes.first
         abroad = estimate_abroad(network, prepared, job.recipe, job.progress) if asked else None
+    hiding = hiding_of(job.recipe.data.hide, prepared, job.recipe.preprocessing(), job.seed, job.progress)
     with job.timed("train"):
-        fitted = _fit(job, network, prepared)
+        fitted = _fit(job, network, prepared, hiding)
     if not job.processes.first:
         return
     kept_out = None
@@ -208,7 +216,7 @@ def _run(job: _TrainingJob) -> None:
     _forget(job)
 
 
-def _fit(job: _TrainingJob, network: Network, prepared: Prepared) -> Fitted:
+def _fit(job: _TrainingJob, network: Network, prepared: Prepared, hiding: Hiding | None) -> Fitted:
     from ..training.hardware import denormals_as_zero
     from ..training.session import Training, train_network
     from ..training.tracking import tracker
@@ -229,6 +237,7 @@ def _fit(job: _TrainingJob, network: Network, prepared: Prepared) -> Fitted:
                 progress=job.progress,
                 processes=job.processes,
                 track=track,
+                hiding=hiding,
             ),
         )
     if job.processes.first:

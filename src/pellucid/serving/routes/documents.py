@@ -132,10 +132,25 @@ class Explanation(BaseModel):
     png_map: str | None
 
 
+class ConceptShare(BaseModel):
+    """The share (0 to 1) of the evidence for the predicted class that lies in a concept of the model's audit.
+
+    `status` is accepted or rejected where a person answered for the concept (`words` are theirs), else shortcut,
+    question or unproven.
+    """
+
+    concept: str
+    label: str
+    share: float
+    status: str
+    words: str
+
+
 class ExplanationReply(PredictionReply):
-    """One classified and explained image."""
+    """One classified and explained image; `goes_by` is null for a model without an audit that found concepts."""
 
     explanations: list[Explanation]
+    goes_by: list[ConceptShare] | None = None
     seen: str | None
     preview: str | None
 

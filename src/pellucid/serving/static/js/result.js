@@ -7,6 +7,7 @@ import { number, percent, t } from "./i18n.js";
 import { answerWords, isWithheld, predictedOf, reasonWords, trust, verdictWords } from "./words.js";
 
 export const CLASS_COLOURS = 8;
+const CONCEPT_LEVELS = { accepted: "good", rejected: "problem", shortcut: "problem", question: "caution", unproven: "information" };
 
 /** One class: its name, a bar with the operating point on it, its probability; a click explains it. */
 function bar(session, item, name, i) {
@@ -106,6 +107,26 @@ function block(title, ...children) {
   return el("section", { class: "block" }, el("h3", {}, title), children);
 }
 
+/** Which concepts of the model's audit the evidence lies in, with what is known of them. */
+export function goesBy({ goes_by: shares }) {
+  if (!shares) return null;
+  if (!shares.length) return el("p", { class: "fine" }, t("goes-by.none"));
+  const rows = shares.map(({ concept, share, status, words }) => {
+    const inner = el("i", {});
+    inner.style.width = `${100 * share}%`;
+    const name = words || concept;
+    return el(
+      "li",
+      { class: `goes-by ${CONCEPT_LEVELS[status]}` },
+      el("span", { class: "class-name" }, name, words ? el("span", { class: "soft" }, ` ${concept}`) : null),
+      el("span", { class: "class-share" }, percent(share)),
+      el("span", { class: "bar", "aria-hidden": "true" }, inner),
+      el("span", { class: "fine" }, mark(CONCEPT_LEVELS[status], t(`goes-by.${status}`))),
+    );
+  });
+  return [el("p", { class: "fine" }, t("goes-by.of", { label: shares[0].label })), el("ol", { class: "bars" }, rows)];
+}
+
 function evidence(session, item, actions) {
   const explanation = session.explanation(item);
   const seen = item.seen
@@ -119,6 +140,7 @@ function evidence(session, item, actions) {
   return [
     item.answer.confidence === null ? null : block(t("result.classes"), bars(session, item), decision(session, item)),
     session.card.methods.length === 0 ? null : block(t("result.where"), el("p", { class: "verdict" }, explanation ? verdictWords(explanation, item.answer) : "…")),
+    item.answer.goes_by ? block(t("result.goes-by"), goesBy(item.answer)) : null,
     seen && block(t("result.what-seen"), seen),
     session.card.alone ? null : block(t("feedback.title"), feedbackForm(session, item)),
     block(t("save.title"), saveButtons(session, item, actions)),
