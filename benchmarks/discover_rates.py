@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from drawn_signs import DRAWN, draw_on_films
 from sklearn.metrics import roc_auc_score
 
 import pellucid
+from drawn_signs import DRAWN, draw_on_films
 from pellucid.bundle.run import RunFolder
 from pellucid.data.cache import cached_pixels
 from pellucid.data.phantom import Shortcut, generate_phantoms

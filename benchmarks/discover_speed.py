@@ -1,8 +1,8 @@
 """How long the search for what a model goes by takes, against the same number of plain passes.
 
-    python benchmarks/discover_speed.py RUN [--images 300]
+    python benchmarks/discover_speed.py RUN [--images 300] [--split test]
 
-Both are measured in one process, plain passes before and after the search, on images of the run's test split.
+Both are measured in one process, plain passes before and after the search, on images of a split of the run.
 """
 
 from __future__ import annotations
@@ -29,14 +29,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--split", default="test", choices=("train", "val", "test"))
     arguments = parser.parse_args()
     bundle = pellucid.load(arguments.run)
-    dataset = own_split(RunFolder(arguments.run), bundle, "test")
+    dataset = own_split(RunFolder(arguments.run), bundle, arguments.split)
     cached = cached_pixels(dataset, bundle.preprocessing, cache_folder(), progress=lambda done, total: None)
     count = min(arguments.images, len(cached.dataset))
-    pixels, samples = np.asarray(cached.pixels[:count]), cached.dataset.samples[:count]
+    chosen = np.sort(np.random.default_rng(0).permutation(len(cached.dataset))[:count])
+    pixels, samples = np.asarray(cached.pixels[chosen]), [cached.dataset.samples[i] for i in chosen]
     units = np.unique([s.group or s.path for s in samples], return_inverse=True)[1].astype(np.int64)
-    subjects = Subjects(pixels, cached.dataset.labels[:count], units, tuple(s.path for s in samples))
+    subjects = Subjects(pixels, cached.dataset.labels[chosen], units, tuple(s.path for s in samples))
 
     def plain(passes: int) -> float:
         start = time.monotonic()

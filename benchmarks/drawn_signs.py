@@ -127,7 +127,8 @@ def draw_on_films(folder: Path, kind: str, agreement: float, seed: int) -> None:
             wrong |= set(rng.permutation(own)[: round((1 - agreement) * len(own))].tolist())
         for number, film in enumerate(films):
             if (film["label"] == "opacity") == (film["path"] not in wrong):
-                film["signs"] = {kind: _draw(folder / film["path"], kind, (seed, number, len(films), 12))}
+                where = _draw(folder / film["path"], kind, (seed, number, len(films), 12))
+                film["signs"] = {kind: where} if where else {}
     (folder / "phantom.json").write_text(json.dumps(about))
 
 
@@ -138,4 +139,6 @@ def _draw(path: Path, kind: str, seed: tuple[int, ...]) -> list[int]:
     grey = (after == after[..., :1]).all()
     PIL.Image.fromarray(after[..., 0] if grey else after).save(path)
     rows, columns = np.nonzero((after != before.astype(np.uint8)).any(axis=2))
+    if not len(rows):
+        return []
     return [int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]

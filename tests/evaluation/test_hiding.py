@@ -1,18 +1,18 @@
-"""Hiding a sign: after it the sign says nothing of the class, and only training pictures are sources."""
+"""SignHiding a sign: after it the sign says nothing of the class, and only training pictures are sources."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from pellucid.evaluation.hiding import Hiding, Sign, scaled_boxes
+from pellucid.evaluation.hiding import SignHiding, Sign, scaled_boxes
 from pellucid.evaluation.patches import Box
 
 SIDE, COUNT = 40, 60
 
 
 @pytest.fixture(scope="module")
-def subject() -> tuple[Hiding, np.ndarray]:
+def subject() -> tuple[SignHiding, np.ndarray]:
     """Even pictures are of the class with a bright square; the last twenty are no training images."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(90, 110, (COUNT, SIDE, SIDE, 3)).astype(np.uint8)
@@ -25,14 +25,14 @@ def subject() -> tuple[Hiding, np.ndarray]:
     train = np.arange(40)
     sign = Sign(boxes, np.arange(0, 40, 2))
     average = pixels[train].mean(axis=0).astype(np.float32)
-    return Hiding(pixels, average, (sign,), (), train, 3), pixels
+    return SignHiding(pixels, average, (sign,), (), train, 3), pixels
 
 
 def shows(picture: np.ndarray) -> bool:
     return int((picture[..., 0] > 150).sum()) >= 9
 
 
-def test_after_hiding_the_sign_is_as_frequent_in_either_class(subject: tuple[Hiding, np.ndarray]) -> None:
+def test_after_hiding_the_sign_is_as_frequent_in_either_class(subject: tuple[SignHiding, np.ndarray]) -> None:
     hiding, pixels = subject
     rows = np.arange(40)
     seen = np.array([[shows(p) for p in hiding.applied(pixels[rows], rows, epoch)] for epoch in range(25)])
@@ -42,7 +42,7 @@ def test_after_hiding_the_sign_is_as_frequent_in_either_class(subject: tuple[Hid
     assert 0.4 < with_sign < 0.6
 
 
-def test_seed_epoch_and_row_decide_everything(subject: tuple[Hiding, np.ndarray]) -> None:
+def test_seed_epoch_and_row_decide_everything(subject: tuple[SignHiding, np.ndarray]) -> None:
     hiding, pixels = subject
     rows = np.arange(8)
     once = hiding.applied(pixels[rows], rows, 4)
@@ -50,7 +50,7 @@ def test_seed_epoch_and_row_decide_everything(subject: tuple[Hiding, np.ndarray]
     assert not np.array_equal(once, hiding.applied(pixels[rows], rows, 5))
 
 
-def test_covered_has_no_sign_and_shown_has_one_of_a_training_picture(subject: tuple[Hiding, np.ndarray]) -> None:
+def test_covered_has_no_sign_and_shown_has_one_of_a_training_picture(subject: tuple[SignHiding, np.ndarray]) -> None:
     hiding, pixels = subject
     for row in range(COUNT):
         assert not shows(hiding.covered(row))
@@ -66,7 +66,7 @@ def test_a_region_is_that_of_another_picture_or_the_average() -> None:
     mask = np.zeros((8, 8), bool)
     mask[:2, :2] = True
     average = np.full((8, 8, 3), 95, np.float32)
-    hiding = Hiding(pixels, average, (), (mask,), np.arange(10), 0)
+    hiding = SignHiding(pixels, average, (), (mask,), np.arange(10), 0)
     corners = set()
     for epoch in range(30):
         changed = hiding.applied(pixels[15:16], np.array([15]), epoch)[0]

@@ -93,10 +93,13 @@ def test_the_patch_that_a_model_reads_is_found_proven_and_recognised_again(red: 
     effect = first.effect
     assert effect is not None
     assert effect.put_in_changes is not None
-    assert (effect.hidden_changes.value, effect.put_in_changes.value, effect.control_changes) == (1, 1, 0)
-    # The score is linear in the red of the square, all of which is hidden.
+    assert effect.put_in_changes.value > 0.9
+    assert effect.control_changes == 0
+    # The score is linear in the red of the square; most of it is hidden, and all of it put in.
     scores = red.logits(red.preprocessing.normalise(pixels[labels == 1]))[:, 0]
-    assert effect.drawn_over.value == pytest.approx(float(scores.mean()) + 3, rel=0.1)
+    assert 0.4 < effect.drawn_over.value / (float(scores.mean()) + 3) <= 1
+    assert effect.put_in is not None
+    assert effect.put_in.value == pytest.approx(float(scores.mean()) + 3, rel=0.3)
     assert found.document.slices == ()
     assert {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in red.folder.iterdir()} == files
     document = keep_factors(found.document, found.factors, tmp_path)
@@ -104,7 +107,7 @@ def test_the_patch_that_a_model_reads_is_found_proven_and_recognised_again(red: 
     known = KnownConcepts(document.concepts, found.factors)
     shares = known.shares(red, red.preprocessing.normalise(pixels[41:42]), "bee")
     assert shares[0].concept == first.name
-    assert shares[0].share > 0.5
+    assert shares[0].share > 0.9
     assert shares[0].status == status_of(first) == "shortcut"
     assert known.shares(red, red.preprocessing.normalise(pixels[:1]), "bee") == ()
 

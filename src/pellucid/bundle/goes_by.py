@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from ..classifier import EvidenceClassifier
 from ..evaluation.audit import AUDIT_FILE, AuditDocument
 from ..evaluation.discovered import ConceptEntry
@@ -41,7 +40,7 @@ class KnownConcepts:
 
     @classmethod
     def of_audit(cls, folder: Path, bundle: Bundle) -> KnownConcepts | None:
-        """Of an audit's folder; None where there is none, or it is of another model or an older version.
+        """Of an audit's folder; None without one, or where it is of another model or an older version.
 
         Raises BundleError for a damaged file of factors, ValueError for a damaged `audit.json`.
         """

@@ -227,7 +227,7 @@ def train(
 
 
 def _compare_hidden(run: Path, progress: TerminalProgress) -> None:
-    """Audit a run that hid something, show it beside the one that was accused, and write its report anew."""
+    """Audit a run that hid something, show it beside the one that was accused, and write its report again."""
     from ..reporting.html import build_report
     from ..workflow.hiding_run import compare_hidden
     from .hidden import show_hidden

@@ -1,4 +1,4 @@
-"""What is known of synthetic films: which planted signs each of them carries."""
+"""What is known of synthetic films: the planted signs that each carries."""
 
 from __future__ import annotations
 

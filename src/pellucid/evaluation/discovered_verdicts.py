@@ -19,7 +19,7 @@ SHORTCUT, QUESTION = "Shortcut", "What it goes by"
 # How much more alike patches are than others', and how seldom by chance, so that they count as copies.
 MORE_ALIKE, CHANCE = 0.12, 0.01
 # From this many standard deviations on, averaged over six bands, a texture is one that other images lack.
-OWN_TEXTURE = 1.3
+OWN_TEXTURE = 1.0
 # The presence of a concept must tell the class at least this well for certain; its fall must cover this share of the
 # difference between the classes.
 TELLS, OF_GAP = 0.6, 0.1

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..preprocessing import FloatArray, Uint8Array
+from .interventions import PUT_IN
 from .patches import Box, drawn_together, put_in, replaced_by
 
 Rows = npt.NDArray[np.intp]
@@ -34,7 +35,7 @@ class Sign:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Hiding:
+class SignHiding:
     """What is hidden in pictures (N, height, width, 3): signs and regions.
 
     `regions` (height, width) are exchanged for those of `donors`, rows of training images. `average` is their mean.
@@ -88,8 +89,10 @@ class Hiding:
         covered = drawn_together(picture, own) if rng.random() < 0.5 else replaced_by(picture, own, self.average)
         if not (rng.random() < SHOWN if shown is None else shown):
             return covered
-        for i, box in enumerate(boxes[donor]):
-            place = _moved(box, boxes[places][i % len(boxes[places])], picture.shape[0], picture.shape[1])
+        height, width = picture.shape[:2]
+        for i, own_box in enumerate(boxes[donor]):
+            box = own_box.wider(PUT_IN, height, width)
+            place = _moved(box, boxes[places][i % len(boxes[places])], height, width)
             covered = put_in(covered, self.pixels[donor], box, place)
         return covered
 

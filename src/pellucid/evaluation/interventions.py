@@ -25,6 +25,10 @@ Truth = npt.NDArray[np.bool_]
 Asked = Callable[[Uint8Array], tuple[Values, Truth]]
 
 
+PUT_IN = 1.7
+"""How much wider than what was hidden a patch is put in, so that only what lies around it fades into its place."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Patches:
     """Squares of `side` pixels in `images` (n,) around `centres` (n, 2), as (y, x); `groups` they come from in all."""
@@ -106,11 +110,13 @@ class Interventions:
         if len(room) < 5:
             return None, None, None
         hosts = np.resize(rng.permutation(room), len(boxes))
+        height, width = self.pixels.shape[1:3]
+        places = [box.wider(PUT_IN, height, width) for box in boxes]
         answers = []
         for sources in (boxes, elsewhere):
             pictures = [
-                put_in(self.pixels[host], self.pixels[image], source, place)
-                for host, image, source, place in zip(hosts, patches.images, sources, boxes, strict=True)
+                put_in(self.pixels[host], self.pixels[image], source.wider(PUT_IN, height, width), place)
+                for host, image, source, place in zip(hosts, patches.images, sources, places, strict=True)
             ]
             answers.append(self.ask(np.stack(pictures)))
         units = self.units[hosts]

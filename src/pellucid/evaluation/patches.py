@@ -37,6 +37,11 @@ class Box:
             self.top < other.bottom and other.top < self.bottom and self.left < other.right and other.left < self.right
         )
 
+    def wider(self, factor: float, height: int, width: int) -> Box:
+        """The square around the same middle with sides `factor` times as long, moved so that it lies inside."""
+        side = round(factor * (self.bottom - self.top))
+        return Box.around((self.top + self.bottom) / 2, (self.left + self.right) / 2, side, height, width)
+
     @staticmethod
     def around(y: float, x: float, side: int, height: int, width: int) -> Box:
         """The square of `side` around a point, moved so that it lies inside a picture."""

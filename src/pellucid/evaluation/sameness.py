@@ -28,7 +28,7 @@ RADIUS, SHIFT = 7, 8
 """Radius of the round patch that is compared, and the largest shift, in pixels of the reduced picture."""
 TURNS, SCALES = 12, (0.8, 1.0, 1.25)
 COLOURED, COLOURED_SHARE = 8.0, 5e-4
-"""Pictures have colours if differences of colours exceed so many grey levels in this share of the pixels."""
+"""Pictures have colours if differences of colours exceed this many grey levels in this share of the pixels."""
 SAMPLED = 4000
 """How many patches of other pictures the covariance is estimated from."""
 FLOOR = 0.03

@@ -24,6 +24,8 @@ Values = npt.NDArray[np.float64]
 BATCH = 16
 FINE = 12
 """From this many cells a side on, an object is taken to spread over several cells."""
+PARALLEL = 0.98
+"""Factors with a cosine above this are one."""
 CELLS_PER_IMAGE = 5
 """How many cells of an image are kept for each class: those with the most evidence, apart from each other."""
 
@@ -179,5 +181,18 @@ def factor(vectors: FloatArray, concepts: int, seed: int) -> Factors:
         # Factors that still move a little divide the cells well enough.
         warnings.simplefilter("ignore", ConvergenceWarning)
         amounts = model.fit_transform(vectors.astype(np.float64))
-    sums = model.components_.sum(axis=1)
-    return Factors(amounts * sums, model.components_ / np.where(sums > 0, sums, 1)[:, None])
+    return _without_twins(amounts, model.components_)
+
+
+def _without_twins(amounts: Values, components: Values) -> Factors:
+    """Factors without those of no size, and with one for each group of nearly parallel ones."""
+    sums = components.sum(axis=1)
+    kept = np.flatnonzero(sums > 0) if (sums > 0).any() else np.arange(1)
+    parts = components[kept] / np.where(sums[kept] > 0, sums[kept], 1)[:, None]
+    scaled = amounts[:, kept] * sums[kept]
+    lengths = np.maximum(np.linalg.norm(parts, axis=1), 1e-12)
+    parallel = (parts @ parts.T) / np.outer(lengths, lengths) > PARALLEL
+    first = parallel.argmax(axis=1)
+    chosen = np.unique(first)
+    summed = np.stack([scaled[:, first == j].sum(axis=1) for j in chosen], axis=1)
+    return Factors(summed, parts[chosen])

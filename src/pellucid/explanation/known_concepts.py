@@ -73,7 +73,7 @@ def read_factors(path: Path) -> dict[int, ClassFactors]:
     if not path.is_file():
         return {}
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             numbers = sorted(int(name.removeprefix("parts-")) for name in arrays.files if name.startswith("parts-"))
             return {k: ClassFactors(arrays[f"parts-{k}"].astype(np.float64), arrays[f"usual-{k}"]) for k in numbers}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:

@@ -22,12 +22,12 @@ from .abroad import elsewhere
 from .cases import mistakes_sheet, read_cases
 from .checklists import claim, tripod
 from .concepts import shown_concepts
-from .hidden import hidden_sentence, row_words
 from .contents import RunContents, read_run
 from .decision_figures import regions_figure, run_figures
 from .decisions import answering_rows, sizes_words
 from .figures import chart_start, charted_metrics, evaluation_figures, learning_figure
 from .findings import findings
+from .hidden import hidden_sentence, row_words
 from .model_card import write_model_card
 from .overlay import SEQUENTIAL, colour_table
 from .style import TEMPLATES, InlineFigure, inline_svg, save_png

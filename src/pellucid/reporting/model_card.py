@@ -13,11 +13,11 @@ from ..files import write_whole
 from . import views
 from .checklists import answers, claim, tripod
 from .concepts import shown_concepts
-from .hidden import hidden_sentence, row_words
 from .contents import RunContents
 from .decisions import answering_rows
 from .engines import engines_in_words
 from .findings import findings
+from .hidden import hidden_sentence, row_words
 from .style import TEMPLATES
 from .words import TWINS, bounds, listed, metric_name, number
 
@@ -49,7 +49,9 @@ def render_card(run: RunContents) -> str:
         finalize=_plain,
         autoescape=False,
     )
-    environment.filters |= {function.__name__: function for function in (number, metric_name, bounds, row_words, hidden_sentence)}
+    environment.filters |= {
+        function.__name__: function for function in (number, metric_name, bounds, row_words, hidden_sentence)
+    }
     result = run.evaluation
     known: dict[str, str] = {key: "" for key in ("model", "initial", "threshold", "calibration", "outside")}
     classes = list(result.classes) if result else list(views.totals(run))

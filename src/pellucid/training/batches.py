@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from ..errors import InputError
-from ..evaluation.hiding import Hiding
+from ..evaluation.hiding import SignHiding
 from ..preprocessing import Preprocessing, Uint8Array
 from ..recipe import AugmentSection
 from .augmentation import change, draw_changes
@@ -182,7 +182,7 @@ class ImageBatches(_Epochs):
     share: ProcessShare = ALONE
     sampling: Literal["natural", "balanced"] = "natural"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    hiding: Hiding | None = None
+    hiding: SignHiding | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 
 from ..errors import InputError, UnknownNameError
-from ..evaluation.hiding import Hiding
+from ..evaluation.hiding import SignHiding
 from ..files import write_whole
 from ..models.layers import keras_names
 from ..models.network import Network, task_of
@@ -69,7 +69,7 @@ class Training:
     test: Source | None = None
     shelf: Shelf | None = None
     announce_epochs: bool = True
-    hiding: Hiding | None = None
+    hiding: SignHiding | None = None
 
 
 def train_network(network: Network, training: Training) -> Fitted:

@@ -33,5 +33,7 @@ def parse_accused(text: str) -> Accused:
         remedy = f"`hide=` takes RUN:concept-1, for a concept that an audit of RUN found, or {', '.join(REGIONS)}."
         raise UnknownNameError("region", text, REGIONS, remedy)
     if not (Path(run) / AUDIT / AUDIT_FILE).is_file():
-        raise InputError(f"{run} has no audit: run `pellucid audit {run}` first, with `discover=`, then hide {concept}.")
+        raise InputError(
+            f"{run} has no audit: run `pellucid audit {run}` first, with `discover=`, then hide {concept}."
+        )
     return Accused(text.strip(), run=Path(run), concept=concept)

@@ -209,9 +209,7 @@ def _periods(question: _Question) -> list[_FoundConcept]:
         groups=len(set(subjects.units[mine].tolist())),
         side=min(height, width) // 4,
         position="anywhere",
-        effect=effect_of_period(
-            asked.ask, subjects.pixels, subjects.units, asked.whole, mine, period, question.seed
-        ),
+        effect=effect_of_period(asked.ask, subjects.pixels, subjects.units, asked.whole, mine, period, question.seed),
         period=PeriodEntry(
             pixels=round(period.pixels, 2), down=period.down, across=period.across, chance=period.chance
         ),

@@ -1,4 +1,4 @@
-"""Slices of images on which a model errs more, described by what is known of them."""
+"""Slices of images on which a model errs more, described by what is known about these images."""
 
 from __future__ import annotations
 

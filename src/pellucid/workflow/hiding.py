@@ -15,7 +15,7 @@ from ..data.dataset import Dataset
 from ..data.labelling import counted
 from ..errors import InputError, UnknownNameError
 from ..evaluation.discovered import ConceptEntry
-from ..evaluation.hiding import Hiding, Sign, scaled_boxes
+from ..evaluation.hiding import SignHiding, Sign, scaled_boxes
 from ..evaluation.patches import Box, drawn_together
 from ..evaluation.regions import average_picture, probed_regions
 from ..explanation.known_concepts import ClassFactors, concept_maps
@@ -29,6 +29,8 @@ from .preparing import Prepared
 BATCH = 16
 CERTAIN = 0.3
 """From this share of a gallery's median evidence on, a cell counts as showing the concept."""
+LEADS = 0.5
+"""In such a cell the concept holds at least this share of what the strongest one holds."""
 MOST_BOXES = 12
 """How many squares of one image are covered at most."""
 KEEPS, TRIED = 0.7, 60
@@ -55,7 +57,7 @@ class FoundSign:
 
 def hiding_of(
     wanted: Sequence[str], prepared: Prepared, shape: Preprocessing, seed: int, progress: Progress
-) -> Hiding | None:
+) -> SignHiding | None:
     """What a training hides in its images; None where nothing is wanted.
 
     Raises InputError for what cannot be hidden, or is found in hardly any training image.
@@ -77,7 +79,7 @@ def hiding_of(
         )
         signs.append(Sign(rows, shown))
     average = average_picture(prepared.pixels[np.sort(train)])
-    return Hiding(prepared.pixels, average, tuple(signs), region_masks(wanted, shape), train, seed)
+    return SignHiding(prepared.pixels, average, tuple(signs), region_masks(wanted, shape), train, seed)
 
 
 def region_masks(wanted: Sequence[str], shape: Preprocessing) -> tuple[npt.NDArray[np.bool_], ...]:
@@ -151,7 +153,7 @@ class SignFinder:
             batch = self.bundle.preprocessing.normalise(np.asarray(pixels[start : start + BATCH]))
             maps = concept_maps(self.bundle, batch, self.entry.label, self.factors)
             for i, amounts in enumerate(maps.amounts):
-                leads = amounts.argmax(axis=0) == self.factor
+                leads = amounts[self.factor] >= LEADS * amounts.max(axis=0)
                 squares = self._squares(np.where(leads, amounts[self.factor], 0.0), maps.geometry, least)
                 if squares:
                     found[start + i] = squares
@@ -160,7 +162,8 @@ class SignFinder:
 
     def _squares(self, amounts: Values, geometry: GridGeometry, least: float) -> tuple[Box, ...]:
         """Squares around the cells (h, w) with at least so much of the concept, the strongest first, apart."""
-        left, squares = amounts.copy(), []
+        left = amounts.copy()
+        squares: list[Box] = []
         shape = self.bundle.preprocessing
         ys = geometry.offset[0] + geometry.stride[0] * np.arange(left.shape[0])
         xs = geometry.offset[1] + geometry.stride[1] * np.arange(left.shape[1])
@@ -189,7 +192,7 @@ class SignFinder:
 
 
 def _inner(picture: Uint8Array, box: Box, score: Callable[[Uint8Array], Values]) -> tuple[Box, float]:
-    """The part of a square, with half its side, that costs most to hide, with a rim; and its share of the whole cost."""
+    """The part of a square, half its side and a rim, that costs most to hide; and its share of the whole cost."""
     height, width = picture.shape[:2]
     half = -(-(box.bottom - box.top) // 2)
     steps = (0.25, 0.5, 0.75)

@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..evaluation.audit import AUDIT_FILE, AuditDocument
 from ..evaluation.figures import Estimate
 from ..evaluation.hidden import HIDDEN_FILE, AuditSide, HiddenDocument, HiddenKind, HiddenRow
-from ..evaluation.hiding import Hiding, Sign, scaled_boxes
+from ..evaluation.hiding import SignHiding, Sign, scaled_boxes
 from ..evaluation.intervals import wilson
 from ..evaluation.regions import average_picture
 from ..files import write_whole
@@ -107,7 +107,7 @@ class _Subject:
         kept = {samples[i].path for i in test}
         return found, cached.dataset.where(lambda sample: sample.path in kept)
 
-    def _hiding(self, bundle: Bundle, cached: CachedPixels) -> Hiding:
+    def _hiding(self, bundle: Bundle, cached: CachedPixels) -> SignHiding:
         shape = bundle.preprocessing
         place = {int(i): row for row, i in enumerate(cached.index)}
         train = np.flatnonzero([s.split == "train" for s in cached.dataset.samples])
@@ -117,7 +117,7 @@ class _Subject:
             boxes = {place[i]: scaled_boxes(b, sign.size, size) for i, b in sign.boxes.items() if i in place}
             signs.append(Sign(boxes, np.array(sorted(set(boxes) & set(train.tolist())), np.intp)))
         average = average_picture(np.asarray(cached.pixels[train]))
-        return Hiding(cached.pixels, average, tuple(signs), region_masks(self.wanted, shape), train, self.seed)
+        return SignHiding(cached.pixels, average, tuple(signs), region_masks(self.wanted, shape), train, self.seed)
 
 
 def _answers(bundle: Bundle, rows: npt.NDArray[np.intp], change: Callable[[int], Uint8Array]) -> Indices:

@@ -122,7 +122,9 @@ def _check_task(recipe: Recipe, overrides: Sequence[str]) -> None:
             "ones by `anomaly.normal`, and drop `merge=`, `leave_out=` and `one_against_rest=`."
         )
     if recipe.task == "anomaly" and recipe.data.hide:
-        raise InputError("`hide=` changes training images; an anomaly detector is not trained: crop the images instead.")
+        raise InputError(
+            "`hide=` changes training images; an anomaly detector is not trained: crop the images instead."
+        )
 
 
 def _check_names(recipe: Recipe) -> None:

@@ -43,7 +43,7 @@ from .sealing import open_first
 from .settling import settled_recipe
 
 if TYPE_CHECKING:
-    from ..evaluation.hiding import Hiding
+    from ..evaluation.hiding import SignHiding
     from ..models.network import Network
     from ..training.loop import Fitted
     from ..training.processes import Processes
@@ -127,7 +127,7 @@ def train(
         progress=progress,
     )
     if abroad == "full" and chosen.data.hide:
-        raise InputError("`abroad='full'` trains without `hide=`: leave one of them out.")
+        raise InputError("`abroad='full'` trains without `hide=`: leave one or the other out.")
     if track:
         from ..training.tracking import check_tracker
 
@@ -216,7 +216,7 @@ def _run(job: _TrainingJob) -> None:
     _forget(job)
 
 
-def _fit(job: _TrainingJob, network: Network, prepared: Prepared, hiding: Hiding | None) -> Fitted:
+def _fit(job: _TrainingJob, network: Network, prepared: Prepared, hiding: SignHiding | None) -> Fitted:
     from ..training.hardware import denormals_as_zero
     from ..training.session import Training, train_network
     from ..training.tracking import tracker

@@ -7,7 +7,7 @@ import { count, language, number, percent, t } from "./i18n.js";
 import { legend } from "./legend.js";
 import { adjusted } from "./stage.js";
 import { answerWords, methodTitle, subjectWords, trust, verdictWords } from "./words.js";
-import { chips } from "./result.js";
+import { chips, goesBy } from "./result.js";
 
 const row = (name, ...value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
 
@@ -57,6 +57,10 @@ function limitations({ card }) {
   return [el("h2", {}, t("card.limitations")), el("ul", { lang: "en" }, card.limitations.map((text) => el("li", {}, text)))];
 }
 
+function concepts({ answer }) {
+  return answer.goes_by ? [el("h2", {}, t("result.goes-by")), goesBy(answer)] : null;
+}
+
 function sureness({ card }, { answer }) {
   if (answer.confidence === null) return [el("b", {}, number(answer.output)), el("span", {}, t("result.score"))];
   const words = t(card.calibration ? "result.calibrated" : "result.uncalibrated");
@@ -92,7 +96,7 @@ export async function openReport(session, item) {
     await pictures(session, item),
     chips(answer),
     explanation ? el("p", { class: "verdict" }, verdictWords(explanation, answer)) : null,
-    el("div", { class: "report-columns" }, el("section", {}, el("h2", {}, t("report.answer")), answerFacts(session, item), limitations(session)), el("section", {}, el("h2", {}, t("card.title")), modelFacts(session))),
+    el("div", { class: "report-columns" }, el("section", {}, el("h2", {}, t("report.answer")), answerFacts(session, item), concepts(item), limitations(session)), el("section", {}, el("h2", {}, t("card.title")), modelFacts(session))),
   );
   place.hidden = false;
   document.body.classList.add("has-report");

@@ -107,7 +107,7 @@ function block(title, ...children) {
   return el("section", { class: "block" }, el("h3", {}, title), children);
 }
 
-/** Which concepts of the model's audit the evidence lies in, with what is known of them. */
+/** Which concepts of the model's audit the evidence lies in, with what is known about each. */
 export function goesBy({ goes_by: shares }) {
   if (!shares) return null;
   if (!shares.length) return el("p", { class: "fine" }, t("goes-by.none"));
