@@ -1,11 +1,11 @@
-"""SignHiding a sign: after it the sign says nothing of the class, and only training pictures are sources."""
+"""Hiding a sign: after it the sign says nothing of the class, and only training pictures are sources."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from pellucid.evaluation.hiding import SignHiding, Sign, scaled_boxes
+from pellucid.evaluation.hiding import Sign, SignHiding, scaled_boxes
 from pellucid.evaluation.patches import Box
 
 SIDE, COUNT = 40, 60

@@ -114,11 +114,10 @@ def test_the_patch_that_a_model_reads_is_found_proven_and_recognised_again(red: 
 
 def test_each_of_several_classes_has_concepts_of_its_own(tmp_path: Path) -> None:
     bundle = bundle_of(tmp_path / "bundle", Reads([[0.0, 0.0], [600.0, 0.0], [0.0, 600.0]], [3.0, 0.0, 0.0]), 3)
-    pixels, labels, _ = pictures(30, {1: 0, 2: 2}, 1)
-    found = searched(bundle, pixels, labels).document
-    proven = {c.label for c in found.concepts if is_proven(c)}
-    assert proven >= {"bee", "cat"}
-    assert set(searched(bundle, pixels, labels).factors) >= {1, 2}
+    pixels, labels, _ = pictures(20, {1: 0, 2: 2}, 1)
+    found = searched(bundle, pixels, labels)
+    assert {c.label for c in found.document.concepts if is_proven(c)} >= {"bee", "cat"}
+    assert set(found.factors) >= {1, 2}
 
 
 def test_a_regression_is_searched_by_its_output(tmp_path: Path) -> None:

@@ -125,14 +125,14 @@ class Interventions:
         return Estimate.of(rise), changes, float(answers[1][1].mean())
 
     def _elsewhere(self, box: Box, rng: np.random.Generator) -> Box:
-        """A square of the same size that does not overlap, where there is room; otherwise the one farthest away."""
+        """A square of the same size that does not overlap, nor when put in; without room, the one farthest away."""
         height, width = self.pixels.shape[1:3]
         tall, wide = box.bottom - box.top, box.right - box.left
         tried = []
         for _ in range(30):
             top, left = int(rng.integers(0, height - tall + 1)), int(rng.integers(0, width - wide + 1))
             other = Box(top, left, top + tall, left + wide)
-            if not other.overlaps(box):
+            if not other.wider(PUT_IN, height, width).overlaps(box):
                 return other
             tried.append(other)
         return max(tried, key=lambda b: abs(b.top - box.top) + abs(b.left - box.left))

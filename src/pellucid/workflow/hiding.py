@@ -15,7 +15,7 @@ from ..data.dataset import Dataset
 from ..data.labelling import counted
 from ..errors import InputError, UnknownNameError
 from ..evaluation.discovered import ConceptEntry
-from ..evaluation.hiding import SignHiding, Sign, scaled_boxes
+from ..evaluation.hiding import Sign, SignHiding, scaled_boxes
 from ..evaluation.patches import Box, drawn_together
 from ..evaluation.regions import average_picture, probed_regions
 from ..explanation.known_concepts import ClassFactors, concept_maps
@@ -169,9 +169,13 @@ class SignFinder:
         xs = geometry.offset[1] + geometry.stride[1] * np.arange(left.shape[1])
         while len(squares) < MOST_BOXES and left.max() >= least:
             row, column = divmod(int(left.argmax()), left.shape[1])
-            squares.append(Box.around(ys[row], xs[column], self.entry.side, shape.height, shape.width))
             near = 0.75 * self.entry.side
-            left[np.ix_(np.abs(ys - ys[row]) < near, np.abs(xs - xs[column]) < near)] = 0
+            around = np.ix_(np.abs(ys - ys[row]) < near, np.abs(xs - xs[column]) < near)
+            # An object lies between cells: its middle is the mean place of what the cells near the strongest hold.
+            weights = amounts[around] / amounts[around].sum()
+            y, x = weights.sum(axis=1) @ ys[around[0].ravel()], weights.sum(axis=0) @ xs[around[1].ravel()]
+            squares.append(Box.around(y, x, self.entry.side, shape.height, shape.width))
+            left[around] = 0
         return tuple(squares)
 
     def _tightened(self, pixels: Uint8Array, found: dict[int, tuple[Box, ...]]) -> dict[int, tuple[Box, ...]]:

@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..evaluation.audit import AUDIT_FILE, AuditDocument
 from ..evaluation.figures import Estimate
 from ..evaluation.hidden import HIDDEN_FILE, AuditSide, HiddenDocument, HiddenKind, HiddenRow
-from ..evaluation.hiding import SignHiding, Sign, scaled_boxes
+from ..evaluation.hiding import Sign, SignHiding, scaled_boxes
 from ..evaluation.intervals import wilson
 from ..evaluation.regions import average_picture
 from ..files import write_whole
