@@ -109,6 +109,7 @@ VARIANTS: dict[str, Variant] = {
     "strong-36": changed("fine_tune.epochs=36"),
     "mild-18": Variant((*FULL, "fine_tune.epochs=18")),
     "strong-18-norm": changed("fine_tune.epochs=18", "train.freeze_norm=true"),
+    "strong-40-lite0": changed("fine_tune.epochs=40", "model.backbone=tf_efficientnet_lite0", *LITE),
     "strong-18-half": changed("fine_tune.epochs=18", "fine_tune.freeze=half", "train.cache=never"),
     "strong-18-lite0": changed("fine_tune.epochs=18", "model.backbone=tf_efficientnet_lite0", *LITE),
     "today-strong": Variant(TODAY + STRONG),
