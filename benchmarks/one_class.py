@@ -1,6 +1,6 @@
 """Anomaly detection side by side with anomalib: time to fit, time for one image, peak memory, image ROC-AUC.
 
-    python benchmarks/one_class.py ../shared/data/tiles [--normal 250] [--size 320] [--memory 2000] [--rounds 20]
+    python benchmarks/one_class.py ../shared/data/tiles [--normal 250] [--bad 100] [--size 320] [--memory 2000]
 
 Both learn from the same normal images (80 % of up to --normal) with the same backbone, weights, layers, input and share
 of patches kept, and are tested on the same images. anomalib 2.7 goes into an environment of its own in a temporary
@@ -49,15 +49,15 @@ def environment(folder: Path) -> Path:
     return python
 
 
-def laid_out(source: Path, root: Path, most: int, seed: int) -> tuple[list[str], list[int]]:
+def laid_out(source: Path, root: Path, most: tuple[int, int], seed: int) -> tuple[list[str], list[int]]:
     """The images as links in `root`, in the layout of MVTec AD; returns the test images and which are bad."""
     dataset = read_one_class(source)
     rng = np.random.default_rng(seed)
-    normal = [s.path for s in dataset.samples if s.label == 0]
-    normal = [normal[i] for i in rng.permutation(len(normal))[:most]]
+    normal, bad = ([s.path for s in dataset.samples if s.label == k] for k in (0, 1))
+    normal, bad = ([p[i] for i in rng.permutation(len(p))[:n]] for p, n in zip((normal, bad), most, strict=True))
     cut = round(0.8 * len(normal))
     places = {path: f"{'train' if i < cut else 'test'}/good" for i, path in enumerate(normal)}
-    places |= {s.path: f"test/{_kind(s.path)}" for s in dataset.samples if s.label}
+    places |= {path: f"test/{_kind(path)}" for path in bad}
     test, labels = [], []
     for path, place in places.items():
         target = root / place / path.rpartition("/")[2]
@@ -178,6 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--normal", type=int, default=250)
+    parser.add_argument("--bad", type=int, default=10_000)
     parser.add_argument("--size", type=int, default=320)
     parser.add_argument("--memory", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=20, help="images that are timed")
@@ -190,7 +191,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         python = environment(given.environment or folder / "anomalib")
-        test, labels = laid_out(given.data, folder / "data", given.normal, given.seed)
+        test, labels = laid_out(given.data, folder / "data", (given.normal, given.bad), given.seed)
         learnt = len(list((folder / "data/train/good").iterdir()))
         cells = (given.size // 16) ** 2
         print(f"{learnt} normal images, {len(test)} for testing, {BACKBONE} {' '.join(LAYERS)}, {given.size} pixels")

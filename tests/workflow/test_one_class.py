@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from pellucid.anomaly.detector import detector_of
 from pellucid.bundle.run import RunFolder
 from pellucid.errors import DataError, InputError
 from pellucid.evaluation.schema import read_evaluation
+from pellucid.workflow.decision import choose_again
 from pellucid.workflow.evaluation import evaluate_run
 from pellucid.workflow.training import train
 
@@ -78,6 +80,18 @@ def test_the_threshold_promises_few_false_alarms(run: Path) -> None:
     kept = [np.float32(r["logit_1"]) for r in rows_of(run / "evaluation" / "validation.csv")]
     scores = np.array(kept, np.float64)  # the shortest text of a float32 stands for that float32
     assert (scores < point.threshold).mean() == pytest.approx(point.specificity)
+
+
+def test_another_threshold_moves_the_scale_of_the_map(run: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(run, tmp_path / "run")
+    before = pellucid.load(run).manifest.threshold
+    point = choose_again(other, "false-alarms<=0.4")
+    manifest = pellucid.load(other).manifest
+    assert manifest.threshold == point.threshold < before
+    assert manifest.scales["anomaly-map"]["q95"] == point.threshold
+    (other / "evaluation" / "validation.csv").unlink()
+    with pytest.raises(DataError, match="has seen them all"):
+        choose_again(other, "false-alarms<=0.2")
 
 
 def test_the_graph_says_what_the_arrays_say(run: Path, data: Path) -> None:

@@ -41,8 +41,9 @@ def fit_gaussian(rows: FloatArray) -> Gaussian:
     deviation = np.where(deviation > 1e-6 * max(float(deviation.max()), 1e-30), deviation, np.inf)
     scaled = (wide - mean) / deviation
     covariance = shrunk_covariance(scaled)
-    values, vectors = np.linalg.eigh(covariance)
-    whitening = (vectors / np.sqrt(np.maximum(values, 1e-12))) @ vectors.T / deviation[:, None]
+    # A little on the diagonal, so that rows which leave no doubt of the covariance (and are not shrunk) have a root too.
+    covariance[np.diag_indices_from(covariance)] += 1e-9 * max(float(np.trace(covariance)) / len(covariance), 1e-30)
+    whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T / deviation[:, None]
     return Gaussian(mean.astype(np.float32), whitening.astype(np.float32))
 
 

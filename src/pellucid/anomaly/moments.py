@@ -45,7 +45,7 @@ def contributions(
     """
     around = statistics - gaussian.mean
     distances = np.maximum(gaussian.distances(statistics), np.finfo(np.float32).tiny)
-    weights = around @ (gaussian.whitening @ gaussian.whitening.T) / distances[:, None]
+    weights = (around @ gaussian.whitening) @ gaussian.whitening.T / distances[:, None]
     found = np.zeros((len(statistics), *grid), np.float32)
     start = 0
     for values in maps:

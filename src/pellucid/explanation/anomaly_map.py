@@ -12,6 +12,12 @@ from ..preprocessing import FloatArray
 from .maps import Maps, evidence_of, probabilities_beside
 
 NAME = "anomaly-map"
+SHARES = {"q05": 0.2, "q25": 0.4, "q50": 0.6, "q75": 0.8, "q95": 1.0}
+
+
+def scale_of(threshold: float) -> dict[str, float]:
+    """The scale of a map by its model's threshold: it is drawn in full colour where it reaches the threshold."""
+    return {key: threshold * share for key, share in SHARES.items()}
 
 
 def anomaly_map(classifier: Classifier, batch: FloatArray, target: Target, score: Score | None, settings: Any) -> Maps:

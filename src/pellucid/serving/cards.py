@@ -49,8 +49,9 @@ class Described(Protocol):
 
 
 def usable_methods(bundle: Bundle) -> list[Method]:
-    """The methods that can explain this bundle, in the catalogue's order."""
-    return [m for m in METHODS if m.lacking(bundle.manifest) is None]
+    """The methods that can explain this bundle: the usual one, then the others in the catalogue's order."""
+    found = [m for m in METHODS if m.lacking(bundle.manifest) is None]
+    return sorted(found, key=lambda m: m.name != bundle.usual_method)
 
 
 def listed(registry: Registry) -> list[dict[str, Any]]:

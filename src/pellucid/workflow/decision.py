@@ -26,6 +26,7 @@ from ..evaluation.intervals import Indices
 from ..evaluation.operating_point import OperatingPoint, choose_operating_point, parse_demand
 from ..evaluation.outside import REFERENCE
 from ..evaluation.validation import VALIDATION_FILE, ValidationAnswers, read_validation, write_validation
+from ..explanation import anomaly_map
 from ..preprocessing import FloatArray, Uint8Array
 from ..progress import Progress, Silent
 from ..recipe import DecisionSection
@@ -128,6 +129,8 @@ def choose_again(run: Path, asked: str, *, progress: Progress | None = None) -> 
     before = own.operating_point
     point = point.model_copy(update={"revision": before.revision + 1 if before else 1})
     changes: dict[str, object] = {"operating_point": point, "threshold": point.threshold}
+    if bundle.task == "anomaly":
+        changes["scales"] = {**own.scales, anomaly_map.NAME: anomaly_map.scale_of(point.threshold)}
     if own.answering is not None:
         wanted = wanted_rules(own, folder)
         changes["answering"] = fit_rules(own.model_copy(update=changes), answers, wanted, said)

@@ -29,6 +29,7 @@ from ..evaluation.operating_point import OperatingPoint, choose_operating_point
 from ..evaluation.schema import write_evaluation
 from ..evaluation.validation import ValidationAnswers, write_validation
 from ..explanation.anomaly_map import NAME as MAP_METHOD
+from ..explanation.anomaly_map import scale_of
 from ..progress import Progress
 from ..recipe import Recipe
 from ..storage import cache_folder
@@ -158,8 +159,8 @@ def _decide(job: OneClassJob, fitted: FittedDetector, images: SeenImages) -> Bun
     write_validation(answers, bundle.classes, job.run.evaluation)
     point = _threshold(job.recipe, answers, fitted.suspect, bundle.classes[1])
     job.progress.say(f"Threshold {point.threshold:.3g}. {point.statement}")
-    scale = {key: point.threshold * share for key, share in SCALE.items()}
-    changes = {"operating_point": point, "threshold": point.threshold, "scales": {MAP_METHOD: scale}}
+    scales = {MAP_METHOD: scale_of(point.threshold)}
+    changes = {"operating_point": point, "threshold": point.threshold, "scales": scales}
     amend_bundle(bundle.folder, changes)
     return load(job.run.bundle)
 
@@ -190,10 +191,6 @@ def _threshold(recipe: Recipe, answers: ValidationAnswers, suspect: Mask, positi
             f"{chosen(~suspect).threshold:.3g}: move them out of the normal images if they are bad."
         )
     return point.model_copy(update={"statement": point.statement + more})
-
-
-SCALE = {"q05": 0.2, "q25": 0.4, "q50": 0.6, "q75": 0.8, "q95": 1.0}
-"""The scale of the map by its threshold: a map is drawn in full colour where it reaches the threshold."""
 
 
 def _record(job: OneClassJob, divided: Divided, fitted: FittedDetector) -> RunRecord:

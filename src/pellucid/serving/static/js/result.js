@@ -84,9 +84,11 @@ export function chips(answer) {
 }
 
 function decision({ card }, { answer }) {
-  if (card.task !== "binary" || card.threshold === null) return null;
+  if (!["binary", "anomaly"].includes(card.task) || card.threshold === null) return null;
   const value = number(card.threshold);
-  const side = predictedOf(answer) === card.positive ? "result.above" : "result.below";
+  const above = predictedOf(answer) === card.positive;
+  const ofScore = above ? "result.above-score" : "result.below-score";
+  const side = card.task === "anomaly" ? ofScore : above ? "result.above" : "result.below";
   return el("p", { class: "fine" }, t(side, { label: card.positive, value }));
 }
 

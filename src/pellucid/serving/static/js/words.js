@@ -67,6 +67,7 @@ export function verdictWords(explanation, answer) {
 /** Whether to believe an answer: a level and a short sentence. */
 export function trust(answer, card) {
   if (isWithheld(answer)) return { level: answer.answer.outcome === "none" ? "problem" : "caution", key: `trust.${answer.answer.outcome}` };
+  if (card.task === "anomaly") return { level: "information", key: "trust.detector" };
   if (answer.outside?.flagged) return { level: "problem", key: "trust.outside" };
   if (answer.confidence !== null && isClose(answer, card)) return { level: "caution", key: "trust.close" };
   if (!answer.outside) return { level: "information", key: "trust.unknown" };
