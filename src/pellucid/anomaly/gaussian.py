@@ -41,7 +41,7 @@ def fit_gaussian(rows: FloatArray) -> Gaussian:
     deviation = np.where(deviation > 1e-6 * max(float(deviation.max()), 1e-30), deviation, np.inf)
     scaled = (wide - mean) / deviation
     covariance = shrunk_covariance(scaled)
-    # A little on the diagonal, so that rows which leave no doubt of the covariance (and are not shrunk) have a root too.
+    # A little on the diagonal: rows whose covariance is not shrunk at all have a root too.
     covariance[np.diag_indices_from(covariance)] += 1e-9 * max(float(np.trace(covariance)) / len(covariance), 1e-30)
     whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T / deviation[:, None]
     return Gaussian(mean.astype(np.float32), whitening.astype(np.float32))
