@@ -40,7 +40,7 @@ class AnomalySection(RecipeSection):
         default=4.0, ge=0, le=100, description="with combined: weight of the image's distance in the score"
     )
     channels: int = Field(default=100, ge=2, le=2000, description="with gaussian: channels drawn, as in PaDiM")
-    clean: bool = Field(default=True, description="leave out training images that look bad beside the others")
+    clean: bool = Field(default=True, description="leave out normal images that look very bad beside the others")
     count_suspects: bool = Field(
         default=True,
         description="images that look bad count as normal for the threshold; else more is flagged if they are normal",

@@ -19,6 +19,9 @@ from .memory import Rows, greedy_coreset, top_mean
 FOLDS = 5
 FAR_OUT = 3.5
 """Robust z-score from which a training image is suspect: Iglewicz and Hoaglin's limit of the modified z-score."""
+LEFT_OUT = 5.0
+"""Robust z-score from which it is not learnt from: on tiles, leaving out rare normal images from 3.5 on cost 0.002 of the
+area under the ROC curve."""
 SMALL_MEMORY, SMALL_CANDIDATES = 500, 8000
 """For judging training images: their order needs less than a model does."""
 
@@ -29,6 +32,11 @@ class Suspicion:
 
     scores: FloatArray
     suspect: npt.NDArray[np.bool_]
+
+    @property
+    def far(self) -> npt.NDArray[np.bool_]:
+        """Which suspects (N,) are so far out that they should not be learnt from."""
+        return self.suspect & (self.scores > LEFT_OUT)
 
 
 def cells_wanted(images: int, section: AnomalySection, cells: int) -> int:

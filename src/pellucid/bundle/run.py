@@ -68,18 +68,19 @@ class LossGrowth(Document):
 
 
 class SuspectImage(Document):
-    """An image taken as normal that looks bad beside the others, and how far: a robust z-score."""
+    """An image taken as normal that looks bad beside the others, how far (a robust z-score), and if it was left out."""
 
     path: str
     split: str = ""
     score: float
+    left_out: bool = True
 
 
 class AnomalyRecord(Document):
     """The fit of an anomaly detector: of `images` normal images that do not test, `learnt` were learnt from.
 
     `held` images chose the threshold, each scored by a detector that had not learnt from it. `suspects` of all look bad
-    beside the others, the worst first; `cleaned` says that they were left out.
+    beside the others, the worst first; `cleaned` says that those farthest out were not learnt from.
     """
 
     images: int

@@ -92,7 +92,8 @@ def suspects(run: RunContents) -> list[str]:
     record = run.record.anomaly
     if record is None or not record.suspects:
         return []
-    done = "They were left out." if record.cleaned else "They were kept nevertheless."
+    gone = sum(s.left_out for s in record.suspects) if record.cleaned else 0
+    done = f"Not learnt from: {gone:,}." if gone else "All were learnt from."
     many = count(len(record.suspects), "image taken as normal looks bad", "images taken as normal look bad")
     return [f"{many} beside the others ({listed([s.path for s in record.suspects], 3)}). {done}"]
 

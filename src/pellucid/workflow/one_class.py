@@ -202,6 +202,7 @@ def _record(job: OneClassJob, divided: Divided, fitted: FittedDetector) -> RunRe
             path=dataset.samples[fitted.judged_of[i]].path,
             split=dataset.samples[fitted.judged_of[i]].split,
             score=round(float(fitted.judged.scores[i]), 3),
+            left_out=bool(fitted.judged.far[i]) and job.recipe.anomaly.clean,
         )
         for i in order
         if fitted.judged.suspect[i]

@@ -49,7 +49,7 @@ def fit_normals(describer: Describer, images: SeenImages) -> FittedDetector:
     description = describer.described(images, pool[labels[pool] == 0])
     judged = describer.judged(images, description)
     _tell(describer, judged)
-    kept = ~judged.suspect if section.clean else np.ones(len(description.rows), bool)
+    kept = ~judged.far if section.clean else np.ones(len(description.rows), bool)
     if kept.sum() < 2:
         raise DataError(
             "Too few normal images are left, as most look unlike one another: set anomaly.clean to false to learn from "
@@ -79,11 +79,12 @@ def fit_normals(describer: Describer, images: SeenImages) -> FittedDetector:
 
 
 def _tell(describer: Describer, judged: Suspicion) -> None:
-    many = int(judged.suspect.sum())
+    many, far = int(judged.suspect.sum()), int(judged.far.sum())
     if many:
-        end = "left out" if describer.recipe.anomaly.clean else "kept nevertheless, as anomaly.clean is off"
+        clean = describer.recipe.anomaly.clean
+        end = f"the {far:,} farthest are left out" if clean else "all are kept, as anomaly.clean is off"
         whole = len(judged.suspect)
-        describer.progress.say(f"{many:,} of {whole:,} images taken as normal look unlike the others and are {end}.")
+        describer.progress.say(f"{many:,} of {whole:,} images taken as normal look unlike the others; {end}.")
 
 
 def _drawn(images: int, section: AnomalySection, seed: int) -> Rows:
