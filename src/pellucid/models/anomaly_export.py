@@ -19,7 +19,7 @@ from .export import TOLERANCE
 from .patch_features import FeatureGraph
 
 MAP_TOLERANCE = 5e-3
-"""Of a map's largest value. A map is a sum of parts that cancel, of which float32 keeps fewer digits than of a score."""
+"""Of a map's largest value. A map is a sum of parts that cancel, so float32 keeps fewer digits of it than of a score."""
 
 
 def export_detector(
@@ -28,7 +28,8 @@ def export_detector(
     """Write a detector as a bundle into the new folder `folder`; returns the finished manifest.
 
     `images` (N, 3, H, W) are real preprocessed images on which the graph and the arrays are compared. Raises
-    ParityError when a score differs by more than 1e-3 of the largest or a map by 5e-3 of its own, InputError for a memory that fits no graph.
+    ParityError when a score differs by more than 1e-3 of the largest or a map by 5e-3 of its largest value, InputError
+    for a memory that fits no graph.
     """
     model = anomaly_model(graph, detector)
     with write_bundle(folder, manifest) as draft:
