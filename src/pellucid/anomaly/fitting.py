@@ -20,8 +20,8 @@ FOLDS = 5
 FAR_OUT = 3.5
 """Robust z-score from which a training image is suspect: Iglewicz and Hoaglin's limit of the modified z-score."""
 LEFT_OUT = 5.0
-"""Robust z-score from which it is not learnt from. Leaving out rare normal images from 3.5 on cost 0.002 of the area under
-the ROC curve on tiles."""
+"""Robust z-score from which it is not learnt from. Leaving out rare normal images from 3.5 on cost 0.002 of the area
+under the ROC curve on tiles."""
 SMALL_MEMORY, SMALL_CANDIDATES = 500, 8000
 """For judging training images: their order needs less than a model does."""
 

@@ -19,7 +19,7 @@ from .export import TOLERANCE
 from .patch_features import FeatureGraph
 
 MAP_TOLERANCE = 5e-3
-"""Of a map's largest value. A map is a sum of parts that cancel, so float32 keeps fewer digits of it than of a score."""
+"""Of a map's largest value. Its parts cancel in part, so that float32 keeps fewer digits of it than of a score."""
 
 
 def export_detector(
