@@ -30,7 +30,8 @@ import numpy as np
 from pellucid.anomaly.memory import nearest, reweighted_scores
 from pellucid.data.one_class import defect_kind, read_one_class
 
-BACKBONE, LAYERS, CHANNELS = "tf_efficientnet_lite2", ("blocks.4", "blocks.5"), 100
+BACKBONE, LAYERS, CHANNELS = "tf_efficientnet_lite2", ("blocks.4", "blocks.6"), 100
+"""anomalib takes layers that end a resolution of timm's network, which blocks.5 of the recipe does not."""
 REQUIREMENTS = ("anomalib==2.7.0", "lightning!=2.6.2,!=2.6.3", "pytorch-lightning!=2.6.2,!=2.6.3")
 GOALS = {"fit": 3.0, "image": 5.0, "peak": 2.0}
 FIT = ("network", "data", "train", "export", "decide")
@@ -203,7 +204,8 @@ def main() -> None:
             "share": given.memory / (learnt * cells), "threads": given.threads, "rounds": given.rounds,
             "abnormal": sorted(f"test/{p.name}" for p in (folder / "data/test").iterdir() if p.name != "good"),
         }  # fmt: skip
-        usual = [f"data.size={given.size}", f"anomaly.memory={given.memory}", "anomaly.clean=false"]
+        layers = f"anomaly.layers={json.dumps(LAYERS)}"
+        usual = [f"data.size={given.size}", f"anomaly.memory={given.memory}", "anomaly.clean=false", layers]
         settings = {
             "patchcore": [*usual, "anomaly.method=patch-memory", "anomaly.top=0", "anomaly.reweighted=true"],
             "padim": [*usual, "anomaly.method=gaussian", f"anomaly.channels={CHANNELS}"],

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from anomalib.data import Folder
 from anomalib.engine import Engine
@@ -29,11 +28,13 @@ from torchvision.transforms.v2 import Compose, Normalize, Resize
 from torchvision.transforms.v2.functional import to_dtype, to_image
 
 
-def backbone(task: dict[str, Any]) -> torch.nn.Module:
-    """The same network with the same weights as pellucid's."""
-    network = timm.create_model(task["backbone"], pretrained=False)
-    network.load_state_dict(torch.load(task["weights"], weights_only=True))
-    return network.eval()
+def load_weights(network: Any, path: str) -> None:
+    """Give the feature extractor pellucid's weights. By name alone anomalib would fetch others from a hub."""
+    found = network.feature_extractor.feature_extractor.load_state_dict(
+        torch.load(path, weights_only=True), strict=False
+    )
+    if found.missing_keys:
+        raise SystemExit(f"no weights for {found.missing_keys}")
 
 
 def main(task: dict[str, Any]) -> dict[str, object]:
@@ -43,13 +44,14 @@ def main(task: dict[str, Any]) -> dict[str, object]:
     mean, deviation = task["mean"], task["deviation"]
     transform = Compose([Resize(side, antialias=True), Normalize(mean=[mean] * 3, std=[deviation] * 3)])
     common = {
-        "backbone": backbone(task), "layers": task["layers"], "pre_trained": False,
+        "backbone": task["backbone"], "layers": task["layers"], "pre_trained": False,
         "pre_processor": PreProcessor(transform=transform), "evaluator": False, "visualizer": False,
     }  # fmt: skip
     if task["method"] == "patchcore":
         model = Patchcore(**common, coreset_sampling_ratio=task["share"], num_neighbors=9)
     else:
         model = Padim(**common, n_features=task["channels"])
+    load_weights(model.model, task["weights"])
     data = Folder(
         name="normal", root=task["root"], normal_dir="train/good", normal_test_dir="test/good",
         abnormal_dir=task["abnormal"], train_batch_size=16, eval_batch_size=16, num_workers=0, val_split_mode="none",
