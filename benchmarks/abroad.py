@@ -5,7 +5,9 @@
 DATA is ../shared/data. The shifts stand in `shifts.py`; none of their images is used for training, choosing or
 calibration in its own trial. Each recipe is trained by the product's own training (without export and explanations) and
 calibrated on validation images of its home. Printed: AUC, accuracy, sensitivity and specificity at 0.5, the calibration
-error (ECE), and the share of images flagged as unlike the training images; means over the seeds.
+error (ECE), the share of images flagged as unlike the training images, and how well the flag tells the test from home
+(area under the ROC curve), as chosen by the product (`apart`) and by the network's features alone (`by features`:
+Mahalanobis's distance, the only detector of older versions); means over the seeds.
 
 `--set KEY=VALUE` changes the recipes, `--jobs` trains side by side, `--out FILE` appends one JSON line a training.
 """
@@ -30,7 +32,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from pellucid.classifier import probabilities_from_logits
 from pellucid.evaluation.calibration import fit_calibration
-from pellucid.evaluation.outside import describe_surroundings, with_threshold
+from pellucid.evaluation.flag_choice import ChosenFlag, SeenImages, choose_flag
+from pellucid.evaluation.looks import looks_of
+from pellucid.evaluation.outside import describe_surroundings
+from pellucid.evaluation.stand_ins import EACH, area_under_flag, stand_ins
 from pellucid.models.network import Network, build_network
 from pellucid.models.weights import load_initial_weights
 from pellucid.recipe import Recipe, load_recipe
@@ -39,8 +44,9 @@ from pellucid.training.session import Training, train_network
 from shifts import ImageSet, Test, Trial, changed, read_set, trials_of
 
 SETS = ("pneumonia", "tiles", "cats-dogs", "flowers", "raccoon-kangaroo")
-SHOWN = ("auc", "accuracy", "sensitivity", "specificity", "ece", "flagged")
+SHOWN = ("auc", "accuracy", "sensitivity", "specificity", "ece", "flagged", "apart", "by features")
 Values = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,24 @@ def answered(network: Network, recipe: Recipe, pixels: npt.NDArray[np.uint8]) ->
             features.append(pooled.float().cpu())
             logits.append(network.head(pooled).float().cpu())
     return torch.cat(logits).double().numpy(), torch.cat(features).double().numpy()
+
+
+def seen(network: Network, recipe: Recipe, pixels: npt.NDArray[np.uint8]) -> SeenImages:
+    """Images as the model sees them."""
+    logits, features = answered(network, recipe, pixels)
+    shape = recipe.preprocessing()
+    parts = [looks_of(shape.normalise(pixels[i : i + 64]), shape) for i in range(0, len(pixels), 64)]
+    return SeenImages(features.astype(np.float32), np.concatenate(parts), logits.astype(np.float32))
+
+
+def flag_of(
+    asked: Asked, network: Network, known: SeenImages, labels: Rows, home: SeenImages, rows: Rows
+) -> ChosenFlag:
+    """The flag that the product chooses, by the validation images `home` in these rows."""
+    images = asked.images
+    few = rows[np.unique(np.linspace(0, len(rows) - 1, EACH).round().astype(int))]
+    away = {k: seen(network, asked.recipe, p) for k, p in stand_ins(images.pixels[few]).items()}
+    return choose_flag(known, labels, home, images.groups[rows].tolist(), away)
 
 
 def figures(labels: npt.NDArray[np.int64], probabilities: Values, scores: Values) -> dict[str, float]:
@@ -122,17 +146,22 @@ def run(asked: Asked, tests: Sequence[tuple[Test, npt.NDArray[np.uint8]]]) -> di
         network, train, validation = trained(asked, Path(name))
     seconds = time.perf_counter() - started
     images, recipe = asked.images, asked.recipe
-    _, known = answered(
-        network, recipe, images.pixels[train[np.linspace(0, len(train) - 1, min(1000, len(train))).astype(int)]]
-    )
-    logits, features = answered(network, recipe, images.pixels[validation])
-    calibration = fit_calibration("temperature", logits, images.labels[validation], images.groups[validation].tolist())
-    surroundings = with_threshold(describe_surroundings(known), features, images.groups[validation].tolist())
-    found = {}
+    described = train[np.linspace(0, len(train) - 1, min(1000, len(train))).astype(int)]
+    known = seen(network, recipe, images.pixels[described])
+    home = seen(network, recipe, images.pixels[validation])
+    groups = images.groups[validation].tolist()
+    calibration = fit_calibration("temperature", home.logits, images.labels[validation], groups)
+    flag = flag_of(asked, network, known, images.labels[described], home, validation).flag
+    before = describe_surroundings(known.features)
+    found, far = {}, {}
     for test, pixels in tests:
-        logits, features = answered(network, recipe, pixels)
-        probabilities = probabilities_from_logits(calibration.logits(logits.astype(np.float32))).astype(np.float64)
-        found[test.name] = figures(images.labels[test.rows], probabilities, surroundings.scores(features))
+        new = seen(network, recipe, pixels)
+        probabilities = probabilities_from_logits(calibration.logits(new.logits)).astype(np.float64)
+        scores = flag.scores(new.whole if flag.looks else new.features, new.logits)
+        far[test.name] = scores, before.distances(new.features)
+        found[test.name] = figures(images.labels[test.rows], probabilities, scores)
+        areas = [area_under_flag(own, other) for own, other in zip(far["home"], far[test.name], strict=True)]
+        found[test.name] |= dict(zip(SHOWN[-2:], areas, strict=True))
     return {
         "recipe": asked.name, "set": images.name, "trial": asked.trial.name, "seed": asked.seed,
         "seconds": round(seconds, 1), "tests": found,
@@ -143,11 +172,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """Means over seeds, a line for each recipe, set and test, and what each recipe loses from home on the mean."""
     cells: dict[tuple[str, str, str], list[dict[str, float]]] = defaultdict(list)
     losses: dict[str, list[float]] = defaultdict(list)
+    apart: dict[str, list[list[float]]] = defaultdict(list)
     for row in rows:
         for test, found in row["tests"].items():
             cells[row["recipe"], f"{row['set']}, {row['trial']}", test].append(found)
             if test != "home" and not test.startswith("mix"):
                 losses[row["recipe"]].append(row["tests"]["home"]["auc"] - found["auc"])
+                apart[row["recipe"]].append([found.get(m, np.nan) for m in SHOWN[-2:]])
     lines = [f"{'recipe':24s}{'trained on':30s}{'tested on':12s}" + "".join(f"{m:>12s}" for m in SHOWN)]
     for (recipe, trial, test), found in cells.items():
         means = [np.mean([f[m] for f in found]) if m in found[0] else np.nan for m in SHOWN]
@@ -156,6 +187,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         f"{recipe:24s}mean loss of AUC abroad {np.mean(lost):.4f}, worst {np.max(lost):.4f}"
         for recipe, lost in losses.items()
     ]
+    for recipe, areas in apart.items():
+        flag, features = np.mean(areas, axis=0)
+        lines.append(f"{recipe:24s}images abroad told from home with AUC {flag:.3f}, by features alone {features:.3f}")
     return "\n".join(lines)
 
 

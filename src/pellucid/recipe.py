@@ -237,7 +237,14 @@ class DecisionSection(RecipeSection):
     coverage_by: Literal["all", "class", "subgroup"] = Field(
         default="all", description="the coverage holds for all images together, for each class, or for each subgroup"
     )
-    subgroup: str = Field(default="", description="subgroups: a regular expression for the paths of the images")
+    subgroup: str = Field(
+        default="",
+        description="subgroups: a column of the CSV, or a regular expression for the images' paths",
+    )
+    intervals: Literal["absolute", "normalised"] = Field(
+        default="absolute",
+        description="of a regression: all alike, or narrower where smaller errors are expected",
+    )
     answer_only: str = Field(
         default="", description="which answers are given: errors<=0.02, fn<=0.01 or fp<=0.05; empty or all: every one"
     )

@@ -12,12 +12,11 @@ from sklearn.neighbors import NearestNeighbors
 from pellucid.errors import BundleError, InputError
 from pellucid.evaluation.detectors import (
     NEAREST,
-    Flag,
     describe_classes,
     describe_energy,
     describe_neighbours,
-    read_flag,
 )
+from pellucid.evaluation.flags import Flag, read_flag
 from pellucid.evaluation.outside import Reference, describe_surroundings
 from pellucid.evaluation.stand_ins import area_under_flag, best_detector, stand_ins
 
@@ -87,7 +86,7 @@ def described(method: str, features: np.ndarray, logits: np.ndarray):
 
 
 @pytest.mark.parametrize("method", ["neighbours", "class", "energy", "mahalanobis"])
-def test_five_of_a_hundred_are_flagged_and_all_is_read_back(method: str, tmp_path: Path):
+def test_few_are_flagged_and_all_is_read_back(method: str, tmp_path: Path):
     shares = []
     for seed in range(30):
         train, validation, new = (cloud(n, 3 * seed + i) for i, n in enumerate((200, 100, 400)))
@@ -95,7 +94,8 @@ def test_five_of_a_hundred_are_flagged_and_all_is_read_back(method: str, tmp_pat
         detector = described(method, train, logits[0])
         flag = Flag(detector).fitted(validation, logits[1])
         shares.append((flag.scores(new, logits[2]) > 1).mean())
-    assert 0.03 < np.mean(shares) < 0.058
+    assert 0.02 < np.mean(shares) < 0.05
+    assert np.quantile(shares, 0.7) <= 0.06  # with 70 % confidence at most 5 %, on 400 new images each
     (tmp_path / "reference.npz").write_bytes(detector.to_bytes())
     again = read_flag(tmp_path / "reference.npz", reference(method, flag.threshold))
     assert again.scores(new, logits[2]) == pytest.approx(flag.scores(new, logits[2]), rel=2e-3)
@@ -141,7 +141,7 @@ def test_the_best_detector_is_chosen_by_stand_ins():
 def test_stand_ins_are_images_of_the_same_size(shape: tuple[int, int]):
     images = np.random.default_rng(0).integers(0, 256, (5, *shape, 3), np.uint8)
     made = stand_ins(images)
-    assert set(made) == {"noise", "texture", "crop", "shuffled", "inverted"}
+    assert set(made) == {"noise", "texture", "crop", "shuffled", "inverted", "faded", "worn"}
     for pixels in made.values():
         assert pixels.shape == images.shape
         assert pixels.dtype == np.uint8

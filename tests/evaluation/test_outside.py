@@ -5,12 +5,13 @@ import pytest
 from scipy.spatial.distance import mahalanobis
 
 from pellucid.errors import BundleError, InputError
+from pellucid.evaluation.flags import read_flag
 from pellucid.evaluation.outside import (
     QUANTILE,
+    Reference,
     Surroundings,
     describe_surroundings,
     outside_warning,
-    read_surroundings,
     with_threshold,
 )
 
@@ -20,6 +21,10 @@ def cloud(n, seed=0, channels=30, rank=6):
     fixed = np.random.default_rng(99).normal(size=(rank, channels))
     rng = np.random.default_rng(seed)
     return (rng.normal(size=(n, rank)) @ fixed + 0.1 * rng.normal(size=(n, channels)) + 5).astype(np.float32)
+
+
+def reference(channels: int, threshold: float) -> Reference:
+    return Reference(layer="x", channels=channels, trained=50, images=30, threshold=threshold)
 
 
 def test_with_all_components_it_is_the_mahalanobis_distance():
@@ -88,7 +93,7 @@ def test_it_is_kept_in_a_small_file_without_pickles(tmp_path):
     path = tmp_path / "reference.npz"
     path.write_bytes(found.to_bytes())
     assert path.stat().st_size < 1e6
-    again = read_surroundings(path, found.threshold)
+    again = read_flag(path, reference(1280, found.threshold))
     new = cloud(5, 4, 1280, 100)
     assert again.scores(new) == pytest.approx(found.scores(new), rel=1e-3)
     assert found.to_bytes() == found.to_bytes()
@@ -114,7 +119,7 @@ def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / "reference.npz"
     path.write_bytes(content)
     with pytest.raises(BundleError, match=r"reference\.npz"):
-        read_surroundings(path, 1.0)
+        read_flag(path, reference(3, 1.0))
 
 
 def test_wrong_input():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,3 +40,13 @@ def test_damage_is_told(tmp_path):
         (tmp_path / "validation.csv").write_text(broken)
         with pytest.raises(BundleError, match=words):
             read_validation(tmp_path, CLASSES, 1)
+
+
+@pytest.mark.parametrize("outside", [None, np.array([0.5, 1.25, 1.0, 0.1])])
+@pytest.mark.parametrize("subgroups", [(), ("a, b", "", "ü", "a, b")])
+def test_outside_scores_and_subgroups_are_kept_where_known(tmp_path, outside, subgroups):
+    wanted = replace(answers(), outside=outside, subgroups=subgroups)
+    write_validation(wanted, CLASSES, tmp_path)
+    found = read_validation(tmp_path, CLASSES, 1)
+    assert found.subgroups == subgroups
+    assert (found.outside is None) if outside is None else np.array_equal(found.outside, outside)

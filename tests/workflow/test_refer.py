@@ -1,5 +1,6 @@
 """Rules of answering on a run of the real program: fitted at training, measured on test images, changed later."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from pellucid.data.phantom import generate_phantoms
 from pellucid.errors import DataError, InputError, RecipeError
 from pellucid.evaluation.abstention import fit_abstention
 from pellucid.evaluation.conformal import fit_sets
+from pellucid.evaluation.looks import LOOKS
 from pellucid.evaluation.schema import read_evaluation
 from pellucid.evaluation.validation import read_validation
 from pellucid.recipe import DecisionSection
@@ -54,9 +56,10 @@ def test_the_rules_are_what_the_kept_answers_give(made: Path) -> None:
     )  # fmt: skip
     assert rules.reject == "unlike"
     reference = bundle.manifest.reference
-    assert set(reference.measured) == {"mahalanobis", "class", "neighbours", "energy"}
+    assert set(reference.measured) == {"mahalanobis", "class", "neighbours", "energy", "joint"}
     means = {name: np.mean(list(of.values())) for name, of in reference.measured.items()}
     assert reference.method == max(means, key=means.get)
+    assert bundle.looks == (LOOKS if reference.method == "joint" else 0)
 
 
 def test_the_test_measures_them_and_the_report_says_so(made: Path) -> None:
@@ -113,11 +116,59 @@ def test_images_of_other_things_sharpen_none_of_these(run: Path, tmp_path: Path)
     assert (kept.outside > 1).mean() <= 0.06
 
 
+@pytest.fixture
+def listed(run: Path) -> Path:
+    """The run as if it had been trained from a table with a column of scanners."""
+    record = json.loads((run / "run.json").read_text())
+    data = Path(record["data"]["source"])
+    with (run / "split.csv").open() as file:
+        paths = [(row["path"], row["label"]) for row in csv.DictReader(file)]
+    table = data / f"{run.parent.name}.csv"
+    lines = [f"{path},{label},{'AB'[i % 2]}" for i, (path, label) in enumerate(paths)]
+    table.write_text("\n".join(["path,label,scanner", *lines]) + "\n")
+    record["data"]["source"] = str(table)
+    (run / "run.json").write_text(json.dumps(record))
+    yield run
+    table.unlink()
+
+
+def test_coverage_is_promised_for_each_value_of_a_column(listed: Path) -> None:
+    rules = fit_rules_again(listed, coverage_by="scanner")
+    bundle = pellucid.load(listed, threads=1)
+    kept = read_validation(listed / "evaluation", bundle.classes, 1)
+    assert set(kept.subgroups) == {"A", "B"}
+    shares, kinds = bundle.probabilities_of(kept.logits), np.array(kept.subgroups)
+    limits = []
+    for kind in "AB":
+        rows = kinds == kind
+        groups = [g for g, own in zip(kept.groups, rows, strict=True) if own]
+        limits.append(fit_sets(kept.labels[rows], shares[rows], coverage=0.8, groups=groups).thresholds[0])
+    assert rules.sets.by == "subgroup"
+    assert rules.sets.thresholds[0] == (None if None in limits else max(limits))
+    found = evaluate_run(listed).result.answered.entry.coverage
+    assert set(found.by_subgroup) == {"A", "B"}
+    assert sum(entry.images for entry in found.by_subgroup.values()) == found.overall.images
+    again = fit_rules_again(listed, coverage=0.75)  # what tells them apart is kept
+    assert (again.subgroup, again.sets.by, again.sets.coverage) == ("scanner", "subgroup", 0.75)
+
+
+def test_coverage_by_class_by_pattern_and_by_nothing(run: Path) -> None:
+    by_class = fit_rules_again(run, coverage_by="class").sets
+    assert by_class.by == "class"
+    names = pellucid.load(run, threads=1).classes
+    by_folder = fit_rules_again(run, coverage_by=f"({names[0]}|{names[1]})").sets
+    assert (by_folder.by, len(set(by_folder.thresholds))) == ("subgroup", 1)
+    with pytest.raises(InputError, match="tells no subgroups apart"):
+        fit_rules_again(run, coverage_by="hospital")
+    assert fit_rules_again(run, coverage_by="all").sets.by == "all"
+
+
 def test_what_cannot_be_is_said_before_training(tmp_path: Path) -> None:
     for wrong, task in (
         (DecisionSection(answer_only="nonsense"), "binary"),
         (DecisionSection(answer_only="fn<=0.1"), "multiclass"),
         (DecisionSection(coverage_by="subgroup"), "binary"),
+        (DecisionSection(coverage_by="class"), "regression"),
         (DecisionSection(other=str(tmp_path / "nowhere")), "binary"),
         (DecisionSection(other=str(tmp_path)), "binary"),
     ):

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from ..classifier import Evidence, InputGradients, Prediction, Score, Target, gives_score, versus
 from ..errors import InputError, UnknownNameError
-from ..evaluation.detectors import Flag, read_flag
+from ..evaluation.flags import Flag, read_flag
+from ..evaluation.looks import looks_of
 from ..evaluation.outside import REFERENCE, outside_warning
 from ..explanation.attribution import Attribution
 from ..explanation.catalogue import find_method, usual_method
@@ -101,7 +102,21 @@ class Bundle(ManifestClassifier):
 
     def logits_and_features(self, batch: FloatArray) -> tuple[FloatArray, FloatArray | None]:
         """Logits (N, L) and features (N, C) of one pass, as `prediction` takes them; no features for a black box."""
-        return self._classifier.logits_and_features(batch)
+        logits, features = self._classifier.logits_and_features(batch)
+        return logits, None if features is None else self.with_looks(features, batch)
+
+    @property
+    def looks(self) -> int:
+        """How many of the last features say how the image looks; the others are of the explained layer."""
+        return 0 if self._flag is None else self._flag.looks
+
+    def with_looks(self, features: FloatArray, batch: FloatArray) -> FloatArray:
+        """Features of the explained layer (N, C) with how the images of the batch look, where the flag asks for it."""
+        return np.concatenate([features, looks_of(batch, self.preprocessing)], axis=1) if self.looks else features
+
+    def of_layer(self, features: FloatArray) -> FloatArray:
+        """Features (N, C) without how the images look."""
+        return features[:, : -self.looks] if self.looks else features
 
     def outside_scores(self, features: FloatArray, logits: FloatArray | None = None) -> npt.NDArray[np.float64] | None:
         """Distances (N,) of images from the training images; above 1 gives a warning. None if unknown.
@@ -296,10 +311,13 @@ class Bundle(ManifestClassifier):
 
     def _with_features(self, found: list[Explained], whole: SharedPasses, batch: FloatArray) -> list[Explained]:
         """Add the features that tell how unusual an image is, where a method did not give them."""
-        if self._flag is None or not found or found[0].features is not None:
+        if self._flag is None or not found:
             return found
-        # A method that asks for probabilities only: one more pass tells how unusual the image is.
-        _, features = whole.logits_and_features(batch)
+        had = [f.features for f in found if f.features is not None]
+        if had and not self.looks:
+            return found
+        # After a method that asks for probabilities only, one more pass tells how unusual the image is.
+        features = self.with_looks(np.stack(had), batch) if had else whole.logits_and_features(batch)[1]
         return found if features is None else [replace(f, features=row) for f, row in zip(found, features, strict=True)]
 
     def answer(self, explained: Explained, *, path: str | None = None, warnings: tuple[str, ...] = ()) -> Prediction:

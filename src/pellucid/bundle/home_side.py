@@ -34,7 +34,7 @@ def home_of(bundle: Bundle) -> HomeSide | None:
 
 
 def answered_side(bundle: Bundle, logits: FloatArray, features: npt.NDArray[np.float64] | None) -> AnsweredImages:
-    """Images with logits (N, L) as the bundle answers them."""
+    """Images with logits (N, L) as the bundle answers them, and features (N, C) of the explained layer."""
     probabilities = bundle.probabilities_of(logits)
     return AnsweredImages(probabilities.astype(np.float64), features, bundle.manifest.predicted(logits, probabilities))
 

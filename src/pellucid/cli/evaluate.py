@@ -12,6 +12,7 @@ from .console import TerminalProgress, out, print_json, print_table, report_skip
 from .options import (
     AnswerOnly,
     Coverage,
+    CoverageBy,
     Engine,
     EnginePrecision,
     ImagesFolder,
@@ -49,6 +50,7 @@ def evaluate(
     ] = None,
     answer_only: AnswerOnly = None,
     coverage: Coverage = None,
+    coverage_by: CoverageBy = None,
     reject: Reject = None,
     other: Other = None,
     prevalence: Annotated[
@@ -88,8 +90,16 @@ def evaluate(
     name, progress = parse_split(split), TerminalProgress(quiet=json)
     if operating_point is not None:
         choose_again(run, operating_point, progress=progress)
-    if any(rule is not None for rule in (answer_only, coverage, reject, other)):
-        fit_rules_again(run, answer_only=answer_only, coverage=coverage, reject=reject, other=other, progress=progress)
+    if any(rule is not None for rule in (answer_only, coverage, coverage_by, reject, other)):
+        fit_rules_again(
+            run,
+            answer_only=answer_only,
+            coverage=coverage,
+            coverage_by=coverage_by,
+            reject=reject,
+            other=other,
+            progress=progress,
+        )
     found = evaluate_run(
         run,
         data,

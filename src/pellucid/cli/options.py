@@ -30,6 +30,14 @@ Coverage = Annotated[
         min=0, max=0.999, metavar="SHARE", help="Share of images whose prediction set holds the true class; 0: no sets."
     ),
 ]
+CoverageBy = Annotated[
+    Optional[str],
+    typer.Option(
+        metavar="WHAT",
+        help="Promise the coverage for all images together, for each class, or for each subgroup: a CSV column, or a "
+        "regular expression for paths.",
+    ),
+]
 Reject = Annotated[
     Optional[str],
     typer.Option(
@@ -113,10 +121,13 @@ def reading_overrides(
 
 
 def answering_overrides(
-    answer_only: str | None, coverage: float | None, reject: str | None, other: Path | None
+    answer_only: str | None, coverage: float | None, coverage_by: str | None, reject: str | None, other: Path | None
 ) -> list[str]:
     """The options on which answers are given as overrides of a recipe."""
+    from ..workflow.answering import coverage_for
+
     given = {
+        **({} if coverage_by is None else coverage_for(coverage_by)),
         "answer_only": answer_only,
         "coverage": coverage,
         "reject": reject,

@@ -15,6 +15,7 @@ from .console import PARTLY, TerminalProgress, out, print_table, report_skipped
 from .options import (
     AnswerOnly,
     Coverage,
+    CoverageBy,
     GroupBy,
     ImagesFolder,
     LabelColumn,
@@ -92,6 +93,7 @@ def train(
     ] = None,
     answer_only: AnswerOnly = None,
     coverage: Coverage = None,
+    coverage_by: CoverageBy = None,
     reject: Reject = None,
     other: Other = None,
     false_alarms: Annotated[
@@ -173,7 +175,7 @@ def train(
             *reading_overrides(leave_out, one_against_rest, path_column, label_column, images),
             *([f"model.layers={layers!r}"] if layers else []),
             *([f"decision.operating_point={operating_point!r}"] if operating_point is not None else []),
-            *answering_overrides(answer_only, coverage, reject, other),
+            *answering_overrides(answer_only, coverage, coverage_by, reject, other),
             *([f"anomaly.false_alarms={false_alarms}"] if false_alarms is not None else []),
             *(["anomaly.use_bad=true"] if use_bad else []),
         ],
@@ -192,6 +194,7 @@ def train(
     if folds or seeds != 1 or learning_curve:
         of_a_run: dict[str, object] = {"--track": track, "--layer": layers, "--operating-point": operating_point}
         of_a_run |= {"--answer-only": answer_only, "--coverage": coverage, "--reject": reject, "--other": other}
+        of_a_run["--coverage-by"] = coverage_by
         _refuse({**of_a_run, "--sealed-test": sealed_test, "--abroad": abroad != "quick"})
         several = train_folds(
             data,

@@ -105,7 +105,7 @@ def judge_answers(
     outcomes = rules.withheld(sure, predicted, far)
     judge = _Judge(labels, Resampling.of(len(labels), groups, resamples=1000, seed=0))
     members = rules.sets.members(scores) if rules.sets is not None and task != "regression" else None
-    coverage = _coverage(rules, judge, classes, members, scores, subgroups)
+    coverage = _coverage(rules, judge, classes, members, _ends(rules, scores, far), subgroups)
     entry = AnsweringEntry(coverage=coverage, given=_given(rules.abstention, judge, predicted, sure, outcomes))
     return JudgedAnswers(entry, outcomes, members)
 
@@ -149,14 +149,14 @@ def _coverage(
     judge: _Judge,
     classes: Sequence[str],
     members: Members | None,
-    scores: FloatArray,
+    ends: tuple[Values, Values] | None,
     subgroups: Sequence[str],
 ) -> CoverageEntry | None:
     if members is not None and rules.sets is not None:
         inside, sizes, promised = covered(members, judge.labels), members.sum(axis=1), rules.sets.coverage
         counts = {str(k): int(n) for k, n in enumerate(np.bincount(sizes, minlength=len(classes) + 1)) if k or n}
-    elif rules.interval is not None:
-        low, high = rules.interval.of(scores[:, 0])
+    elif rules.interval is not None and ends is not None:
+        low, high = ends
         inside, sizes, promised = (low <= judge.labels) & (judge.labels <= high), high - low, rules.interval.coverage
         counts = {}
     else:
@@ -173,6 +173,11 @@ def _coverage(
         mean_size=float(np.mean(sizes)),
         kept=_kept(of_groups or overall, at_least=promised),
     )
+
+
+def _ends(rules: AnsweringRules, scores: FloatArray, outside: Values | None) -> tuple[Values, Values] | None:
+    """Both ends (N,) of the intervals of a regression's outputs (N, 1); None without such a rule."""
+    return None if rules.interval is None else rules.interval.around(scores[:, 0], outside)
 
 
 def _given(rule: Abstention | None, judge: _Judge, predicted: Indices, sure: Values, outcomes: Indices) -> GivenEntry:

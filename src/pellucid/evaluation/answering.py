@@ -89,7 +89,7 @@ def decide(
     inside = _candidates(given.sets, classes, scores) if not gives_score(task) else None
     interval = None
     if given.interval is not None and task == "regression":
-        low, high = given.interval.of(rows[:, 0])
+        low, high = given.interval.around(rows[:, 0], far)
         interval = float(low[0]), float(high[0])
     rule = given.sets or given.interval
     return Decision(

@@ -24,6 +24,7 @@ from pydantic import Field
 
 from ..documents import FiniteDocument
 from ..errors import InputError
+from .difficulty import Difficulty
 from .intervals import LEVEL, Indices, Resampling, Values
 
 SetScore = Literal["lac", "aps", "raps"]
@@ -172,14 +173,21 @@ def _limit(scores: Values, groups: Sequence[str], chosen: Members, coverage: flo
 class ScoreInterval(FiniteDocument):
     """An interval for the target of a regression: the output plus and minus `half_width` times its difficulty.
 
-    With a `normalised` interval the difficulty differs from image to image; otherwise it is 1.
+    With a `normalised` interval the difficulty differs from image to image, as `difficulty` expects it; otherwise it is
+    1. `by` says for what the `coverage` is promised: for `all` images together, or those of each named `subgroup`.
     """
 
     coverage: float = Field(gt=0, lt=1)
     half_width: float = Field(ge=0)
     normalised: bool = False
+    difficulty: Difficulty | None = None
+    by: Conditional = "all"
     images: int
     groups: int | None = None
+
+    def around(self, outputs: npt.ArrayLike, outside: npt.ArrayLike | None = None) -> tuple[Values, Values]:
+        """Lower and upper ends (N,) for outputs (N,) of images with `outside` scores (N,), if known."""
+        return self.of(outputs, 1.0 if self.difficulty is None else self.difficulty.of(outputs, outside))
 
     def of(self, outputs: npt.ArrayLike, difficulty: npt.ArrayLike = 1.0) -> tuple[Values, Values]:
         """Lower and upper ends (N,) for outputs (N,), with the images' `difficulty` (N,) for a normalised interval."""
@@ -195,12 +203,13 @@ def fit_interval(
     coverage: float = COVERAGE,
     difficulty: npt.ArrayLike | None = None,
     groups: Sequence[str] = (),
+    subgroups: Sequence[str] = (),
 ) -> ScoreInterval | None:
     """Fit an interval to the absolute residuals of validation images, or to these over a `difficulty` (N,) above 0.
 
-    `targets` and `outputs` (N,). None where there are too few images for the coverage. Raises InputError for arrays
-    that do not fit each other, or a difficulty that is not above 0. Reference: Papadopoulos, Vovk, Gammerman, J. Artif.
-    Intell. Res. 40 (2011) 815.
+    `targets` and `outputs` (N,). With `subgroups` (N,) the widest interval of any is taken, so that each is covered.
+    None where there are too few images for the coverage. Raises InputError for arrays that do not fit each other, or a
+    difficulty that is not above 0. Reference: Papadopoulos, Vovk, Gammerman, J. Artif. Intell. Res. 40 (2011) 815.
     """
     truth, given = np.asarray(targets, np.float64), np.asarray(outputs, np.float64)
     if truth.ndim != 1 or truth.shape != given.shape:
@@ -208,7 +217,9 @@ def fit_interval(
     scale = np.ones(len(truth)) if difficulty is None else np.asarray(difficulty, np.float64)
     if scale.shape != truth.shape or not (scale > 0).all():
         raise InputError("The difficulty must be one number above 0 for each image.")
-    half = conformal_quantile(np.abs(truth - given) / scale, coverage, groups)
+    far, named = np.abs(truth - given) / scale, tuple(groups) or ("",) * len(truth)
+    kinds = np.array([str(s) for s in subgroups] or [""] * len(truth))
+    half = max((_limit(far, named, kinds == kind, coverage) for kind in np.unique(kinds)), default=math.inf)
     if math.isinf(half):
         return None
     units = Resampling.of(len(truth), groups, resamples=100, seed=0)
@@ -216,6 +227,7 @@ def fit_interval(
         coverage=coverage,
         half_width=half,
         normalised=difficulty is not None,
+        by="subgroup" if len(subgroups) else "all",
         images=len(truth),
         groups=units.units if units.grouped else None,
     )

@@ -8,28 +8,17 @@ not resemble the training images.
 from __future__ import annotations
 
 import io
-import math
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BundleError, InputError
+from ..errors import InputError, UnknownNameError
 from .intervals import Indices, Values
-from .outside import (
-    Reference,
-    Surroundings,
-    conformal_distance,
-    describe_surroundings,
-    principal,
-    read_surroundings,
-)
+from .outside import Surroundings, describe_surroundings, principal, surroundings_of
 
-DetectorName = Literal["mahalanobis", "class", "neighbours", "energy"]
 Floats32 = npt.NDArray[np.float32]
 NEAREST = 5
 """The training image of which rank gives the distance: 1 and 20 told raccoons from cats and dogs less well."""
@@ -37,9 +26,6 @@ PLANE = 128
 """The most principal components that angles are taken within: 64 and 256 told raccoons from cats and dogs less well."""
 OTHERS_WEIGHT = 2.0
 """How much nearness to images of other things adds to a distance."""
-FLAGGED = 0.95
-"""The share of validation images that a new bundle's distance stays within."""
-_LARGEST = 2**26
 
 
 class OutsideDetector(Protocol):
@@ -178,53 +164,20 @@ def _energy(logits: npt.ArrayLike) -> Values:
     return np.asarray(-np.logaddexp.reduce(both, axis=1), np.float64)
 
 
-@dataclass(frozen=True)
-class Flag:
-    """A detector with the distance from which an image is unusual: what a loaded bundle asks."""
+def read_detector(name: str, arrays: Mapping[str, npt.NDArray[np.floating]]) -> OutsideDetector:
+    """The detector of this name from the arrays of its `to_bytes`.
 
-    detector: OutsideDetector
-    threshold: float = math.inf
-
-    def scores(self, features: npt.ArrayLike, logits: npt.ArrayLike | None = None) -> Values:
-        """Distances (N,) over the threshold: above 1 an image is unusual."""
-        return self.detector.distances(features, logits) / self.threshold
-
-    def fitted(
-        self,
-        features: npt.ArrayLike,
-        logits: npt.ArrayLike,
-        groups: Sequence[str] = (),
-        quantile: float = FLAGGED,
-    ) -> Flag:
-        """The same with the distance that a share `quantile` of images like these validation images stays within.
-
-        That share of a new group's images, and of all images: groups of many images may be more unusual than others.
-        """
-        distances = self.detector.distances(features, logits)
-        return Flag(self.detector, max(conformal_distance(distances, of, quantile) for of in (groups, ())))
-
-
-def read_flag(path: Path, reference: Reference) -> Flag:
-    """Read what a detector's `to_bytes` gave, as `reference` describes it. BundleError for any other file."""
-    if reference.method == "mahalanobis":
-        return Flag(read_surroundings(path, reference.threshold), reference.threshold)
+    Raises UnknownNameError for another name, KeyError, IndexError or ValueError for arrays that are not its own.
+    """
     readers: Mapping[str, Callable[[Mapping[str, Values]], OutsideDetector]] = {
+        "mahalanobis": surroundings_of,
         "neighbours": _read_neighbours,
         "class": _read_classes,
-        "energy": lambda arrays: Energy(float(arrays["offset"][0])),
+        "energy": lambda found: Energy(float(found["offset"][0])),
     }
-    reader = readers.get(reference.method)
-    if reader is None:
-        raise BundleError(f"{path} is of a detector that this pellucid does not know ({reference.method}): upgrade it.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > _LARGEST:
-            raise BundleError(f"{path} would take {size:,} bytes in memory, more than any reference. Remove it.")
-        with np.load(path, allow_pickle=False) as arrays:
-            return Flag(reader({name: arrays[name] for name in arrays.files}), reference.threshold)
-    except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{path} cannot be read as a reference ({error}). Copy the bundle again.") from error
+    if name not in readers:
+        raise UnknownNameError("detector", name, list(readers), "Upgrade pellucid.")
+    return readers[name](arrays)
 
 
 def _read_neighbours(arrays: Mapping[str, Values]) -> Neighbours:

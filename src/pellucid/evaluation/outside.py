@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,11 +36,13 @@ _LARGEST = 2**26
 class Reference(Document):
     """What is known of the training images' features; the arrays are in the bundle's reference.npz.
 
-    `method` is the detector: `mahalanobis`, `class`, `neighbours` or `energy`. `measured` gives, for each detector that
-    was tried, the area under the ROC curve against each kind of stand-in for unusual images; empty where one was taken.
+    `method` is the detector: `mahalanobis`, `class`, `neighbours`, `energy` or `joint`, which also sees how an image
+    looks. `measured` gives, for each detector that was tried, the area under the ROC curve against each kind of
+    stand-in for unusual images; empty where one was taken.
 
     `threshold` is the distance beyond which an image is flagged: that below which a share `quantile` of images like the
-    `images` of the validation set (in `groups`, where there are any) lies. `trained` images are described. `quantiles`
+    `images` of the validation set (in `groups`, where there are any) lies, on average or, where it is not 0, with
+    `confidence`. `channels` are those of the `layer`, and `trained` images are described. `quantiles`
     are those of the validation images' scores (distance over threshold) at equal steps from 0 to 1, against which a
     server sees its images drift.
     """
@@ -53,6 +55,7 @@ class Reference(Document):
     groups: int | None = None
     threshold: float = Field(gt=0)
     quantile: float = Field(default=QUANTILE, gt=0.5, lt=1)
+    confidence: float = Field(default=0.0, ge=0, lt=1)
     quantiles: tuple[float, ...] = ()
     measured: dict[str, dict[str, float]] = Field(default_factory=dict)
 
@@ -152,20 +155,30 @@ def conformal_distance(distances: Values, groups: Sequence[str], quantile: float
     return max(float(distances[order[min(place, len(order) - 1)]]), 1e-9)
 
 
-def read_surroundings(path: Path, threshold: float) -> Surroundings:
-    """Read what `to_bytes` gave. BundleError for any other file; nothing in it can run."""
+def surroundings_of(arrays: Mapping[str, npt.NDArray[np.floating]]) -> Surroundings:
+    """The surroundings whose `to_bytes` gave these arrays. Raises KeyError or ValueError for others."""
+    mean, deviation, components, variances, rest = (arrays[name].astype(np.float64) for name in _ARRAYS)
+    if components.shape != (len(variances), len(mean)) or deviation.shape != mean.shape or rest.shape != (1,):
+        raise ValueError("its arrays do not fit each other")
+    return Surroundings(mean, deviation, components, variances, float(rest[0]))
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[np.floating]]:
+    """The arrays of an uncompressed .npz file that describes training images; nothing in it can run. BundleError."""
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > _LARGEST:
             raise BundleError(f"{path} would take {size:,} bytes in memory, more than any reference. Remove it.")
         with np.load(path, allow_pickle=False) as arrays:
-            mean, deviation, components, variances, rest = (arrays[name].astype(np.float64) for name in _ARRAYS)
+            return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{path} cannot be read as a reference ({error}). Copy the bundle again.") from error
-    if components.shape != (len(variances), len(mean)) or deviation.shape != mean.shape or rest.shape != (1,):
-        raise BundleError(f"The arrays in {path} do not fit each other. Copy the bundle again.")
-    return Surroundings(mean, deviation, components, variances, float(rest[0]), threshold)
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> BundleError:
+    """What is said of a file that describes no training images."""
+    return BundleError(f"{path} cannot be read as a reference ({error}). Copy the bundle again.")
 
 
 def outside_warning(classes: Sequence[str]) -> str:

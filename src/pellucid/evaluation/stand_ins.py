@@ -82,6 +82,21 @@ def _inverted(image: Uint8Array, rng: np.random.Generator) -> Uint8Array:
     return (255 - image).astype(np.uint8)
 
 
+def _faded(image: Uint8Array, rng: np.random.Generator) -> Uint8Array:
+    """The image through another window and another gamma, as a far device or reader shows it."""
+    low, high = rng.uniform(-0.25, 0.1), rng.uniform(0.7, 1.3)
+    power = float(np.exp(rng.choice([-1, 1]) * rng.uniform(0.3, 0.7)))
+    return _pixels(255 * np.clip((image / 255 - low) / (high - low), 0, 1) ** power)
+
+
+def _worn(image: Uint8Array, rng: np.random.Generator) -> Uint8Array:
+    """The image enlarged from a small size, with grain: what a poor copy leaves of it."""
+    height, width = image.shape[:2]
+    share = rng.uniform(0.3, 0.6)
+    small = _resized(image, max(2, round(share * height)), max(2, round(share * width)))
+    return _pixels(_resized(small, height, width) + rng.normal(0, rng.uniform(2, 8), (height, width, 1)))
+
+
 def _resized(image: Uint8Array, height: int, width: int) -> Uint8Array:
     import PIL.Image
 
@@ -99,6 +114,8 @@ _KINDS: dict[str, Callable[[Uint8Array, np.random.Generator], Uint8Array]] = {
     "crop": _crop,
     "shuffled": _shuffled,
     "inverted": _inverted,
+    "faded": _faded,
+    "worn": _worn,
 }
 
 

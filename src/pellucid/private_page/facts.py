@@ -16,7 +16,9 @@ from ..bundle.bundle import Bundle, load
 from ..bundle.manifest import MODEL, Manifest
 from ..bundle.run import RunFolder, RunRecord
 from ..errors import BundleError
-from ..evaluation.detectors import ByClass, Energy, Neighbours, read_flag
+from ..evaluation.detectors import ByClass, Energy, Neighbours, OutsideDetector
+from ..evaluation.flags import read_flag
+from ..evaluation.joint import Joint
 from ..evaluation.kept_out import AbroadRecord
 from ..evaluation.outside import REFERENCE, Surroundings, outside_warning
 from ..evaluation.schema import METRICS_FILE, MetricsDocument
@@ -120,46 +122,55 @@ def words() -> dict[str, Any]:
 def reference_bytes(bundle: Bundle) -> bytes | None:
     """The description of the training images as float32 values, one array behind another; None without one."""
     detector = _detector(bundle)
-    if detector is None or isinstance(detector, Energy):
-        return None
-    arrays: list[Any]
+    arrays = [] if detector is None else _arrays(detector)
+    return b"".join(np.ascontiguousarray(a, "<f4").tobytes() for a in arrays) or None
+
+
+def _arrays(detector: OutsideDetector) -> list[Any]:
+    """The arrays of a detector in the order in which `outside.js` takes them."""
+    if isinstance(detector, Joint):
+        return [a for part in detector.parts.values() for a in _arrays(part)]
     if isinstance(detector, Neighbours):
-        arrays = [detector.mean, detector.components, detector.rows, detector.others]
-    elif isinstance(detector, ByClass):
-        arrays = [detector.mean, detector.deviation, detector.centres, *_plane(detector.within)]
-    else:
-        arrays = _plane(detector)
-    return b"".join(np.ascontiguousarray(a, "<f4").tobytes() for a in arrays)
+        return [detector.mean, detector.components, detector.rows, detector.others]
+    if isinstance(detector, ByClass):
+        return [detector.mean, detector.deviation, detector.centres, *_plane(detector.within)]
+    return _plane(detector) if isinstance(detector, Surroundings) else []
 
 
 def _plane(known: Surroundings) -> list[Any]:
     return [known.mean, known.deviation, known.components, known.variances, np.array([known.rest])]
 
 
-def _detector(bundle: Bundle) -> Surroundings | Neighbours | ByClass | Energy | None:
+def _detector(bundle: Bundle) -> OutsideDetector | None:
     """What tells unusual images; None for a bundle that cannot."""
     reference = bundle.manifest.reference
-    if reference is None:
-        return None
-    detector = read_flag(bundle.folder / REFERENCE, reference).detector
-    known = isinstance(detector, Surroundings | Neighbours | ByClass | Energy)
-    return detector if known else None  # type: ignore[return-value]
+    return None if reference is None else read_flag(bundle.folder / REFERENCE, reference).detector
 
 
 def _reference_shape(bundle: Bundle) -> dict[str, Any] | None:
     detector, reference = _detector(bundle), bundle.manifest.reference
     if detector is None or reference is None:
         return None
-    shape: dict[str, Any] = {"method": reference.method, "threshold": reference.threshold}
+    return _shape(detector) | {"threshold": reference.threshold}
+
+
+def _shape(detector: OutsideDetector) -> dict[str, Any]:
+    """The kind of a detector, with the lengths of its arrays."""
+    if isinstance(detector, Joint):
+        parts = [{"name": name, **_shape(part)} for name, part in detector.parts.items()]
+        scales = {name: getattr(detector, name).tolist() for name in ("usual", "spread", "weights")}
+        return {"method": "joint", "looks": detector.looks, "parts": parts, **scales}
     if isinstance(detector, Energy):
-        return shape | {"offset": detector.offset}
-    shape["channels"] = len(detector.mean)
+        return {"method": "energy", "offset": detector.offset}
     if isinstance(detector, Neighbours):
         kept = {"components": len(detector.components), "rows": len(detector.rows), "others": len(detector.others)}
-        return shape | kept
+        return {"method": "neighbours", "channels": len(detector.mean), **kept}
     if isinstance(detector, ByClass):
-        return shape | {"classes": len(detector.centres), "components": len(detector.within.variances)}
-    return shape | {"components": len(detector.variances)}
+        classes, within = len(detector.centres), len(detector.within.variances)
+        return {"method": "class", "channels": len(detector.mean), "classes": classes, "components": within}
+    if isinstance(detector, Surroundings):
+        return {"method": "mahalanobis", "channels": len(detector.mean), "components": len(detector.variances)}
+    raise BundleError(f"The page has no detector of unusual images of the kind {type(detector).__name__}.")
 
 
 def _card(exported: Exported, parts: Collection[str]) -> dict[str, Any]:

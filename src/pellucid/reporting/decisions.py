@@ -10,6 +10,7 @@ from ..evaluation.abstention import Abstention
 from ..evaluation.answered import AnsweringEntry, ShareEntry
 from ..evaluation.answering import AnsweringRules
 from ..evaluation.conformal import ClassSets, ScoreInterval
+from ..evaluation.outside import Reference
 
 _RATES = {
     "errors": "wrong answers among those given",
@@ -72,11 +73,28 @@ def abstention_words(rule: Abstention) -> str:
     )
 
 
+def flag_words(reference: Reference) -> str:
+    """When an image is flagged as unusual, as a sentence."""
+    share = f"{100 * (1 - reference.quantile):.2g} %"
+    if not reference.confidence:
+        return (
+            f"An image is flagged when it lies farther from {reference.trained:,} training images than all but {share} "
+            f"of {reference.images:,} validation images."
+        )
+    units = f"{reference.images:,} validation images" + (f" ({reference.groups:,} groups)" if reference.groups else "")
+    return (
+        f"An image is flagged when it lies far from {reference.trained:,} training images: with "
+        f"{percent_of(reference.confidence)} confidence at most {share} of images like the {units} do."
+    )
+
+
 def sets_words(rule: ClassSets | ScoreInterval) -> str:
     """What prediction sets or intervals promise, as a sentence."""
     share = percent_of(rule.coverage)
     if isinstance(rule, ScoreInterval):
-        return f"The interval, output ± {rule.half_width:.3g}, holds the target of {share} of images like these."
+        width = f"{rule.half_width:.3g}" + (" times the expected error" if rule.normalised else "")
+        of_each = " of each subgroup" if rule.by == "subgroup" else " like these"
+        return f"The interval, output ± {width}, holds the target of {share} of images{of_each}."
     of = {"all": "images like these", "class": "the images of each class", "subgroup": "the images of each subgroup"}
     images = sum(rule.images)
     return (

@@ -14,7 +14,7 @@ from ..evaluation.result import EvaluationResult, Metric
 from .abroad import calibration_elsewhere, headline
 from .cases import Case, Cases
 from .contents import RunContents
-from .decisions import rules_words
+from .decisions import flag_words, rules_words
 from .figures import chart_start, charted_metrics
 from .verdict_on_training import first_words, seal_in_words
 from .words import TWINS, count, listed, metric_name
@@ -254,14 +254,7 @@ def decisions(run: RunContents) -> list[tuple[str, str]]:
         said.append(("Calibration", f"{calibration.in_words()} {elsewhere}".strip()))
     reference = manifest.reference
     if reference is not None:
-        share = f"{100 * reference.quantile:.3g} %"
-        said.append(
-            (
-                "Unusual images",
-                f"An image is flagged when its features lie further from those of {reference.trained:,} training "
-                f"images than those of {share} of {reference.images:,} validation images.",
-            )
-        )
+        said.append(("Unusual images", flag_words(reference)))
     return said + answering(run)
 
 

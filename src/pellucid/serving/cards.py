@@ -18,7 +18,7 @@ from ..explanation.catalogue import METHODS, Method
 from ..images.formats import titles
 from ..preprocessing import Preprocessing
 from ..reporting.abroad import calibration_elsewhere, described, headline, on_other_sources
-from ..reporting.decisions import rules_words
+from ..reporting.decisions import flag_words, rules_words
 from ..reporting.engines import proof_in_words
 from ..reporting.words import cost_words
 from .settings import ServerSettings
@@ -169,11 +169,7 @@ def _outside(manifest: Manifest) -> dict[str, Any]:
             "available": False,
             "sentence": "This model cannot recognise unusual images.",
         }
-    share = 100 * (1 - reference.quantile)
-    sentence = (
-        f"Images farther from the training images than all but {share:.2g} % of the validation images are flagged."
-    )
-    return {"available": True, "sentence": sentence}
+    return {"available": True, "sentence": flag_words(reference)}
 
 
 def limitations(served: Described) -> list[str]:

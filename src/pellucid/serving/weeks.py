@@ -54,7 +54,7 @@ def _week(week: int, rows: Sequence[Any], served: Served, home: HomeSide | None)
         return document
     drawn = np.random.default_rng(week).permutation(len(rows))[:MOST_A_WEEK]
     sample = [rows[i] for i in drawn]
-    new = _answered(sample, served.bundle.classes)
+    new = _answered(sample, served.bundle.classes, home)
     flags = [r.outside for r in sample if r.outside is not None]
     outside = sum(map(bool, flags)) / len(flags) if flags else None
     kept = kept_of(served.abroad)
@@ -67,7 +67,7 @@ def _week(week: int, rows: Sequence[Any], served: Served, home: HomeSide | None)
     return {**document, **{name: said[name] for name in SHOWN}}
 
 
-def _answered(rows: Sequence[Any], classes: Sequence[str]) -> AnsweredImages:
+def _answered(rows: Sequence[Any], classes: Sequence[str], home: HomeSide) -> AnsweredImages:
     """Stored answers as images: what is not the answer's probability is spread evenly over the other classes."""
     place = {name: k for k, name in enumerate(classes)}
     known = [r for r in rows if r.label in place]
@@ -75,5 +75,7 @@ def _answered(rows: Sequence[Any], classes: Sequence[str]) -> AnsweredImages:
     sure = np.array([r.confidence for r in known], np.float64)
     shares = np.repeat(((1 - sure) / (len(classes) - 1))[:, None], len(classes), axis=1)
     shares[np.arange(len(known)), given] = sure
-    features = np.stack([np.frombuffer(r.features, np.float16) for r in known]).astype(np.float64)
+    channels = None if home.side.features is None else home.side.features.shape[1]
+    # Behind the features of the explained layer lies how an image looks.
+    features = np.stack([np.frombuffer(r.features, np.float16)[:channels] for r in known]).astype(np.float64)
     return AnsweredImages(shares, features, given)

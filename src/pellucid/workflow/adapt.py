@@ -24,9 +24,10 @@ from ..evaluation.validation import ValidationAnswers
 from ..progress import Progress, Silent
 from ..recipe import load_recipe
 from ..storage import cache_folder, new_folder
-from .answering import fit_rules, wanted_rules
+from .answering import fit_rules, in_subgroups, wanted_rules
 from .leaks import overlap_with_training
 from .prediction import answers_on_pixels
+from .subgrouping import ImageTable, table_of
 
 SIZES = (30, 100, 300)
 
@@ -78,19 +79,21 @@ def adapt(
     mix = trained_mix(run, bundle) if "mix" in keep else [1 / len(bundle.classes)] * len(bundle.classes)
     judged = crossfitted(rule, images, keep, task=bundle.task, trained_mix=mix, asked=asked)
     fitted = refit(rule, images, keep, task=bundle.task, trained_mix=mix, asked=asked)
-    _write(bundle, fitted, keep, data, len(images.labels), out, _rules(run, bundle, fitted, answers, shown))
+    rules = _rules(run, bundle, fitted, answers, table_of(data, data.parent), shown)
+    _write(bundle, fitted, keep, data, len(images.labels), out, rules)
     return Adapted(out, fitted, tuple(judged), len(images.labels), skipped)
 
 
 def _rules(
-    run: Path, bundle: Bundle, fitted: Rule, answers: ValidationAnswers, progress: Progress
+    run: Path, bundle: Bundle, fitted: Rule, answers: ValidationAnswers, table: ImageTable | None, progress: Progress
 ) -> AnsweringRules | None:
     """The bundle's rules of answering, fitted to the new images; None where it has none."""
     manifest = bundle.manifest
     if manifest.answering is None:
         return None
     changed = {"calibration": fitted.calibration, "threshold": fitted.threshold}
-    return fit_rules(manifest.model_copy(update=changed), answers, wanted_rules(manifest, RunFolder(run)), progress)
+    wanted = wanted_rules(manifest, RunFolder(run))
+    return fit_rules(manifest.model_copy(update=changed), in_subgroups(answers, wanted, table), wanted, progress)
 
 
 def _labelled(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from ..errors import InputError
 from ..evaluation.abstention import Abstention, fit_abstention, parse_limit
 from ..evaluation.answering import UNLIKE, AnsweringRules, confidences
 from ..evaluation.conformal import ClassSets, ScoreInterval, fit_interval, fit_sets, needed
+from ..evaluation.difficulty import FEWEST as FEWEST_FOR_WIDTHS
+from ..evaluation.difficulty import fit_difficulty, halves
 from ..evaluation.intervals import Values
 from ..evaluation.subgroups import subgroup_names
 from ..evaluation.validation import ValidationAnswers
@@ -21,6 +24,7 @@ from ..preprocessing import FloatArray
 from ..progress import Progress
 from ..recipe import DecisionSection, load_recipe
 from ..reporting.decisions import abstention_words
+from .subgrouping import ImageTable, as_they_are, told_apart
 
 
 def check_answering(wanted: DecisionSection, task: str) -> None:
@@ -28,11 +32,26 @@ def check_answering(wanted: DecisionSection, task: str) -> None:
     if _limited(wanted) and parse_limit(wanted.answer_only).wrong != "errors" and task == "multiclass":
         raise InputError("The limits fn and fp are for two classes: with more classes write errors<=0.02.")
     if wanted.coverage_by == "subgroup" and not wanted.subgroup:
-        raise InputError("Sets by subgroup need `decision.subgroup=...`, a pattern for the names of files.")
+        raise InputError("Coverage by subgroup needs `decision.subgroup=...`: a column of the CSV, or a pattern.")
+    if wanted.coverage_by == "class" and task == "regression":
+        raise InputError("A regression has no classes to promise a coverage for: leave out `coverage_by=`.")
     if wanted.other and not Path(wanted.other).is_dir():
         raise InputError(f"There is no folder {wanted.other} with images of other things: check `other=`.")
     if wanted.other and not any(has_image_suffix(p.name) for p in Path(wanted.other).rglob("*")):
         raise InputError(f"There are no images in {wanted.other}: check `other=`.")
+
+
+def coverage_for(by: str) -> dict[str, str]:
+    """The keys of a recipe's decision that promise the coverage for `all`, each `class`, or a column's or pattern's."""
+    return {"coverage_by": by} if by in ("all", "class") else {"coverage_by": "subgroup", "subgroup": by}
+
+
+def in_subgroups(answers: ValidationAnswers, wanted: DecisionSection, table: ImageTable | None) -> ValidationAnswers:
+    """The answers with the subgroup of each image as the rules tell them apart; InputError where nothing does."""
+    if not wanted.subgroup:
+        return replace(answers, subgroups=())
+    tell = told_apart if wanted.coverage_by == "subgroup" else as_they_are
+    return replace(answers, subgroups=tuple(tell(answers.paths, wanted.subgroup, table)))
 
 
 def _limited(wanted: DecisionSection) -> bool:
@@ -71,7 +90,10 @@ def wanted_rules(manifest: Manifest, folder: RunFolder) -> DecisionSection:
     if rules.sets is not None:
         kept |= {"coverage": rules.sets.coverage, "sets": rules.sets.score, "coverage_by": rules.sets.by}
     if rules.interval is not None:
-        kept["coverage"] = rules.interval.coverage
+        way = "normalised" if rules.interval.normalised else "absolute"
+        kept |= {"coverage": rules.interval.coverage, "coverage_by": rules.interval.by, "intervals": way}
+    if rules.subgroup:
+        kept["subgroup"] = rules.subgroup
     return asked.model_copy(update=kept)
 
 
@@ -87,7 +109,7 @@ def _sets(
         score=wanted.sets,
         by=wanted.coverage_by,
         groups=answers.groups,
-        subgroups=subgroup_names(answers.paths, wanted.subgroup) if wanted.coverage_by == "subgroup" else (),
+        subgroups=_kinds(answers, wanted),
     )
     short = shortage(fitted, manifest.classes, any(answers.groups))
     if short:
@@ -117,11 +139,50 @@ def _interval(
 ) -> ScoreInterval | None:
     if not wanted.coverage:
         return None
-    fitted = fit_interval(answers.labels, scores[:, 0], coverage=wanted.coverage, groups=answers.groups)
+    if wanted.intervals == "normalised":
+        fitted = _normalised(answers, scores[:, 0], wanted)
+        if fitted is not None:
+            return fitted
+        progress.say("Half of the validation images are too few for intervals of different widths: they are all alike.")
+    fitted = fit_interval(
+        answers.labels,
+        scores[:, 0],
+        coverage=wanted.coverage,
+        groups=answers.groups,
+        subgroups=_kinds(answers, wanted),
+    )
     if fitted is None:
         least = needed(wanted.coverage)
-        progress.say(f"Intervals that hold {100 * wanted.coverage:g} % need {least} validation images: none are made.")
+        of = " of each subgroup" if wanted.coverage_by == "subgroup" else ""
+        share = f"{100 * wanted.coverage:g} %"
+        progress.say(f"Intervals that hold {share} need {least} validation images{of}: none are made.")
     return fitted
+
+
+def _normalised(answers: ValidationAnswers, outputs: Values, wanted: DecisionSection) -> ScoreInterval | None:
+    """An interval whose width follows the expected error, which half of the images fit; None where these are few."""
+    own, left = halves(len(outputs), answers.groups)
+    if own.sum() < FEWEST_FOR_WIDTHS or left < needed(wanted.coverage):
+        return None
+    outside = answers.outside
+    difficulty = fit_difficulty(answers.labels[own], outputs[own], None if outside is None else outside[own])
+    kinds = _kinds(answers, wanted)
+    fitted = fit_interval(
+        answers.labels[~own],
+        outputs[~own],
+        coverage=wanted.coverage,
+        difficulty=difficulty.of(outputs[~own], None if outside is None else outside[~own]),
+        groups=[g for g, mine in zip(answers.groups, own, strict=True) if not mine],
+        subgroups=[k for k, mine in zip(kinds, own, strict=True) if not mine] if kinds else (),
+    )
+    return None if fitted is None else fitted.model_copy(update={"difficulty": difficulty})
+
+
+def _kinds(answers: ValidationAnswers, wanted: DecisionSection) -> tuple[str, ...]:
+    """The subgroups that the coverage is promised for; a run of an older version did not keep them."""
+    if wanted.coverage_by != "subgroup":
+        return ()
+    return answers.subgroups or tuple(subgroup_names(answers.paths, wanted.subgroup))
 
 
 def _abstention(

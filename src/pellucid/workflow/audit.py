@@ -16,7 +16,6 @@ from ..classifier import selected_targets
 from ..data.areas import Area, clustered_area, clustered_mean
 from ..data.cache import CachedPixels, cached_pixels
 from ..data.dataset import Dataset, Sample
-from ..data.manifest import read_csv
 from ..data.metadata import metadata_test
 from ..data.statistics import measure_images
 from ..data.summary import describe_difference
@@ -36,7 +35,7 @@ from ..evaluation.figures import Estimate
 from ..evaluation.regions import Region, probed_regions
 from ..evaluation.robustness import DisturbanceProbe, probe_disturbances
 from ..evaluation.shortcuts import Indices, RegionProbe, Scores, probe_regions
-from ..evaluation.subgroups import Subgroup, by_subgroup, subgroup_names
+from ..evaluation.subgroups import Subgroup, by_subgroup
 from ..explanation.catalogue import find_method, settings_of
 from ..explanation.localisation import energy_inside, mask_share, pixel_area
 from ..explanation.maps import scores_of_logits
@@ -50,6 +49,7 @@ from .evaluation import foreign_split, own_split
 from .localisation import true_mask
 from .prediction import answers_on_pixels
 from .sealing import open_again
+from .subgrouping import table_of, told_apart
 
 BATCH = 16
 STRONGEST = 3
@@ -343,13 +343,7 @@ def _subgroups(dataset: Dataset, source: Path, wanted: str | None) -> list[str]:
     """The subgroup of each image: by a column of the CSV that they came from, or by what a pattern finds in paths."""
     if wanted is None:
         return []
-    paths = [s.path for s in dataset.samples]
-    if source.is_file():
-        listing = read_csv(source, dataset.root, group_by=wanted)
-        if listing.group_by is None:
-            of = {entry.path: entry.group for entry in listing.entries}
-            return [of.get(path, "") for path in paths]
-    return subgroup_names(paths, wanted)
+    return told_apart([s.path for s in dataset.samples], wanted, table_of(source, dataset.root))
 
 
 def _figure(area: Area | None) -> Estimate | None:

@@ -31,9 +31,10 @@ from ..preprocessing import FloatArray, Uint8Array
 from ..progress import Progress, Silent
 from ..recipe import DecisionSection
 from ..storage import cache_folder
-from .answering import check_answering, fit_rules, wanted_rules
+from .answering import check_answering, fit_rules, in_subgroups, wanted_rules
 from .evaluation import own_split
 from .prediction import Rows, answers_on_pixels
+from .subgrouping import ImageTable, table_of_run
 from .unusual import HomeImages, fit_unusual
 
 FEWEST = 20
@@ -74,11 +75,13 @@ def decide(
     wanted: DecisionSection,
     progress: Progress,
     kept_out: KeptOutAnswers | None = None,
+    table: ImageTable | None = None,
 ) -> Bundle:
     """Fit all that a bundle's decision takes, keep it in the bundle, and load that.
 
     `pixels` (M, height, width, 3) are resized images; `train`, with their `labels`, and `validation` are rows of
-    `pixels`, and `samples` the validation images in the order of their rows. Writes `evaluation/validation.csv`, too.
+    `pixels`, and `samples` the validation images in the order of their rows. `table` lists the images, where one does.
+    Writes `evaluation/validation.csv`, too.
     """
     bundle = load(run.bundle)
     with progress.bar("Fitting on validation images") as advance:
@@ -105,6 +108,7 @@ def decide(
             answers = replace(answers, outside=found.outside)
         if bundle.task != "regression":
             files[HOME] = keep_home(features, logits, answers.labels, answers.groups).to_bytes()
+    answers = in_subgroups(answers, wanted, table)
     write_validation(answers, bundle.classes, run.evaluation)
     rules = fit_rules(bundle.manifest.model_copy(update=changes), answers, wanted, progress)
     amend_bundle(bundle.folder, {**changes, "answering": rules}, files)
@@ -147,6 +151,7 @@ def kept_answers(bundle: Bundle, folder: RunFolder, progress: Progress) -> Valid
     if answers is None or (answers.outside is None and bundle.manifest.reference is not None):
         try:
             answers = _answered_again(bundle, folder, progress)
+            answers = in_subgroups(answers, wanted_rules(bundle.manifest, folder), table_of_run(folder))
         except DataError:
             if answers is None:
                 raise

@@ -49,7 +49,7 @@ def slices_of(
         found = bundle.logits_and_features(batch)[1]
         if found is None:
             return ()
-        features.append(found)
+        features.append(bundle.of_layer(found))
     wrong = answers != subjects.labels
     known = {**figures_of(subjects.pixels), **{f"evidence in {name}": v for name, v in presence.items()}}
     origins = {_origin(source): source.rows for source in subjects.sources}

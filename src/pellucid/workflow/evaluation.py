@@ -23,7 +23,6 @@ from ..evaluation.evaluate import evaluate_predictions
 from ..evaluation.paired import Named, PairedComparison, compare_models
 from ..evaluation.result import EvaluationResult
 from ..evaluation.schema import write_evaluation
-from ..evaluation.subgroups import subgroups_of
 from ..files import write_whole
 from ..preprocessing import Uint8Array
 from ..progress import Progress, Silent
@@ -32,6 +31,7 @@ from .anomaly_maps import against_masks, scores_and_maps
 from .leaks import overlap_with_training, trained_on
 from .prediction import answers_on_pixels
 from .sealing import open_again
+from .subgrouping import ImageTable, as_they_are, table_of, table_of_run
 
 AGAINST_FILE = "against.json"
 
@@ -84,7 +84,10 @@ def evaluate_run(
             "`allow_leak=True` gives them nevertheless, marked."
         )
     sealed = open_again(folder, dataset, "evaluate", own_test=data is None and split == "test")
-    evaluated = evaluate_dataset(bundle, dataset, split or "all", leaks=leaks, prevalence=prevalence, progress=progress)
+    rows = table_of_run(folder) if data is None else table_of(data, dataset.root, table)
+    evaluated = evaluate_dataset(
+        bundle, dataset, split or "all", leaks=leaks, prevalence=prevalence, table=rows, progress=progress
+    )
     target = out or _folder_of(folder, data, split, bundle.runtime)
     compared = None if against is None else _compare(bundle, evaluated.result, dataset, against, progress)
     write_evaluation(evaluated.result, target)
@@ -129,9 +132,10 @@ def evaluate_dataset(
     *,
     leaks: tuple[str, ...] = (),
     prevalence: float | None = None,
+    table: ImageTable | None = None,
     progress: Progress | None = None,
 ) -> Evaluated:
-    """Score every image of a dataset whose classes are the bundle's, in its order."""
+    """Score every image of a dataset whose classes are the bundle's, in its order; `table` may name subgroups."""
     progress = progress or Silent()
     with progress.bar("Reading images") as advance:
         cached = cached_pixels(dataset, bundle.preprocessing, cache_folder(), progress=advance)
@@ -162,7 +166,7 @@ def evaluate_dataset(
         operating_point=manifest.operating_point,
         prevalence=prevalence,
         answering=manifest.answering,
-        subgroups=_subgroups(manifest, [s.path for s in samples]),
+        subgroups=_subgroups(manifest, [s.path for s in samples], table),
     )
     if maps is not None:
         result = replace(result, defects=against_masks(bundle, cached.dataset, logits, maps, progress))
@@ -172,10 +176,10 @@ def evaluate_dataset(
     return Evaluated(result, cached.dataset.skipped, None, pixels=cached.pixels)
 
 
-def _subgroups(manifest: Manifest, paths: Sequence[str]) -> list[str]:
-    """The subgroup of each path by the pattern of the model's rules; empty without one."""
-    pattern = manifest.answering.subgroup if manifest.answering is not None else ""
-    return subgroups_of(paths, pattern) if pattern else []
+def _subgroups(manifest: Manifest, paths: Sequence[str], table: ImageTable | None) -> list[str]:
+    """The subgroup of each path as the model's rules tell them apart; empty where they do not."""
+    wanted = manifest.answering.subgroup if manifest.answering is not None else ""
+    return as_they_are(paths, wanted, table)
 
 
 def _notes_on_unknown(dataset: Dataset) -> list[str]:

@@ -14,15 +14,17 @@ from ..data.cache import cached_pixels
 from ..data.dataset import Split
 from ..errors import DataError
 from ..evaluation.answering import AnsweringRules
+from ..evaluation.flag_choice import JOINT
 from ..evaluation.outside import REFERENCE
 from ..evaluation.validation import ValidationAnswers, write_validation
 from ..progress import Progress, Silent
 from ..recipe import validate_recipe
 from ..storage import cache_folder
-from .answering import check_answering, fit_rules, wanted_rules
+from .answering import check_answering, coverage_for, fit_rules, in_subgroups, wanted_rules
 from .decision import kept_answers
 from .evaluation import own_split
 from .prediction import answers_on_pixels
+from .subgrouping import table_of_run
 from .unusual import HomeImages, fit_unusual
 
 _SPLITS: tuple[Split, Split] = ("train", "val")
@@ -35,25 +37,32 @@ def fit_rules_again(
     coverage: float | None = None,
     reject: str | None = None,
     other: str | Path | None = None,
+    coverage_by: str | None = None,
+    intervals: str | None = None,
     progress: Progress | None = None,
 ) -> AnsweringRules | None:
     """Fit the rules of a run's bundle again to its validation images, and keep them in the bundle.
 
-    `answer_only`, `coverage` and `reject` are as in a recipe's section `decision`; what is None stays as it is. With
-    `other`, a folder of images outside all classes, the recognition of unusual images is fitted again as well, to the
-    run's own images; so it is for `reject="unlike"` where an older version fitted it, if these images are still there.
-    A run that did not keep its validation answers has them answered again. Raises InputError for what cannot be read or
-    does not fit, DataError where images that are needed are not there.
+    `answer_only`, `coverage`, `reject` and `intervals` are as in a recipe's section `decision`; what is None stays as
+    it is. `coverage_by` is `all`, `class`, or what tells subgroups apart: a column of the run's CSV, or a regular
+    expression for paths. With `other`, a folder of images outside all classes, the recognition of unusual images is
+    fitted again as well, to the run's own images; so it is for `reject="unlike"` where an older version fitted it, if
+    these images are still there. A run that did not keep its validation answers has them answered again. Raises
+    InputError for what cannot be read or does not fit, DataError where images that are needed are not there.
     """
     bundle, folder, said = load(run), RunFolder(run), progress or Silent()
     asked = {"answer_only": answer_only, "coverage": coverage, "reject": reject, "other": other and str(other)}
-    changed = {name: value for name, value in asked.items() if value is not None}
+    changed = {name: value for name, value in {**asked, "intervals": intervals}.items() if value is not None}
+    changed |= {} if coverage_by is None else coverage_for(coverage_by)
     rules_now = wanted_rules(bundle.manifest, folder).model_dump()
     wanted = validate_recipe({"decision": {**rules_now, **changed}}, f"of {run}").decision
     check_answering(wanted, bundle.task)
     answers = kept_answers(bundle, folder, said)
+    if coverage_by is not None:
+        answers = in_subgroups(answers, wanted, table_of_run(folder))
+        write_validation(answers, bundle.classes, folder.evaluation)
     reference = bundle.manifest.reference
-    older = reject == "unlike" and (reference is None or not reference.measured)
+    older = reject == "unlike" and (reference is None or JOINT not in reference.measured)
     if other is not None or older:
         try:
             answers = _recognise_again(bundle, folder, answers, wanted.other, said)
@@ -83,7 +92,7 @@ def _recognise_again(
         raise DataError("This model gives no features, and so cannot be taught images of other things.")
     groups = [cached.dataset.samples[row].group for row in rows[1]]
     labels = cached.dataset.labels[rows[0]]
-    home = HomeImages(cached.pixels, rows[0], labels, rows[1], features, logits, groups)
+    home = HomeImages(cached.pixels, rows[0], labels, rows[1], bundle.of_layer(features), logits, groups)
     found = fit_unusual(bundle, home, other, progress)
     if found is None:
         raise DataError("Unusual images cannot be recognised by fewer than 20 training and 20 validation images.")

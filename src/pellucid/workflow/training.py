@@ -41,6 +41,7 @@ from .provenance import data_checksum, data_record, hardware, now, versions
 from .scales import keep_scales
 from .sealing import open_first
 from .settling import settled_recipe
+from .subgrouping import ImageTable, table_by_recipe
 
 if TYPE_CHECKING:
     from ..evaluation.hiding import SignHiding
@@ -316,11 +317,17 @@ def _decide(
         wanted=job.recipe.decision,
         progress=job.progress,
         kept_out=kept_out,
+        table=_table(job, prepared),
     )
 
 
+def _table(job: _TrainingJob, prepared: Prepared) -> ImageTable | None:
+    return table_by_recipe(job.data, prepared.dataset.root, job.recipe.data)
+
+
 def _evaluate(job: _TrainingJob, bundle: Bundle, prepared: Prepared) -> Evaluated:
-    evaluated = evaluate_dataset(bundle, prepared.dataset.split("test"), "test", progress=job.progress)
+    table = _table(job, prepared)
+    evaluated = evaluate_dataset(bundle, prepared.dataset.split("test"), "test", table=table, progress=job.progress)
     write_evaluation(evaluated.result, job.run.evaluation)
     if bundle.task == "regression":
         # A scatter of scores says little without that of the images that were learned from.

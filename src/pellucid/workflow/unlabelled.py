@@ -73,5 +73,5 @@ def _answered(bundle: Bundle, dataset: Dataset, progress: Progress) -> tuple[Ans
         logits, features = answers_on_pixels(bundle, cached.pixels, advance)
     scores = None if features is None else bundle.outside_scores(features, logits)
     outside = None if scores is None else float((scores > 1).mean())
-    side = answered_side(bundle, logits, None if features is None else features.astype(np.float64))
+    side = answered_side(bundle, logits, None if features is None else bundle.of_layer(features).astype(np.float64))
     return side, cached.dataset, outside

@@ -10,20 +10,15 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..errors import DataError, ImageError
-from ..evaluation.detectors import (
-    FLAGGED,
-    Flag,
-    OutsideDetector,
-    describe_classes,
-    describe_energy,
-    describe_neighbours,
-)
+from ..evaluation.flag_choice import ChosenFlag, SeenImages, choose_flag
+from ..evaluation.flags import FLAGGED, SURE
 from ..evaluation.intervals import Indices, Values
-from ..evaluation.outside import Reference, describe_surroundings
-from ..evaluation.stand_ins import EACH, best_detector, stand_ins
+from ..evaluation.looks import looks_of
+from ..evaluation.outside import Reference
+from ..evaluation.stand_ins import EACH, stand_ins
 from ..preprocessing import FloatArray, Uint8Array
-from ..progress import Progress
-from .prediction import Rows, answers_on_pixels, find_images
+from ..progress import Advance, Progress
+from .prediction import BATCH, Rows, answers_on_pixels, find_images
 
 FEWEST = 20
 """Fewer images than this say nothing of what is unusual."""
@@ -32,8 +27,6 @@ DESCRIBED = 1000
 MOST_OTHERS = 500
 STEPS = 201
 """The number of quantiles kept of the validation images' outside scores: all scores where there are no more."""
-OTHERS, WITH_OTHERS = "other", "neighbours and other"
-Passed = tuple[FloatArray, FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +42,8 @@ class UnusualFit:
 class HomeImages:
     """Resized images `pixels` (M, height, width, 3), their rows `train` and `validation`, and what is known of each.
 
-    `labels` are those of the training rows; `features` (N, C), `logits` (N, L) and `groups` of the validation rows.
+    `labels` are those of the training rows; `features` (N, C) of the explained layer, `logits` (N, L) and `groups` of
+    the validation rows.
     """
 
     pixels: Uint8Array
@@ -71,79 +65,67 @@ def fit_unusual(bundle: Bundle, images: HomeImages, other: str, progress: Progre
         return None
     spread = np.linspace(0, len(images.train) - 1, min(DESCRIBED, len(images.train))).round().astype(int)
     with progress.bar("Describing the training images") as advance:
-        logits, known = answers_on_pixels(bundle, images.pixels, advance, images.train[spread])
+        known = _seen(bundle, images.pixels, images.train[spread], advance)
     if known is None:
         return None
     others = _others(bundle, Path(other), progress) if other else None
-    candidates = _candidates(known, logits, images.labels[spread], None if others is None else others[0][::2])
+    looks = _looks(bundle, images.pixels, images.validation)
+    home = SeenImages(images.features, looks, images.logits)
     away = _away(bundle, images, progress)
-    if others is not None:
-        away[OTHERS] = (others[0][1::2], others[1][1::2])
-    name, measured = best_detector(candidates, (images.features, images.logits), away, others=OTHERS)
-    detector = describe_neighbours(known, others[0]) if others is not None and name == WITH_OTHERS else candidates[name]
-    flag = Flag(detector).fitted(images.features, images.logits, images.groups)
-    outside = flag.scores(images.features, images.logits)
+    chosen = choose_flag(known, images.labels[spread], home, images.groups, away, others)
+    outside = chosen.flag.scores(home.whole if chosen.flag.looks else home.features, home.logits)
     return UnusualFit(
-        _reference(bundle, images, name, flag, measured, len(spread), outside), detector.to_bytes(), outside
+        _reference(bundle, images, chosen, len(spread), outside), chosen.flag.detector.to_bytes(), outside
     )
 
 
-def _reference(
-    bundle: Bundle,
-    images: HomeImages,
-    name: str,
-    flag: Flag,
-    measured: dict[str, dict[str, float]],
-    trained: int,
-    outside: Values,
-) -> Reference:
+def _reference(bundle: Bundle, images: HomeImages, chosen: ChosenFlag, trained: int, outside: Values) -> Reference:
     groups = images.groups
     steps = np.quantile(outside, np.linspace(0, 1, min(STEPS, len(outside)))).round(4)
     return Reference(
-        method="neighbours" if name == WITH_OTHERS else name,
+        method=chosen.method,
         layer=bundle.manifest.explained_layer.name,
         channels=images.features.shape[1],
         trained=trained,
         images=len(images.features),
         groups=len({g or i for i, g in enumerate(groups)}) if any(groups) else None,
-        threshold=flag.threshold,
+        threshold=chosen.flag.threshold,
         quantile=FLAGGED,
+        confidence=SURE,
         quantiles=tuple(steps.tolist()),
-        measured={n: {kind: round(area, 4) for kind, area in of.items()} for n, of in measured.items()},
+        measured={n: {kind: round(area, 4) for kind, area in of.items()} for n, of in chosen.measured.items()},
     )
 
 
-def _candidates(
-    features: FloatArray, logits: FloatArray, labels: Indices, others: FloatArray | None
-) -> dict[str, OutsideDetector]:
-    """Every detector, described by training images."""
-    found: dict[str, OutsideDetector] = {
-        "mahalanobis": describe_surroundings(features),
-        "class": describe_classes(features, labels),
-        "neighbours": describe_neighbours(features),
-        "energy": describe_energy(logits),
-    }
-    if others is not None:
-        found[WITH_OTHERS] = describe_neighbours(features, others)
-    return found
+def _seen(bundle: Bundle, pixels: Uint8Array, rows: Rows, advance: Advance) -> SeenImages | None:
+    """The rows (N,) of resized images as the model sees them; None for a model without features."""
+    logits, features = answers_on_pixels(bundle, pixels, advance, rows)
+    return None if features is None else SeenImages(bundle.of_layer(features), _looks(bundle, pixels, rows), logits)
 
 
-def _away(bundle: Bundle, images: HomeImages, progress: Progress) -> dict[str, Passed]:
-    """Features and logits of stand-ins for unusual images, by kind."""
+def _looks(bundle: Bundle, pixels: Uint8Array, rows: Rows) -> FloatArray:
+    """How the images in these rows look, (N, 31)."""
+    shape = bundle.preprocessing
+    parts = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
+    return np.concatenate([looks_of(shape.normalise(pixels[part]), shape) for part in parts])
+
+
+def _away(bundle: Bundle, images: HomeImages, progress: Progress) -> dict[str, SeenImages]:
+    """Stand-ins for unusual images, by kind."""
     chosen = np.unique(np.linspace(0, len(images.validation) - 1, EACH).round().astype(int))
     made = stand_ins(images.pixels[np.sort(images.validation[chosen])])
-    found: dict[str, Passed] = {}
+    found: dict[str, SeenImages] = {}
     with progress.bar("Looking at stand-ins for unusual images") as advance:
         for number, (kind, pixels) in enumerate(made.items(), start=1):
-            logits, features = answers_on_pixels(bundle, pixels, lambda done, total: None)
-            if features is not None:
-                found[kind] = features, logits
+            seen = _seen(bundle, pixels, np.arange(len(pixels)), lambda done, total: None)
+            if seen is not None:
+                found[kind] = seen
             advance(number, len(made))
     return found
 
 
-def _others(bundle: Bundle, folder: Path, progress: Progress) -> Passed:
-    """Features and logits of the images in a folder, at most 500 spread over it."""
+def _others(bundle: Bundle, folder: Path, progress: Progress) -> SeenImages:
+    """The images in a folder, at most 500 spread over it."""
     files = find_images([folder])
     files = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, MOST_OTHERS).round().astype(int))]
     resized = []
@@ -157,7 +139,7 @@ def _others(bundle: Bundle, folder: Path, progress: Progress) -> Passed:
     if len(resized) < 10:
         raise DataError(f"At least 10 readable images of other things are needed, and {folder} has {len(resized)}.")
     with progress.bar("Looking at images of other things") as advance:
-        logits, features = answers_on_pixels(bundle, np.stack(resized), advance)
-    if features is None:
+        seen = _seen(bundle, np.stack(resized), np.arange(len(resized)), advance)
+    if seen is None:
         raise DataError("This model gives no features, and so cannot be taught images of other things.")
-    return features, logits
+    return seen

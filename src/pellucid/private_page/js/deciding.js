@@ -37,19 +37,28 @@ function reasonsOf(outcome, { abstention }, sure, outside) {
   return [{ code: "unsure", value: sure, limit: abstention.least, text }];
 }
 
+/** Half the width of the interval around a regression's output: evaluation/difficulty.py. */
+function halfWidth({ half_width: half, difficulty }, output, outside) {
+  if (!difficulty) return half;
+  const far = Math.log(Math.min(Math.max(outside ?? 1, 1e-3), 1e3));
+  const line = [1, output, output * output, far].reduce((sum, value, i) => sum + value * difficulty.weights[i], 0);
+  const expected = Math.exp(Math.min(Math.max(line, -50), 50));
+  return half * Math.min(Math.max(expected, difficulty.least), difficulty.most);
+}
+
 /** The decision on one image: `probabilities` by place, the predicted `place`, a regression's `output`, else null. */
 export function decisionOf({ answering, classes, task, threshold }, probabilities, place, output, outside) {
   const rules = answering ?? { sets: null, interval: null, abstention: null, reject: "none" };
   const sure = output === null ? probabilities[place] : Math.abs(output - threshold);
   let outcome = rules.abstention && !isGiven(rules.abstention, sure, place) ? "refer" : "answer";
   if (rules.reject === "unlike" && outside !== null && outside > UNLIKE) outcome = "none";
-  const half = rules.interval?.half_width;
+  const half = rules.interval && output !== null ? halfWidth(rules.interval, output, outside) : null;
   return {
     outcome,
     label: { answer: classes[place], none: NONE_OF_THESE, refer: REFER }[outcome],
     predicted: classes[place],
     set: rules.sets && output === null ? candidates(rules.sets, [...probabilities], classes) : null,
-    interval: rules.interval && output !== null ? [output - half, output + half] : null,
+    interval: half === null ? null : [output - half, output + half],
     coverage: (rules.sets ?? rules.interval)?.coverage ?? null,
     probabilities: output === null ? Object.fromEntries([...probabilities].map((share, i) => [classes[i], share])) : {},
     threshold: task === "multiclass" ? null : threshold,

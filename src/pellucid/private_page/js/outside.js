@@ -1,22 +1,27 @@
-// How far an image lies from the training images: evaluation/outside.py and detectors.py in double precision.
+// How far an image lies from the training images: evaluation/outside.py, detectors.py and joint.py in double precision.
 
 import { unpacked } from "./unpacked.js";
 
-const [NEAREST, OTHERS_WEIGHT] = [5, 2];
+const [NEAREST, OTHERS_WEIGHT, FAR] = [5, 2, 50];
 
 /** The bundle's description of its training images; null where it has none. */
 export async function readReference(bytes, shape) {
   if (!shape || (!bytes && shape.method !== "energy")) return null;
-  if (shape.method === "energy") return shape;
-  const values = new Float32Array((await unpacked(bytes)).buffer);
-  const { channels } = shape;
+  const values = bytes ? new Float32Array((await unpacked(bytes)).buffer) : new Float32Array();
   let at = 0;
-  const take = (count) => values.subarray(at, (at += count));
+  return described(shape, (count) => values.subarray(at, (at += count)));
+}
+
+/** A detector of this shape from the values that follow. */
+function described(shape, take) {
+  const { method, channels } = shape;
+  if (method === "energy") return shape;
+  if (method === "joint") return { ...shape, parts: shape.parts.map((part) => described(part, take)) };
   const rows = (count, length = channels) => Array.from({ length: count }, () => take(length));
   const plane = () => ({ mean: take(channels), deviation: take(channels), components: rows(shape.components), variances: take(shape.components), rest: take(1)[0] });
-  if (shape.method === "mahalanobis") return { ...shape, ...plane() };
+  if (method === "mahalanobis") return { ...shape, ...plane() };
   const mean = take(channels);
-  if (shape.method === "class") return { ...shape, mean, deviation: take(channels), centres: rows(shape.classes), within: plane() };
+  if (method === "class") return { ...shape, mean, deviation: take(channels), centres: rows(shape.classes), within: plane() };
   const near = shape.components;
   return { ...shape, mean, components: rows(near), rows: rows(shape.rows, near), others: rows(shape.others, near) };
 }
@@ -24,9 +29,9 @@ export async function readReference(bytes, shape) {
 const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 const standardised = (features, { mean, deviation }) => Float64Array.from(features, (value, i) => (value - mean[i]) / deviation[i]);
 
-function mahalanobis(features, described) {
-  const { components, variances, rest } = described;
-  const standard = standardised(features, described);
+function mahalanobis(features, plane) {
+  const { components, variances, rest } = plane;
+  const standard = standardised(features, plane);
   const along = components.map((row) => dot(row, standard));
   const near = along.reduce((sum, value, i) => sum + (value * value) / variances[i], 0);
   return Math.sqrt(near + (variances.length * Math.max(0, dot(standard, standard) - dot(along, along))) / rest);
@@ -57,9 +62,24 @@ function energy(logits, { offset }) {
   return Math.max(offset - top - Math.log(both.reduce((sum, z) => sum + Math.exp(z - top), 0)), 1e-9);
 }
 
-/** The distance of an image over the threshold: above 1 it is unusual. */
-export function outsideScore(features, reference, logits) {
+/** The weighted root mean square of the scaled distances of several detectors: evaluation/joint.py. */
+function joint(features, reference, logits, looks) {
+  const squares = reference.parts.map((part, i) => {
+    const far = distance(part.name === "looks" ? looks : features, part, logits, looks);
+    const surprise = (Math.log(far) - reference.usual[i]) / reference.spread[i];
+    return surprise === Infinity ? Infinity : Math.exp(2 * Math.min(Math.max(surprise, -FAR), FAR));
+  });
+  const whole = reference.weights.reduce((sum, one) => sum + one, 0);
+  return Math.sqrt(dot(squares, reference.weights) / whole);
+}
+
+function distance(features, reference, logits, looks) {
+  const far = { mahalanobis, neighbours, class: byClass, energy: () => energy(logits, reference), joint }[reference.method];
+  return far(features, reference, logits, looks);
+}
+
+/** The distance of an image over the threshold: above 1 it is unusual. `looks` are wanted where the reference has some. */
+export function outsideScore(features, reference, logits, looks = []) {
   if (!features.every(Number.isFinite)) return Infinity;
-  const far = { mahalanobis, neighbours, class: byClass, energy: () => energy(logits, reference) }[reference.method];
-  return far(features, reference) / reference.threshold;
+  return distance(features, reference, logits, looks) / reference.threshold;
 }

@@ -2,6 +2,7 @@
 
 import { decode } from "./decode.js";
 import { explanationOf, png, predictionOf } from "./documents.js";
+import { looksOf } from "./looks.js";
 import { explained } from "./methods.js";
 import { features, Model } from "./model.js";
 import { outsideScore, readReference } from "./outside.js";
@@ -50,7 +51,8 @@ async function explain({ file, query }, { progress, check }) {
     const { activations, dims } = await model.evidence(made.tensor);
     found.features = features(activations, dims);
   }
-  const outside = reference && found.features ? outsideScore(found.features, reference, found.logits) : null;
+  const looks = reference?.looks ? looksOf(made.tensor, preprocessing) : [];
+  const outside = reference && found.features ? outsideScore(found.features, reference, found.logits, looks) : null;
   const seconds = Math.round((performance.now() - began) / 0.1) / 1e4;
   const picture = { ...made, number: query.again ?? `local-${(answered += 1)}` };
   return {

@@ -169,6 +169,8 @@ class Worker:
         logits, features = maps.logits, maps.features
         if logits is None or (known and features is None):
             logits, features = self._bundle.logits_and_features(batch)
+        elif features is not None:
+            features = self._bundle.with_looks(features, batch)
         targets = self._targets(maps.targets[0], logits)
         return _Passed(logits, features, [smaller_map(values[0]) for values in maps.values], targets)
 

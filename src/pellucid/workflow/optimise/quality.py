@@ -72,7 +72,7 @@ class Answered:
             return np.asarray(rules.sets.members(scores)[np.arange(len(labels)), labels])
         if rules.interval is None:
             return None
-        low, high = rules.interval.of(scores[:, 0])
+        low, high = rules.interval.around(scores[:, 0], self.outside)
         return np.asarray((low <= labels) & (labels <= high))
 
     def scores(self, logits: FloatArray) -> FloatArray:

@@ -1,0 +1,111 @@
+"""Several detectors of unusual images as one: an image is as unusual as they find it together.
+
+What the network sees and how the image looks tell different things: a photograph is far in the network's features, a
+film of another device often only in its grey levels and its detail. Each part's distance is put on a common scale: 1 is
+usual, and e (2.7) what one image in forty exceeds. The joint distance is the root of their weighted mean square, so
+that one threshold at one level holds for all parts together. Against their maximum, the mean of their logarithms and
+other scales, it told images of other sources as well, and lost least of what a part alone tells of other things.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from .detectors import OutsideDetector, read_detector
+from .intervals import Values
+from .looks import LOOKS
+from .outside import Surroundings
+
+LOOKING = "looks"
+"""The part that takes the last columns of the features, how the image looks; the others take what is before them."""
+_FAR = 50.0
+_SCALES = ("usual", "spread", "weights")
+_SMALLEST, _SHRINKAGE, _POWER = 0.01, 0.05, 0.75
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Detectors by name, with the usual value and the spread of the logarithm of each one's distances, (P,).
+
+    `weights` (P,) say how much each counts. Behind the features of the explained layer lie `looks` columns that say how
+    the image looks.
+    """
+
+    parts: Mapping[str, OutsideDetector]
+    usual: Values
+    spread: Values
+    weights: Values
+    looks: int = LOOKS
+
+    def distances(self, features: npt.ArrayLike, logits: npt.ArrayLike | None = None) -> Values:
+        """Distances (N,): the weighted root mean square of the parts' scaled distances; infinite where a part's is."""
+        given = np.asarray(features, np.float64)
+        if given.ndim != 2:
+            raise InputError(f"Features must have the shape (N, C), not {given.shape}.")
+        surprises = (self._logarithms(given, logits) - self.usual) / self.spread
+        scaled = np.exp(np.clip(surprises, -_FAR, _FAR))
+        known = np.isfinite(given).all(axis=1) & ~(surprises == np.inf).any(axis=1)
+        return np.where(known, np.sqrt(scaled**2 @ (self.weights / self.weights.sum())), np.inf)
+
+    def fitted(self, features: npt.ArrayLike, logits: npt.ArrayLike | None) -> Joint:
+        """The same with the scale of each part from images like those to come: median, and from there to 97.5 %."""
+        found = self._logarithms(np.asarray(features, np.float64), logits)
+        usual, high = np.quantile(found, [0.5, 0.975], axis=0)
+        return replace(self, usual=usual, spread=np.maximum(high - usual, 1e-3))
+
+    def _logarithms(self, features: Values, logits: npt.ArrayLike | None) -> Values:
+        """Logarithms of the parts' distances (N, P)."""
+        place = features.shape[1] - self.looks
+        own, looks = features[:, :place], features[:, place:]
+        found = [part.distances(looks if name == LOOKING else own, logits) for name, part in self.parts.items()]
+        with np.errstate(divide="ignore"):
+            return np.log(np.column_stack(found))
+
+    def to_bytes(self) -> bytes:
+        """The arrays of all parts, each array's name after the part's."""
+        arrays: dict[str, npt.NDArray[np.floating]] = {name: getattr(self, name) for name in _SCALES}
+        for name, part in self.parts.items():
+            with np.load(io.BytesIO(part.to_bytes())) as own:
+                arrays |= {f"{name}.{key}": own[key] for key in own.files}
+        stream = io.BytesIO()
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+        return stream.getvalue()
+
+
+def joined(parts: Mapping[str, OutsideDetector], weights: Mapping[str, float] | None = None) -> Joint:
+    """Detectors as one, before their scales are fitted; without `weights` they count alike."""
+    counts = np.array([1.0 if weights is None else weights[name] for name in parts])
+    return Joint(dict(parts), np.zeros(len(parts)), np.ones(len(parts)), counts)
+
+
+def describe_looks(looks: npt.ArrayLike) -> Surroundings:
+    """How training images look, (N, 31): Mahalanobis's distance in which rare directions count less.
+
+    A direction counts by its variance to the power of -0.75 instead of -1: along those in which training images hardly
+    vary, images of their own kind stray as well. So exports of the same films are not flagged, nothing varies by less
+    than 0.01.
+    """
+    given = np.asarray(looks, np.float64)
+    mean, deviation = given.mean(axis=0), np.maximum(given.std(axis=0), _SMALLEST)
+    standard = (given - mean) / deviation
+    variances, directions = np.linalg.eigh(standard.T @ standard / max(len(given) - 1, 1))
+    kept = (1 - _SHRINKAGE) * np.maximum(variances, 0) + _SHRINKAGE
+    # All directions are components, so that nothing lies across.
+    return Surroundings(mean, deviation, directions.T, kept**_POWER, float(kept.sum()))
+
+
+def read_joint(arrays: Mapping[str, npt.NDArray[np.floating]]) -> Joint:
+    """The detector whose `to_bytes` gave these arrays. Raises UnknownNameError, KeyError or ValueError for others."""
+    names = tuple(dict.fromkeys(key.partition(".")[0] for key in arrays if key.partition(".")[1]))
+    own = {name: {k.partition(".")[2]: v for k, v in arrays.items() if k.partition(".")[0] == name} for name in names}
+    parts = {name: read_detector("mahalanobis" if name == LOOKING else name, of) for name, of in own.items()}
+    usual, spread, weights = (arrays[key].astype(np.float64) for key in _SCALES)
+    if not names or any(scale.shape != (len(names),) for scale in (usual, spread, weights)):
+        raise ValueError("its arrays do not fit each other")
+    return Joint(parts, usual, spread, weights)
