@@ -177,7 +177,7 @@ def read_detector(name: str, arrays: Mapping[str, npt.NDArray[np.floating]]) -> 
     }
     if name not in readers:
         raise UnknownNameError("detector", name, list(readers), "Upgrade pellucid.")
-    return readers[name](arrays)
+    return readers[name]({key: np.asarray(values, np.float64) for key, values in arrays.items()})
 
 
 def _read_neighbours(arrays: Mapping[str, Values]) -> Neighbours:
