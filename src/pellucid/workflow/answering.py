@@ -159,7 +159,7 @@ def _interval(
     return fitted
 
 
-def _normalised(answers: ValidationAnswers, outputs: Values, wanted: DecisionSection) -> ScoreInterval | None:
+def _normalised(answers: ValidationAnswers, outputs: FloatArray, wanted: DecisionSection) -> ScoreInterval | None:
     """An interval whose width follows the expected error, which half of the images fit; None where these are few."""
     own, left = halves(len(outputs), answers.groups)
     if own.sum() < FEWEST_FOR_WIDTHS or left < needed(wanted.coverage):
