@@ -59,8 +59,8 @@ def choose_flag(
     """Describe training images `known` with `labels` (N,) in every way, and choose by `home` against `away`.
 
     `home` are validation images in `groups` ("" for none); the threshold is theirs. `away` are stand-ins by kind.
-    `others` are images of other things that the user gave: detectors are tried that learn from half of them, the other
-    half is a kind to be told from home, and the flag learns from all.
+    `others` are images of other things that the user gave: detectors are tried that learn from one half, the other
+    half is a kind to be told from home, and the flag learns from both.
     """
     kinds = {name: (seen.whole, seen.logits) for name, seen in away.items()}
     if others is not None:

@@ -18,7 +18,7 @@ from .outside import Reference, read_arrays, unreadable
 from .risk import p_value
 
 FLAGGED, SURE = 0.95, 0.7
-"""Of images like the validation images so many stay within a new bundle's distance, with so much confidence."""
+"""The share of images like the validation images that stays within a new bundle's distance, and how sure that is."""
 
 
 @dataclass(frozen=True)

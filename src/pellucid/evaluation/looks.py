@@ -18,7 +18,7 @@ SCALES = 4
 LOOKS = 4 + len(QUANTILES) + 2 + 2 + 4 * SCALES
 """How many numbers describe an image."""
 SIDE = 56
-"""Colours and grey levels are taken from about so many rows and columns."""
+"""The number of rows and columns from which colours and grey levels are taken, about."""
 _SMALL = np.float32(1e-4)
 Grey = npt.NDArray[np.float32]
 

@@ -23,7 +23,7 @@ class ImageTable:
     options: TableOptions | None = None
 
     def column(self, name: str, paths: Sequence[str]) -> list[str] | None:
-        """The cell of a column for each path, "" where there is none; None without such a column."""
+        """The cell of a column for each path, "" for a path that is not listed; None without such a column."""
         listing = read_csv(self.source, self.root, name, self.options, several=True)
         if listing.group_by is not None:
             return None
