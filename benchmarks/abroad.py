@@ -32,7 +32,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from pellucid.classifier import probabilities_from_logits
 from pellucid.evaluation.calibration import fit_calibration
-from pellucid.evaluation.flag_choice import ChosenFlag, SeenImages, choose_flag
+from pellucid.evaluation.flag_choice import ChosenFlag, ImageViews, choose_flag
 from pellucid.evaluation.looks import looks_of
 from pellucid.evaluation.outside import describe_surroundings
 from pellucid.evaluation.stand_ins import EACH, area_under_flag, stand_ins
@@ -74,16 +74,16 @@ def answered(network: Network, recipe: Recipe, pixels: npt.NDArray[np.uint8]) ->
     return torch.cat(logits).double().numpy(), torch.cat(features).double().numpy()
 
 
-def seen(network: Network, recipe: Recipe, pixels: npt.NDArray[np.uint8]) -> SeenImages:
+def seen(network: Network, recipe: Recipe, pixels: npt.NDArray[np.uint8]) -> ImageViews:
     """Images as the model sees them."""
     logits, features = answered(network, recipe, pixels)
     shape = recipe.preprocessing()
     parts = [looks_of(shape.normalise(pixels[i : i + 64]), shape) for i in range(0, len(pixels), 64)]
-    return SeenImages(features.astype(np.float32), np.concatenate(parts), logits.astype(np.float32))
+    return ImageViews(features.astype(np.float32), np.concatenate(parts), logits.astype(np.float32))
 
 
 def flag_of(
-    asked: Asked, network: Network, known: SeenImages, labels: Rows, home: SeenImages, rows: Rows
+    asked: Asked, network: Network, known: ImageViews, labels: Rows, home: ImageViews, rows: Rows
 ) -> ChosenFlag:
     """The flag that the product chooses, by the validation images `home` in these rows."""
     images = asked.images

@@ -22,7 +22,7 @@ dogs, with the class means beside these more of a model's own X-rays were flagge
 
 
 @dataclass(frozen=True, slots=True)
-class SeenImages:
+class ImageViews:
     """N images as the model sees them: `features` (N, C) of the explained layer, `looks` (N, 31), `logits` (N, L)."""
 
     features: FloatArray
@@ -34,9 +34,9 @@ class SeenImages:
         """Features with looks behind them, (N, C + 31)."""
         return np.concatenate([self.features, self.looks], axis=1)
 
-    def every_other(self, first: int) -> SeenImages:
+    def every_other(self, first: int) -> ImageViews:
         """Every second image."""
-        return SeenImages(self.features[first::2], self.looks[first::2], self.logits[first::2])
+        return ImageViews(self.features[first::2], self.looks[first::2], self.logits[first::2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,12 @@ class ChosenFlag:
 
 
 def choose_flag(
-    known: SeenImages,
+    known: ImageViews,
     labels: Indices,
-    home: SeenImages,
+    home: ImageViews,
     groups: Sequence[str],
-    away: Mapping[str, SeenImages],
-    others: SeenImages | None = None,
+    away: Mapping[str, ImageViews],
+    others: ImageViews | None = None,
 ) -> ChosenFlag:
     """Describe training images `known` with `labels` (N,) in every way, and choose by `home` against `away`.
 
@@ -74,7 +74,7 @@ def choose_flag(
     return ChosenFlag(Flag(joint).fitted(home.whole, home.logits, groups), JOINT, measured)
 
 
-def _candidates(known: SeenImages, labels: Indices, home: SeenImages, others: SeenImages | None) -> dict[str, Joint]:
+def _candidates(known: ImageViews, labels: Indices, home: ImageViews, others: ImageViews | None) -> dict[str, Joint]:
     """Every detector, described by training images, alone and together; the scales are those of `home`."""
     found: dict[str, OutsideDetector] = {
         "mahalanobis": describe_surroundings(known.features),

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..bundle.bundle import Bundle
 from ..errors import DataError, ImageError
-from ..evaluation.flag_choice import ChosenFlag, SeenImages, choose_flag
+from ..evaluation.flag_choice import ChosenFlag, ImageViews, choose_flag
 from ..evaluation.flags import FLAGGED, SURE
 from ..evaluation.intervals import Indices, Values
 from ..evaluation.looks import looks_of
@@ -70,7 +70,7 @@ def fit_unusual(bundle: Bundle, images: HomeImages, other: str, progress: Progre
         return None
     others = _others(bundle, Path(other), progress) if other else None
     looks = _looks(bundle, images.pixels, images.validation)
-    home = SeenImages(images.features, looks, images.logits)
+    home = ImageViews(images.features, looks, images.logits)
     away = _away(bundle, images, progress)
     chosen = choose_flag(known, images.labels[spread], home, images.groups, away, others)
     outside = chosen.flag.scores(home.whole if chosen.flag.looks else home.features, home.logits)
@@ -97,10 +97,10 @@ def _reference(bundle: Bundle, images: HomeImages, chosen: ChosenFlag, trained: 
     )
 
 
-def _seen(bundle: Bundle, pixels: Uint8Array, rows: Rows, advance: Advance) -> SeenImages | None:
+def _seen(bundle: Bundle, pixels: Uint8Array, rows: Rows, advance: Advance) -> ImageViews | None:
     """The rows (N,) of resized images as the model sees them; None for a model without features."""
     logits, features = answers_on_pixels(bundle, pixels, advance, rows)
-    return None if features is None else SeenImages(bundle.of_layer(features), _looks(bundle, pixels, rows), logits)
+    return None if features is None else ImageViews(bundle.of_layer(features), _looks(bundle, pixels, rows), logits)
 
 
 def _looks(bundle: Bundle, pixels: Uint8Array, rows: Rows) -> FloatArray:
@@ -110,11 +110,11 @@ def _looks(bundle: Bundle, pixels: Uint8Array, rows: Rows) -> FloatArray:
     return np.concatenate([looks_of(shape.normalise(pixels[part]), shape) for part in parts])
 
 
-def _away(bundle: Bundle, images: HomeImages, progress: Progress) -> dict[str, SeenImages]:
+def _away(bundle: Bundle, images: HomeImages, progress: Progress) -> dict[str, ImageViews]:
     """Stand-ins for unusual images, by kind."""
     chosen = np.unique(np.linspace(0, len(images.validation) - 1, EACH).round().astype(int))
     made = stand_ins(images.pixels[np.sort(images.validation[chosen])])
-    found: dict[str, SeenImages] = {}
+    found: dict[str, ImageViews] = {}
     with progress.bar("Looking at stand-ins for unusual images") as advance:
         for number, (kind, pixels) in enumerate(made.items(), start=1):
             seen = _seen(bundle, pixels, np.arange(len(pixels)), lambda done, total: None)
@@ -124,7 +124,7 @@ def _away(bundle: Bundle, images: HomeImages, progress: Progress) -> dict[str, S
     return found
 
 
-def _others(bundle: Bundle, folder: Path, progress: Progress) -> SeenImages:
+def _others(bundle: Bundle, folder: Path, progress: Progress) -> ImageViews:
     """The images in a folder, at most 500 spread over it."""
     files = find_images([folder])
     files = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, MOST_OTHERS).round().astype(int))]
