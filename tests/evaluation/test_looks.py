@@ -38,7 +38,7 @@ def slow(pixels: np.ndarray) -> list[float]:
     found += [math.sqrt(np.mean([v < 1 / 128 for v in sampled])), math.sqrt(np.mean([v >= 127 / 128 for v in sampled]))]
     small = grey
     for scale in range(4):
-        every = 2 if scale == 0 else 1
+        every = (4, 2, 1, 1)[scale]
         for lines in (small[::every], small.T[::every]):
             first = [b - a for line in lines for a, b in itertools.pairwise(line)]
             second = [c - 2 * b + a for line in lines for a, b, c in zip(line[:-2], line[1:-1], line[2:], strict=True)]

@@ -14,12 +14,14 @@ import numpy.typing as npt
 from ..preprocessing import FloatArray, Preprocessing
 
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
-SCALES = 4
-LOOKS = 4 + len(QUANTILES) + 2 + 2 + 4 * SCALES
+ENDS = (1 / 128, 127 / 128)
+LINES = (4, 2, 1, 1)
+"""Detail is measured on every fourth line at full size, on every second at half size, and on all below."""
+LOOKS = 4 + len(QUANTILES) + 2 + 2 + 4 * len(LINES)
 """How many numbers describe an image."""
 SIDE = 56
 """The number of rows and columns from which colours and grey levels are taken, about."""
-_SMALL = np.float32(1e-4)
+SMALL = 1e-4
 Grey = npt.NDArray[np.float32]
 
 
@@ -32,35 +34,36 @@ def looks_of(batch: FloatArray, preprocessing: Preprocessing) -> FloatArray:
     """
     factor, shift = preprocessing.factor_and_shift()
     scale = (1 / (255 * factor)).astype(np.float32)
-    rows = [_looks((tensor - shift[:, None, None]) * scale[:, None, None]) for tensor in batch]
+    rows = [_looks(tensor, scale, shift) for tensor in batch]
     return np.stack(rows) if rows else np.zeros((0, LOOKS), np.float32)
 
 
-def _looks(levels: FloatArray) -> FloatArray:
-    """The looks of one image's levels (3, height, width)."""
-    step = max(1, min(levels.shape[1:]) // SIDE)
-    few = levels[:, ::step, ::step]
+def _looks(tensor: FloatArray, scale: FloatArray, shift: FloatArray) -> FloatArray:
+    """The looks of one tensor (3, height, width), of which `(value - shift) * scale` are the levels."""
+    step = max(1, min(tensor.shape[1:]) // SIDE)
+    few = (tensor[:, ::step, ::step].reshape(3, -1) - shift[:, None]) * scale[:, None]
     red, blue = few[0] - few[1], few[2] - few[1]
-    grey: Grey = (levels[0] + levels[1] + levels[2]) / np.float32(3)
+    weights = scale / np.float32(3)
+    grey: Grey = np.tensordot(weights, tensor, axes=1) - np.float32(weights @ shift)
     sampled = np.sort(grey[::step, ::step], axis=None)
     places = [math.floor(q * (len(sampled) - 1) + 0.5) for q in QUANTILES]
-    ends = [np.searchsorted(sampled, 1 / 128) / len(sampled), 1 - np.searchsorted(sampled, 127 / 128) / len(sampled)]
+    dark, bright = np.searchsorted(sampled, ENDS) / len(sampled)
     found = [red.mean(), blue.mean(), np.abs(red).mean(), np.abs(blue).mean(), *sampled[places]]
-    found += [sampled.mean(), sampled.std(), *np.sqrt(ends), *_detail(grey)]
+    found += [sampled.mean(), sampled.std(), math.sqrt(dark), math.sqrt(1 - bright), *_detail(grey)]
     return np.array(found, np.float32)
 
 
-def _detail(grey: Grey) -> list[np.floating]:
-    """Differences of neighbours across and down, first and second, at each scale; every other line at full size."""
-    found: list[np.floating] = []
+def _detail(grey: Grey) -> list[float]:
+    """Logarithms of the mean first and second differences of neighbours across and down at each scale."""
+    found = []
     small = grey
-    for scale in range(SCALES):
-        every = 2 if scale == 0 else 1
+    for scale, every in enumerate(LINES):
+        small = _halved(small) if scale else small
         for lines in (small[::every], small[:, ::every].T):
-            first = np.diff(lines, axis=1)
-            for change in (first, np.diff(first, axis=1)):
-                found.append(np.log(np.abs(change).mean() + _SMALL) if change.size else np.log(_SMALL))
-        small = _halved(small)
+            first = lines[:, 1:] - lines[:, :-1]
+            for change in (first, first[:, 1:] - first[:, :-1]):
+                size = float(np.abs(change).sum()) / change.size if change.size else 0.0
+                found.append(math.log(size + SMALL))
     return found
 
 
@@ -68,4 +71,4 @@ def _halved(grey: Grey) -> Grey:
     """Means of two by two pixels."""
     height, width = grey.shape[0] // 2 * 2, grey.shape[1] // 2 * 2
     rows = grey[0:height:2, :width] + grey[1:height:2, :width]
-    return np.asarray((rows[:, ::2] + rows[:, 1::2]) / np.float32(4), np.float32)
+    return np.asarray((rows[:, ::2] + rows[:, 1::2]) * np.float32(0.25), np.float32)

@@ -1,7 +1,8 @@
 // How an image looks, whatever it shows: evaluation/looks.py in double precision.
 
 const QUANTILES = [0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98];
-const [SCALES, SIDE, SMALL] = [4, 56, 1e-4];
+const LINES = [4, 2, 1, 1];
+const [SIDE, SMALL] = [56, 1e-4];
 
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
@@ -42,13 +43,12 @@ function changes(values, lines, step, length, pace) {
 function detail(grey) {
   const found = [];
   let small = grey;
-  for (let scale = 0; scale < SCALES; scale++) {
-    const every = scale === 0 ? 2 : 1;
+  LINES.forEach((every, scale) => {
+    small = scale ? halved(small) : small;
     const lines = (count) => Array.from({ length: Math.ceil(count / every) }, (_, i) => i * every);
     const { height, width, values } = small;
     found.push(...changes(values, lines(height), width, width, 1), ...changes(values, lines(width), 1, height, width));
-    small = halved(small);
-  }
+  });
   return found;
 }
 
