@@ -150,6 +150,8 @@ def explain(
     if logits is None or features is None or layer is not None:
         # A method without evidence of the bundle's own layer: one pass more tells whether the image lies outside.
         logits, features = _logits_and_features(bundle, batch)
+    else:
+        features = bundle.with_looks(features[None], batch)[0]
     prediction = bundle.prediction(logits, features=features, warnings=image.warnings)
     known = served.concepts
     watched = _watched(bundle, None, token)
