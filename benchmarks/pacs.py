@@ -158,7 +158,7 @@ def main() -> None:
     options = parser.parse_args()
     from tests.pacs.conftest import bundle_of
 
-    from pellucid.pacs.objects import to_bytes
+    from pellucid.pacs.encoding import to_bytes
 
     with tempfile.TemporaryDirectory() as folder:
         bundle = options.run or bundle_of(Path(folder) / "model", ("normal", "opacity"))

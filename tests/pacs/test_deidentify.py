@@ -23,7 +23,7 @@ from pellucid.data.folder import read_dataset
 from pellucid.images.read import read_image
 from pellucid.pacs.check import check_file, validators
 from pellucid.pacs.deidentify import KEPT, SEQUENCES, Deidentifier, deidentify_files
-from pellucid.pacs.objects import to_bytes
+from pellucid.pacs.encoding import to_bytes
 from pellucid.pacs.source import UnusableFilm
 
 __all__ = ["cli"]

@@ -23,7 +23,7 @@ from pellucid.images import Limits
 from pellucid.pacs import dicomweb
 from pellucid.pacs.config import TlsFiles, basic_authorization
 from pellucid.pacs.dicomweb import find_access, parse_place
-from pellucid.pacs.objects import to_bytes
+from pellucid.pacs.encoding import to_bytes
 from pellucid.workflow.batch.reading import Reader
 from pellucid.workflow.batch.run import predict_archive
 from pellucid.workflow.batch.sources import list_items

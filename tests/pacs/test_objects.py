@@ -12,6 +12,7 @@ from pathlib import Path
 import highdicom
 import numpy as np
 import pytest
+from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 from scipy import ndimage
 from tests.pacs import films
@@ -23,11 +24,12 @@ from pellucid.images.read import read_image
 from pellucid.pacs.captures import compressed, drawn, overlaid
 from pellucid.pacs.check import check_file, validators
 from pellucid.pacs.codes import CodeTable
+from pellucid.pacs.encoding import to_bytes
 from pellucid.pacs.findings import Findings, connected_part, find, outline
 from pellucid.pacs.key_objects import flagged, key_objects
 from pellucid.pacs.kinds import GROUPS
 from pellucid.pacs.make import make_results
-from pellucid.pacs.objects import InstanceReference, Result, to_bytes
+from pellucid.pacs.objects import InstanceReference, Result
 from pellucid.pacs.origin import SR_CLASSES, ResultOrigin
 from pellucid.pacs.source import read_source
 from pellucid.pacs.write import open_origin, write_results
@@ -223,6 +225,20 @@ def test_the_same_film_and_bundle_give_the_same_bytes(run: Path, codes: CodeTabl
     assert first == sorted(p.relative_to(folders[1]) for p in folders[1].rglob("*.dcm"))
     for name in first:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("number", [0, 3, 6, 7])
+def test_bytes_are_those_that_pydicom_writes(bundle: Bundle, origin: ResultOrigin, tmp_path: Path, number: int) -> None:
+    film = films.film(number, 128)
+    other = load(bundle_of(tmp_path / "b", ("正常", "結節"), name="モデル"), threads=1)
+    for source in (origin, ResultOrigin(other, CodeTable())):
+        findings = found(source.bundle, film)
+        results = [*make_results(findings, source, SHORT), Result("ko", key_objects([findings], source))]
+        for result in results:
+            ours, expected = result.to_bytes(), io.BytesIO()
+            result.object.set_original_encoding(False, True, result.object._character_set)
+            dcmwrite(expected, result.object, enforce_file_format=True)
+            assert ours == expected.getvalue(), result.kind
 
 
 def test_another_bundle_or_code_gives_other_uids(bundle: Bundle, codes: CodeTable) -> None:

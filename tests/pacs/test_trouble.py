@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.error
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.pacs import films
@@ -17,13 +18,14 @@ from tests.pacs.archives import DIRECT, Orthanc, free_port, missing
 from tests.pacs.nodes import configured, liar, listening, running, send, until
 
 from pellucid.errors import ResourceError
+from pellucid.pacs import archive
 from pellucid.pacs.care import ask_archive, forget, overview, retry
+from pellucid.pacs.encoding import to_bytes
 from pellucid.pacs.ledger import Ledger
 from pellucid.pacs.node import Node
-from pellucid.pacs.objects import to_bytes
 from pellucid.pacs.polling import FoundObject
 from pellucid.pacs.spool import FilmSpool
-from pellucid.pacs.web import ReplyTooLong
+from pellucid.pacs.web import ReplyTooLong, WebClient
 from pellucid.pacs.write import open_origin
 
 pytestmark = [
@@ -138,14 +140,14 @@ def test_a_film_without_a_study_leaves_its_bytes_for_a_look(run: Path, tmp_path:
 def test_a_disk_that_fills_up_loses_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     room = threading.Event()
-    original = FilmSpool.keep
+    original = FilmSpool._put
 
-    def keep(spool: FilmSpool, place: str, uid: str, data: bytes) -> Path:
+    def put(spool: FilmSpool, place: str, uid: str, data: bytes) -> Path:
         if not room.is_set() and place == full[0]:
             raise OSError(errno.ENOSPC, "No space left on device")
         return original(spool, place, uid, data)
 
-    monkeypatch.setattr(FilmSpool, "keep", keep)
+    monkeypatch.setattr(FilmSpool, "_put", put)
     full = ["films"]
     with liar() as root:
         config = configured(tmp_path, listening(port, f'stow = "{root}"', "[limits]\ndrain = 0\nlongest_pause = 1\n"))
@@ -197,3 +199,52 @@ def test_an_object_that_is_too_long_to_be_a_film_stops_nothing(run: Path, tmp_pa
 
 def polling_qido(root: str) -> str:
     return f'[poll]\nqido = "{root}"\n[store]\nstow = "{root}"\n'
+
+
+def test_an_error_that_nobody_foresaw_keeps_no_result_in_hand(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(100))
+
+    def store(web: WebClient, data: bytes, uid: str) -> None:
+        if next(calls) == 0:
+            raise RuntimeError("Phantom^Jane")
+
+    monkeypatch.setattr(WebClient, "store", store)
+    port = free_port()
+    config = configured(tmp_path, listening(port, 'stow = "http://127.0.0.1:1"', "[limits]\nlongest_pause = 1\n"))
+    with running(run, config) as (node, stream):
+        until(lambda: send(port, films.film(0, 128)) == 0)
+        until(lambda: node.journal.counts["results_stored"] == 2)
+    assert overview(config.state).counts["results"] == {"stored": 2}
+    assert '"RuntimeError"' in stream.getvalue()
+    assert "Phantom" not in stream.getvalue()
+
+
+@with_orthanc
+def test_one_association_carries_the_results_of_several_films(run: Path, tmp_path: Path) -> None:
+    port, orthanc = free_port(), Orthanc(tmp_path / "orthanc").start()
+    opened = []
+    original = archive.association
+
+    def counting(*arguments: Any) -> Any:
+        opened.append(1)
+        return original(*arguments)
+
+    try:
+        store = f'host = "127.0.0.1"\nport = {orthanc.dicom}\nae_title = "PACS"'
+        config = configured(tmp_path, listening(port, store, "[limits]\nlongest_pause = 1\n"))
+        with pytest.MonkeyPatch.context() as patched, running(run, config) as (node, _):
+            patched.setattr(archive, "association", counting)
+            for n in range(3):
+                until(lambda n=n: send(port, films.film(n, 128)) == 0)
+                until(lambda n=n: node.journal.counts["results_stored"] == 2 * (n + 1))
+            assert len(opened) == 1
+            orthanc.stop()
+            assert send(port, films.film(3, 128)) == 0
+            until(lambda: node.journal.counts["archive_unreachable"] >= 1)
+            orthanc.start()
+            until(lambda: node.journal.counts["results_stored"] == 8)
+        assert len(orthanc.objects()) == 8
+    finally:
+        orthanc.stop()

@@ -16,8 +16,8 @@ from pellucid.cli.main import main
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.pacs.check import check_file
 from pellucid.pacs.codes import class_code, read_codes
+from pellucid.pacs.encoding import to_bytes
 from pellucid.pacs.kinds import parse_kinds
-from pellucid.pacs.objects import to_bytes
 from pellucid.pacs.source import UnusableFilm, read_source
 from pellucid.pacs.write import open_origin
 

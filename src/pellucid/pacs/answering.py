@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import sqlite3
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,12 +13,13 @@ from ..classifier import Prediction
 from ..errors import ImageError, InputError
 from .captures import compressed
 from .config import PacsConfig
+from .encoding import to_bytes
 from .findings import Findings, find
 from .journal import Journal
 from .key_objects import flagged, key_objects
 from .ledger import FilmRow, Ledger
 from .make import make_results
-from .objects import InstanceReference, Result, to_bytes
+from .objects import InstanceReference, Result
 from .origin import ResultOrigin
 from .rules import refusal
 from .source import UnusableFilm, read_source
@@ -68,7 +70,7 @@ class Answering:
         predicted = time.perf_counter()
         before = self._ledger.earlier_reports(film.source)
         results = make_results(findings, self._origin, self._kinds, before=before)
-        kept = [self._keep(result) for result in results]
+        kept = self._keep(results)
         is_flagged = flagged(findings.prediction, self._origin.bundle.manifest)
         if is_flagged and "ko" in self._kinds:
             self._spool.keep("flagged", film.source, to_bytes(source.header))
@@ -81,10 +83,14 @@ class Answering:
         self._journal.spent("objects", made - predicted)
         self._journal.say("answered", ref=self._journal.ref(film.source), results=len(kept), supersedes=len(before))
 
-    def _keep(self, result: Result) -> tuple[str, InstanceReference]:
-        made = compressed(result.object) if self._config.store.compress and result.kind == "sc" else result.object
-        self._spool.keep("outbox", result.reference.uid, to_bytes(made))
-        return result.kind, result.reference
+    def _keep(self, results: Sequence[Result]) -> list[tuple[str, InstanceReference]]:
+        """Results into the outbox; their kinds and references."""
+        small = self._config.store.compress
+        made = [compressed(r.object) if small and r.kind == "sc" else r.object for r in results]
+        kept = [(result.kind, result.reference) for result in results]
+        objects = zip(kept, made, strict=True)
+        self._spool.keep_all("outbox", ((reference.uid, to_bytes(one)) for (_, reference), one in objects))
+        return kept
 
     def _bury(self, film: FilmRow, code: str, reason: str) -> None:
         self._ledger.end_film(film.source, "dead", code, reason)
@@ -112,7 +118,7 @@ class Answering:
             if films:
                 result = Result("ko", key_objects(films, self._origin))
                 if not self._ledger.has_result(result.reference.uid):
-                    kept = self._keep(result)
+                    (kept,) = self._keep([result])
                     self._ledger.add_result(study, *kept)
                     self._journal.count("results_made")
                     self._journal.say("listed", ref=self._journal.ref(study), films=len(films))

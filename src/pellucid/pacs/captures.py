@@ -98,11 +98,16 @@ def drawn(findings: Findings, origin: ResultOrigin) -> Uint8Array:
     attribution, prediction = findings.attribution, findings.prediction
     if attribution is None:
         raise ValueError("a capture shows a map")
-    image = _shrunk(overlaid(findings.picture, attribution))
-    height, width = image.shape[:2]
+    large = max(findings.picture.shape[:2]) > LONGEST
+    image = _shrunk(overlaid(findings.picture, attribution)) if large else None
+    height, width = (findings.picture if image is None else image).shape[:2]
     band = max(24, height // 20)
     out = np.zeros((height + 3 * band, max(width, 320), 3), np.uint8)
-    out[2 * band : 2 * band + height, :width] = image
+    middle = out[2 * band : 2 * band + height, :width]
+    if image is None:
+        overlaid(findings.picture, attribution, middle)
+    else:
+        middle[:] = image
     withheld = prediction.label != prediction.predicted
     share = "" if prediction.confidence is None or withheld else f" {prediction.confidence:.0%}"
     unusual = " - UNUSUAL IMAGE" if findings.unusual else ""
@@ -143,8 +148,8 @@ def _thinned(attribution: Attribution) -> Attribution:
     return replace(attribution, values=attribution.values[::step, ::step])
 
 
-def overlaid(picture: Uint8Array, attribution: Attribution) -> Uint8Array:
-    """The map over a grey film (H, W, 3): `overlay.overlay` by a table of all blends.
+def overlaid(picture: Uint8Array, attribution: Attribution, out: Uint8Array | None = None) -> Uint8Array:
+    """The map over a grey film (H, W, 3): `overlay.overlay` by a table of all blends; drawn into `out` where given.
 
     It is drawn in strips, whose arrays stay in the processor's cache: new memory would cost more than the arithmetic.
     """
@@ -152,7 +157,7 @@ def overlaid(picture: Uint8Array, attribution: Attribution) -> Uint8Array:
     height, width = values.shape
     top = float(values.max())
     factor = np.float32(STEPS / top if top > 0 else 0)
-    out = np.empty((height, width, 3), np.uint8)
+    out = np.empty((height, width, 3), np.uint8) if out is None else out
     strength, blend = np.empty((STRIP, width), np.float32), np.empty((STRIP, width), np.uint16)
     table = _packed_blends()
     for start in range(0, height, STRIP):
@@ -183,9 +188,6 @@ def _packed_blends() -> npt.NDArray[np.uint32]:
 
 
 def _shrunk(pixels: Uint8Array) -> Uint8Array:
-    longest = max(pixels.shape[:2])
-    if longest <= LONGEST:
-        return pixels
     image = Image.fromarray(pixels)
     image.thumbnail((LONGEST, LONGEST), Image.Resampling.BOX)
     return np.asarray(image)

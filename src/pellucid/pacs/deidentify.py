@@ -27,7 +27,8 @@ from ..errors import ImageError, InputError
 from ..files import cells, write_whole
 from ..images.read import read_file
 from .content import code_sequence, dataset
-from .objects import to_bytes, with_header
+from .encoding import to_bytes
+from .objects import with_header
 from .reports import dcm
 from .source import NEVER_ABSENT, FilmSource, UnusableFilm, read_source
 

@@ -68,7 +68,9 @@ def association(store: ArchiveStore, wanted: list[tuple[str, str]]) -> Iterator[
 
 
 def send(link: Any, made: Dataset) -> None:
-    """ArchiveStore one object over an association. Raises NotStored, or Unreachable when the connection is lost."""
+    """Store one object over an association. Raises NotStored, or Unreachable when the connection is lost."""
+    if not link.is_established:
+        raise Unreachable("connection")
     syntax = str(made.file_meta.TransferSyntaxUID)
     accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in link.accepted_contexts}
     sop_class = str(made.SOPClassUID)

@@ -288,6 +288,13 @@ class Ledger:
             state, code, reason, time.time(), uid,
         )  # fmt: skip
 
+    def end_stored(self, uids: Sequence[str]) -> None:
+        """These results are stored."""
+        if uids:
+            with self._together():
+                for uid in uids:
+                    self.end_result(uid, "stored")
+
     def result_later(self, uid: str, pause: float, code: str, *, counted: bool = True) -> None:
         """Try a result again after a pause; without `counted` the attempt does not count."""
         self._do(

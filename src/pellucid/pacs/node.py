@@ -155,12 +155,17 @@ class Node:
         rows = self._ledger.claim_results(BATCH, self._config.limits.longest_pause)
         if not rows:
             return 0
-        left = list(rows)
+        left, stored = list(rows), list[ResultRow]()
         try:
             with self._sender.sending([row.sop_class for row in rows]) as sending:
+                began = time.monotonic()
                 while left:
-                    self._send(sending, left[0])
+                    if self._send(sending, left[0]):
+                        stored.append(left[0])
                     left.pop(0)
+                    if time.monotonic() - began > TICK:
+                        self._note(stored)
+                        began = time.monotonic()
             self._failures = 0
             self.journal.problem("archive", "")
         except Unreachable as error:
@@ -170,28 +175,43 @@ class Node:
             pause = min(self._config.limits.longest_pause, 2.0 ** min(self._failures, 6))
             for row in left:
                 self._ledger.result_later(row.uid, pause, error.code, counted=False)
+        finally:
+            self._note(stored)
         return len(rows)
 
-    def _send(self, sending: Sending, row: ResultRow) -> None:
+    def _note(self, stored: list[ResultRow]) -> None:
+        """Results are stored: in one step for several, and a worker that is killed before it sends them again."""
+        self._ledger.end_stored([row.uid for row in stored])
+        for row in stored:
+            self._spool.remove(row.uid, ("outbox",))
+            self.journal.count("results_stored")
+            self.journal.say("stored", ref=self.journal.ref(row.uid), kind=row.kind)
+        stored.clear()
+
+    def _send(self, sending: Sending, row: ResultRow) -> bool:
+        """Whether the archive has one result now."""
         began = time.perf_counter()
         try:
             sending(row.uid, self._spool.path("outbox", row.uid).read_bytes())
         except FileNotFoundError:
             self._bury(row, "file-missing")
-        except NotStored as error:
-            self.journal.count("results_retried")
-            if error.permanent or row.tries + 1 >= self._config.limits.attempts:
-                self._bury(row, error.code)
-            else:
-                pause = min(self._config.limits.longest_pause, 2.0**row.tries)
-                self._ledger.result_later(row.uid, pause, error.code)
-                self.journal.say("result-later", ref=self.journal.ref(row.uid), kind=row.kind, code=error.code)
+        except Unreachable:
+            raise
+        except Exception as error:  # an error that nobody foresaw must not keep the result in hand for ever
+            self._not_stored(row, error if isinstance(error, NotStored) else NotStored(type(error).__name__))
         else:
-            self._ledger.end_result(row.uid, "stored")
-            self._spool.remove(row.uid, ("outbox",))
-            self.journal.count("results_stored")
             self.journal.spent("store", time.perf_counter() - began)
-            self.journal.say("stored", ref=self.journal.ref(row.uid), kind=row.kind)
+            return True
+        return False
+
+    def _not_stored(self, row: ResultRow, error: NotStored) -> None:
+        self.journal.count("results_retried")
+        if error.permanent or row.tries + 1 >= self._config.limits.attempts:
+            self._bury(row, error.code)
+            return
+        pause = min(self._config.limits.longest_pause, 2.0**row.tries)
+        self._ledger.result_later(row.uid, pause, error.code)
+        self.journal.say("result-later", ref=self.journal.ref(row.uid), kind=row.kind, code=error.code)
 
     def _bury(self, row: ResultRow, code: str) -> None:
         self._spool.move(row.uid, "outbox", "dead")
@@ -208,6 +228,7 @@ class Node:
                 self.journal.problem("disk", type(error).__name__)
             except Exception as error:  # the sender must live on
                 self.journal.problem("archive", type(error).__name__)
+            self._sender.rest()
             self._made.wait(TICK)
             self._made.clear()
 

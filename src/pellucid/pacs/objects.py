@@ -8,7 +8,6 @@ Reference: DICOM PS3.3, C.7.3.1 (series), C.7.5.1 (equipment), C.12.1 (SOP commo
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .._version import __version__
 from .codes import SCHEME, printable
 from .content import dataset
+from .encoding import EXPLICIT_LITTLE_ENDIAN, to_bytes
 from .findings import Findings
 from .kinds import find_kind
 from .origin import IMPLEMENTATION, ResultOrigin
@@ -24,7 +24,6 @@ from .source import UTF_8, FilmSource
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 JPEG_LS_LOSSLESS = "1.2.840.10008.1.2.4.80"
 # Of these the side must be told: DICOM PS3.16, annex L, column "paired".
 _PAIRED = """
@@ -59,20 +58,6 @@ class Result:
     def to_bytes(self) -> bytes:
         """The object as a DICOM file."""
         return to_bytes(self.object)
-
-
-def to_bytes(made: Dataset) -> bytes:
-    """A dataset with its file header as the bytes of a DICOM file."""
-    from pydicom import dcmwrite
-
-    if made.original_encoding == (None, None):
-        # Elements that are bytes already are written as they are: names keep theirs, and reports are not parsed again.
-        if "PixelData" in made and made["PixelData"].VR not in ("OB", "OW"):
-            made["PixelData"].VR = "OB"
-        made.set_original_encoding(False, True, made._character_set)
-    buffer = io.BytesIO()
-    dcmwrite(buffer, made, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 def begin(

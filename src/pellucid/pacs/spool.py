@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import InputError, ResourceError
@@ -39,6 +39,17 @@ class FilmSpool:
 
     def keep(self, place: str, uid: str, data: bytes) -> Path:
         """Write an object so that it is whole and on disk, or absent. Raises OSError, also for a full disk."""
+        path = self._put(place, uid, data)
+        _sync(path.parent)
+        return path
+
+    def keep_all(self, place: str, objects: Iterable[tuple[str, bytes]]) -> None:
+        """Write several objects (UID, data) as `keep` does; the folder is synced once."""
+        for uid, data in objects:
+            self._put(place, uid, data)
+        _sync(self.root / place)
+
+    def _put(self, place: str, uid: str, data: bytes) -> Path:
         path = self.path(place, uid)
         part = path.with_name(f".{uid}.{os.getpid()}.part")
         try:
@@ -49,7 +60,6 @@ class FilmSpool:
             part.rename(path)
         finally:
             part.unlink(missing_ok=True)
-        _sync(path.parent)
         return path
 
     def move(self, uid: str, source: str, target: str) -> bool:

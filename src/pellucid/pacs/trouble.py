@@ -14,7 +14,7 @@ class Unreachable(Exception):
 class NotStored(Exception):
     """The archive did not take one object. `permanent` says that it never will. `code` is stable."""
 
-    def __init__(self, code: str, *, permanent: bool) -> None:
+    def __init__(self, code: str, *, permanent: bool = False) -> None:
         super().__init__(code)
         self.code, self.permanent = code, permanent
 
