@@ -26,7 +26,7 @@ from pellucid.pacs.dicomweb import find_access, parse_place
 from pellucid.pacs.encoding import to_bytes
 from pellucid.workflow.batch.reading import Reader
 from pellucid.workflow.batch.run import predict_archive
-from pellucid.workflow.batch.sources import list_items
+from pellucid.workflow.batch.sources import Item, list_items
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 with_orthanc = pytest.mark.skipif(bool(missing()), reason=missing())
@@ -188,6 +188,8 @@ class Service:
         if parts[-1] == "instances":
             chosen = [f for f in self.films if f.StudyInstanceUID == parts[1]]
             return self._page([self._row(f) for f in chosen], query)
+        if self.habits.get("refused", 200) != 200:
+            return self.habits["refused"], b"", ""
         if self.habits.get("no_star") and "transfer-syntax=*" in accept:
             return 406, b"", ""
         (film,) = [f for f in self.films if f.SOPInstanceUID == parts[-1]]
@@ -285,6 +287,23 @@ def test_tls_needs_the_right_certificates_on_both_sides(tmp_path: Path, monkeypa
         (item,) = list_items([root])
         with Reader() as reader:
             assert reader.read(item)
+
+
+@pytest.mark.parametrize(
+    ("refused", "cell", "said"),
+    [
+        (403, "", "No permission"),
+        (404, "", "no file"),
+        (200, "/studies/1.2", "names no object"),
+        (200, "/studies/x", "not complete"),
+    ],
+)
+def test_one_film_that_cannot_be_had_stops_no_batch(refused: int, cell: str, said: str) -> None:
+    film = films.film(0, 64)
+    with serving(Service(film, refused=refused)) as root:
+        (item,) = list_items([root])
+        with Reader() as reader, pytest.raises(ImageError, match=said):
+            reader.read(Item(f"{root}{cell}") if cell else item)
 
 
 def test_an_archive_that_is_none_is_named() -> None:

@@ -104,6 +104,8 @@ def predict(
         )
     if path_column or images_folder:
         raise InputError("--path-column and --images go with --out, which reads CSV lists.")
+    if remote := [image for image in images if "://" in image]:
+        raise InputError(f"{remote[0].partition('?')[0]} is a URL: add --out, the folder of a batch.")
     if method or target or against or pictures or resume or workers or address or engine == "ray":
         raise InputError(
             "--explain, --target, --against, --pictures, --resume, --workers, --engine ray and --address need --out."

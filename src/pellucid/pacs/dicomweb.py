@@ -253,17 +253,24 @@ class DicomwebArchive:
     def fetch(self, url: str, most: int) -> bytes:
         """The file of one object.
 
-        Raises FileNotFoundError for one that is gone, ConnectionError for a service that does not answer, ImageError
-        for one of more than `most` bytes, ResourceError where another attempt would not help.
+        Raises FileNotFoundError for one that is gone, PermissionError for one that is refused, ConnectionError for a
+        service that does not answer, ImageError for one of more than `most` bytes, ResourceError where another attempt
+        would not help.
         """
         try:
             study, series, uid = parse_place(url).uids
+        except ValueError:
+            reason = "The URL names no object: write it down to /studies/UID/series/UID/instances/UID."
+            raise ImageError("unreadable", reason) from None
+        try:
             data = self._web.retrieve(study, series, uid, most + ENVELOPE)
         except ReplyTooLong:
             reason = f"The file is larger than {most / 2**20:g} MB, the most that is read."
             raise ImageError("too-large", reason) from None
         except Unreachable as error:
-            if error.code in ("http-401", "http-403", "certificate"):
+            if error.code == "http-403":
+                raise PermissionError(url) from None
+            if error.code in ("http-401", "certificate"):
                 self._refuse(error.code)
             raise ConnectionError(error.code) from None
         if data is None:

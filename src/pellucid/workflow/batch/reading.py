@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any
 
-from ...errors import ImageError, ResourceError
+from ...errors import ImageError, InputError, ResourceError
 from ...images.pictures import DEFAULT_LIMITS, Limits, read_file
 from ...pacs.dicomweb import DicomwebArchive, is_dicomweb, parse_place
 from .files import is_url, open_binary
@@ -108,7 +108,10 @@ class Reader:
 
     def _archive(self, url: str) -> DicomwebArchive:
         """The connection of the calling thread to the archive of a film."""
-        place = parse_place(url)
+        try:
+            place = parse_place(url)
+        except InputError as error:
+            raise ImageError("unreadable", str(error)) from None
         held: DicomwebArchive | None = getattr(self._local, "archive", None)
         if held is None or held.place.root != place.root:
             held = self._local.archive = DicomwebArchive(place)
