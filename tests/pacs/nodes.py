@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -47,6 +49,14 @@ def running(run: Path, config: PacsConfig) -> Iterator[tuple[Node, io.StringIO]]
     finally:
         node.stop()
         thread.join(SECONDS)
+
+
+def collected() -> Iterator[None]:
+    """What a fixture does: pynetdicom leaves the socket of a refused association to the garbage collector."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def until(true: Callable[[], bool], seconds: float = SECONDS) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import gc
 import ssl
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +14,7 @@ from cryptography.x509.oid import NameOID
 from pynetdicom import AE, evt
 from tests.pacs import films
 from tests.pacs.archives import free_port
-from tests.pacs.nodes import configured, listening, running, send, until
+from tests.pacs.nodes import collected, configured, listening, running, send, until
 
 from pellucid.errors import InputError, ResourceError
 from pellucid.pacs.care import ask_archive
@@ -26,15 +23,7 @@ from pellucid.pacs.config import TlsFiles
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::ResourceWarning")
 
 
-@pytest.fixture(autouse=True)
-def _collected() -> Iterator[None]:
-    """pynetdicom leaves the socket of a caller whose certificate it refuses to the garbage collector."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-
-
+_collected = pytest.fixture(autouse=True)(collected)
 NOW = datetime.datetime.now(datetime.timezone.utc)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tests.pacs import films
 from tests.pacs.archives import DIRECT, Orthanc, free_port, missing
-from tests.pacs.nodes import configured, liar, listening, running, send, until
+from tests.pacs.nodes import collected, configured, liar, listening, running, send, until
 
 from pellucid.errors import ResourceError
 from pellucid.pacs import archive
@@ -33,6 +33,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 with_orthanc = pytest.mark.skipif(bool(missing()), reason=missing())
+_collected = pytest.fixture(autouse=True)(collected)
 
 
 def test_an_archive_that_stores_nothing_is_not_believed(run: Path, tmp_path: Path) -> None:
