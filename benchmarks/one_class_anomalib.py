@@ -54,10 +54,12 @@ def main(task: dict[str, Any]) -> dict[str, object]:
     load_weights(model.model, task["weights"])
     data = Folder(
         name="normal", root=task["root"], normal_dir="train/good", normal_test_dir="test/good",
-        abnormal_dir=task["abnormal"], train_batch_size=16, eval_batch_size=16, num_workers=0, val_split_mode="none",
+        abnormal_dir=task["abnormal"], train_batch_size=16, eval_batch_size=16, num_workers=0,
+        val_split_mode="same_as_test",
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        engine = Engine(accelerator="cpu", devices=1, default_root_dir=folder, logger=False)
+        # Nothing is validated, so that the fit is the fit alone.
+        engine = Engine(accelerator="cpu", devices=1, default_root_dir=folder, logger=False, limit_val_batches=0)
         began = time.perf_counter()
         engine.fit(model=model, datamodule=data)
         fitting = time.perf_counter() - began
