@@ -4,7 +4,7 @@ import { el, fill, find, icon, mark } from "./dom.js";
 import { saveHeat, saveJson, saveOverlay } from "./downloads.js";
 import { feedbackForm } from "./feedback.js";
 import { number, percent, t } from "./i18n.js";
-import { answerWords, isWithheld, predictedOf, reasonWords, trust, verdictWords } from "./words.js";
+import { answerWords, isNone, isWithheld, predictedOf, reasonWords, trust, verdictWords } from "./words.js";
 
 export const CLASS_COLOURS = 8;
 const CONCEPT_LEVELS = { accepted: "good", rejected: "problem", shortcut: "problem", question: "caution", unproven: "information" };
@@ -58,13 +58,16 @@ function headline({ card }, { answer }) {
     answer.confidence === null
       ? el("p", { class: "sure" }, el("b", {}, number(answer.output)), el("span", {}, t("result.score")))
       : el("p", { class: "sure" }, el("b", {}, percent(answer.confidence)), el("span", {}, t(calibrated)));
+  // The box above says already that the image is unlike all others.
+  const said = isNone(answer) ? answer.outside?.sentence : null;
+  const warnings = answer.warnings.filter((text) => text !== said);
   const why = answer.answer?.reasons.map((reason) => el("p", {}, reasonWords(reason))) ?? [];
   return [
     el("p", { class: isWithheld(answer) ? `label withheld ${level}` : "label" }, answerWords(answer)),
     isWithheld(answer) ? null : sure,
     chips(answer),
     el("div", { class: `trust ${level}` }, mark(level, t(`${key}.short`)), el("p", {}, t(key)), why),
-    answer.warnings.length ? el("ul", { class: "warnings" }, answer.warnings.map((text) => el("li", { lang: "en" }, text))) : null,
+    warnings.length ? el("ul", { class: "warnings" }, warnings.map((text) => el("li", { lang: "en" }, text))) : null,
   ];
 }
 
@@ -72,7 +75,7 @@ function headline({ card }, { answer }) {
 export function chips(answer) {
   const decided = answer.answer;
   // Of an image outside all classes no set holds the truth.
-  if ((!decided?.set && !decided?.interval) || decided.outcome === "none") return null;
+  if ((!decided?.set && !decided?.interval) || isNone(answer)) return null;
   const names = decided.set ?? [decided.interval.map(number).join(" – ")];
   const share = percent(decided.coverage);
   return el(

@@ -39,6 +39,9 @@ export const predictedOf = (answer) => answer?.answer?.predicted ?? answer?.labe
 /** Whether no class is answered: the image is outside all classes, or a case for a person. */
 export const isWithheld = (answer) => Boolean(answer?.answer) && answer.answer.outcome !== "answer";
 
+/** Whether the image is outside all classes. */
+export const isNone = (answer) => answer?.answer?.outcome === "none";
+
 /** What is answered, in the reader's language. */
 export function answerWords(answer) {
   return isWithheld(answer) ? t(`withheld.${answer.answer.outcome}`) : answer.label;
