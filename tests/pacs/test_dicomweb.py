@@ -16,6 +16,7 @@ import pytest
 from tests.pacs import films
 from tests.pacs.archives import Orthanc, missing
 from tests.pacs.test_tls import signed
+from tests.pacs.test_write import Called, cli
 from tests.workflow.batch.rows import rows_of
 
 from pellucid.errors import ImageError, InputError, ResourceError
@@ -28,6 +29,7 @@ from pellucid.workflow.batch.reading import Reader
 from pellucid.workflow.batch.run import predict_archive
 from pellucid.workflow.batch.sources import Item, list_items
 
+__all__ = ["cli"]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 with_orthanc = pytest.mark.skipif(bool(missing()), reason=missing())
 SECRETS: dict[str, Any] = {
@@ -311,3 +313,9 @@ def test_an_archive_that_is_none_is_named() -> None:
         listed(root)
     with pytest.raises(ResourceError, match="does not answer"):
         listed(root)
+
+
+def test_a_url_needs_the_folder_of_a_batch(run: Path, cli: Called) -> None:
+    code, _, err = cli("predict", run, "dicomweb://host/x?PatientID=PH1")
+    assert code == 2
+    assert "dicomweb://host/x is a URL: add --out" in err
