@@ -178,18 +178,18 @@ def _threshold(recipe: Recipe, answers: ValidationAnswers, suspect: Mask, positi
         return choose_operating_point(asked, labels=labels, scores=scores, groups=groups, positive=positive)
 
     every = np.ones(len(suspect), bool)
-    many = counted(int(suspect.sum()), "image")
+    many = f"{counted(int(suspect.sum()), 'image')} that {'looks' if suspect.sum() == 1 else 'look'} bad"
     if not suspect.any() or suspect.all():
         return chosen(every)
     if not section.count_suspects:
         point = chosen(~suspect)
-        more = f" {many} that look bad did not count: if they are normal, more will be flagged."
+        more = f" {many} did not count: more will be flagged if normal after all."
     else:
         point = chosen(every)
-        more = (
-            f" {many} that look bad counted as normal. Without them the threshold would be "
-            f"{chosen(~suspect).threshold:.3g}: move them out of the normal images if they are bad."
-        )
+        without = chosen(~suspect).threshold
+        more = f" {many} counted as normal."
+        if without < point.threshold:
+            more += f" Left out of the normal images, the threshold would be {without:.3g}: look at them."
     return point.model_copy(update={"statement": point.statement + more})
 
 
