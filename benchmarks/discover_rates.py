@@ -7,7 +7,8 @@ for what it goes by. Finished lines are kept in FOLDER/rates.csv and are not rep
 and continued; `--minutes` stops it between lines. The kinds of `drawn_signs.py` can be named too. Columns: `alarm` (a
 concept is called a shortcut), `first` (half of the first gallery's patches touch the sign, or the first concept is the
 period of the grid), `asked` (questions raised), `auc` of the model on its test images, `agrees` and `against`:
-accuracy on the test films where the sign agrees with the class, and where it does not.
+accuracy on the test films where the sign agrees with the class, and where it does not. A model counts as one that
+took the shortcut where the former exceeds the latter by 0.25.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from pellucid.workflow.evaluation import own_split
 from pellucid.workflow.training import train
 
 IMAGES, SIZE, EPOCHS = 400, 96, 12
+TOOK = 0.25
 COLUMNS = ("name", "auc", "agrees", "against", "alarm", "first", "asked", "train", "search")
 
 
@@ -150,9 +152,17 @@ def show(done: dict[str, dict[str, Any]]) -> None:
     for name, row in done.items():
         groups.setdefault(name.rpartition("-")[0], []).append(row)
     for name, rows in groups.items():
-        alarms, firsts, asked_in = (sum(bool(int(row[c])) for row in rows) for c in ("alarm", "first", "asked"))
-        said = f"alarms {alarms} of {len(rows)}  right gallery first {firsts} of {len(rows)}  asked in {asked_in}"
-        print(f"{name:14}  {said}")
+        took = [row for row in rows if took_it(row)]
+        said = [f"{name:14}  {len(rows)} models, of which {len(took)} took the shortcut"]
+        for what, part in (("all", rows), ("these", took)):
+            alarms, firsts, asked_in = (sum(int(row[c]) > 0 for row in part) for c in ("alarm", "first", "asked"))
+            said.append(f"of {what}: alarms {alarms}, right gallery first {firsts}, asked in {asked_in}")
+        print("; ".join(said))
+
+
+def took_it(row: dict[str, Any]) -> bool:
+    known = row["agrees"] != "" and row["against"] != ""
+    return known and float(row["agrees"]) - float(row["against"]) >= TOOK
 
 
 if __name__ == "__main__":

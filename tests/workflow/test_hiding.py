@@ -100,6 +100,34 @@ def test_what_cannot_be_hidden_is_one_sentence(accused: tuple[Path, Path], tmp_p
         find_signs([f"{run}:concept-1"], read_dataset(data), cropped, Silent())
 
 
+def test_the_server_says_which_concepts_an_answer_goes_by(accused: tuple[Path, Path]) -> None:
+    from pellucid.serving.answers import explain, explanation_document
+    from pellucid.serving.registry import Registry
+    from pellucid.serving.settings import ServerSettings
+    from pellucid.serving.uploads import Upload
+    from pellucid.serving.workers import CancelToken
+
+    run, data = accused
+    settings = ServerSettings()
+    served = Registry({"red": run}, settings).find()
+    said = []
+    for name in ("bee/40.png", "ant/0.png"):
+        upload = Upload((data / "train" / name).read_bytes())
+        answer = explain(served, upload, settings, CancelToken(60), method="grad-cam")
+        said.append(explanation_document(answer, "1", stored=False)["goes_by"])
+    assert (said[0][0]["concept"], said[0][0]["label"], said[0][0]["status"]) == ("concept-1", "bee", "shortcut")
+    assert said[0][0]["share"] > 0.9
+    assert said[1] == [] or said[1][0]["label"] == "ant"
+    # The audit of another model is not used.
+    file = run / "audit" / "audit.json"
+    before = file.read_text(encoding="utf-8")
+    try:
+        file.write_text(before.replace('"bundle": "', '"bundle": "x'), encoding="utf-8")
+        assert Registry({"red": run}, settings).find().concepts is None
+    finally:
+        file.write_text(before, encoding="utf-8")
+
+
 @pytest.mark.slow
 def test_a_model_trained_with_the_sign_hidden_no_longer_goes_by_it(tmp_path: Path) -> None:
     from pellucid.data.phantom import Shortcut, generate_phantoms

@@ -16,10 +16,12 @@ from .discovered import ConceptEntry, DiscoveredDocument, EffectEntry, SamenessE
 
 ConceptStatus = Literal["accepted", "rejected", "shortcut", "question", "unproven"]
 SHORTCUT, QUESTION = "Shortcut", "What it goes by"
-# How much more alike patches are than others', and how seldom by chance, so that they count as copies.
-MORE_ALIKE, CHANCE = 0.12, 0.01
-# From this many standard deviations on, averaged over six bands, a texture is one that other images lack.
-OWN_TEXTURE = 1.0
+# How alike patches are at least, how much more than others', and how seldom by chance, so that they count as copies.
+# Defects of one kind reach 0.58 (blowholes of tiles), planted objects of 96 pixels' films 0.62 and more.
+ALIKE, MORE_ALIKE, CHANCE = 0.62, 0.12, 0.01
+# From this many standard deviations on, averaged over six bands, a texture is one that other images lack, if it varies
+# from image to image hardly more than theirs: what a machine adds is the same in each. From the second figure on, always.
+OWN_TEXTURE, FAR_TEXTURE, SPREAD = 1.2, 2.0, 1.2
 # The presence of a concept must tell the class at least this well for certain; its fall must cover this share of the
 # difference between the classes.
 TELLS, OF_GAP = 0.6, 0.1
@@ -38,12 +40,17 @@ def is_proven(concept: ConceptEntry) -> bool:
 
 def is_copied(found: SamenessEntry | None) -> bool:
     """Whether the patches are copies of each other."""
-    return found is not None and found.alike - found.usual >= MORE_ALIKE and found.chance <= CHANCE
+    if found is None or found.chance > CHANCE:
+        return False
+    return found.alike >= ALIKE and found.alike - found.usual >= MORE_ALIKE
 
 
 def has_own_texture(found: SamenessEntry | None) -> bool:
     """Whether the patches share a texture that patches of other classes lack."""
-    return found is not None and found.texture >= OWN_TEXTURE and found.texture_chance <= CHANCE
+    if found is None or found.texture_chance > CHANCE:
+        return False
+    even = found.texture_spread is None or found.texture_spread <= SPREAD
+    return found.texture >= (OWN_TEXTURE if even else FAR_TEXTURE)
 
 
 def lies_off(concept: ConceptEntry) -> bool:

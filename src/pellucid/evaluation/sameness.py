@@ -250,6 +250,7 @@ def sameness(mine: Places, others: Places, *, draws: int = 999, seed: int = 0) -
         chance=_chance(drawn, alike),
         texture=texture,
         texture_chance=_chance(textures, texture),
+        texture_spread=float((mine.bands.std(axis=0, ddof=1) / others.bands.std(axis=0, ddof=1)).mean()),
     )
 
 
