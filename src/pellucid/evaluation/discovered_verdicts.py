@@ -20,7 +20,7 @@ SHORTCUT, QUESTION = "Shortcut", "What it goes by"
 # Defects of one kind reach 0.58 (blowholes of tiles), planted objects of 96 pixels' films 0.62 and more.
 ALIKE, MORE_ALIKE, CHANCE = 0.62, 0.12, 0.01
 # From this many standard deviations on, averaged over six bands, a texture is one that other images lack, if it varies
-# from image to image hardly more than theirs: what a machine adds is the same in each. From the second figure on, always.
+# from image to image hardly more than theirs, as what a machine adds does; from the second figure on, always.
 OWN_TEXTURE, FAR_TEXTURE, SPREAD = 1.2, 2.0, 1.2
 # The presence of a concept must tell the class at least this well for certain; its fall must cover this share of the
 # difference between the classes.
