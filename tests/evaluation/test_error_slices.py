@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pellucid.evaluation.error_slices import described, error_slices, figures_of
+from pellucid.evaluation.error_slices import described, error_slices, figures_of, sharing
 
 
 def images(rng: np.random.Generator, count: int = 200) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -53,3 +53,10 @@ def test_what_sets_images_apart_is_said() -> None:
     assert known["sharpness"].max() == pytest.approx(0)
     said = described(np.arange(20) < 8, known)
     assert said == ("brightness lower than elsewhere (median 40, others 100)",)
+
+
+def test_the_source_that_a_slice_comes_from_is_said() -> None:
+    members = np.arange(20) < 8
+    mostly, evenly = np.arange(20) < 9, np.arange(20) % 2 == 0
+    said = sharing(members, {"size 300 x 200": mostly, "name site#": evenly})
+    assert said == ("100 % are of the source size 300 x 200 (others 8 %)",)

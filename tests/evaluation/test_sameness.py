@@ -78,3 +78,22 @@ def test_the_typical_patch_and_the_distance_of_textures_are_what_they_say() -> N
     rng = np.random.default_rng(0)
     mine, others = rng.normal(2, 1, (400, 3)), rng.normal(0, 1, (400, 3))
     assert texture_distance(mine, others) == pytest.approx(2, abs=0.15)
+
+
+def test_copies_are_found_at_other_sizes_and_in_colour_alone() -> None:
+    pixels, rng = scene(4)
+    coloured = np.repeat(np.clip(np.rint(pixels), 0, 255).astype(np.int16)[..., None], 3, axis=3)
+    centres = rng.integers(20, SIDE - 20, (20, 2)).astype(float)
+    line = np.arange(SIDE)
+    for i, (y, x) in enumerate(centres):
+        disc = np.hypot(line[:, None] - y, line[None] - x) < rng.uniform(4, 6)
+        # Blue at the cost of red: the grey stays as it is.
+        coloured[i] += disc[..., None] * np.array([-40, 0, 40])
+    seen = np.clip(coloured, 0, 255).astype(np.uint8)
+    other = np.arange(60) >= 20
+    found = PatchComparison.against(seen, np.arange(60), other, 6, 0).of(np.arange(20), centres)
+    grey = np.repeat(seen.mean(axis=3, keepdims=True).astype(np.uint8), 3, axis=3)
+    without = PatchComparison.against(grey, np.arange(60), other, 6, 0).of(np.arange(20), centres)
+    assert found.alike - found.usual > 0.12
+    assert found.chance <= 0.01
+    assert without.alike - without.usual < 0.12

@@ -30,6 +30,14 @@ def test_planted_factors_are_recovered() -> None:
     assert (found.leading[clear] == order[amounts[clear].argmax(axis=1)]).mean() > 0.97
 
 
+def test_factors_that_are_one_are_joined() -> None:
+    vectors = np.outer(np.arange(1, 40), [0.2, 0.5, 0.3]).astype(np.float32)
+    found = factor(vectors, 3, 0)
+    assert len(found.parts) == 1
+    assert np.allclose(found.parts[0], [0.2, 0.5, 0.3], atol=1e-2)
+    assert np.allclose(found.amounts[:, 0], vectors.sum(axis=1), rtol=2e-2)
+
+
 class OneCell:
     """A classifier of 8 x 8 cells of four pixels: channel c is the mean of colour c, and red speaks for the class."""
 

@@ -14,7 +14,7 @@ from ..preprocessing import FloatArray
 from .bundle import Bundle
 from .manifest import MODEL
 
-LEAST, MOST = 0.05, 3
+LEAST, MOST, STRONG = 0.05, 3, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,12 @@ class KnownConcepts:
         factors = self.factors.get(tuple(classifier.classes).index(label))
         if factors is None:
             return ()
-        amounts = concept_maps(classifier, batch, label, factors).amounts[0].sum(axis=(1, 2))
-        if amounts.sum() <= 0:
+        maps = concept_maps(classifier, batch, label, factors).amounts[0]
+        cells = maps.sum(axis=0)
+        if cells.max() <= 0:
             return ()
+        # As in the audit, the places with the strongest evidence count, not the many with a little.
+        amounts = maps[:, cells >= STRONG * cells.max()].sum(axis=1)
         shares = amounts / amounts.sum()
         named = [c for c in self.concepts if c.label == label and c.factor is not None]
         found = [

@@ -59,7 +59,8 @@ def compare_hidden(run: Path, *, progress: Progress | None = None) -> HiddenDocu
     subject = _Subject(dataset, signs, wanted, folder.read_record().seed, progress)
     rights, test = subject.rights(bundle)
     earlier = signs[0].accused.run if signs else None
-    before = None if earlier is None or _trained_on(earlier, test) else subject.rights(load(earlier))[0]
+    fits = signs and signs[0].bundle.classes == bundle.classes and not _trained_on(signs[0].accused.run, test)
+    before = subject.rights(signs[0].bundle)[0] if fits else None
     present, truth = _present(test, signs, dataset)
     agrees = _agreement(test, signs, present)
     document = HiddenDocument(
@@ -154,7 +155,7 @@ def _present(
 
 def _agreement(test: Dataset, signs: Sequence[FoundSign], present: Truth | None) -> Truth | None:
     """On which test images (n,) the sign agrees with the class that it speaks for."""
-    if present is None:
+    if present is None or signs[0].entry.label not in test.classes:
         return None
     label = test.classes.index(signs[0].entry.label)
     agrees: Truth = (test.labels == label) == present
