@@ -191,6 +191,17 @@ class EvidenceClassifier(Classifier, Protocol):
 
 
 @runtime_checkable
+class LayeredClassifier(EvidenceClassifier, Protocol):
+    """An evidence classifier that also gives the evidence of several layers from one pass."""
+
+    def layered_evidence(
+        self, batch: FloatArray, target: Target = None, score: Score | None = None
+    ) -> tuple[Evidence, ...]:
+        """The evidence of two or more layers, from front to back; the explained layer is the last."""
+        ...
+
+
+@runtime_checkable
 class TailClassifier(EvidenceClassifier, Protocol):
     """An evidence classifier that can also run from its explained layer onwards."""
 

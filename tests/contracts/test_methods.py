@@ -40,7 +40,7 @@ from torch import nn
 from pellucid.anomaly.crossfit import scored
 from pellucid.anomaly.fitting import fit_detector, with_units
 from pellucid.bundle.bundle import load
-from pellucid.bundle.manifest import Layer
+from pellucid.bundle.manifest import MODEL, Layer, Layered
 from pellucid.bundle.onnx_classifier import OnnxClassifier
 from pellucid.classifier import Classifier, EvidenceClassifier, gives_score
 from pellucid.errors import InputError, UnknownNameError
@@ -75,6 +75,7 @@ BUNDLES = ("bundle of two classes", "bundle of a residual network")
 SERVED = {
     "evidence": (*BUNDLES, *LIVE),
     "tail": (*BUNDLES, *LIVE),
+    "several layers": (*BUNDLES, *LIVE),
     "input gradients": (*BUNDLES, *LIVE),
     "probabilities": (*BUNDLES, *LIVE, "function"),
     "anomaly map": ("anomaly detector",),
@@ -127,6 +128,8 @@ def classifiers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
     """A classifier by one of the names in SERVED, made once."""
     crop = Preprocessing(height=32, width=32, fit="crop", crop_share=0.8)
     place = Layer(name="backbone.1", channels=12, height=8, width=8, stride=(4, 4), offset=(0.5, 0.5))
+    before = Layer(name="backbone.0", channels=8, height=16, width=16, stride=(2, 2), offset=(0.5, 0.5))
+    several = Layered(graph=MODEL, layers=(before, place))
 
     def bundle(network: Network, preprocessing: Preprocessing, classes: int) -> Classifier:
         manifest = manifest_of(network, preprocessing, classes, network.explained_layer)
@@ -163,7 +166,9 @@ def classifiers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
             return detector(small)
         if kind == "live residual network":  # as it comes from training
             network = residual_network()
-            manifest = manifest_of(network, crop, 3, "backbone.1").model_copy(update={"layer": place})
+            manifest = manifest_of(network, crop, 3, "backbone.1").model_copy(
+                update={"layer": place, "layered": several}
+            )
             return TorchClassifier(network.train(), manifest)
         if kind == "live regression":
             network = network_of(small)
@@ -387,14 +392,19 @@ def test_the_cost_is_what_a_counter_of_passes_counts(name, kind, classifiers):
 @each_method
 def test_one_rule_says_what_is_slow(method):
     quick = {"grad-cam", "grad-cam++", "hirescam", "xgrad-cam", "layercam", "eigen-cam", "saliency", "gradient-x-input"}
-    quick.add("anomaly-map")
+    quick |= {"anomaly-map", "refine-cam", "winsor-cam"}
     assert method.cost().slow == (method.name not in quick)
 
 
 @each_method
 def test_what_a_manifest_lacks_is_what_cannot_be_run(method, classifiers):
     whole = classifiers("anomaly detector" if method.needs == "anomaly map" else "bundle of two classes")
-    for missing in ({"layer": None}, {"input_gradients": None}, {"layer": _without_tail(whole.manifest.layer)}):
+    for missing in (
+        {"layer": None},
+        {"input_gradients": None},
+        {"layered": None},
+        {"layer": _without_tail(whole.manifest.layer)},
+    ):
         poor = whole.manifest.model_copy(update=missing)
         classifier = OnnxClassifier(poor, whole._classifier._session, whole._classifier._open_graph)
         lack = method.lacking(poor)

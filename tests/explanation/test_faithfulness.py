@@ -134,6 +134,20 @@ def test_area_is_the_trapezium_rule():
     assert area(np.linspace(0, 1, 3), np.array([[1.0, 0.5, 0.0]]))[0] == 0.5
 
 
+def test_simpson_s_rule_is_exact_for_cubics_of_the_step_and_needs_fewer_points_than_the_trapezium():
+    for steps in (4, 6, 16):
+        shares = CurveSettings(steps=steps).shares
+        curves = np.stack([np.ones_like(shares), np.sqrt(shares), shares])
+        assert np.allclose(area(shares, curves, "simpson"), [1, 2 / 3, 1 / 2], atol=1e-12)
+    few, many = (CurveSettings(steps=n).shares for n in (6, 16))
+    true = 1 - np.exp(-3.0)
+    by_simpson = area(few, 3 * np.exp(-3 * few)[None], "simpson")[0]
+    by_trapezium = area(many, 3 * np.exp(-3 * many)[None])[0]
+    assert abs(by_simpson - true) < abs(by_trapezium - true)
+    with pytest.raises(InputError, match="even number"):
+        CurveSettings(steps=5, rule="simpson")
+
+
 def test_edges_are_where_edges_are():
     preprocessing = preprocessing_of(40, 40)
     pixels = np.zeros((1, 40, 40, 3), np.uint8)

@@ -98,7 +98,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("PNASNet", "pnasnet5large", size=96),
     Family("ConvNeXt", "test_convnext"),
     Family("ConvNeXtV2", "convnextv2_atto"),
-    Family("ConvMixer", "convmixer_768_32", settings={"depth": 4, "dim": 64}, size=63, stride=7),
+    Family("ConvMixer", "convmixer_768_32", size=63, stride=7),
     Family("InceptionNeXt", "inception_next_atto"),
     Family("HGNet", "hgnet_tiny"),
     Family("HGNetV2", "hgnetv2_b0"),
@@ -176,6 +176,18 @@ FAMILIES: tuple[Family, ...] = (
     Family("Swin (torchvision)", "torchvision/swin_t", "transformer", 64),
     Family("MaxViT (torchvision)", "torchvision/maxvit_t", "hybrid", 224),
 )
+
+TINY: tuple[Family, ...] = (
+    Family("ECA-ResNet", "ecaresnet26t", size=32, settings={"layers": (1, 1, 1, 1)}),
+    Family("NFNet", "test_nfnet", size=32, stride=32),
+    Family("ConvNeXt", "test_convnext", size=64),
+    Family("MobileNetV3", "mobilenetv3_small_050", size=64),
+    _vit("ViT", "test_vit", 64),
+    _vit("CaiT", "cait_xxs24_224", 32, depth=1, embed_dim=48, num_heads=2),
+    _vit("Swin", "swin_tiny_patch4_window7_224", 32, 8, embed_dim=24, depths=(1, 1), num_heads=(1, 2), window_size=2),
+    Family("gMLP", "gmlp_ti16_224", "mlp", 32, {"num_blocks": 2, "embed_dim": 48}, stride=16),
+)
+"""One quick model of each kind of layers that the choice of the layer and the export once failed at."""
 
 
 def build(family: Family, classes: int = 5) -> Any:

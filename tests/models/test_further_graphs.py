@@ -51,7 +51,9 @@ def test_layers_are_listed_once_and_nothing_is_missing(whole):
     assert whole.bundle.layers == ("backbone.relu2", "backbone.pool1")
     assert whole.bundle.manifest.missing == {}
     files = {p.name for p in Path(whole.bundle.folder).glob("*.onnx")}
-    assert files == {"model.onnx", "tail.onnx", "layer-2.onnx", "layer-2-tail.onnx", "gradients.onnx"}
+    assert files == {
+        "model.onnx", "tail.onnx", "layer-2.onnx", "layer-2-tail.onnx", "layered.onnx", "gradients.onnx",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("layer", ["backbone.relu2", "backbone.pool1", "pool1"])
@@ -227,3 +229,26 @@ def test_a_layer_that_was_asked_for_and_cannot_be_explained_ends_the_export(tmp_
         with pytest.raises(error):
             export_bundle(network, manifest, tmp_path / "b", images=noise(2, 24), source="noise", layers=(layer,))
         assert not list(tmp_path.iterdir())
+
+
+class Kinked(nn.Sequential):
+    """Half of its ReLU's channels see 0, within rounding, wherever an image is even: their weights sum to nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Identity())
+        with torch.no_grad():
+            self[0].weight[:3] -= self[0].weight[:3].mean((1, 2, 3), keepdim=True)
+            self[0].bias[:3] = 0
+
+
+def test_a_kink_at_an_image_is_no_fault_of_the_graph(tmp_path):
+    network, manifest = small(Kinked())
+    even = np.full((2, 3, 24, 24), 0.7, np.float32)
+    finished = export_bundle(network, manifest, tmp_path / "b", images=even, source="even grey", every_method=True)
+    assert finished.missing.get("input gradients") is None
+    assert finished.parity is not None
+    assert finished.parity.input_gradient <= further_graphs.GRADIENT_TOLERANCE
+    moved = even + np.random.default_rng(3).normal(scale=0.1, size=even.shape).astype(np.float32)
+    ours = load(tmp_path / "b").input_gradients(moved).gradients
+    theirs = TorchClassifier(network, finished).input_gradients(moved).gradients
+    assert further_graphs.gradient_differences(ours, theirs).max() <= further_graphs.GRADIENT_TOLERANCE

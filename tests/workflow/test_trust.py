@@ -227,3 +227,62 @@ def test_the_model_s_scale_is_the_quantile_of_largest_values(bundle: Bundle, tmp
         model_limit(kept, "hirescam", score="logit")
     with pytest.raises(InputError, match="before scales were stored"):
         model_limit(bundle, "hirescam")
+
+
+def test_randomising_all_images_at_once_gives_what_a_few_at_a_time_give(bundle: Bundle, pictures: Dataset) -> None:
+    methods = {name: chosen(name) for name in ("grad-cam", "hirescam")}
+    together = measure_trust(bundle, pictures, methods, images=9, curves=QUICK)
+    apart = measure_trust(bundle, pictures, methods, images=9, curves=QUICK, limit=Limit("ample", passes=10**6))
+    assert together.budget.passes == apart.budget.passes
+    for one, other in zip(together.methods, apart.methods, strict=True):
+        assert one.randomisation == pytest.approx(other.randomisation, abs=1e-4)
+        assert one.curves.gap.value == pytest.approx(other.curves.gap.value, abs=1e-4)
+
+
+def test_a_quick_card_says_the_same_for_a_fraction_of_the_passes(bundle: Bundle, pictures: Dataset) -> None:
+    many = Dataset(pictures.root, pictures.classes, pictures.samples * 4)
+    methods = {"hirescam": chosen("hirescam")}
+    full = measure_trust(bundle, many, methods, images=36)
+    curves = CurveSettings(steps=6, rule="simpson")
+    quick = measure_trust(bundle, many, methods, images=36, curves=curves, quick=True)
+    assert quick.budget.passes < full.budget.passes / 4
+    assert quick.methods[0].level == full.methods[0].level
+    assert quick.methods[0].beaten == full.methods[0].beaten
+    for baseline, found in quick.methods[0].against.items():
+        other = full.methods[0].against[baseline]
+        assert found.low <= other.high, baseline
+        assert found.high >= other.low, baseline
+
+
+class Measured:
+    """Stands for measurements of one method: gaps over those of a baseline."""
+
+    def __init__(self, gap: float, spread: float, images: int = 12, noise: float = 0.95) -> None:
+        from pellucid.workflow.trust.measures import Measured as Values
+
+        random = np.random.default_rng(0)
+        self.curves, self.newest = QUICK, 4
+        self.samples = [Sample(f"{i}.png", 0) for i in range(images)]
+        own, base = Values(), Values()
+        own.add("gap", gap + spread * random.normal(size=images))
+        own.add("noise", np.full(images, noise))
+        base.add("gap", np.zeros(images))
+        self.measured, self.baselines = {"grad-cam": own}, {"centre": base}
+
+
+@pytest.mark.parametrize(
+    ("measured", "settled"),
+    [
+        (Measured(2.0, 0.3), True),
+        (Measured(-2.0, 0.3), True),
+        (Measured(2.0, 0.3, images=16), False),  # no look is due
+        (Measured(2.0, 0.3, images=24), True),
+        (Measured(0.1, 0.5), False),
+        (Measured(2.0, 2.5), False),  # clearly above 0, but wide
+        (Measured(2.0, 0.3, noise=0.6), False),
+    ],
+)
+def test_measuring_ends_when_what_decides_lies_on_one_side(measured: Measured, settled: bool) -> None:
+    from pellucid.workflow.trust.settled import is_settled
+
+    assert is_settled(measured) == settled  # type: ignore[arg-type]

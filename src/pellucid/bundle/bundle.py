@@ -129,6 +129,12 @@ class Bundle(ManifestClassifier):
         """Logits, activations and gradients of a batch of tensors; see EvidenceClassifier."""
         return self._classifier.evidence(batch, target, score)
 
+    def layered_evidence(
+        self, batch: FloatArray, target: Target = None, score: Score | None = None
+    ) -> tuple[Evidence, ...]:
+        """Evidence of several layers from one pass, front to back; InputError for a bundle without that graph."""
+        return self._classifier.layered_evidence(batch, target, score)
+
     def input_gradients(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> InputGradients:
         """Gradients of a batch of tensors with respect to the pixels; InputError for a bundle without that graph."""
         return self._classifier.input_gradients(batch, target, score)

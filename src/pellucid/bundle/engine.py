@@ -27,6 +27,12 @@ class Engine(EvidenceClassifier, Protocol):
         """Activations and gradients of the explained layer."""
         ...
 
+    def layered_evidence(
+        self, batch: FloatArray, target: Target = None, score: Score | None = None
+    ) -> tuple[Evidence, ...]:
+        """Activations and gradients of several layers, from front to back."""
+        ...
+
     def input_gradients(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> InputGradients:
         """Gradients with respect to the pixels."""
         ...

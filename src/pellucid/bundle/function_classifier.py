@@ -50,6 +50,12 @@ class FunctionClassifier(ManifestClassifier):
         """A function gives no evidence: InputError, naming the methods that need none."""
         raise self._black_box()
 
+    def layered_evidence(
+        self, batch: FloatArray, target: Target = None, score: Score | None = None
+    ) -> tuple[Evidence, ...]:
+        """As `evidence`."""
+        raise self._black_box()
+
     def input_gradients(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> InputGradients:
         """As `evidence`."""
         raise self._black_box()

@@ -64,6 +64,17 @@ class Layer(FiniteDocument):
         return GridGeometry(self.stride, self.offset)
 
 
+class Layered(FiniteDocument):
+    """A graph that gives evidence at several layers in one pass; `layers` from front to back, the explained one last.
+
+    Its outputs are `logits`, then `activations_1` (N, C, h, w) and `gradients_1` (N, T, C, h, w) of the first layer,
+    and so on.
+    """
+
+    graph: FileName
+    layers: tuple[Layer, ...] = Field(min_length=2)
+
+
 class Parity(Document):
     """How far the exported graph differs from the model that it was exported from, on real images.
 
@@ -112,12 +123,12 @@ class Manifest(FiniteDocument):
     Each of these is None where it was not fitted.
 
     `layer` is the explained layer, `layers` lists further ones that can be chosen by name, and `input_gradients` is the
-    graph for the pixels. Unless `batchable`, an answer depends on the other images of a batch, so images are run one
-    at a time. `missing` gives the reason for each graph that could not be exported (`input gradients`,
-    `tail of NAME`). `scales` maps a method to quantiles (`q05` to `q95`) of the largest value of each validation
-    image's map. `anomaly` is set for an anomaly detector: its graph's activations are the map of distances, one
-    channel, and its gradients the weight of the target in every cell. Raises ValidationError where classes, logits,
-    threshold and task do not fit each other.
+    graph for the pixels; `layered` is one for several layers together. Unless `batchable`, an answer depends on the
+    other images of a batch, so images are run one at a time. `missing` gives the reason for each graph that could not
+    be exported (`input gradients`, `tail of NAME`, `several layers`). `scales` maps a method to quantiles (`q05` to
+    `q95`) of the largest value of each validation image's map. `anomaly` is set for an anomaly detector: its graph's
+    activations are the map of distances, one channel, and its gradients the weight of the target in every cell. Raises
+    ValidationError where classes, logits, threshold and task do not fit each other.
     """
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1)
@@ -129,6 +140,7 @@ class Manifest(FiniteDocument):
     layer: Layer | None = None
     layers: tuple[Layer, ...] = ()
     input_gradients: FileName | None = None
+    layered: Layered | None = None
     missing: dict[str, str] = Field(default_factory=dict)
     logits: int = Field(ge=1)
     threshold: float = 0.5
@@ -168,7 +180,8 @@ class Manifest(FiniteDocument):
         """The files of all graphs, the main one first, each once."""
         layers = (*((self.layer,) if self.layer else ()), *self.layers)
         others = [name for layer in layers for name in (layer.graph, layer.tail)]
-        return tuple(dict.fromkeys(name for name in (MODEL, *others, self.input_gradients) if name))
+        several = None if self.layered is None else self.layered.graph
+        return tuple(dict.fromkeys(name for name in (MODEL, *others, self.input_gradients, several) if name))
 
     @property
     def explained_layer(self) -> Layer:

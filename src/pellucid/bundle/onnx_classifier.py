@@ -48,9 +48,26 @@ class OnnxClassifier(ManifestClassifier):
         layer = self.manifest.explained_layer
         selector, contrast, names = selected_targets(self.classes, self.task, len(batch), target, score)
         logits, activations, gradients = self._ask_about(self._session, batch, selector, contrast)
-        if self.task == "binary":
-            gradients = about_answers(self.manifest, logits, gradients, names)
+        gradients = self._for_answers(logits, gradients, names)
         return Evidence(logits, activations, gradients, layer.geometry, layer.name, names)
+
+    def layered_evidence(
+        self, batch: FloatArray, target: Target = None, score: Score | None = None
+    ) -> tuple[Evidence, ...]:
+        """Evidence of several layers from one pass, front to back; InputError for a bundle without that graph."""
+        default, several = self.manifest.explained_layer, self.manifest.layered
+        if several is None:
+            raise InputError(self._without("several layers", f"layercam at {default.name}"))
+        selector, contrast, names = selected_targets(self.classes, self.task, len(batch), target, score)
+        logits, *found = self._ask_about(self._other(several.graph), batch, selector, contrast)
+        pairs = zip(several.layers, found[::2], found[1::2], strict=True)
+        return tuple(
+            Evidence(logits, a, self._for_answers(logits, g, names), layer.geometry, layer.name, names)
+            for layer, a, g in pairs
+        )
+
+    def _for_answers(self, logits: FloatArray, gradients: FloatArray, names: tuple[str, ...]) -> FloatArray:
+        return gradients if self.task != "binary" else about_answers(self.manifest, logits, gradients, names)
 
     def input_gradients(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> InputGradients:
         """Logits and gradients with respect to the pixels; InputError for a bundle without that graph."""
@@ -59,9 +76,7 @@ class OnnxClassifier(ManifestClassifier):
             raise InputError(self._without("input gradients", "occlusion or rise"))
         selector, contrast, names = selected_targets(self.classes, self.task, len(batch), target, score)
         logits, gradients = self._ask_about(self._other(name), batch, selector, contrast)
-        if self.task == "binary":
-            gradients = about_answers(self.manifest, logits, gradients, names)
-        return InputGradients(logits, gradients, names)
+        return InputGradients(logits, self._for_answers(logits, gradients, names), names)
 
     def tail(self, activations: FloatArray) -> FloatArray:
         """Activations (M, C, h, w) of the explained layer to logits (M, L); InputError for a bundle without a tail."""
@@ -86,17 +101,16 @@ class OnnxClassifier(ManifestClassifier):
     def _ask_about(
         self, session: GraphSession, batch: FloatArray, selector: FloatArray, contrast: float
     ) -> list[FloatArray]:
-        """All outputs for target rows (N, T, L); the last output is the gradients (N, T, ...).
+        """All outputs for target rows (N, T, L): logits, and those of 5 axes are gradients (N, T, ...).
 
         For a single logit each target's gradient is a multiple of the same one, so that the graph runs for one target.
         """
         if self.manifest.logits > 1 or selector.shape[1] == 1:
             return self._ask(session, None, batch, selector, contrast)
-        logits, *between, gradients = self._ask(session, None, batch, np.ones_like(selector[:, :1]), contrast)
+        logits, *others = self._ask(session, None, batch, np.ones_like(selector[:, :1]), contrast)
         predicted = np.where(logits >= 0, np.float32(1), np.float32(-1))
-        factors = np.where(selector[:, :, 0] == 0, predicted, selector[:, :, 0])
-        spread = factors.reshape(*factors.shape, *(1,) * (gradients.ndim - 2))
-        return [logits, *between, gradients * spread]
+        factors = np.where(selector[:, :, 0] == 0, predicted, selector[:, :, 0])[:, :, None, None, None]
+        return [logits, *(values * factors if values.ndim == factors.ndim else values for values in others)]
 
     def _ask(
         self,

@@ -11,7 +11,9 @@ from .engine import Engine
 from .manifest import Manifest
 from .manifest_classifier import ManifestClassifier
 
-Found = TypeVar("Found", FloatArray, Evidence, InputGradients, tuple[FloatArray, FloatArray | None])
+Found = TypeVar(
+    "Found", FloatArray, Evidence, tuple[Evidence, ...], InputGradients, tuple[FloatArray, FloatArray | None]
+)
 
 
 class SharedPasses(ManifestClassifier):
@@ -44,6 +46,12 @@ class SharedPasses(ManifestClassifier):
     def evidence(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> Evidence:
         kind = ("evidence", target, score)
         return self._once(kind, batch, lambda: self._engine.evidence(batch, target, score))
+
+    def layered_evidence(
+        self, batch: FloatArray, target: Target = None, score: Score | None = None
+    ) -> tuple[Evidence, ...]:
+        kind = ("several layers", target, score)
+        return self._once(kind, batch, lambda: self._engine.layered_evidence(batch, target, score))
 
     def input_gradients(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> InputGradients:
         kind = ("input gradients", target, score)

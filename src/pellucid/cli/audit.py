@@ -64,6 +64,10 @@ def audit(
             metavar="AMOUNT", help="With --explanations: limit on forward passes (20000) or time (90s, 5min)."
         ),
     ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="With --explanations: the usual method alone, and no more images than needed."),
+    ] = False,
     replacement: Annotated[
         str, typer.Option(help="With --explanations: replacement for hidden pixels: blur, mean, grey or noise.")
     ] = "blur",
@@ -82,7 +86,7 @@ def audit(
 
     choice = EngineChoice(engine, engine_precision)
     if explanations:
-        _audit_explanations(run, data, split, images, methods, budget, replacement, folder, seed, choice, json)
+        _audit_explanations(run, data, split, images, methods, budget, quick, replacement, folder, seed, choice, json)
     if accept or reject:
         _answer(run, folder, accept, reject, json)
     settings = AuditSettings(parse_split(split), images or MOST, subgroup, masks, seed, discover)
@@ -121,6 +125,7 @@ def _audit_explanations(
     images: int | None,
     methods: str | None,
     budget: str | None,
+    quick: bool,
     replacement: str,
     folder: Path | None,
     seed: int,
@@ -141,6 +146,7 @@ def _audit_explanations(
         budget=budget,
         replacement=replacement,
         seed=seed,
+        quick=quick,
         out=folder,
         choice=choice,
         progress=TerminalProgress(quiet=json),

@@ -20,6 +20,7 @@ from . import (
     cam,
     gradients,
     integrated_gradients,
+    layered_cams,
     lime,
     occlusion,
     rise,
@@ -28,7 +29,7 @@ from . import (
     shap,
     smooth_grad,
 )
-from .cost import BACKWARD, USUAL_SIZE, Cost
+from .cost import BACKWARD, LAYERED, USUAL_SIZE, Cost
 from .lack import LAYER_NEEDS, Lack, ModelFacts, Needs, lack_of
 from .maps import Maps
 from .superpixels import Labels, cut
@@ -176,6 +177,30 @@ METHODS: tuple[Method, ...] = (
         reference="Desai & Ramaswamy 2020, WACV, doi:10.1109/WACV45572.2020.9093360",
         avoid_when="channels stand in for one another: none is then missed alone",
         settings=ablation_cam.AblationCamSettings,
+    ),
+    Method(
+        name="refine-cam",
+        family="cam",
+        needs="several layers",
+        run=layered_cams.refine_cam,
+        signed=False,
+        unit="product over layers of shares of the largest evidence",
+        cost_of=lambda _, size: Cost(LAYERED),
+        reference="Domeniconi et al. 2026, arXiv:2605.14641",
+        avoid_when="the evidence is in several places of unequal strength: a product favours the strongest",
+        settings=layered_cams.RefineCamSettings,
+    ),
+    Method(
+        name="winsor-cam",
+        family="cam",
+        needs="several layers",
+        run=layered_cams.winsor_cam,
+        signed=False,
+        unit="weighted sum over layers of shares of the largest evidence",
+        cost_of=lambda _, size: Cost(LAYERED),
+        reference="Wall et al. 2025, arXiv:2507.10846",
+        avoid_when="amounts matter: maps of layers are stretched before they are added",
+        settings=layered_cams.WinsorCamSettings,
     ),
     Method(
         name="integrated-gradients",

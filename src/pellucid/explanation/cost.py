@@ -7,6 +7,9 @@ from dataclasses import dataclass
 BACKWARD = 3
 """Forward passes that one pass down to the pixels and back costs."""
 
+LAYERED = 2
+"""Forward passes that one pass costs which goes back to the first of several layers, at most."""
+
 MOST_QUICK = 8
 """A method that needs more forward passes than this is slow: see `Cost.slow`."""
 

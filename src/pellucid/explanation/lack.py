@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Needs = Literal["evidence", "tail", "probabilities", "input gradients", "anomaly map"]
-"""`evidence`: activations and gradients of a layer. `tail`: these, and the layers behind it as a graph of their own."""
+Needs = Literal["evidence", "tail", "several layers", "probabilities", "input gradients", "anomaly map"]
+"""`evidence`: activations and gradients of a layer. `tail`: these, and the layers behind it as a graph of their own.
+`several layers`: activations and gradients of several layers from one pass."""
 
 LAYER_NEEDS = ("evidence", "tail")
 
@@ -31,6 +32,8 @@ class ModelFacts(Protocol):
     @property
     def input_gradients(self) -> str | None: ...
     @property
+    def layered(self) -> object | None: ...
+    @property
     def missing(self) -> Mapping[str, str]: ...
 
 
@@ -38,13 +41,14 @@ class ModelFacts(Protocol):
 class Lack:
     """Why a model cannot be explained by `method`: it lacks `what`. `reason` says why it does, or is empty.
 
-    `what` is `layer` (no activations and gradients), `tail` (no graph of the layers behind the explained one),
+    `what` is `layer` (no activations and gradients), `several layers` (no graph that gives several together), `tail`
+    (no graph of the layers behind the explained one),
     `input gradients` (no graph of the gradients with respect to the pixels), `class` (no evidence for a class, only
     distances from normal images) or `anomaly map` (no such distances).
     """
 
     method: str
-    what: Literal["layer", "tail", "input gradients", "class", "anomaly map"]
+    what: Literal["layer", "several layers", "tail", "input gradients", "class", "anomaly map"]
     reason: str = ""
 
 
@@ -63,6 +67,8 @@ def lack_of(method: str, needs: Needs, model: ModelFacts) -> Lack | None:
         return Lack(method, "input gradients", model.missing.get("input gradients", ""))
     if model.layer is None:
         return Lack(method, "layer")
+    if needs == "several layers":
+        return None if model.layered is not None else Lack(method, needs, model.missing.get(needs, ""))
     if needs == "tail" and model.layer.tail is None:
         return Lack(method, "tail", model.missing.get(f"tail of {model.layer.name}", ""))
     return None

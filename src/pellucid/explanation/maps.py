@@ -21,7 +21,7 @@ from ..classifier import (
     selected_targets,
 )
 from ..errors import InputError
-from ..preprocessing import FloatArray, GridGeometry
+from ..preprocessing import FloatArray, GridGeometry, Preprocessing
 
 INPUT_PIXELS = GridGeometry((1.0, 1.0), (0.5, 0.5))
 """The geometry of a map with one value per pixel of the model's input."""
@@ -50,6 +50,12 @@ class Maps:
     layer: str | None = None
     features: FloatArray | None = None
     settings: tuple[Mapping[str, Any], ...] = field(default=())
+
+
+def laid_on_input(values: FloatArray, geometry: GridGeometry, preprocessing: Preprocessing) -> FloatArray:
+    """Grids (..., h, w) laid on the model's input pixel for pixel, (..., height, width)."""
+    whole = preprocessing.model_copy(update={"fit": "stretch"})
+    return whole.to_original(values, geometry, (whole.height, whole.width))
 
 
 def each_image(

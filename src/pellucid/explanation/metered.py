@@ -6,7 +6,7 @@ from typing import Any
 
 from ..classifier import Evidence, EvidenceClassifier, InputGradients, Score, Target, Task
 from ..preprocessing import FloatArray, Preprocessing
-from .cost import BACKWARD
+from .cost import BACKWARD, LAYERED
 
 
 class Metered:
@@ -50,6 +50,13 @@ class Metered:
         self.passes += BACKWARD * len(batch)
         gradients: InputGradients = self._classifier.input_gradients(batch, target, score)
         return gradients
+
+    def layered_evidence(
+        self, batch: FloatArray, target: Target = None, score: Score | None = None
+    ) -> tuple[Evidence, ...]:
+        self.passes += LAYERED * len(batch)
+        evidence: tuple[Evidence, ...] = self._classifier.layered_evidence(batch, target, score)
+        return evidence
 
     def tail(self, activations: FloatArray) -> FloatArray:
         logits: FloatArray = self._classifier.tail(activations)

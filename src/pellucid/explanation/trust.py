@@ -85,10 +85,14 @@ class Agreement(Document):
 
 
 class Budget(Document):
-    """What it cost. `wanted` is the budget as it was given; `sentence` says what happened when it was reached."""
+    """What it cost. `wanted` is the budget as it was given; `sentence` says what happened when it was reached.
+
+    `settled` says that fewer images were measured because the intervals that decide were narrow enough.
+    """
 
     wanted: str | None
     reached: bool
+    settled: bool = False
     passes: int
     seconds: float
     sentence: str

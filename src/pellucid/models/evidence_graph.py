@@ -24,10 +24,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from ..errors import InputError
+from .counts import COUNTS, is_counted, with_free_counts
 from .decompositions import decompositions
 from .layout import Grids, Layout
 
 aten = torch.ops.aten
+GRADIENT_AXES = 5
+"""Axes of gradients (N, T, C, h, w), which no other output has."""
+
 Evidence3 = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 NO_FEATURE_MAP = "The explained layer must give a feature map (N, C, h, w); choose another by model.layer."
 
@@ -67,7 +71,7 @@ def input_gradient_function(
     def gradients(
         image: torch.Tensor, target: torch.Tensor, contrast: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        leaf = _repeated(image.detach(), target.shape[1]).requires_grad_(True)
+        leaf = repeated(image.detach(), target.shape[1]).requires_grad_(True)
         with torch.enable_grad():
             # Cloned, since the first layer may work in place.
             every = model(leaf.clone())
@@ -113,7 +117,7 @@ def _scored(
     return logits, gradient
 
 
-def _repeated(values: torch.Tensor, targets: Any) -> torch.Tensor:
+def repeated(values: torch.Tensor, targets: Any) -> torch.Tensor:
     """Each image's values (N, ...) once for each target: (N T, ...), a copy."""
     images, shape = values.shape[0], values.shape[1:]
     return values.unsqueeze(1).expand(images, targets, *shape).reshape(images * targets, *shape).clone()
@@ -145,11 +149,11 @@ def _leaf_at(model: nn.Module, layer: nn.Module, image: torch.Tensor, targets: A
             raise InputError("The explained layer is used more than once in a pass; choose another by model.layer.")
         # Cloned, so that an in-place activation behind the layer cannot change what is reported.
         own = layout.of(output).detach().clone()
-        leaf = _repeated(own, targets).requires_grad_(True)
+        leaf = repeated(own, targets).requires_grad_(True)
         seen.append(_Seen(own, leaf, layout))
         if layout.element is None:
             return leaf.clone()
-        others = [_repeated(o.detach(), targets) if isinstance(o, torch.Tensor) else o for o in output]
+        others = [repeated(o.detach(), targets) if isinstance(o, torch.Tensor) else o for o in output]
         others[layout.element] = leaf.clone()
         return type(output)(others)
 
@@ -203,21 +207,16 @@ def trace_evidence(
     The model is frozen and put in evaluation mode by the caller. The number of images and of targets stay symbolic,
     everything else is fixed. Raises RuntimeError, or what torch raises, for a model that cannot be traced so.
     """
-    example = (torch.zeros(3, 3, *size), torch.zeros(3, 2, logits), torch.tensor(1.0))
-    graph = _traced(evidence_function(model, layer), example, _EVIDENCE)
-    _spread_last(graph)
-    _check_counts(graph, (torch.zeros(2, 3, *size), torch.zeros(2, 1, logits), torch.tensor(1.0)))
-    return graph, example
+    example = question(3, 2, size, logits)
+    return traced(evidence_function(model, layer), example, EVIDENCE_AXES, rework=_spread_last), example
 
 
 def trace_input_gradients(
     model: nn.Module, size: tuple[int, int], logits: int
 ) -> tuple[GraphModule, tuple[torch.Tensor, ...]]:
     """Trace `input_gradient_function`, as `trace_evidence` does its function."""
-    example = (torch.zeros(3, 3, *size), torch.zeros(3, 2, logits), torch.tensor(1.0))
-    graph = _traced(input_gradient_function(model), example, _EVIDENCE)
-    _check_counts(graph, (torch.zeros(2, 3, *size), torch.zeros(2, 1, logits), torch.tensor(1.0)))
-    return graph, example
+    example = question(3, 2, size, logits)
+    return traced(input_gradient_function(model), example, EVIDENCE_AXES), example
 
 
 def trace_tail(
@@ -225,17 +224,18 @@ def trace_tail(
 ) -> tuple[GraphModule, tuple[torch.Tensor, ...]]:
     """Trace `tail_function` for activations of (channels, height, width), of any number of images."""
     example = (torch.zeros(3, *cells),)
-    graph = _traced(tail_function(model, layer, size), example, ([_FREE, _FIXED, _FIXED, _FIXED],))
-    _check_counts(graph, (torch.zeros(2, *cells),))
-    return graph, example
+    return traced(tail_function(model, layer, size), example, (1,)), example
 
 
 def trace_forward(model: nn.Module, shape: tuple[int, ...]) -> tuple[GraphModule, tuple[torch.Tensor, ...]]:
     """Trace a frozen model that takes any number of inputs of `shape` and returns a tuple, each row on its own."""
     example = (torch.zeros(3, *shape),)
-    graph = _traced(model, example, ([_FREE, *[_FIXED] * len(shape)],))
-    _check_counts(graph, (torch.zeros(2, *shape),), targets=False)
-    return graph, example
+    return traced(model, example, (1,)), example
+
+
+def question(images: int, targets: int, size: tuple[int, int], logits: int) -> tuple[torch.Tensor, ...]:
+    """Blank inputs of an evidence graph: images, targets, contrast."""
+    return torch.zeros(images, 3, *size), torch.zeros(images, targets, logits), torch.tensor(1.0)
 
 
 _ASSERTIONS = {
@@ -244,19 +244,58 @@ _ASSERTIONS = {
     aten._assert_tensor_metadata.default,
     aten.sym_constrain_range_for_size.default,
 }
-_FREE, _FIXED = DimDynamic.DYNAMIC, DimDynamic.STATIC
-_EVIDENCE: tuple[list[DimDynamic], ...] = ([_FREE, _FIXED, _FIXED, _FIXED], [_FREE, _FREE, _FIXED], [])
+EVIDENCE_AXES = (1, 2, 0)
+"""How many first axes of each input of an evidence graph have any length."""
 
 
-def _traced(
-    function: Callable[..., Any], example: tuple[torch.Tensor, ...], sizes: tuple[list[DimDynamic], ...]
+def traced(
+    function: Callable[..., Any],
+    example: tuple[torch.Tensor, ...],
+    free: tuple[int, ...],
+    *,
+    rework: Callable[[GraphModule], None] | None = None,
 ) -> GraphModule:
-    """A function's forward operations as a graph, with the free ones of its sizes symbolic."""
+    """A function's forward operations as a graph; the `free` first axes of each input may have any length.
+
+    It is traced with numbers of images and targets that stand for any (`counts.py`), which takes a third of the time of
+    symbolic sizes; with these where the numbers cannot be told from other lengths. `rework` changes the graph before it
+    is tried on other numbers.
+    """
+    try:
+        return _checked(with_free_counts(_operations(function, _counted(example, free))), example, free, rework)
+    except InputError:
+        raise
+    except Exception:  # whatever torch raises where a count is a number and not a symbol
+        return _checked(_operations(function, _symbolic(example, free)), example, free, rework)
+
+
+Inputs = tuple[FakeTensorMode, list[torch.Tensor]]
+
+
+def _counted(example: tuple[torch.Tensor, ...], free: tuple[int, ...]) -> Inputs:
+    """Inputs without values, with COUNTS images and targets."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with mode:
+        shapes = [(*COUNTS[:count], *tensor.shape[count:]) for tensor, count in zip(example, free, strict=True)]
+        if any(is_counted(length) for tensor in example for length in tensor.shape):
+            raise RuntimeError("an input has the length of a count")
+        return mode, [torch.empty(shape, dtype=e.dtype) for shape, e in zip(shapes, example, strict=True)]
+
+
+def _symbolic(example: tuple[torch.Tensor, ...], free: tuple[int, ...]) -> Inputs:
+    """Inputs without values, with symbols for the numbers of images and targets."""
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
-    fakes = [
-        mode.from_tensor(tensor, symbolic_context=StatelessSymbolicContext(dynamic_sizes=dynamic))
-        for tensor, dynamic in zip(example, sizes, strict=True)
+    kinds = [
+        [DimDynamic.DYNAMIC if axis < count else DimDynamic.STATIC for axis in range(tensor.ndim)]
+        for tensor, count in zip(example, free, strict=True)
     ]
+    contexts: list[Any] = [StatelessSymbolicContext(dynamic_sizes=kind) for kind in kinds]
+    return mode, [mode.from_tensor(e, symbolic_context=c) for e, c in zip(example, contexts, strict=True)]
+
+
+def _operations(function: Callable[..., Any], inputs: Inputs) -> GraphModule:
+    """The forward operations of a function on inputs without values."""
+    mode, fakes = inputs
     tracer = make_fx(function, decomposition_table=decompositions(), _allow_non_fake_inputs=True)
     # The Python dispatcher keeps sizes symbolic where a C++ kernel (padding, in Swin) would ask for numbers. Attention
     # is written out: the gradients of its fused kernels are nothing that an exporter knows.
@@ -270,6 +309,23 @@ def _traced(
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
+
+
+def _checked(
+    graph: GraphModule,
+    example: tuple[torch.Tensor, ...],
+    free: tuple[int, ...],
+    rework: Callable[[GraphModule], None] | None,
+) -> GraphModule:
+    """The graph, reworked and tried on two images and one target; RuntimeError when its numbers are fixed."""
+    if rework is not None:
+        rework(graph)
+    other = tuple(torch.zeros((2, 1)[:count] + e.shape[count:]) for e, count in zip(example, free, strict=True))
+    with contextlib.suppress(RuntimeError):
+        found = graph(*other)
+        if all(len(f) == 2 and (f.ndim != GRADIENT_AXES or f.shape[1] == 1) for f in found):
+            return graph
+    raise RuntimeError("an operation of the model works for one fixed number of images only")
 
 
 class _PlainPooling(TorchFunctionMode):
@@ -311,15 +367,3 @@ def _spread_last(graph: GraphModule) -> None:
 def _operand(node: Any, operation: Any) -> Any:
     """What a node's operation works on, where it is this one; otherwise None."""
     return node.args[0] if isinstance(node, Node) and node.target == operation else None
-
-
-def _check_counts(graph: GraphModule, other: tuple[torch.Tensor, ...], *, targets: bool = True) -> None:
-    """Raise RuntimeError when the traced numbers of images and targets are fixed in the graph.
-
-    `other` are inputs of two images and, where there are `targets`, one target: gradients have an axis for it.
-    """
-    with contextlib.suppress(RuntimeError):
-        found = graph(*other)
-        if all(len(f) == 2 for f in found) and (not targets or len(found) == 1 or found[-1].shape[1] == 1):
-            return
-    raise RuntimeError("an operation of the model works for one fixed number of images only")

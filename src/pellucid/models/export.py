@@ -23,7 +23,7 @@ from ..bundle.stored_answers import ANSWERS, INPUT_GRADIENT, LOGITS, MAP_OF, exa
 from ..errors import InputError, ParityError, PellucidError
 from ..explanation.cam import grad_cam
 from ..preprocessing import FloatArray
-from .further_graphs import GRADIENT_TOLERANCE, QUESTION, FurtherGraphs, gradient_difference, root_sentence
+from .further_graphs import GRADIENT_TOLERANCE, QUESTION, FurtherGraphs, gradient_differences, root_sentence
 from .onnx_file import StoredWeights, onnx_program, quiet, save_beside
 from .torch_classifier import TorchClassifier
 from .traced_layer import frozen_copy, trace_layer
@@ -49,8 +49,8 @@ def export_bundle(
 
     `manifest.explained_layer` names the explained layer; its sizes and geometry are filled in here. `layers` are
     further ones, each with a graph of its own. With `every_method` there are graphs for integrated gradients and its
-    kind and for ablation-cam too; one of these that cannot be written is left out, and `missing` in the manifest says
-    why.
+    kind, for ablation-cam and for methods that combine several layers; one of these that cannot be written is left out,
+    and `missing` in the manifest says why.
     `images` (N, 3, H, W) are real preprocessed images, from `source`, on which graphs and network are compared. Raises
     ParityError when a probability or a heat map differs by more than 1e-3, UnknownNameError for a layer that is not
     there, InputError when the network cannot be written as such a graph.
@@ -75,6 +75,7 @@ def export_bundle(
         parity = measure_parity(reference, graphs.exported(), images, source, further)
         if every_method:
             graphs.write_tails()
+            graphs.write_layered()
             parity = parity.model_copy(update={"input_gradient": graphs.write_input_gradients()})
         (draft.folder / ANSWERS).write_bytes(stored_answers(frozen, graphs.manifest, graphs.exported(), images))
         draft.manifest = graphs.manifest.model_copy(update={"parity": parity})
@@ -92,7 +93,8 @@ def stored_answers(frozen: nn.Module, manifest: Manifest, exported: OnnxClassifi
     if manifest.input_gradients is not None:
         gradients = network.input_gradients(asked).gradients[:, 0]
         # Not kept where a kink of the network lies within rounding: another machine may take its other side.
-        if gradient_difference(exported.input_gradients(asked).gradients[:, 0], gradients) <= GRADIENT_TOLERANCE / 2:
+        found = exported.input_gradients(asked).gradients[:, 0]
+        if (gradient_differences(found, gradients) <= GRADIENT_TOLERANCE / 2).all():
             answers[INPUT_GRADIENT] = gradients
     return pack_answers(asked, answers)
 

@@ -30,8 +30,8 @@ class _Axis:
         return _Axis(self.offset + ((kernel - 1) * dilation / 2 - padding) * self.step, self.step * stride)
 
 
-def grid_geometry(graph: GraphModule, cells: tuple[int, int], size: tuple[int, int]) -> GridGeometry:
-    """Geometry of the `activations` output of a traced evidence graph, for inputs of `size` and a grid of `cells`.
+def grid_geometry(graph: GraphModule, cells: tuple[int, int], size: tuple[int, int], output: int = 1) -> GridGeometry:
+    """Geometry of the activations, an `output` of a traced evidence graph, for inputs of `size` and a grid of `cells`.
 
     Where the layers do not say (a transformer that mixes all positions), the cells are taken to tile the input.
     """
@@ -44,8 +44,7 @@ def grid_geometry(graph: GraphModule, cells: tuple[int, int], size: tuple[int, i
             axes = _through(node, known)
             if axes is not None:
                 known[node] = axes
-    output = next(n for n in nodes if n.op == "output").args[0][1]
-    axes = known.get(output)
+    axes = known.get(next(n for n in nodes if n.op == "output").args[0][output])
     tiles = tuple(s / c for s, c in zip(size, cells, strict=True))
     if axes is None or any(abs(a.step - t) > 0.5 * t for a, t in zip(axes, tiles, strict=True)):
         return GridGeometry((tiles[0], tiles[1]), (tiles[0] / 2, tiles[1] / 2))

@@ -19,6 +19,11 @@ from .evidence_graph import check_layer
 from .layout import Grids, Layout
 
 MOST_TRIED = 40
+MOST_LAYERED = 3
+"""Layers in one graph. Each earlier one makes the way back longer."""
+
+LEAST_LAYERED = 2
+NO_LAYERS_BEFORE = "no layer before the explained one gives a map that decides and that everything passes"
 _PRIME = (1 << 61) - 1
 
 
@@ -46,6 +51,44 @@ def last_deciding_layer(network: nn.Module, size: tuple[int, int], logits: int, 
                 continue
             return candidate.name
     return None
+
+
+def layered_names(network: nn.Module, size: tuple[int, int], last: str) -> tuple[str, ...]:
+    """Layers of a frozen network whose maps are combined, from front to back; the explained layer `last` ends them.
+
+    Before it come the last layers of the next finer grids. In a network with a single grid, such as a plain
+    transformer, they are blocks at equal distances. Only maps that decide and that everything passes count.
+    """
+    with _no_zero_weights(network):
+        found = [c for c in _candidates(network, size, {}) if c.layout.element is None]
+    names = [c.name for c in found]
+    if last not in names:
+        return (last,)
+    own, before = found[names.index(last)], found[: names.index(last)]
+    chosen = _of_finer_grids(before, own) or _at_equal_distances(before, own)
+    return (*chosen[-(MOST_LAYERED - 1) :], last)
+
+
+def _of_finer_grids(before: list[LayerCandidate], own: LayerCandidate) -> list[str]:
+    """The last candidate of each grid that is finer than the explained layer's, from front to back."""
+    last: dict[int, str] = {}
+    for candidate in before:
+        cells = candidate.layout.grid[0] * candidate.layout.grid[1]
+        if cells > own.layout.grid[0] * own.layout.grid[1]:
+            last[cells] = candidate.name
+    return [last[cells] for cells in sorted(last, reverse=True)]
+
+
+def _at_equal_distances(before: list[LayerCandidate], own: LayerCandidate) -> list[str]:
+    """Numbered layers (`blocks.5`) of the explained layer's grid, at equal distances from the front to it."""
+    rows: dict[str, list[str]] = {}
+    for candidate in before:
+        row, _, number = candidate.name.rpartition(".")
+        if number.isdigit() and candidate.layout.grid == own.layout.grid:
+            rows.setdefault(row, []).append(candidate.name)
+    longest = max(rows.values(), key=len, default=[])
+    places = {len(longest) * i // MOST_LAYERED for i in range(1, MOST_LAYERED)}
+    return [longest[place] for place in sorted(places) if place < len(longest)]
 
 
 def _candidates(network: nn.Module, size: tuple[int, int], skip: Mapping[str, bool]) -> list[LayerCandidate]:

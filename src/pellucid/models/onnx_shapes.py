@@ -19,10 +19,10 @@ FARTHEST = np.iinfo(np.int64).max
 
 @row(aten.sym_size.int)
 def _size(w: GraphWriter, n: Any) -> Any:
-    length = n.args[0].meta["val"].shape[n.args[1]]
-    if isinstance(length, int):
-        return length
     axis = axis_of(n.args[0], n.args[1])
+    length = lengths(n.args[0])[axis]
+    if length is not None:
+        return length
     return w.op("Shape", w.value(n.args[0]), start=axis, end=axis + 1)
 
 
@@ -69,7 +69,7 @@ def _expand(w: GraphWriter, n: Any) -> str:
     source: Any = n.args[0]
     sizes: Any = n.args[1]
     missing = len(sizes) - source.meta["val"].ndim
-    own = [1] * missing + list(source.meta["val"].shape)
+    own = [1] * missing + lengths(source)
     # An axis of -1 keeps its length, and 1 does so in ONNX.
     wanted = [1 if isinstance(s, int) and s == -1 else s for s in sizes]
     if all(isinstance(s, int) and isinstance(o, int) and (s in (1, o)) for s, o in zip(wanted, own, strict=True)):
@@ -191,7 +191,7 @@ def _as_grid(used: list[tuple[int, Any]]) -> bool:
     """Whether the indices broadcast to a grid: each varies along an axis of its own, in order."""
     rank = len(used)
     for place, (_, index) in enumerate(used):
-        shape = [1] * (rank - index.meta["val"].ndim) + list(index.meta["val"].shape)
+        shape = [1] * (rank - index.meta["val"].ndim) + lengths(index)
         if len(shape) != rank or any(isinstance(s, int) and s != 1 for i, s in enumerate(shape) if i != place):
             return False
     return True

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from .counts import is_counted
 from .onnx_writer import GraphWriter
 
 aten = torch.ops.aten
@@ -36,8 +37,8 @@ def argument(node: Any, index: int, name: str, default: Any = None) -> Any:
 
 
 def lengths(node: Any) -> list[Any]:
-    """The shape of a node's tensor, with symbolic lengths as None."""
-    return [s if isinstance(s, int) else None for s in node.meta["val"].shape]
+    """The shape of a node's tensor, with None for numbers of images and targets."""
+    return [None if is_counted(s) else s for s in node.meta["val"].shape]
 
 
 def axis_of(node: Any, axis: int, extra: int = 0) -> int:

@@ -18,6 +18,7 @@ from onnx import helper, numpy_helper
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
+from .evidence_graph import GRADIENT_AXES
 from .onnx_types import DTYPES
 
 aten = torch.ops.aten
@@ -154,8 +155,7 @@ def write_onnx(
     for node, name in zip(answers, outputs, strict=True):
         writer.nodes.append(helper.make_node("Identity", [writer.value(node)], [name]))
     asked = [_info(name, node, free[name]) for node, name in zip(placeholders, inputs, strict=True)]
-    open_axes = {"gradients": ("images", "targets")}
-    given = [_info(name, node, open_axes.get(name, ("images",))) for node, name in zip(answers, outputs, strict=True)]
+    given = [_info(name, node, _open_axes(node)) for node, name in zip(answers, outputs, strict=True)]
     drawn = _used_only(helper.make_graph(writer.nodes, "graph", asked, given, list(writer.initializers.values())))
     opsets = [helper.make_opsetid("", OPSET)]
     return helper.make_model(drawn, opset_imports=opsets, ir_version=IR_VERSION, producer_name="pellucid")
@@ -232,6 +232,11 @@ def _known(writer: GraphWriter, node: Node) -> Any:
 def _changes_its_input(node: Node) -> bool:
     schema = getattr(node.target, "_schema", None)
     return bool(schema is None or schema.is_mutable)
+
+
+def _open_axes(node: Node) -> tuple[str, ...]:
+    """The axes of an output whose length is open: gradients (N, T, C, h, w) have one for targets, others do not."""
+    return ("images", "targets") if node.meta["val"].ndim == GRADIENT_AXES else ("images",)
 
 
 def _info(name: str, node: Node, free: tuple[str, ...]) -> onnx.ValueInfoProto:

@@ -11,14 +11,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..bundle.manifest import Manifest
+from ..bundle.manifest import MODEL, Layer, Layered, Manifest
 from ..bundle.manifest_classifier import ManifestClassifier
 from ..bundle.onnx_classifier import about_answers
 from ..classifier import Evidence, InputGradients, Score, Target, selected_targets
+from ..errors import InputError
 from ..preprocessing import FloatArray
 from .evidence_graph import evidence_function, input_gradient_function, tail_function
+from .layer_choice import LEAST_LAYERED, NO_LAYERS_BEFORE, layered_names
+from .layered_graph import layered_function
 from .layers import find_layer
-from .traced_layer import frozen_copy, trace_layer
+from .traced_layer import frozen_copy, trace_layer, trace_layers
 
 
 class TorchClassifier(ManifestClassifier):
@@ -67,6 +70,37 @@ class TorchClassifier(ManifestClassifier):
             gradients = about_answers(self.manifest, logits, gradients, names)
         layer = self.manifest.explained_layer
         return Evidence(logits, activations, gradients, layer.geometry, layer.name, names)
+
+    def layered_evidence(
+        self, batch: FloatArray, target: Target = None, score: Score | None = None
+    ) -> tuple[Evidence, ...]:
+        """Evidence of several layers, front to back, as OnnxClassifier gives it; see `layered_names` for which."""
+        self.check(batch)
+        selector, contrast, names = selected_targets(self.classes, self.task, len(batch), target, score)
+        layers = self._several()
+        run = layered_function(self._network, [self._network.get_submodule(layer.name) for layer in layers])
+        with self._evaluating(), torch.inference_mode(mode=False), torch.enable_grad():
+            inputs = (self._tensor(batch), self._tensor(selector), self._tensor(np.float32(contrast)))
+            logits, *found = (_array(t) for t in run(*inputs))
+        answers = []
+        for layer, activations, gradients in zip(layers, found[::2], found[1::2], strict=True):
+            if self.task == "binary":
+                gradients = about_answers(self.manifest, logits, gradients, names)
+            answers.append(Evidence(logits, activations, gradients, layer.geometry, layer.name, names))
+        return tuple(answers)
+
+    def _several(self) -> tuple[Layer, ...]:
+        """The layers that are given together: the manifest's, or those chosen here (seconds) and then kept."""
+        if self.manifest.layered is None:
+            frozen, last = frozen_copy(self._network), find_layer(self._network, self.manifest.explained_layer.name)
+            size = (self.preprocessing.height, self.preprocessing.width)
+            names = layered_names(frozen, size, last)
+            if len(names) < LEAST_LAYERED:
+                raise InputError(NO_LAYERS_BEFORE)
+            layers = trace_layers(frozen, names, size, self.manifest.logits).layers
+            self.manifest = self.manifest.model_copy(update={"layered": Layered(graph=MODEL, layers=layers)})
+        assert self.manifest.layered is not None
+        return self.manifest.layered.layers
 
     def input_gradients(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> InputGradients:
         """Logits and gradients with respect to the pixels, from autograd."""

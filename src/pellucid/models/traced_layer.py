@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +11,10 @@ from torch import nn
 from torch.fx import GraphModule
 
 from ..bundle.manifest import Layer
-from .evidence_graph import trace_evidence
+from .evidence_graph import question, trace_evidence
 from .geometry import grid_geometry
+from .layer_choice import LEAST_LAYERED
+from .layered_graph import layered_function, trace_layered
 from .layers import find_layer, keras_names
 
 
@@ -25,14 +28,55 @@ class TracedLayer:
     layer: Layer
 
 
+@dataclass(frozen=True)
+class TracedLayers:
+    """`graph` is that of `trace_layered`, `example` its inputs; `layers` are in the order of its outputs."""
+
+    graph: GraphModule
+    example: tuple[torch.Tensor, ...]
+    layers: tuple[Layer, ...]
+
+
 def trace_layer(frozen: nn.Module, name: str, size: tuple[int, int], logits: int) -> TracedLayer:
     """Trace a layer of a frozen network (see `frozen_copy`) for inputs of `size`; raises what `trace_evidence` does."""
     full = find_layer(frozen, name)
     graph, example = trace_evidence(frozen, frozen.get_submodule(full), size, logits)
     _, activations, _ = graph(*example)
+    return TracedLayer(graph, example, activations, _described(frozen, full, graph, activations, size, 1))
+
+
+def trace_layers(frozen: nn.Module, names: Sequence[str], size: tuple[int, int], logits: int) -> TracedLayers:
+    """Trace several layers of a frozen network in one graph; `names` are full ones, from front to back.
+
+    First ones are left out where the network does not go on from them for several targets: some take the number of
+    images from further in front.
+    """
+    names = _going_on(frozen, names, size, logits)
+    graph, example = trace_layered(frozen, [frozen.get_submodule(name) for name in names], size, logits)
+    outputs = graph(*example)
+    layers = tuple(_described(frozen, name, graph, outputs[1 + 2 * i], size, 1 + 2 * i) for i, name in enumerate(names))
+    return TracedLayers(graph, example, layers)
+
+
+def _going_on(frozen: nn.Module, names: Sequence[str], size: tuple[int, int], logits: int) -> Sequence[str]:
+    """The names without first ones from which the network does not go on; RuntimeError when one or none is left."""
+    for start in range(len(names) - LEAST_LAYERED):
+        some = names[start:]
+        try:
+            layered_function(frozen, [frozen.get_submodule(n) for n in some])(*question(2, 2, size, logits))
+        except RuntimeError:
+            continue
+        return some
+    return names[-LEAST_LAYERED:]
+
+
+def _described(
+    frozen: nn.Module, full: str, graph: GraphModule, activations: torch.Tensor, size: tuple[int, int], output: int
+) -> Layer:
+    """What a manifest says of a layer whose activations are an `output` of a traced graph."""
     cells = (int(activations.shape[2]), int(activations.shape[3]))
-    geometry = grid_geometry(graph, cells, size)
-    layer = Layer(
+    geometry = grid_geometry(graph, cells, size, output)
+    return Layer(
         name=full,
         channels=int(activations.shape[1]),
         height=cells[0],
@@ -41,7 +85,6 @@ def trace_layer(frozen: nn.Module, name: str, size: tuple[int, int], logits: int
         offset=geometry.offset,
         also=tuple(keras for keras, torch_name in keras_names(frozen).items() if torch_name == full),
     )
-    return TracedLayer(graph, example, activations, layer)
 
 
 def frozen_copy(network: nn.Module) -> nn.Module:

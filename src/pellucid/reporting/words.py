@@ -10,6 +10,7 @@ from ..explanation.lack import Lack
 
 _LACKS = {
     "layer": "The model has no explained layer: it gives no activations and gradients",
+    "several layers": "The bundle has no graph that gives several layers together",
     "tail": "The bundle has no graph of the tail, the layers behind the explained one",
     "input gradients": "The bundle has no graph of the gradients with respect to the pixels",
     "class": "The model has no evidence for classes: it measures distances from normal images",

@@ -59,6 +59,12 @@ class Watched(ManifestClassifier):
         self._token.check()
         return self._engine.evidence(batch, target, score)
 
+    def layered_evidence(
+        self, batch: FloatArray, target: Target = None, score: Score | None = None
+    ) -> tuple[Evidence, ...]:
+        self._token.check()
+        return self._engine.layered_evidence(batch, target, score)
+
     def input_gradients(self, batch: FloatArray, target: Target = None, score: Score | None = None) -> InputGradients:
         self._token.check()
         return self._engine.input_gradients(batch, target, score)

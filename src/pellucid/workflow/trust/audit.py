@@ -7,6 +7,7 @@ images.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,15 @@ from ..scales import cheap_methods
 from ..sealing import open_again
 from .budget import Limit, Spending, parse_limit
 from .card import card_of
-from .measures import TrustMeasurements
+from .measures import Effort, TrustMeasurements
+from .settled import is_settled
 
 DOCUMENT = "trust.json"
 CHUNK = 4
 MOST_IMAGES = 100
 NO_LIMIT, USUAL = Limit(), CurveSettings()
+QUICK_STEPS, QUICK_STAGES, QUICK_RANDOM = 6, (0.0, 1.0), 8
+"""Of a quick card: points on a curve, shares of layers that are randomised, images for the curves of random maps."""
 
 
 def audit_explanations(
@@ -46,6 +50,7 @@ def audit_explanations(
     budget: str | None = None,
     replacement: str = "blur",
     seed: int = 0,
+    quick: bool = False,
     out: Path | None = None,
     choice: EngineChoice = USUAL_ENGINE,
     progress: Progress | None = None,
@@ -53,15 +58,19 @@ def audit_explanations(
     """The trust card of a run's explanations, written as `trust.json` and `trust.html`; and the folder they are in.
 
     Measured on up to `images` images, evenly by class, of the run's own `split` or of `data`. `methods` are names, or
-    `all`; by default those that take one pass. `budget` is passes or a time, as in `20000` or `5min`. The folder is
-    `out`, by default `audit/` of the run. Raises InputError and its kinds for names, data or a budget that cannot be.
+    `all`; by default those that take one pass. A `quick` card is of the usual method unless others are named, has fewer
+    points on each curve, and ends when the intervals that decide are narrow enough. `budget` is passes or a time, as in
+    `20000` or `5min`. The folder is `out`, by default `audit/` of the run. Raises InputError and its kinds for names,
+    data or a budget that cannot be.
     """
     limit = parse_limit(budget)
     bundle = load_chosen(run, choice)
     dataset = own_split(RunFolder(run), bundle, split) if data is None else foreign_split(bundle, data, split)
     open_again(RunFolder(run), dataset, "audit explanations", own_test=data is None and split == "test")
-    chosen = chosen_methods(methods, bundle.manifest)
+    chosen = chosen_methods(methods or ([bundle.usual_method] if quick else []), bundle.manifest)
     curves = CurveSettings(replacement=replacement, seed=seed)
+    if quick:
+        curves = replace(curves, steps=QUICK_STEPS, rule="simpson")
     card = measure_trust(
         bundle,
         dataset,
@@ -69,6 +78,7 @@ def audit_explanations(
         images=images,
         limit=limit,
         curves=curves,
+        quick=quick,
         data=str(data or f"{split} split of the run"),
         progress=progress,
     )
@@ -107,16 +117,23 @@ def measure_trust(
     images: int,
     limit: Limit = NO_LIMIT,
     curves: CurveSettings = USUAL,
+    quick: bool = False,
     data: str = "",
     progress: Progress | None = None,
 ) -> TrustCard:
-    """Measure methods (name to settings) on up to `images` images of a dataset whose classes are the bundle's."""
+    """Measure methods (name to settings) on up to `images` images of a dataset whose classes are the bundle's.
+
+    A `quick` measurement randomises fewer layers, and ends when the intervals that decide are narrow enough.
+    """
     if images < 1:
         raise InputError(f"At least one image is needed to measure explanations, not {images}.")
     chosen = choose_samples(dataset, images, curves.seed)
-    audit = TrustMeasurements(bundle, dataset, methods, curves)
+    effort = Effort(QUICK_STAGES, random=QUICK_RANDOM) if quick else Effort()
+    if limit != NO_LIMIT:  # what is spent must be known after each few images
+        effort = replace(effort, at_once=1)
+    audit = TrustMeasurements(bundle, dataset, methods, curves, effort)
     spending = Spending(limit)
-    reached = False
+    reached = settled = False
     with (progress or Silent()).bar("Measuring explanations") as advance:
         for start in range(0, len(chosen), CHUNK):
             some = chosen[start : start + CHUNK]
@@ -126,9 +143,13 @@ def measure_trust(
             audit.measure(some)
             spending.passes = audit.classifier.passes
             advance(min(start + CHUNK, len(chosen)), len(chosen))
+            settled = quick and start + CHUNK < len(chosen) and is_settled(audit)
+            if settled:
+                break
     if not audit.samples:
         raise DataError(f"None of the {len(chosen)} images chosen from {dataset.root} can be read.")
-    return card_of(audit, spending, reached, len(chosen), data)
+    audit.finish()
+    return card_of(audit, spending, reached, len(chosen), data, settled)
 
 
 def choose_samples(dataset: Dataset, images: int, seed: int) -> list[Sample]:

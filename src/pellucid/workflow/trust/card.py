@@ -29,8 +29,10 @@ from .measures import LOCALISATION, Doubles, Measured, TrustMeasurements
 RESAMPLES = 2000
 
 
-def card_of(audit: TrustMeasurements, spending: Spending, reached: bool, wanted: int, data: str) -> TrustCard:
-    """The card of what was measured of `wanted` images; `reached` says whether the budget ended it."""
+def card_of(
+    audit: TrustMeasurements, spending: Spending, reached: bool, wanted: int, data: str, settled: bool = False
+) -> TrustCard:
+    """The card of what was measured of `wanted` images; `reached`, `settled` say whether one of these ended it."""
     n = len(audit.samples)
     resampling = Resampling.of(n, [s.group for s in audit.samples], RESAMPLES, audit.curves.seed)
     bundle, counts = audit.bundle, np.bincount([s.label for s in audit.samples], minlength=len(audit.bundle.classes))
@@ -38,9 +40,6 @@ def card_of(audit: TrustMeasurements, spending: Spending, reached: bool, wanted:
     names = list(audit.measured)
     order = [names.index(e.name) for e in entries]
     matrix = np.nan_to_num(_nanmean(np.concatenate(audit.agreements, axis=2)))[np.ix_(order, order)]
-    left = (
-        f"The budget of {spending.limit.text} was reached after {n} of {wanted} images; all results are based on these."
-    )
     return TrustCard(
         pellucid_version=__version__,
         name=bundle.manifest.name,
@@ -66,20 +65,30 @@ def card_of(audit: TrustMeasurements, spending: Spending, reached: bool, wanted:
         budget=Budget(
             wanted=spending.limit.text,
             reached=reached,
+            settled=settled,
             passes=audit.classifier.passes,
             seconds=round(spending.seconds, 2),
-            sentence=left if reached else f"All {n} images were measured.",
+            sentence=_ended(spending, reached, settled, n, wanted),
         ),
         verdict=summary(entries),
         notes=tuple(_notes(audit)),
     )
 
 
+def _ended(spending: Spending, reached: bool, settled: bool, n: int, wanted: int) -> str:
+    """Why no more images were measured."""
+    if reached:
+        of = f"after {n} of {wanted} images; all results are based on these."
+        return f"The budget of {spending.limit.text} was reached {of}"
+    if settled:
+        return f"{n} of {wanted} images were enough: every interval that decides lies on one side."
+    return f"All {n} images were measured."
+
+
 def _notes(audit: TrustMeasurements) -> Iterator[str]:
     if audit.skipped:
         yield f"{len(audit.skipped)} images could not be read and were skipped, the first: {audit.skipped[0]}"
-    random = audit.baselines["random"]
-    fall = np.concatenate(random.deletion)
+    fall = np.concatenate(audit.baselines["centre"].deletion)
     change = float((fall[:, 0] - fall[:, -1]).mean())
     if change <= 0:
         yield (

@@ -18,9 +18,17 @@ from ...errors import ImageError, InputError
 from ...explanation.agreement import agreement, coarse, rank_correlation
 from ...explanation.attribution import Attribution
 from ...explanation.catalogue import Method, find_method
-from ...explanation.faithfulness import BASELINES, Curves, CurveSettings, baseline_curves, deletion_insertion
+from ...explanation.faithfulness import (
+    BASELINE_ORDER,
+    Curves,
+    CurveSettings,
+    Ends,
+    baseline_curves,
+    deletion_insertion,
+    ends_of,
+)
 from ...explanation.localisation import average_precision, best_iou, energy_inside, iou_at, mask_share, pointing_game
-from ...explanation.maps import Maps, predicted_classes
+from ...explanation.maps import Maps, laid_on_input, predicted_classes
 from ...explanation.metered import Metered
 from ...explanation.sanity import STAGES, randomisation
 from ...explanation.stability import noise_stability, reseeded, samples
@@ -33,8 +41,22 @@ RANDOMISED_IMAGES = 16
 """Maps of randomised models are made for this many images; slow methods explain only the first few, and only the model
 whose layers are all random."""
 
+RANDOM = BASELINE_ORDER[0]
 LOCALISATION = ("pointing", "energy_inside", "average_precision", "iou_best", "iou_half")
 Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured beside a method's own curves.
+
+    `stages` are shares of layers that are randomised, for images in groups of `at_once`. Curves of random maps are
+    measured on up to `random` images; their gap is 0 in expectation by the way they are made, and is taken for 0 after.
+    """
+
+    stages: tuple[float, ...] = STAGES
+    at_once: int = RANDOMISED_IMAGES
+    random: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,31 +110,43 @@ class Measured:
 class TrustMeasurements:
     """What has been measured so far of methods (name to settings), of the baselines, and on which images."""
 
-    def __init__(self, bundle: Bundle, dataset: Dataset, methods: Mapping[str, Any], curves: CurveSettings) -> None:
-        self.bundle, self.dataset, self.curves = bundle, dataset, curves
+    def __init__(
+        self,
+        bundle: Bundle,
+        dataset: Dataset,
+        methods: Mapping[str, Any],
+        curves: CurveSettings,
+        effort: Effort = Effort(),
+    ) -> None:
+        self.bundle, self.dataset, self.curves, self.effort = bundle, dataset, curves, effort
         self.classifier = Metered(bundle)
         self.methods = dict(methods)
         self.measured = {name: Measured() for name in methods}
-        self.baselines = {name: Measured() for name in BASELINES}
+        self.baselines = {name: Measured() for name in BASELINE_ORDER}
         self.agreements: list[Doubles] = []
         self.samples: list[Sample] = []
         self.skipped: list[str] = []
+        self.newest = 0
+        """How many of the samples came last."""
         lacks = {name: find_method(name).lacking(bundle.manifest) for name in methods}
         self.left_out = {name: lack_words(lack) for name, lack in lacks.items() if lack}
         for name in self.left_out:
             del self.methods[name], self.measured[name]
         self.layers = 0
+        self._waiting: list[tuple[Batch, dict[str, FloatArray]]] = []
+        self._randomised = 0
 
     def measure(self, samples: Sequence[Sample]) -> None:
         """Put a few images through everything."""
         batch = self._read(samples)
         if batch is None:
             return
-        self._measure_baselines(batch)
+        ends = ends_of(self.classifier, batch.tensors, batch.answered, settings=self.curves)
+        self._measure_baselines(batch, ends)
         maps: dict[str, FloatArray] = {}
         for name in list(self.methods):
             try:
-                maps[name] = self._measure_method(name, batch)
+                maps[name] = self._measure_method(name, batch, ends)
             except InputError as error:
                 if self.samples:
                     raise
@@ -123,8 +157,18 @@ class TrustMeasurements:
             raise InputError(f"No method can be measured: {'; '.join(self.left_out.values())}")
         self.agreements.append(agreement(maps))
         if len(self.samples) < RANDOMISED_IMAGES:
-            self._measure_randomised(batch, maps)
+            self._waiting.append((batch, maps))
         self.samples += batch.samples
+        self.newest = len(batch)
+        if sum(len(waiting) for waiting, _ in self._waiting) >= self.effort.at_once:
+            self.finish()
+
+    def finish(self) -> None:
+        """Put what waits for it through the randomised models."""
+        if self._waiting:
+            self._measure_randomised(self._waiting)
+            self._randomised += len(self._waiting)
+            self._waiting = []
 
     def _read(self, samples: Sequence[Sample]) -> Batch | None:
         found: list[tuple[Sample, Image]] = []
@@ -150,16 +194,24 @@ class TrustMeasurements:
             tuple(true_mask(self.dataset, s, image.size) for s, image in found),
         )
 
-    def _measure_baselines(self, batch: Batch) -> None:
+    def _measure_baselines(self, batch: Batch, ends: Ends) -> None:
         settings = replace(self.curves, seed=self.curves.seed + len(self.samples))
-        curves = baseline_curves(self.classifier, batch.tensors, batch.answered, settings=settings)
+        most = self.effort.random
+        names = BASELINE_ORDER if most is None or len(self.samples) < most else BASELINE_ORDER[1:]
+        curves = baseline_curves(
+            self.classifier, batch.tensors, batch.answered, settings=settings, ends=ends, names=names
+        )
         for name, found in curves.items():
             self.baselines[name].add_curves(found)
+        if RANDOM not in names:
+            self.baselines[RANDOM].add("gap", np.zeros(len(batch)))
+            for key in ("deletion_area", "insertion_area"):
+                self.baselines[RANDOM].add(key, np.full(len(batch), np.nan))
 
-    def _curves(self, batch: Batch, maps: FloatArray) -> Curves:
-        return deletion_insertion(self.classifier, batch.tensors, maps, batch.answered, settings=self.curves)
+    def _curves(self, batch: Batch, maps: FloatArray, ends: Ends) -> Curves:
+        return deletion_insertion(self.classifier, batch.tensors, maps, batch.answered, settings=self.curves, ends=ends)
 
-    def _measure_method(self, name: str, batch: Batch) -> FloatArray:
+    def _measure_method(self, name: str, batch: Batch, ends: Ends) -> FloatArray:
         """All checks of one method but that of random weights; its maps (N, h, w) for the classes answered."""
         row, settings, measured = find_method(name), self.methods[name], self.measured[name]
         before, began = self.classifier.passes, time.perf_counter()
@@ -171,7 +223,7 @@ class TrustMeasurements:
         measured.seconds += seconds
         measured.passes += passes
         measured.add("silent", (maps.max(axis=(1, 2)) <= 0).astype(np.float64))
-        measured.add_curves(self._curves(batch, maps))
+        measured.add_curves(self._curves(batch, maps, ends))
         again = _maker(row, settings, self.classifier, self.bundle, batch.answered)
         measured.add("noise", noise_stability(again, batch.tensors, maps, self.bundle.preprocessing))
         if samples(settings):
@@ -192,18 +244,20 @@ class TrustMeasurements:
             measured.add(name, own)
             measured.add(f"{name} by chance", chance)
 
-    def _measure_randomised(self, batch: Batch, maps: dict[str, FloatArray]) -> None:
+    def _measure_randomised(self, waiting: Sequence[tuple[Batch, dict[str, FloatArray]]]) -> None:
         """How alike the maps stay as more and more layers are randomised; one such model is in memory at a time."""
-        stages = randomised_classifiers(self.bundle.folder, self.bundle.manifest, STAGES, seed=self.curves.seed)
+        folder, manifest = self.bundle.folder, self.bundle.manifest
+        stages = randomised_classifiers(folder, manifest, self.effort.stages, seed=self.curves.seed)
         for count, self.layers, classifier in stages:
             metered = Metered(classifier)
-            for name, own in maps.items():
-                measured = self.measured[name]
-                row, settings = find_method(name), self.methods[name]
-                slow = row.cost(settings, batch.tensors.shape[2:]).slow
-                if not slow or (not self.samples and count == self.layers):
-                    maker = _maker(row, settings, metered, self.bundle, batch.answered)
-                    measured.randomised.setdefault(count, []).append(randomisation(own, [maker], batch.tensors)[0])
+            for place, (batch, maps) in enumerate(waiting, self._randomised):
+                for name, own in maps.items():
+                    measured = self.measured[name]
+                    row, settings = find_method(name), self.methods[name]
+                    slow = row.cost(settings, batch.tensors.shape[2:]).slow
+                    if not slow or (place == 0 and count == self.layers):
+                        maker = _maker(row, settings, metered, self.bundle, batch.answered)
+                        measured.randomised.setdefault(count, []).append(randomisation(own, [maker], batch.tensors)[0])
             self.classifier.passes += metered.passes
 
 
@@ -221,8 +275,7 @@ def _maker(
 
 def on_input(maps: Maps, bundle: Bundle) -> FloatArray:
     """Maps laid on the model's input pixel for pixel, (N, T, height, width)."""
-    whole = bundle.preprocessing.model_copy(update={"fit": "stretch"})
-    return whole.to_original(maps.values, maps.geometry, (whole.height, whole.width))
+    return laid_on_input(maps.values, maps.geometry, bundle.preprocessing)
 
 
 def _of_targets(maps: FloatArray, names: Sequence[str], wanted: Sequence[str]) -> FloatArray:

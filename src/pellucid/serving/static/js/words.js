@@ -10,6 +10,8 @@ const TITLES = {
   "xgrad-cam": "XGrad-CAM",
   layercam: "LayerCAM",
   "eigen-cam": "Eigen-CAM",
+  "refine-cam": "RefineCAM",
+  "winsor-cam": "Winsor-CAM",
   "score-cam": "Score-CAM",
   "ablation-cam": "Ablation-CAM",
   lime: "LIME",

@@ -1,0 +1,353 @@
+"""Heat maps of pellucid and of four other libraries on the same network, images and masks, in one table.
+
+    python benchmarks/peers.py RUN DATA [--images 24] [--rounds 5] [--openvino PYTHON] [--table peers.md]
+
+RUN is a run of pellucid whose network is rebuilt in torch; DATA are labelled images with masks or boxes (`boxes.json`).
+All libraries explain the class answered, and each brings its map to the model's input as it does by itself. Measured:
+
+- alignment: how far the centre of the evidence lies from a planted spot that alone decides, in pixels, on a small
+  network that learnt it: mean distance, and the mean shift in (y, x), which should be 0;
+- faithfulness: insertion minus deletion of the score, with its 95 % interval over images;
+- localisation, for the true class: share of the evidence inside, pointing game, average precision; chance beside them;
+- seconds per image with the prediction, one image at a time, medians in turns; and the most memory that a process
+  holds beyond what it held with the network loaded.
+
+`--openvino` is the Python of an environment with openvino-xai 1.1.0, in which `benchmarks/openvino_maps.py` runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from pellucid.bundle.bundle import Bundle, load  # noqa: E402
+from pellucid.bundle.run import RunFolder  # noqa: E402
+from pellucid.classifier import probabilities_from_logits  # noqa: E402
+from pellucid.evaluation.intervals import Resampling  # noqa: E402
+from pellucid.explanation.attribution import Attribution  # noqa: E402
+from pellucid.explanation.catalogue import find_method  # noqa: E402
+from pellucid.explanation.faithfulness import deletion_insertion, ends_of  # noqa: E402
+from pellucid.explanation.maps import INPUT_PIXELS, laid_on_input  # noqa: E402
+from pellucid.models.export import export_bundle  # noqa: E402
+from pellucid.models.network import build_network  # noqa: E402
+from pellucid.recipe import load_recipe  # noqa: E402
+from pellucid.workflow.evaluation import foreign_split  # noqa: E402
+from pellucid.workflow.from_torch import from_torch  # noqa: E402
+from pellucid.workflow.localisation import true_mask  # noqa: E402
+from pellucid.workflow.trust.audit import choose_samples  # noqa: E402
+from pellucid.workflow.trust.card import figure  # noqa: E402
+from pellucid.workflow.trust.measures import located  # noqa: E402
+
+Maps = Callable[[Any, int], Any]
+"""From one image (1, 3, h, w) and the index of a class to the map (h, w) on the model's input."""
+
+OURS = ("grad-cam", "grad-cam++", "layercam", "hirescam", "refine-cam", "winsor-cam")
+SPOT_SIZE, SPOT_STEPS, SPOT_IMAGES = 128, 80, 48
+
+
+class ByClass(nn.Module):
+    """A network with a single logit as one with an output for each of its two classes."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.inner(image)
+        return torch.cat([-logits, logits], 1) if logits.shape[1] == 1 else logits
+
+
+class Named(nn.Module):
+    """A module under the name that `from_torch` gives it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(image)
+        return logits
+
+
+@dataclass
+class Subject:
+    """One network in torch and as a bundle; `layers` are those that are combined, the explained one last."""
+
+    network: nn.Module
+    bundle: Bundle
+    layers: list[str]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.bundle.preprocessing.height, self.bundle.preprocessing.width
+
+    def module(self, name: str) -> nn.Module:
+        return self.network.get_submodule(f"inner.{name}")
+
+
+def subject_of(inner: nn.Module, bundle: Bundle) -> Subject:
+    several = bundle.manifest.layered
+    layers = [layer.name for layer in several.layers] if several else [bundle.manifest.explained_layer.name]
+    return Subject(ByClass(inner).eval(), bundle, layers)
+
+
+def all_maps(subject: Subject) -> dict[str, Maps]:
+    """Every library's maps by name."""
+    found: dict[str, Maps] = {f"pellucid {name}": our_maps(subject, name) for name in OURS}
+    found |= {f"pytorch-grad-cam {k}": v for k, v in grad_cam_maps(subject).items()}
+    found |= {f"torch-cam {k}": v for k, v in torch_cam_maps(subject).items()}
+    found |= {"Captum LayerGradCam": captum_maps(subject)}
+    return found
+
+
+def our_maps(subject: Subject, name: str) -> Maps:
+    row, bundle = find_method(name), subject.bundle
+
+    def make(image: Any, index: int) -> Any:
+        maps = row.run(bundle, image, bundle.classes[index], "logit", row.settings())
+        return laid_on_input(maps.values, maps.geometry, bundle.preprocessing)[0, 0]
+
+    return make
+
+
+def grad_cam_maps(subject: Subject) -> dict[str, Maps]:
+    from pytorch_grad_cam import GradCAM, LayerCAM, RefineCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    last, several = [subject.module(subject.layers[-1])], [subject.module(name) for name in subject.layers]
+    made = {
+        "GradCAM": GradCAM(subject.network, last),
+        "LayerCAM": LayerCAM(subject.network, last),
+        "RefineCAM": RefineCAM(subject.network, several),
+    }
+
+    def maps_of(cam: Any) -> Maps:
+        return lambda image, index: cam(torch.tensor(image), [ClassifierOutputTarget(index)])[0]
+
+    return {name: maps_of(cam) for name, cam in made.items()}
+
+
+def torch_cam_maps(subject: Subject) -> dict[str, Maps]:
+    from torchcam.methods import GradCAM, LayerCAM
+
+    def maps_of(kind: Any) -> Maps:
+        def make(image: Any, index: int) -> Any:
+            with kind(subject.network, target_layer=subject.module(subject.layers[-1])) as cam:
+                scores = subject.network(torch.tensor(image).requires_grad_())
+                (found,) = cam(index, scores)
+            return upsampled(found[None])
+
+        return make
+
+    def upsampled(found: torch.Tensor) -> Any:
+        return nn.functional.interpolate(found, subject.size, mode="bilinear")[0, 0].numpy()
+
+    return {"GradCAM": maps_of(GradCAM), "LayerCAM": maps_of(LayerCAM)}
+
+
+def captum_maps(subject: Subject) -> Maps:
+    from captum.attr import LayerAttribution, LayerGradCam
+
+    cam = LayerGradCam(subject.network, subject.module(subject.layers[-1]))
+
+    def make(image: Any, index: int) -> Any:
+        with torch.no_grad():
+            subject.network(torch.tensor(image))
+        found = cam.attribute(torch.tensor(image), target=index, relu_attributions=True)
+        return LayerAttribution.interpolate(found, subject.size, "bilinear")[0, 0].detach().numpy()
+
+    return make
+
+
+def of_run(run: Path, images: Any, folder: Path) -> Subject:
+    """The network of a run, rebuilt, and exported again with every graph."""
+    from safetensors.torch import load_file
+
+    recipe, bundle = load_recipe(RunFolder(run).recipe), load(run)
+    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": "none"})})
+    network = build_network(recipe, len(bundle.classes))
+    network.load_state_dict(load_file(bundle.folder / "weights.safetensors"))
+    manifest = bundle.manifest.model_copy(update={"layers": (), "reference": None, "files": {}})
+    export_bundle(network.eval(), manifest, folder, images=images, source="images", every_method=True)
+    return subject_of(network, load(folder))
+
+
+def of_spots(folder: Path) -> tuple[Subject, Any, Any]:
+    """A small network that learnt bright spots, images with one each, and the spots' centres (N, 2)."""
+    import timm
+    from tests.families import spots
+    from tests.families.catalogue import Family
+
+    family = Family("spots", "resnet10t", size=SPOT_SIZE)
+    torch.manual_seed(0)
+    model = timm.create_model("resnet10t", num_classes=2)
+    spots.STEPS = SPOT_STEPS
+    spots.train(model, family)
+    from pellucid import Preprocessing
+
+    plain = Preprocessing(height=SPOT_SIZE, width=SPOT_SIZE)
+    from_torch(model, ["plain", "spot"], plain, gives="logits", out=folder)
+    images, labels, places = spots.pictures(family, 2 * SPOT_IMAGES, torch.Generator().manual_seed(3))
+    chosen = labels.numpy() == 1
+    return subject_of(Named(model), load(folder)), images.numpy()[chosen], places[chosen]
+
+
+def alignment(maps: dict[str, Maps], images: Any, places: Any) -> dict[str, tuple[float, float, float]]:
+    """Mean distance of the centre of a map's upper half from the spot, and mean shift (y, x), in pixels."""
+    found = {}
+    for name, make in maps.items():
+        off = []
+        for image, place in zip(images, places, strict=True):
+            values = np.maximum(make(image[None], 1), 0)
+            values = np.where(values >= values.max() / 2, values, 0)
+            if values.any():
+                grid = np.indices(values.shape) + 0.5
+                off.append((grid * values).sum((1, 2)) / values.sum() - place)
+        shift = np.mean(off, axis=0)
+        found[name] = (float(np.mean(np.linalg.norm(off, axis=1))), float(shift[0]), float(shift[1]))
+    return found
+
+
+@dataclass
+class Images:
+    """Images of a dataset: tensors (N, 3, h, w), sizes, classes answered and true by index, masks on the originals."""
+
+    tensors: Any
+    sizes: list[tuple[int, int]]
+    answered: list[int]
+    true: list[int]
+    masks: list[Any]
+
+
+def read(bundle: Bundle, data: Path, count: int) -> Images:
+    dataset = foreign_split(bundle, data, "test")
+    samples = choose_samples(dataset, count, 0)
+    read = [bundle.read(dataset.file(s)) for s in samples]
+    tensors = bundle.preprocessing.tensors(read)
+    answered = probabilities_from_logits(bundle.logits(tensors)).argmax(1).tolist()
+    masks = [true_mask(dataset, s, image.size) for s, image in zip(samples, read, strict=True)]
+    return Images(tensors, [i.size for i in read], answered, [s.label for s in samples], masks)
+
+
+def quality(subject: Subject, maps: dict[str, Maps], images: Images) -> dict[str, dict[str, Any]]:
+    """Faithfulness and localisation of every library's maps."""
+    bundle = subject.bundle
+    names = [bundle.classes[i] for i in images.answered]
+    ends = ends_of(bundle, images.tensors, names)
+    resampling = Resampling.of(len(names), [""] * len(names), 2000, 0)
+    found: dict[str, dict[str, Any]] = {}
+    for name, make in maps.items():
+        values = np.stack([make(t[None], i) for t, i in zip(images.tensors, images.answered, strict=True)])
+        curves = deletion_insertion(bundle, images.tensors, values.astype(np.float32), names, ends=ends)
+        places = [
+            located(Attribution(on_original(bundle, make(t[None], i), size), name, "", "", "", False), mask)
+            for t, i, size, mask in zip(images.tensors, images.true, images.sizes, images.masks, strict=True)
+            if mask is not None
+        ]
+        measures = np.mean(places, axis=0) if places else np.full((2, 5), np.nan)
+        found[name] = {"gap": figure(curves.gap, resampling), "inside": measures[0], "chance": measures[1]}
+    return found
+
+
+def on_original(bundle: Bundle, values: Any, size: tuple[int, int]) -> Any:
+    return bundle.preprocessing.to_original(np.maximum(values, 0).astype(np.float32), INPUT_PIXELS, size)
+
+
+def seconds(maps: dict[str, Maps], images: Images, rounds: int) -> dict[str, float]:
+    """Median seconds per image; the libraries take turns."""
+    times: dict[str, list[float]] = {name: [] for name in maps}
+    for turn in range(rounds + 1):
+        for name, make in maps.items():
+            began = time.perf_counter()
+            for i in range(3):
+                make(images.tensors[i : i + 1], images.answered[i])
+            if turn:
+                times[name].append((time.perf_counter() - began) / 3)
+    return {name: statistics.median(own) for name, own in times.items()}
+
+
+def memory(name: str, subject: Subject, images: Images) -> float:
+    """MiB that this process holds at most, beyond what it held before, while one library explains 16 images."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    make = all_maps(subject)[name]
+    for i in range(16):
+        make(images.tensors[i % len(images.tensors)][None], images.answered[i % len(images.tensors)])
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--openvino", type=Path, help="Python of an environment with openvino-xai")
+    parser.add_argument("--table", type=Path, help="Markdown file to write")
+    parser.add_argument("--memory-of", help="only print the memory that one library takes (used by the script itself)")
+    options = parser.parse_args()
+    images = read(load(options.run), options.data, options.images)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        subject = of_run(options.run, images.tensors[:4], folder / "run")
+        if options.memory_of:
+            print(json.dumps(memory(options.memory_of, subject, images)))
+            return
+        spots, spot_images, places = of_spots(folder / "spots")
+        aligned = alignment(all_maps(spots), spot_images, places)
+        maps = all_maps(subject)
+        measured = quality(subject, maps, images)
+        taken = seconds(maps, images, options.rounds)
+        if options.openvino is not None:
+            from openvino_maps import openvino_rows
+
+            openvino_rows(options.openvino, (spots, spot_images, places), (subject, images), aligned, measured, taken)
+    held = {name: memory_in_a_process(name, options) for name in maps}
+    text = table(aligned, measured, taken, held)
+    print(text)
+    if options.table:
+        options.table.write_text(text, encoding="utf-8")
+
+
+def memory_in_a_process(name: str, options: argparse.Namespace) -> float:
+    command = [sys.executable, __file__, str(options.run), str(options.data), "--images", "8", "--memory-of", name]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(run.stdout.strip().splitlines()[-1])
+
+
+def table(aligned: Any, measured: Any, taken: Any, held: Any) -> str:
+    """The results as Markdown."""
+    lines = [
+        "| library and method | off a spot, px (y, x) | gap | evidence inside (chance) | pointing | AP | s | MiB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, found in measured.items():
+        gap, inside, chance = found["gap"], found["inside"], found["chance"]
+        distance, y, x = aligned[name]
+        mebibytes = f"{held[name]:.0f}" if name in held else ""
+        lines.append(
+            f"| {name} | {distance:.1f} ({y:+.1f}, {x:+.1f}) | {gap.value:.2f} [{gap.low:.2f}, {gap.high:.2f}] | "
+            f"{inside[1]:.2f} ({chance[1]:.2f}) | {inside[0]:.2f} | {inside[2]:.2f} | {taken[name]:.3f} | "
+            f"{mebibytes} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
