@@ -94,7 +94,7 @@ def winsorised(layers: Sequence[Evidence], preprocessing: Preprocessing, percent
 def stretched(maps: FloatArray) -> FloatArray:
     """Maps (..., h, w) of at least 0, each from its least to its greatest value brought to 0..1.
 
-    A map that is the same everywhere cannot be: it becomes 1 where it is evidence, 0 where there is none.
+    A map that is the same everywhere cannot be: it becomes 1 where it is evidence, else 0.
     """
     low, high = maps.min(axis=(-2, -1), keepdims=True), maps.max(axis=(-2, -1), keepdims=True)
     width = high - low

@@ -1,7 +1,7 @@
 """Evidence at several layers from one pass: for methods that combine maps of several depths.
 
 The part before the first of the layers runs once for all targets. Behind it, one pass back gives the gradients at every
-layer on its way, so that several layers cost what the first of them alone would.
+layer on its way, so that several layers cost what the first one alone would.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LayeredFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[tor
 
 
 @dataclass(frozen=True)
-class _Passed:
+class _OnTheWay:
     """A layer's tensor on the way to the answer, which the gradient is asked for, and its layout."""
 
     tensor: torch.Tensor
@@ -60,9 +60,9 @@ def layered_function(model: nn.Module, layers: Sequence[nn.Module]) -> LayeredFu
 @contextmanager
 def _watched(
     model: nn.Module, layers: Sequence[nn.Module], image: torch.Tensor, targets: Any
-) -> Iterator[dict[int, _Passed]]:
+) -> Iterator[dict[int, _OnTheWay]]:
     """While open, the first layer's output is a leaf repeated for each target, and those of the others are noted."""
-    passed: dict[int, _Passed] = {}
+    passed: dict[int, _OnTheWay] = {}
     grids = Grids(model, image.shape[2:])
 
     def note(module: nn.Module, inputs: Any, output: Any) -> Any:
@@ -72,7 +72,7 @@ def _watched(
         if id(module) in passed:
             raise InputError("A layer is used more than once in a pass; choose others.")
         tensor = output if passed else repeated(output.detach(), targets).requires_grad_(True)
-        passed[id(module)] = _Passed(tensor, layout)
+        passed[id(module)] = _OnTheWay(tensor, layout)
         # Cloned, so that an in-place activation behind the layer cannot change what is reported.
         return tensor.clone()
 

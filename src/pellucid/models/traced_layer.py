@@ -48,8 +48,8 @@ def trace_layer(frozen: nn.Module, name: str, size: tuple[int, int], logits: int
 def trace_layers(frozen: nn.Module, names: Sequence[str], size: tuple[int, int], logits: int) -> TracedLayers:
     """Trace several layers of a frozen network in one graph; `names` are full ones, from front to back.
 
-    First ones are left out where the network does not go on from them for several targets: some take the number of
-    images from further in front.
+    First ones are left out where the rest of the network does not run for several targets, because it takes the number
+    of images from further in front.
     """
     names = _going_on(frozen, names, size, logits)
     graph, example = trace_layered(frozen, [frozen.get_submodule(name) for name in names], size, logits)
@@ -59,7 +59,7 @@ def trace_layers(frozen: nn.Module, names: Sequence[str], size: tuple[int, int],
 
 
 def _going_on(frozen: nn.Module, names: Sequence[str], size: tuple[int, int], logits: int) -> Sequence[str]:
-    """The names without first ones from which the network does not go on; RuntimeError when one or none is left."""
+    """The names without first ones whose rest of the network does not run for several targets; two at least."""
     for start in range(len(names) - LEAST_LAYERED):
         some = names[start:]
         try:
