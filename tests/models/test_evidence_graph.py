@@ -254,7 +254,7 @@ def test_an_operation_whose_backward_pass_is_not_known_is_named(behind, reason):
         trace_evidence(model.requires_grad_(False), model[0], (8, 8), 2)
 
 
-class FixedBatch(nn.Module):
+class Counting(nn.Module):
     """A model that asks for the number of images as a number, as careless code does."""
 
     def __init__(self) -> None:
@@ -264,6 +264,23 @@ class FixedBatch(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         inner = self.layer(image)
         return inner.mean((2, 3)) + torch.ones(int(inner.shape[0]), 1)
+
+
+class FixedBatch(Counting):
+    """A model that makes something else of each image by its place in the batch."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        inner = self.layer(image)
+        return inner.mean((2, 3)) + torch.tensor([float(i) for i in range(inner.shape[0])])[:, None]
+
+
+def test_a_number_of_images_that_is_asked_for_as_a_number_stays_open():
+    model = Counting().eval().requires_grad_(False)
+    graph, _ = trace_evidence(model, model.layer, (8, 8), 2)
+    for images, targets in ((2, 1), (5, 3), (1, 4)):
+        asked = torch.randn(images, 3, 8, 8), torch.randn(images, targets, 2), torch.tensor(1.0)
+        for found, expected in zip(graph(*asked), evidence_function(model, model.layer)(*asked), strict=True):
+            assert torch.allclose(found, expected, atol=1e-6)
 
 
 def test_a_model_for_one_number_of_images_only_is_refused():
