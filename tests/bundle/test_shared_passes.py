@@ -68,12 +68,12 @@ def test_quick_methods_share_one_pass_of_each_kind(bundle: Bundle, monkeypatch: 
 
         monkeypatch.setattr(OnnxClassifier, name, wrapped)
 
-    for name in ("evidence", "input_gradients", "logits"):
+    for name in ("evidence", "layered_evidence", "input_gradients", "logits"):
         counted(name)
     quick = {m.name: None for m in FITTING if not m.cost().slow}
-    assert len(quick) == 8
+    assert len(quick) == 10
     bundle.explain_by_methods([picture(0)], quick)
-    assert asked == {"evidence": 1, "input_gradients": 1}
+    assert asked == {"evidence": 1, "layered_evidence": 1, "input_gradients": 1}
 
 
 def test_a_further_layer_is_for_the_methods_that_look_at_one(bundle: Bundle) -> None:
