@@ -89,12 +89,13 @@ def family_here(name: str) -> dict[str, Any]:
     family = next(f for f in FAMILIES if f.name == name)
     model = build(family)
     method = xai.Method.VITRECIPROCAM if family.kind in ("transformer", "mlp") else xai.Method.RECIPROCAM
+    size = (family.size, family.size)
     began = time.perf_counter()
     try:
+        task = xai.Task.CLASSIFICATION
+        inserted = xai.insert_xai(model, task=task, explain_method=method, input_size=size)
         with torch.no_grad():
-            answer = xai.insert_xai(model, task=xai.Task.CLASSIFICATION, explain_method=method)(
-                torch.randn(1, 3, family.size, family.size)
-            )
+            answer = inserted(torch.randn(1, 3, *size))
         found = answer["saliency_map"] if isinstance(answer, dict) else answer[-1]
         grid = list(found.shape)
         return {"family": name, "takes": len(grid) >= 3, "map": grid, "seconds": round(time.perf_counter() - began, 2)}
