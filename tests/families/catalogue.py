@@ -178,10 +178,10 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 TINY: tuple[Family, ...] = (
-    Family("ECA-ResNet", "ecaresnet26t", size=32, settings={"layers": (1, 1, 1, 1)}),
-    Family("NFNet", "test_nfnet", size=32, stride=32),
-    Family("ConvNeXt", "test_convnext", size=64),
-    Family("MobileNetV3", "mobilenetv3_small_050", size=64),
+    Family("ECA-ResNet", "ecaresnet26t", settings={"layers": (1, 1, 1, 1)}),
+    Family("NFNet", "test_nfnet"),
+    Family("ConvNeXt", "test_convnext"),
+    Family("MobileNetV3", "mobilenetv3_small_050"),
     _vit("ViT", "test_vit", 64),
     _vit("CaiT", "cait_xxs24_224", 32, depth=1, embed_dim=48, num_heads=2),
     _vit("Swin", "swin_tiny_patch4_window7_224", 32, 8, embed_dim=24, depths=(1, 1), num_heads=(1, 2), window_size=2),

@@ -243,7 +243,7 @@ def test_a_quick_card_says_the_same_for_a_fraction_of_the_passes(bundle: Bundle,
     many = Dataset(pictures.root, pictures.classes, pictures.samples * 4)
     methods = {"hirescam": chosen("hirescam")}
     full = measure_trust(bundle, many, methods, images=36)
-    curves = CurveSettings(steps=6, rule="simpson")
+    curves = CurveSettings(steps=4, rule="simpson")
     quick = measure_trust(bundle, many, methods, images=36, curves=curves, quick=True)
     assert quick.budget.passes < full.budget.passes / 4
     assert quick.methods[0].level == full.methods[0].level

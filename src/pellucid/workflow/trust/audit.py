@@ -36,7 +36,7 @@ DOCUMENT = "trust.json"
 CHUNK = 4
 MOST_IMAGES = 100
 NO_LIMIT, USUAL = Limit(), CurveSettings()
-QUICK_STEPS, QUICK_STAGES, QUICK_RANDOM = 6, (0.0, 1.0), 8
+QUICK_STEPS, QUICK_STAGES, QUICK_RANDOM = 4, (0.0, 1.0), 8
 """Of a quick card: points on a curve, shares of layers that are randomised, images for the curves of random maps."""
 
 
