@@ -76,7 +76,7 @@ def rows(name: str, images: int) -> list[str]:
 def compared(session: Any, single: nn.Module, double: nn.Module, image: Any) -> tuple[float, float, float]:
     """Distances as shares of the norm: graph and torch, torch in both precisions, graph and torch in double."""
     ours = session.run(["gradients"], {"image": image[None], "target": np.zeros((1, 1, 5), np.float32),
-                                       "contrast": np.float32(1)})[0].astype(np.float64)  # fmt: skip
+                                       "contrast": np.asarray(1, np.float32)})[0].astype(np.float64)  # fmt: skip
     one, two = gradient(single, torch.float32, image), gradient(double, torch.float64, image)
     size = float(np.linalg.norm(two))
     return tuple(float(np.linalg.norm(a - b)) / size for a, b in ((ours, one), (one, two), (ours, two)))  # type: ignore[return-value]
