@@ -161,9 +161,9 @@ FAMILIES: tuple[Family, ...] = (
     _vit("NaFlexViT", "naflexvit_base_patch16_gap", 64, **SHALLOW),
     # timm, MLPs and what stands in for attention
     Family("MLP-Mixer", "mixer_s32_224", "mlp", 64),
-    Family("gMLP", "gmlp_ti16_224", "mlp", settings={"num_blocks": 4}, stride=16),
-    Family("ResMLP", "resmlp_12_224", "mlp", settings={"num_blocks": 4}, stride=16),
-    Family("gMixer", "gmixer_12_224", "mlp", settings={"num_blocks": 4}, stride=16),
+    Family("gMLP", "gmlp_ti16_224", "mlp", stride=16),
+    Family("ResMLP", "resmlp_12_224", "mlp", stride=16),
+    Family("gMixer", "gmixer_12_224", "mlp", stride=16),
     Family("Sequencer", "sequencer2d_s", "mlp", 56, {"layers": (1, 1, 1, 1)}, stride=14),
     # torchvision
     Family("AlexNet", "torchvision/alexnet", size=96, stride=20),
@@ -185,7 +185,7 @@ TINY: tuple[Family, ...] = (
     _vit("ViT", "test_vit", 64),
     _vit("CaiT", "cait_xxs24_224", 32, depth=1, embed_dim=48, num_heads=2),
     _vit("Swin", "swin_tiny_patch4_window7_224", 32, 8, embed_dim=24, depths=(1, 1), num_heads=(1, 2), window_size=2),
-    Family("gMLP", "gmlp_ti16_224", "mlp", 32, {"num_blocks": 2, "embed_dim": 48}, stride=16),
+    Family("MLP-Mixer", "mixer_s32_224", "mlp"),
 )
 """One quick model of each kind of layers that the choice of the layer and the export once failed at."""
 
