@@ -183,13 +183,13 @@ def _threshold(recipe: Recipe, answers: ValidationAnswers, suspect: Mask, positi
         return chosen(every)
     if not section.count_suspects:
         point = chosen(~suspect)
-        more = f" {many} did not count: more will be flagged if normal after all."
+        more = f" {many} did not count: if normal images look like that, more are flagged."
     else:
         point = chosen(every)
         without = chosen(~suspect).threshold
         more = f" {many} counted as normal."
         if without < point.threshold:
-            more += f" Left out of the normal images, the threshold would be {without:.3g}: look at them."
+            more += f" Without the odd ones the threshold would be {without:.3g}: move bad ones out of the normal images."
     return point.model_copy(update={"statement": point.statement + more})
 
 
