@@ -189,7 +189,7 @@ def _threshold(recipe: Recipe, answers: ValidationAnswers, suspect: Mask, positi
         without = chosen(~suspect).threshold
         more = f" {many} counted as normal."
         if without < point.threshold:
-            more += f" Without the odd ones the threshold would be {without:.3g}: move bad ones out of the normal images."
+            more += f" Without them the threshold would be {without:.3g}: move bad ones out of the normal images."
     return point.model_copy(update={"statement": point.statement + more})
 
 
