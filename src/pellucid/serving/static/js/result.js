@@ -129,7 +129,8 @@ export function goesBy({ goes_by: shares }) {
       el("span", { class: "fine" }, mark(CONCEPT_LEVELS[status], t(`goes-by.${status}`))),
     );
   });
-  return [el("p", { class: "fine" }, t("goes-by.of", { label: shares[0].label })), el("ol", { class: "bars" }, rows)];
+  const of = el("p", { class: "fine" }, t("goes-by.of", { label: shares[0].label }));
+  return el("div", {}, of, el("ol", { class: "bars" }, rows));
 }
 
 function evidence(session, item, actions) {
