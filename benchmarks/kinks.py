@@ -67,9 +67,12 @@ def rows(name: str, images: int) -> list[str]:
     for image in pictures:
         own = compared(session, single, double, image)
         signs = disagreeing(single, double, image)
-        beside = [compared(session, single, double, nudged(image, seed))[0] for seed in range(NUDGES)]
+        moved = [nudged(image, seed) for seed in range(NUDGES)]
+        beside = [compared(session, single, double, other) for other in moved]
+        worst = max(range(NUDGES), key=lambda n: beside[n][0])
+        away = f"{disagreeing(single, double, moved[worst])} signs, " + " | ".join(f"{d:.1e}" for d in beside[worst])
         figures = " | ".join(f"{d:.1e}" for d in own)
-        found.append(f"{figures} | {signs} | {min(beside):.1e} to {max(beside):.1e}")
+        found.append(f"{figures} | {signs} | beside: least {min(b[0] for b in beside):.1e}, most at {away}")
     return found
 
 
