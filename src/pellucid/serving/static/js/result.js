@@ -87,7 +87,7 @@ export function chips(answer) {
 }
 
 function decision({ card }, { answer }) {
-  if (!["binary", "anomaly"].includes(card.task) || card.threshold === null) return null;
+  if (!["binary", "anomaly"].includes(card.task) || card.threshold === null || isNone(answer)) return null;
   const value = number(card.threshold);
   const above = predictedOf(answer) === card.positive;
   const ofScore = above ? "result.above-score" : "result.below-score";
