@@ -135,13 +135,21 @@ def page(rows: list[dict[str, Any]], peer: Rows, spots: Rows) -> str:
         "(`tests/families/catalogue.py`). Differences are the largest ones between bundle and torch on eight made-up",
         "pictures; 1e-3 is the limit. Seconds are those of this export on a busy machine.",
         "",
-        f"Measured: {len(shown)} of {len(FAMILIES)} families; with evidence: {len(good)}.",
+        f"Measured: {len(shown)} of {len(FAMILIES)} families; with evidence: {len(good)}. {_taken(peer)}".rstrip(),
         "",
         "| family | model | layer | grid | probability | heat map | gradient | MiB | s | left out | spot | xai |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
         *(line(row) + on_spot(spots.get(row["family"])) + beside(peer.get(row["family"])) for row in shown),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _taken(peer: Rows) -> str:
+    """How many families OpenVINO XAI took, of those that it was given."""
+    if not peer:
+        return ""
+    taken = sum(bool(row["takes"]) for row in peer.values())
+    return f"OpenVINO XAI's `insert_xai` (last column) takes {taken} of the {len(peer)} families that it was given."
 
 
 def on_spot(found: dict[str, Any] | None) -> str:
