@@ -124,6 +124,17 @@ def reference(method: str, threshold: float) -> Reference:
     return Reference(method=method, layer="x", channels=12, trained=100, images=50, threshold=threshold)
 
 
+def test_scales_are_numbers_whatever_a_network_gives() -> None:
+    """Of a network that learnt nothing distances are 0, and of one whose weights ran away they are no numbers."""
+    train = images(60, 0)
+    home = np.concatenate([train[:40], np.full((20, train.shape[1]), np.nan)])
+    fitted = together(train).fitted(home, train[:, :2])
+    assert np.isfinite(fitted.usual).all()
+    assert np.isfinite(fitted.spread).all()
+    assert (fitted.spread > 0).all()
+    assert np.isfinite(fitted.distances(images(5, 1), np.zeros((5, 2)))).all()
+
+
 def test_it_is_read_back(tmp_path: Path) -> None:
     train, home, new = images(150, 0), images(80, 1), images(20, 2, 1.0)
     flag = Flag(together(train)).fitted(home, home[:, :3])

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from tests.small_networks import manifest_of, network_of, noise, recipe_of
 from torch import nn
 
+import pellucid
 import pellucid.models.further_graphs as further_graphs
 from pellucid.bundle.embedding import embedded, whole_graph
 from pellucid.bundle.io import read_bundle
@@ -277,11 +278,25 @@ class LooksAtValues(nn.Module):
         return image * 2 if float(image.sum()) > 0 else image
 
 
-@pytest.fixture(params=[OneBatch, NoSuchOperation, LooksAtValues])
-def unexportable(request: pytest.FixtureRequest) -> Network:
+def network_with(module: nn.Module) -> Network:
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    backbone = nn.Sequential(nn.Conv2d(3, 4, 3), request.param())
-    return Network(backbone, pool, nn.Linear(4, 1), "backbone.0").eval()
+    return Network(nn.Sequential(nn.Conv2d(3, 4, 3), module), pool, nn.Linear(4, 1), "backbone.0").eval()
+
+
+@pytest.fixture(params=[NoSuchOperation, LooksAtValues])
+def unexportable(request: pytest.FixtureRequest) -> Network:
+    return network_with(request.param())
+
+
+def test_code_that_holds_the_number_of_images_takes_any_number(tmp_path: Path) -> None:
+    network = network_with(OneBatch())
+    manifest = manifest_of(network, recipe_of().preprocessing(), 2, "backbone.0")
+    export_bundle(network, manifest, tmp_path / "bundle", images=noise(2, 24), source="noise")
+    bundle = pellucid.load(tmp_path / "bundle")
+    for count in (1, 3, 7):
+        images = noise(count, 24)
+        with torch.no_grad():
+            assert bundle.logits(images) == pytest.approx(network(torch.from_numpy(images)).numpy(), abs=1e-6)
 
 
 def test_whatever_cannot_be_exported_is_one_sentence(unexportable, tmp_path, capfd):

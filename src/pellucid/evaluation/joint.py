@@ -55,7 +55,8 @@ class Joint:
 
     def fitted(self, features: npt.ArrayLike, logits: npt.ArrayLike | None) -> Joint:
         """The same with the scale of each part from images like those to come: median, and from there to 97.5 %."""
-        found = self._logarithms(np.asarray(features, np.float64), logits)
+        # A network that learnt nothing may give distances of 0, or none that is a number.
+        found = np.nan_to_num(self._logarithms(np.asarray(features, np.float64), logits), True, _FAR, _FAR, -_FAR)
         usual, high = np.quantile(found, [0.5, 0.975], axis=0)
         return replace(self, usual=usual, spread=np.maximum(high - usual, 1e-3))
 
