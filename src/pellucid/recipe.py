@@ -156,7 +156,10 @@ class TrainSection(RecipeSection):
 
     epochs: int = Field(default=20, ge=1, le=10000, description="passes over the training images, at most")
     least_steps: int = Field(
-        default=0, ge=0, le=1_000_000, description="few images are passed over more often, up to this number of steps"
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="few images are passed over up to 4 times as often, towards this number of steps",
     )
     batch_size: int = Field(default=32, ge=1, le=4096, description="images per step; lower it when memory runs out")
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = Field(

@@ -296,7 +296,7 @@ class TestFreeze:
             assert frozen(network) == wanted
 
 
-@pytest.mark.parametrize(("least", "epochs"), [(0, 2), (10, 2), (11, 3), (25, 5)])
+@pytest.mark.parametrize(("least", "epochs"), [(0, 2), (10, 2), (11, 3), (25, 5), (99, 8)])
 def test_few_images_are_passed_over_more_often(tmp_path, least, epochs):
     lines = Lines()
     wanted = recipe(epochs=2, least_steps=least)  # 25 images in batches of 6: an epoch is 5 steps

@@ -30,6 +30,8 @@ from .objective import class_weights, loss_function
 from .processes import Processes, plain_batch_norm
 
 Source = tuple[Uint8Array, Rows, Labels]
+LONGEST = 4
+"""Few images are passed over at most this many times as often as the recipe says: a hundred need no 80 epochs."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def train_network(network: Network, training: Training) -> Fitted:
             if section.epochs > asked.epochs:
                 training.progress.say(
                     f"The training images are few: {section.epochs} epochs instead of {asked.epochs}, "
-                    f"to make {asked.least_steps} steps."
+                    f"towards {asked.least_steps} steps."
                 )
             fitted = _Stage(network, training, section, processes, number, before).run()
             if processes.first:
@@ -129,9 +131,9 @@ def stages(recipe: Recipe) -> list[tuple[int | str, TrainSection]]:
 
 
 def _long_enough(section: TrainSection, images: int) -> TrainSection:
-    """The section with the epochs that its least number of steps takes."""
+    """The section with the epochs that its least number of steps takes, at most `LONGEST` times those that it names."""
     steps = -(-images // (section.batch_size * section.accumulate))
-    epochs = max(section.epochs, -(-section.least_steps // steps))
+    epochs = max(section.epochs, min(LONGEST * section.epochs, -(-section.least_steps // steps)))
     return section.model_copy(update={"epochs": epochs})
 
 
