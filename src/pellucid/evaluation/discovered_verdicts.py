@@ -158,37 +158,28 @@ def _signs(concept: ConceptEntry) -> Iterator[str]:
 
 
 def _effects(concept: ConceptEntry) -> Iterator[str]:
-    effect = concept.effect
     if concept.period is not None:
         yield (
             f"A pattern with a period of {concept.period.pixels:.1f} pixels lies all over images of {concept.label}, "
             "as a machine makes it"
         )
-        if effect is not None:
-            yield from _effects_of_period(effect)
-        return
-    where = "" if concept.position == "anywhere" else f", at {concept.position}"
-    yield f"{100 * concept.share:.0f} % of the evidence for {concept.label} lies there{where}"
-    if effect is None:
-        return
+        words = ("Taken out of", "when another frequency is taken out", "another frequency")
+    else:
+        where = "" if concept.position == "anywhere" else f", at {concept.position}"
+        yield f"{100 * concept.share:.0f} % of the evidence for {concept.label} lies there{where}"
+        words = ("Hidden in", "with other places hidden", "other patches")
+    if concept.effect is not None:
+        yield from _measured_effects(concept.effect, *words)
+
+
+def _measured_effects(effect: EffectEntry, taken: str, beside: str, others: str) -> Iterator[str]:
+    """What taking a concept away and putting it in does, beside the same with something else."""
     yield (
-        f"Hidden in {counted(effect.images, 'image')}, the score falls by {effect.drawn_over} more than with other "
-        f"places hidden, and {100 * effect.hidden_changes.value:.0f} % of the answers change"
+        f"{taken} {counted(effect.images, 'image')}, the score falls by {effect.drawn_over} more than {beside}, and "
+        f"{100 * effect.hidden_changes.value:.0f} % of the answers change"
     )
     if effect.put_in_changes is not None and effect.control_changes is not None:
         yield (
-            f"Put into other images, it changes {100 * effect.put_in_changes.value:.0f} % of the answers, other "
-            f"patches {100 * effect.control_changes:.0f} %"
-        )
-
-
-def _effects_of_period(effect: EffectEntry) -> Iterator[str]:
-    yield (
-        f"Taken out of {counted(effect.images, 'image')}, the score falls by {effect.drawn_over} more than when "
-        f"another frequency is taken out, and {100 * effect.hidden_changes.value:.0f} % of the answers change"
-    )
-    if effect.put_in_changes is not None and effect.control_changes is not None:
-        yield (
-            f"Put into other images, it changes {100 * effect.put_in_changes.value:.0f} % of the answers, another "
-            f"frequency {100 * effect.control_changes:.0f} %"
+            f"Put into other images, it changes {100 * effect.put_in_changes.value:.0f} % of the answers, {others} "
+            f"{100 * effect.control_changes:.0f} %"
         )
