@@ -16,7 +16,8 @@ from tests.audit_samples import Pixels, look, save, write_folder
 from pellucid.data.inspection import AreaEntry, Inspection, LabelEntry, Suspect
 from pellucid.data.statistics import ImageMeasurements
 from pellucid.errors import ResourceError
-from pellucid.reporting.inspection import breakable, coded, headlines, measure_bar, render_inspection, write_inspection
+from pellucid.reporting.html import coded
+from pellucid.reporting.inspection import breakable, headlines, measure_bar, render_inspection, write_inspection
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -12,7 +12,7 @@ from ..errors import ImageError
 from ..evaluation.comparison import Comparison, Flip, Share
 from ..images import read_image
 from .html import page_environment, page_frame
-from .inspection import breakable, coded
+from .inspection import breakable
 from .overlay import DIVERGING
 from .pictures import smaller
 from .words import bounds, number
@@ -32,7 +32,7 @@ class ShownFlip:
 def render_comparison(comparison: Comparison, pictures: Mapping[str, bytes]) -> str:
     """A comparison as one HTML page; `pictures` are image files by checksum."""
     environment = page_environment()
-    environment.filters |= {"breakable": breakable, "coded": coded, "share": share}
+    environment.filters |= {"breakable": breakable, "share": share}
     shown = [ShownFlip(f, thumbnail(pictures[f.sha256])) for f in comparison.flips if f.sha256 in pictures]
     return environment.get_template("comparison.html").render(
         found=comparison,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ from .words import bounds, count, duration, listed, metric_name, number, percent
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
     from matplotlib.figure import Figure
 
 # The metrics chart repeats the table that stands in the page.
@@ -109,6 +111,13 @@ def render(run: RunContents, decisions: Mapping[str, Figure] | None = None) -> s
     )
 
 
+def coded(text: str) -> Markup:
+    """A sentence in which `words between backticks` are code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def page_environment() -> Environment:
     """The templates, with everything escaped and a missing value an error; shared by all pages."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -120,7 +129,7 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = (number, percent, duration, listed, metric_name, bounds, scaling_name, row_words, hidden_sentence)
+    words = (number, percent, duration, listed, metric_name, bounds, scaling_name, row_words, hidden_sentence, coded)
     environment.filters |= {function.__name__: function for function in words}
     environment.globals["count"] = count
     return environment

@@ -96,7 +96,7 @@ def write_inspection(folder: Path, inspection: Inspection, found: ImageMeasureme
 def render_inspection(inspection: Inspection, found: ImageMeasurements) -> str:
     """An inspection as one HTML page. Pictures are read from the dataset's files."""
     environment = page_environment()
-    environment.filters |= {"breakable": breakable, "coded": coded}
+    environment.filters["breakable"] = breakable
     return environment.get_template("inspection.html").render(
         found=inspection,
         name=Path(inspection.source).resolve().name,
@@ -125,11 +125,6 @@ def render_inspection(inspection: Inspection, found: ImageMeasurements) -> str:
 def breakable(path: str) -> Markup:
     """A path that may be broken after its slashes, dashes and underscores."""
     return Markup(re.sub(r"([/_-])", r"\1<wbr>", str(escape(path))))
-
-
-def coded(text: str) -> Markup:
-    """A sentence in which `words between backticks` are code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def headlines(inspection: Inspection) -> list[tuple[str, str, str]]:
