@@ -13,6 +13,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from pellucid.classifier import REFER
 from pellucid.errors import BundleError
 from pellucid.explanation.record import ExplanationManifest
 from pellucid.reporting.cases import PICTURE_SIDE, read_cases
@@ -43,6 +44,18 @@ def test_mistakes_come_first_and_surest(many: Path) -> None:
     assert all(c.right and c.label == c.true_label for c in cases.right)
     assert {c.label for c in cases.right[:3]} == {"daisy", "rose", "tulip"}
     assert len(cases.all) + cases.left_out == 18
+
+
+def test_withheld_answers_are_neither_right_nor_wrong(many: Path) -> None:
+    manifest = manifest_of(many)
+    images = tuple(
+        r.model_copy(update={"label": REFER, "predicted": r.label, "outcome": "refer"}) if k % 2 else r
+        for k, r in enumerate(manifest.images)
+    )
+    cases = read_cases(manifest.model_copy(update={"images": images}), many)
+    assert {c.path for c in cases.withheld} == {r.path for r in images[1::2]}
+    assert all(c.right is None and c.label == REFER and c.predicted != REFER for c in cases.withheld)
+    assert {c.path for c in (*cases.wrong, *cases.right)} == {r.path for r in images[::2]}
 
 
 def test_pictures_are_small_jpegs_of_the_right_files(many: Path) -> None:

@@ -142,7 +142,7 @@ def _show(manifest: ExplanationManifest, folder: Path, medical: bool) -> None:
     rows = [
         (
             r.path,
-            r.label,
+            f"{r.label} ({r.predicted})" if r.withheld else r.label,
             "" if r.confidence is None else f"{100 * r.confidence:.1f} %",
             *([r.method] * several),
             r.verdict,

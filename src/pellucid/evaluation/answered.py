@@ -138,6 +138,10 @@ class _Judge:
         if not self.units.grouped:
             return None
         shares = np.bincount(self.units.unit_of, marked) / np.bincount(self.units.unit_of)
+        if shares.min() == shares.max() and shares[0] in (0, 1):
+            # No resample differs: Wilson's interval over groups says what so many groups show.
+            ends = wilson(float(shares.sum()), len(shares))
+            return ShareEntry(value=float(shares[0]), low=ends[0], high=ends[1], images=len(self.labels))
         rng = np.random.default_rng(0)
         drawn = shares[rng.integers(0, len(shares), (1000, len(shares)))].mean(axis=1)
         low, high = np.quantile(drawn, (0.025, 0.975))

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from ..classifier import Outcome
 from ..documents import Document
 from .trust import ImageTrust
 
@@ -13,13 +14,16 @@ from .trust import ImageTrust
 class ExplanationRecord(Document):
     """One map of one image. `files` maps attention, heatmap, overlay and others to paths relative to the manifest.
 
-    `sha256` is that of the image file. `largest` and `smallest` are the extreme raw values of the map and `limit` the
+    `label` is what is answered, `predicted` the class at the operating point, which `confidence` belongs to, and `outcome`
+    whether it is answered; `predicted` is null in older folders. `sha256` is that of the image file. `largest` and `smallest` are the extreme raw values of the map and `limit` the
     value drawn at the top of the colour scale, all in `unit`. `verdict` is the one-line reading, `trust` the short
     trust check, where asked for.
     """
 
     path: str
     label: str
+    predicted: str | None = None
+    outcome: Outcome = "answer"
     true_label: str | None = None
     confidence: float | None
     probabilities: dict[str, float]
@@ -37,6 +41,16 @@ class ExplanationRecord(Document):
     files: dict[str, str]
     sha256: str = ""
     trust: ImageTrust | None = None
+
+    @property
+    def withheld(self) -> bool:
+        """Whether no class is answered: such an image is neither right nor wrong."""
+        return self.outcome != "answer"
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the class that is answered is the true one; None where no class is answered or the truth unknown."""
+        return None if self.withheld or self.true_label is None else self.label == self.true_label
 
 
 class ExplanationManifest(Document):

@@ -28,11 +28,14 @@ _QUALITY = 82
 class Case:
     """One explained image. `picture` and `heat` are data addresses; `scale` the ends of the colour bar, if it has one.
 
-    `right` is None where the true class is not known.
+    `right` is None where the true class is not known, or no class is answered (`withheld`); `predicted` is then the class
+    that would be.
     """
 
     path: str
     label: str
+    predicted: str
+    withheld: bool
     confidence: str
     true_label: str | None
     right: bool | None
@@ -58,37 +61,45 @@ class Cases:
     right: tuple[Case, ...]
     unknown: tuple[Case, ...]
     left_out: int
+    withheld: tuple[Case, ...] = ()
 
     @property
     def all(self) -> tuple[Case, ...]:
         """Every case, mistakes first."""
-        return (*self.wrong, *self.right, *self.unknown)
+        return (*self.wrong, *self.right, *self.withheld, *self.unknown)
 
 
 def read_cases(manifest: ExplanationManifest, folder: Path, *, each: int = 24, room: int = 7_000_000) -> Cases:
-    """The most confident mistakes and as many right answers, at most `each`, within `room` characters of pictures.
+    """The most confident mistakes, right and withheld answers, at most `each`, within `room` characters of pictures.
 
     Right answers go through the classes in turn. Raises BundleError when a picture is missing or damaged.
     """
-    wrong = sorted((r for r in manifest.images if _right(r) is False), key=lambda r: -(r.confidence or 0))[:each]
-    right = _in_turn((r for r in manifest.images if _right(r)), lambda r: r.label)[:each]
-    unknown = [r for r in manifest.images if _right(r) is None][:each]
-    shown: dict[bool | None, list[Case]] = {False: [], True: [], None: []}
+    wrong = sorted((r for r in manifest.images if r.right is False), key=lambda r: -(r.confidence or 0))[:each]
+    right = _in_turn((r for r in manifest.images if r.right), lambda r: r.label)[:each]
+    withheld = _in_turn((r for r in manifest.images if r.withheld), lambda r: r.predicted)[:each]
+    unknown = [r for r in manifest.images if r.right is None and not r.withheld][:each]
+    shown: dict[str, list[Case]] = {kind: [] for kind in ("wrong", "right", "withheld", "unknown")}
     used = 0
-    # Mistakes and right answers by turns, so that neither takes all the room.
-    for record in _in_turn([*wrong, *right, *unknown], _right):
+    # By turns, so that no kind takes all the room.
+    for record in _in_turn([*wrong, *right, *withheld, *unknown], _kind):
         case = _case(record, manifest, folder)
         used += case.size
         if used > room:
             break
-        shown[case.right].append(case)
+        shown[_kind(record)].append(case)
     total = sum(map(len, shown.values()))
-    return Cases(tuple(shown[False]), tuple(shown[True]), tuple(shown[None]), len(manifest.images) - total)
+    return Cases(left_out=len(manifest.images) - total, **{kind: tuple(cases) for kind, cases in shown.items()})
+
+
+def _kind(record: ExplanationRecord) -> str:
+    if record.right is None:
+        return "withheld" if record.withheld else "unknown"
+    return "right" if record.right else "wrong"
 
 
 def mistakes_sheet(manifest: ExplanationManifest, folder: Path, most: int = 8) -> Uint8Array | None:
     """The most confident mistakes with their heat maps on one sheet (H, W, 3); None without any."""
-    wrong = sorted((r for r in manifest.images if _right(r) is False), key=lambda r: -(r.confidence or 0))[:most]
+    wrong = sorted((r for r in manifest.images if r.right is False), key=lambda r: -(r.confidence or 0))[:most]
     if not wrong:
         return None
     cells = []
@@ -113,10 +124,6 @@ def picture_address(path: Path, side: int = PICTURE_SIDE) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _right(record: ExplanationRecord) -> bool | None:
-    return None if record.true_label is None else record.label == record.true_label
-
-
 def _in_turn(
     records: Iterable[ExplanationRecord], key: Callable[[ExplanationRecord], object]
 ) -> list[ExplanationRecord]:
@@ -137,9 +144,11 @@ def _case(record: ExplanationRecord, manifest: ExplanationManifest, folder: Path
     return Case(
         path=record.path,
         label=record.label,
+        predicted=record.predicted or record.label,
+        withheld=record.withheld,
         confidence="" if record.confidence is None else number(record.confidence),
         true_label=record.true_label,
-        right=_right(record),
+        right=record.right,
         target=record.target,
         verdict=record.verdict,
         warnings=record.warnings,

@@ -130,8 +130,9 @@ def answering_rows(entry: AnsweringEntry) -> list[AnsweringRow]:
         rows += [AnsweringRow(f"of {name}", rate, "", "") for name, rate in named.items()]
     if given.asked is not None or given.none.value:
         limit = "" if given.asked is None else f"at most {percent_of(float(given.asked.partition('<=')[2]))}"
+        verdict = "" if not limit else "nothing to judge" if given.error.value is None else _VERDICTS[given.kept]
         rows.append(AnsweringRow("answered", given.answered, "", ""))
-        rows.append(AnsweringRow(_RATES[given.wrong], given.error, limit, _VERDICTS[given.kept] if limit else ""))
+        rows.append(AnsweringRow(_RATES[given.wrong], given.error, limit, verdict))
         rows.append(AnsweringRow("referred to a person", given.referred, "", ""))
         rows.append(AnsweringRow(NONE_OF_THESE, given.none, "", ""))
     return rows

@@ -200,7 +200,8 @@ def verdict(attribution: Attribution, prediction: Prediction | None = None) -> s
     subject = f"evidence for {attribution.target}"
     own = attribution.target.target if isinstance(attribution.target, Against) else attribution.target
     if prediction is not None and prediction.predicted != own:
-        subject += f" (the answer is {prediction.label})"
+        is_or = "is" if prediction.label == prediction.predicted else "would be"
+        subject += f" (the answer {is_or} {prediction.predicted})"
     positive = np.maximum(_finite(attribution), 0)
     if not positive.any():
         return f"No positive {subject}."

@@ -215,7 +215,7 @@ def published_table(run: RunContents) -> PublishedTable | None:
 
 def summary_cases(cases: Cases) -> list[Case]:
     """A row of examples: up to two mistakes, then right answers that show evidence."""
-    telling = sorted((*cases.right, *cases.unknown), key=lambda case: case.scale is None)
+    telling = sorted((*cases.right, *cases.withheld, *cases.unknown), key=lambda case: case.scale is None)
     wrong = list(cases.wrong[:2])
     chosen = wrong + telling[: SUMMARY_CASES - len(wrong)]
     return chosen + list(cases.wrong[2 : 2 + SUMMARY_CASES - len(chosen)])

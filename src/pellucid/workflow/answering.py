@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ..evaluation.answering import UNLIKE, AnsweringRules, confidences
 from ..evaluation.conformal import ClassSets, ScoreInterval, fit_interval, fit_sets, needed
 from ..evaluation.difficulty import FEWEST as FEWEST_FOR_WIDTHS
 from ..evaluation.difficulty import fit_difficulty, halves
-from ..evaluation.intervals import Values
+from ..evaluation.intervals import Resampling, Values
 from ..evaluation.subgroups import subgroup_names
 from ..evaluation.validation import ValidationAnswers
 from ..preprocessing import FloatArray
@@ -111,14 +111,24 @@ def _sets(
         groups=answers.groups,
         subgroups=_kinds(answers, wanted),
     )
-    short = shortage(fitted, manifest.classes, any(answers.groups))
+    short = shortage(fitted, manifest.classes, any(answers.groups), _units_by_kind(answers, wanted))
     if short:
         progress.say(short)
     return None if all(t is None for t in fitted.thresholds) else fitted
 
 
-def shortage(sets: ClassSets, classes: Sequence[str], grouped: bool) -> str:
-    """What a coverage lacks in validation images, as a sentence; "" where nothing is lacking."""
+def _units_by_kind(answers: ValidationAnswers, wanted: DecisionSection) -> dict[str, int]:
+    """How many independent units (images or groups) of each subgroup there are that a coverage is promised for."""
+    kinds = np.array(_kinds(answers, wanted))
+    units = Resampling.of(len(answers.labels), answers.groups, resamples=100, seed=0)
+    return {str(kind): units.units_among(kinds == kind) for kind in np.unique(kinds)}
+
+
+def shortage(sets: ClassSets, classes: Sequence[str], grouped: bool, kinds: Mapping[str, int] | None = None) -> str:
+    """What a coverage lacks in validation images, as a sentence; "" where nothing is lacking.
+
+    `kinds` says how many images (or groups) there are of each subgroup.
+    """
     least, unit = needed(sets.coverage), "group" if grouped else "image"
     share = f"{100 * sets.coverage:g} %"
     if sets.by == "class":
@@ -129,9 +139,12 @@ def shortage(sets: ClassSets, classes: Sequence[str], grouped: bool) -> str:
         return f"{share} by class needs {least} {unit}s of each, you have {n} of {name}: it is then in every set."
     if sets.thresholds[0] is not None:
         return ""
-    many = sum(sets.units)
-    of = " of each subgroup" if sets.by == "subgroup" else ""
-    return f"Prediction sets that hold {share} need {least} validation {unit}s{of}, you have {many}: none are made."
+    if sets.by == "subgroup" and kinds:
+        name, many = min(kinds.items(), key=lambda kind: kind[1])
+        of, whose = " of each subgroup", f" of {name or 'no subgroup'}"
+    else:
+        many, of, whose = sum(sets.units), "", ""
+    return f"Prediction sets that hold {share} need {least} validation {unit}s{of}, you have {many}{whose}: none are made."
 
 
 def _interval(

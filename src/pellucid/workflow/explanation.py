@@ -216,6 +216,8 @@ def _records(
         ExplanationRecord(
             path=opened.item.shown,
             label=prediction.label,
+            predicted=prediction.predicted,
+            outcome="answer" if prediction.decision is None else prediction.decision.outcome,
             true_label=opened.item.true_label,
             confidence=prediction.confidence,
             probabilities=prediction.probabilities,

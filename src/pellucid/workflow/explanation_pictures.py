@@ -167,9 +167,10 @@ def title(prediction: Prediction, attribution: Attribution) -> str:
 
 
 def _answer(prediction: Prediction) -> str:
+    withheld = "" if prediction.label == prediction.predicted else f"; {prediction.label}"
     if prediction.confidence is None:
-        return f"Predicted {prediction.label}, score {prediction.output:.3g}"
-    return f"Predicted {prediction.label}, {100 * prediction.confidence:.1f} %"
+        return f"Predicted {prediction.predicted}, score {prediction.output:.3g}{withheld}"
+    return f"Predicted {prediction.predicted}, {100 * prediction.confidence:.1f} %{withheld}"
 
 
 def _comparison(found: ExplainedImage, prediction: Prediction, drawn: list[Drawn], drawing: Drawing) -> Uint8Array:
