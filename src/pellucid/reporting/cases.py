@@ -34,8 +34,6 @@ class Case:
 
     path: str
     label: str
-    predicted: str
-    withheld: bool
     confidence: str
     true_label: str | None
     right: bool | None
@@ -46,6 +44,8 @@ class Case:
     heat: str
     scale: tuple[str, str] | None
     unit: str
+    predicted: str = ""
+    withheld: bool = False
 
     @property
     def size(self) -> int:
