@@ -14,9 +14,10 @@ from .trust import ImageTrust
 class ExplanationRecord(Document):
     """One map of one image. `files` maps attention, heatmap, overlay and others to paths relative to the manifest.
 
-    `label` is what is answered, `predicted` the class at the operating point, which `confidence` belongs to, and `outcome`
-    whether it is answered; `predicted` is null in older folders. `sha256` is that of the image file. `largest` and `smallest` are the extreme raw values of the map and `limit` the
-    value drawn at the top of the colour scale, all in `unit`. `verdict` is the one-line reading, `trust` the short
+    `label` is what is answered, `predicted` the class at the operating point, which `confidence` belongs to (null in
+    older folders), and `outcome` says whether it is answered. `sha256` is that of the image file. `largest` and
+    `smallest` are the extreme raw values of the map and `limit` the value drawn at the top of the colour scale, all in
+    `unit`. `verdict` is the one-line reading, `trust` the short
     trust check, where asked for.
     """
 

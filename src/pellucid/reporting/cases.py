@@ -28,8 +28,8 @@ _QUALITY = 82
 class Case:
     """One explained image. `picture` and `heat` are data addresses; `scale` the ends of the colour bar, if it has one.
 
-    `right` is None where the true class is not known, or no class is answered (`withheld`); `predicted` is then the class
-    that would be.
+    `right` is None where the true class is not known, or no class is answered (`withheld`); `predicted` is the class
+    that would be answered.
     """
 
     path: str

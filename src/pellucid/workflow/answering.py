@@ -144,7 +144,8 @@ def shortage(sets: ClassSets, classes: Sequence[str], grouped: bool, kinds: Mapp
         of, whose = " of each subgroup", f" of {name or 'no subgroup'}"
     else:
         many, of, whose = sum(sets.units), "", ""
-    return f"Prediction sets that hold {share} need {least} validation {unit}s{of}, you have {many}{whose}: none are made."
+    have = f"you have {many}{whose}: none are made."
+    return f"Prediction sets that hold {share} need {least} validation {unit}s{of}, {have}"
 
 
 def _interval(
