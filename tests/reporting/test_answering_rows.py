@@ -27,7 +27,7 @@ def test_a_limit_under_which_nothing_is_answered_is_not_called_kept() -> None:
     assert rows["wrong answers among those given"].verdict == "nothing to judge"
 
 
-def test_a_share_of_all_groups_has_the_width_that_so_many_groups_show() -> None:
+def test_a_share_of_all_groups_has_wilsons_interval_over_the_groups() -> None:
     groups = [f"patient{k // 2}" for k in range(40)]
     rules = AnsweringRules(sets=fit_sets(LABELS, SCORES, coverage=0.9))
     entry = judge_answers(

@@ -212,3 +212,33 @@ def test_one_image_is_too_few(tmp_path: Path) -> None:
     save(surface(np.random.default_rng(0)), tmp_path / "data" / "a.png")
     with pytest.raises(DataError, match="1 normal image, and it takes 8"):
         small(tmp_path / "data", tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("more", "options"),
+    [
+        (["decision.answer_only='errors<=0.1'"], {}),
+        (["decision.reject=unlike"], {}),
+        (["decision.coverage_by=class"], {}),
+        (["decision.coverage=0.9"], {}),
+        (["train.epochs=3"], {}),
+        ([], {"positive": "good"}),
+        ([], {"track": "tensorboard"}),
+        ([], {"abroad": "full"}),
+    ],
+)
+def test_what_does_not_apply_is_refused_instead_of_ignored(
+    more: list[str], options: dict[str, str], data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"rop |leave out"):
+        small(data, tmp_path / "run", *more, **options)
+
+
+def test_a_sealed_test_is_counted(data: Path, tmp_path: Path) -> None:
+    run = small(data, tmp_path / "run", sealed_test=True)
+    evaluate_run(run)
+    seal = RunFolder(run).read_record().sealed
+    assert seal is not None
+    assert [o.by for o in seal.openings] == ["train", "evaluate"]
+    assert seal.images == len(rows_of(run / "evaluation" / "predictions.csv"))
+    assert "Sealed test" in (run / "report.html").read_text()

@@ -139,7 +139,7 @@ class _Judge:
             return None
         shares = np.bincount(self.units.unit_of, marked) / np.bincount(self.units.unit_of)
         if shares.min() == shares.max() and shares[0] in (0, 1):
-            # No resample differs: Wilson's interval over groups says what so many groups show.
+            # No resample differs: Wilson's interval over groups shows how little few groups say.
             ends = wilson(float(shares.sum()), len(shares))
             return ShareEntry(value=float(shares[0]), low=ends[0], high=ends[1], images=len(self.labels))
         rng = np.random.default_rng(0)

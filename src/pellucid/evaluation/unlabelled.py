@@ -234,12 +234,13 @@ def _with_intervals(
 
 def _estimates(home: AnsweredImages, truth: Indices, new: AnsweredImages) -> Values:
     """The three estimates of the accuracy, and the mix (K,) by expectation maximisation and from the answers alone."""
+    home_mix = np.bincount(truth, minlength=home.probabilities.shape[1]) / len(truth)
     right, sure, new_sure = home.answers == truth, _confidence(home), _confidence(new)
     return np.array([
         thresholded_confidence(sure, right, new_sure),
         right.mean() - (sure.mean() - new_sure.mean()),
         new_sure.mean(),
-        *class_mix(new.probabilities, np.bincount(truth, minlength=home.probabilities.shape[1]) / len(truth)),
+        *class_mix(without_bias(new.probabilities, home.probabilities, truth), home_mix),
         *shifted_mix(home, truth, new),
     ])  # fmt: skip
 
@@ -271,6 +272,27 @@ def class_mix(probabilities: Values, home: Values, rounds: int = 1000, tolerance
         if np.abs(mix - before).max() < tolerance:
             break
     return mix
+
+
+def without_bias(new: Values, home: Values, truth: Indices, rounds: int = 50, tolerance: float = 1e-4) -> Values:
+    """Probabilities (M, K) of new images, moved so that those at home (N, K) have the mean of the labels (N,) there.
+
+    A temperature leaves a model that favours one class as it is, and expectation maximisation would take that for a mix
+    of classes. One constant for each logit, that of the highest likelihood at home, removes it. Reference: Alexandari,
+    Kundaje and Shrikumar, "Maximum likelihood with bias-corrected calibration is hard-to-beat at label shift
+    adaptation", ICML 2020.
+    """
+    shares = np.bincount(truth, minlength=home.shape[1]) / len(truth)
+    factor = np.ones(home.shape[1])
+    for _ in range(rounds):
+        moved = home * factor
+        mean = (moved / moved.sum(axis=1, keepdims=True)).mean(axis=0)
+        if np.abs(mean - shares).max() < tolerance:
+            break
+        factor = factor * shares / np.maximum(mean, 1e-12)
+        factor /= factor.max()
+    corrected: Values = new * factor
+    return corrected / corrected.sum(axis=1, keepdims=True)
 
 
 def shifted_mix(home: AnsweredImages, truth: Indices, new: AnsweredImages) -> Values:

@@ -62,8 +62,9 @@ def abstention_words(rule: Abstention) -> str:
     units = f"{rule.images:,} validation images" + (f" ({rule.groups:,} groups)" if rule.groups else "")
     sure = f"with {percent_of(rule.confidence)} confidence"
     if rule.bound is not None:
+        given = f"{percent_of(rule.answered)} of the validation images are answered, the others are withheld"
         return (
-            f"{percent_of(rule.answered)} of the validation images are answered, the others are withheld: "
+            f"{'All validation images are answered' if rule.answered == 1 else given}: "
             f"{sure} at most {percent_of(rule.bound)} {_RATES[rule.wrong]} (asked: {rule.asked}; {units})."
         )
     other = f" {rule.wrong}<={rule.attainable:g} could be promised." if rule.attainable else ""

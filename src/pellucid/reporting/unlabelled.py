@@ -52,7 +52,10 @@ def _accuracy(found: Unlabelled) -> str:
 
 
 def _mix(mix: Iterable[ShareEstimate], classes: Sequence[str], home: Sequence[float] = ()) -> str:
-    shares = [f"{name} {with_interval(e.value, e.low, e.high)}" for name, e in zip(classes, mix, strict=True)]
+    shares = [
+        f"{name} {with_interval(*(round(v, 3) for v in (e.value, e.low, e.high)))}"
+        for name, e in zip(classes, mix, strict=True)
+    ]
     if home:
         shares = [f"{said} (at home {number(share)})" for said, share in zip(shares, home, strict=True)]
     return ", ".join(shares)

@@ -31,6 +31,12 @@ def check_answering(wanted: DecisionSection, task: str) -> None:
     """InputError, before anything is trained, for a rule that cannot be read or does not fit the task."""
     if _limited(wanted) and parse_limit(wanted.answer_only).wrong != "errors" and task == "multiclass":
         raise InputError("The limits fn and fp are for two classes: with more classes write errors<=0.02.")
+    rules = _limited(wanted), wanted.reject != "none", wanted.other, wanted.coverage_by != "all"
+    if task == "anomaly" and any(rules):
+        raise InputError(
+            "An anomaly detector learns from normal images alone. Its promise is the one on false alarms, and an image "
+            "unlike the normal ones is what it flags: drop `answer_only=`, `reject=`, `other=` and `coverage_by=`."
+        )
     if wanted.coverage_by == "subgroup" and not wanted.subgroup:
         raise InputError("Coverage by subgroup needs `decision.subgroup=...`: a column of the CSV, or a pattern.")
     if wanted.coverage_by == "class" and task == "regression":

@@ -40,6 +40,7 @@ from .normals import Describer, SeenImages
 from .one_class_fit import FittedDetector, fit_normals
 from .one_class_split import Divided, divide_normals
 from .provenance import data_checksum, data_record, hardware, now, versions
+from .sealing import open_first
 from .settling import settled_recipe
 
 Mask = npt.NDArray[np.bool_]
@@ -57,6 +58,7 @@ class OneClassJob:
     command: Sequence[str]
     run: RunFolder
     progress: Progress
+    sealed_test: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -84,19 +86,21 @@ def learn_normal(job: OneClassJob) -> None:
         _export(job, describer, fitted, images)
     with job.timed("decide"):
         bundle = _decide(job, fitted, images)
+    test = images.dataset.split("test")
+    seal = open_first(job.run, test) if job.sealed_test or job.run.seal.is_file() else None
     with job.timed("evaluate"):
-        test = images.dataset.split("test")
         evaluated = evaluate_dataset(bundle, test, "test", progress=job.progress)
         write_evaluation(evaluated.result, job.run.evaluation)
     with job.timed("explain"):
         explain_examples(bundle, test, evaluated.result, job.run.explanations, job.progress)
-    record = _record(job, divided, fitted)
+    record = _record(job, divided, fitted).model_copy(update={"sealed": seal})
     job.run.record.write_text(record.model_dump_json(indent=2), encoding="utf-8")
     from ..reporting.figures import save_figures
     from ..reporting.html import build_report
 
     save_figures(evaluated.result, [], job.run.figures, pixels=evaluated.pixels, decisions=False)
     build_report(job.run.root)
+    job.run.seal.unlink(missing_ok=True)
 
 
 def _read(job: OneClassJob, dataset: Dataset) -> tuple[SeenImages, Divided]:

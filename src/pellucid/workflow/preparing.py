@@ -121,6 +121,16 @@ def _check_task(recipe: Recipe, overrides: Sequence[str]) -> None:
             "Anomaly detection knows normal images and others, and merges or leaves out no classes: name the normal "
             "ones by `anomaly.normal`, and drop `merge=`, `leave_out=` and `one_against_rest=`."
         )
+    if recipe.task == "anomaly" and recipe.data.positive:
+        raise InputError(
+            "Positive are the bad images of an anomaly detector: drop `positive=`, and name the normal images by "
+            "`anomaly.normal` if their names do not say so."
+        )
+    trained = [o for o in overrides if o.startswith(("train.", "fine_tune.", "augment.", "decision.coverage="))]
+    if recipe.task == "anomaly" and trained:
+        raise InputError(
+            f"Nothing is trained to detect anomalies, and no class has a probability: drop {', '.join(trained)}."
+        )
     if recipe.task == "anomaly" and recipe.data.hide:
         raise InputError(
             "`hide=` changes training images; an anomaly detector is not trained: crop the images instead."

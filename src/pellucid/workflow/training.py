@@ -129,6 +129,8 @@ def train(
     )
     if abroad == "full" and chosen.data.hide:
         raise InputError("`abroad='full'` trains without `hide=`: leave one or the other out.")
+    if chosen.task == "anomaly" and (track or abroad == "full"):
+        raise InputError("Nothing is trained to detect anomalies: leave out `track=` and `abroad='full'`.")
     if track:
         from ..training.tracking import check_tracker
 
@@ -171,7 +173,8 @@ def _run(job: _TrainingJob) -> None:
     if job.recipe.task == "anomaly":
         from .one_class import OneClassJob, learn_normal
 
-        learn_normal(OneClassJob(job.data, job.name, job.recipe, job.seed, job.command, job.run, job.progress))
+        asked = job.data, job.name, job.recipe, job.seed, job.command
+        learn_normal(OneClassJob(*asked, job.run, job.progress, job.sealed_test))
         return
     # The network first: a weights file that does not fit is found before thousands of images are read.
     dataset = read_labelled(job.data, job.recipe)
