@@ -291,8 +291,9 @@ def without_bias(new: Values, home: Values, truth: Indices, rounds: int = 50, to
             break
         factor = factor * shares / np.maximum(mean, 1e-12)
         factor /= factor.max()
-    corrected: Values = new * factor
-    return corrected / corrected.sum(axis=1, keepdims=True)
+    odds = new * factor
+    corrected: Values = odds / odds.sum(axis=1, keepdims=True)
+    return corrected
 
 
 def shifted_mix(home: AnsweredImages, truth: Indices, new: AnsweredImages) -> Values:
