@@ -31,6 +31,7 @@ import PIL.Image
 from playwright.sync_api import sync_playwright
 
 import pellucid
+from pellucid.bundle.embedding import whole_graph
 from pellucid.bundle.io import model_session
 from pellucid.bundle.manifest import MODEL, Layer, Manifest
 from pellucid.preprocessing import Preprocessing
@@ -151,11 +152,10 @@ def passes(page: Any, bundle: pellucid.Bundle, rounds: int) -> tuple[list[float]
     """Passes of the evidence graph in the browser and in Python, in turns."""
     shape, logits = bundle.preprocessing, bundle.manifest.logits
     tensor = np.random.default_rng(1).standard_normal((1, 3, shape.height, shape.width)).astype(np.float32)
-    graph = bundle.folder / MODEL
-    session = model_session(graph, 1)
+    session = model_session(bundle.folder / MODEL, 1)
     ones = np.ones((1, 1, logits), np.float32)
     feed = {"image": tensor, "target": ones, "contrast": np.asarray(1, np.float32)}
-    given = {"model": text(graph.read_bytes()), "tensor": text(tensor.tobytes()), "count": 4, "logits": logits}
+    given = {"model": text(whole_graph(bundle.folder)), "tensor": text(tensor.tobytes()), "count": 4, "logits": logits}
     given["size"] = [shape.height, shape.width]
     page.evaluate(BARE, given)
     milliseconds(lambda: session.run(None, feed), 10)

@@ -123,10 +123,60 @@ def test_files_of_every_kind_are_seen_alike(runtime: Path | None, open_alone: Op
     for name, data in files().items():
         answer = asked(page, data)
         image = bundle.read(data)
-        seen = np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(answer["seen"]))).convert("RGB"))
-        assert np.array_equal(seen, bundle.preprocessing.resize_image(image)), name
+        assert np.array_equal(seen_of(answer), bundle.preprocessing.resize_image(image)), name
         assert (answer["image"]["height"], answer["image"]["width"]) == image.size, name
         assert answer["probabilities"] == pytest.approx(bundle.predict(data).probabilities, abs=2e-6), name
+
+
+@pytest.fixture
+def films() -> dict[str, bytes]:
+    """DICOM films as a modality sends them, and as a JPEG."""
+    pytest.importorskip("pydicom")
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEGBaseline8Bit
+    from tests.pacs.films import LOOKS, film
+    from tests.test_dicom import dataset, written
+
+    grey = smooth(70, 90)[..., 0]
+    found = {f"film {n}": written(film(n, 64)) for n in range(len(LOOKS))}
+    for photometric in ("MONOCHROME1", "MONOCHROME2"):
+        made = dataset(grey, syntax=JPEGBaseline8Bit, PhotometricInterpretation=photometric)
+        made.WindowCenter, made.WindowWidth = 100, 120
+        made.PixelData = encapsulate([encoded(grey, "JPEG", quality=85)])
+        made["PixelData"].is_undefined_length = True
+        found[f"JPEG, {photometric}"] = written(made)
+    return found
+
+
+def test_films_are_seen_and_shown(
+    films: dict[str, bytes], runtime: Path | None, open_alone: Open, tmp_path: Path
+) -> None:
+    folder = bundle_at(tmp_path / "bundle")
+    page = open_alone(export_page(folder, tmp_path / "page.html", runtime=runtime, proof=False).path.as_uri())
+    bundle = pellucid.load(folder, threads=1)
+    refused = {"film 4", "film 5"}  # run-length and JPEG-LS
+    for name, data in films.items():
+        if name in refused:
+            continue
+        answer = asked(page, data)
+        image = bundle.read(data)
+        assert np.array_equal(seen_of(answer), bundle.preprocessing.resize_image(image)), name
+        assert answer["probabilities"] == pytest.approx(bundle.predict(data).probabilities, abs=2e-6), name
+        assert set(answer["warnings"]) <= set(image.warnings), name
+        preview = PIL.Image.open(io.BytesIO(base64.b64decode(answer["preview"]))).convert("RGB")
+        assert np.abs(np.asarray(preview).astype(int) - image.pixels).mean() < 4, name
+    (tmp_path / "film.dcm").write_bytes(films["film 1"])
+    page.set_input_files("#file", str(tmp_path / "film.dcm"))
+    page.wait_for_selector("#answer .label")
+    page.wait_for_function("document.querySelector('.pane canvas').width > 0")
+    (tmp_path / "packed.dcm").write_bytes(films["film 5"])
+    page.set_input_files("#file", str(tmp_path / "packed.dcm"))
+    page.wait_for_selector(".queue-row.refused.current")
+    assert "compressed" in page.locator("#stage-message").inner_text()
+
+
+def seen_of(answer: dict[str, Any]) -> np.ndarray:
+    return np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(answer["seen"]))).convert("RGB"))
 
 
 def test_large_jpegs_are_decoded_whole(runtime: Path | None, open_alone: Open, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_wrong_files_are_refused_in_words(one_file: Path, open_alone: Open, tmp_
         "empty.png": (b"", "empty"),
         "text.jpg": (b"no image", "not a readable image"),
         "cut.png": (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "damaged"),
-        "film.dcm": (b"\0" * 128 + b"DICM" + b"\0" * 40, "DICOM"),
+        "film.dcm": (b"\0" * 128 + b"DICM" + b"\2\0\1\0" * 20, "damaged"),
         "scan.tif": (b"II*\0" + b"\0" * 40, "TIFF"),
     }
     for name, (data, words) in wrong.items():

@@ -29,8 +29,8 @@ from ..serving.settings import MEGABYTE, ServerSettings
 
 HERE = Path(__file__).parent
 WORDS = Path(serving.__file__).parent / "static" / "i18n"
-FORMATS = frozenset({"JPEG", "PNG", "WEBP", "GIF", "BMP"})
-"""What browsers decode as Pillow does."""
+FORMATS = frozenset({"DICOM", "JPEG", "PNG", "WEBP", "GIF", "BMP"})
+"""What browsers decode as Pillow does, and the films that `js/dicom.js` reads."""
 
 LARGEST_FILE = 256 * MEGABYTE
 MOST_PIXELS = 64_000_000

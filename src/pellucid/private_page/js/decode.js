@@ -1,6 +1,7 @@
 // From the bytes of a file to upright RGB rows, as pellucid decodes a picture whole: profiles are ignored, and what is
 // transparent is laid on black.
 
+import { readDicom, through } from "./dicom.js";
 import { recognised } from "./formats.js";
 import { ownPng, unpack } from "./png.js";
 import { turned, webpOrientation } from "./upright.js";
@@ -9,21 +10,32 @@ import { turned, webpOrientation } from "./upright.js";
 const BAND = 2 ** 20;
 
 /**
- * Decode a picture. `read(top, rows)` gives rows as RGBA bytes, and `close()` frees it. Throws {code, detail} for a file
- * that is no picture, is damaged, or has more than `limits.pixels`.
+ * Decode a picture. `read(top, rows)` gives rows as RGBA bytes, `close()` frees it, and `warnings` are sentences. Throws
+ * {code, detail} for a file that is no picture, is damaged, or has more than `limits.pixels`.
  */
 export async function decode(blob, limits) {
   const bytes = new Uint8Array(await blob.arrayBuffer());
   const format = recognised(bytes);
+  if (format === "DICOM") return { format, ...(await film(readDicom(bytes, limits))) };
   const own = format === "PNG" ? ownPng(bytes) : null;
-  if (own) return { format, ...(await rowsOf(own, limits)) };
+  if (own) return { format, warnings: [], ...(await rowsOf(own, limits)) };
   const bitmap = await upright(blob, bytes);
   const { width, height } = bitmap;
   if (width * height > limits.pixels) {
     bitmap.close();
     throw { code: "too-large" };
   }
-  return { format, width, height, read: reader(bitmap), close: () => bitmap.close() };
+  return { format, width, height, warnings: [], read: reader(bitmap), close: () => bitmap.close() };
+}
+
+/** Rows of a DICOM film; the browser decodes its JPEG. */
+async function film({ width, height, warnings, rows, jpeg, shown }) {
+  if (rows) return { width, height, warnings, read: rows, close() {} };
+  const bitmap = await upright(jpeg, new Uint8Array());
+  const pixels = reader(bitmap);
+  // Of grey each channel holds the value.
+  const read = (top, count) => through(shown, pixels(top, count), 0, width * count, 4);
+  return { width, height, warnings, read, close: () => bitmap.close() };
 }
 
 async function rowsOf(found, limits) {

@@ -4,6 +4,7 @@ import { decisionOf } from "./deciding.js";
 import { fitted, toOriginal } from "./place.js";
 import { predictedOf, probabilitiesOf } from "./probabilities.js";
 
+const PREVIEW_SIDE = 4096;
 const [COARSE_SIDE, GRID_SIDE, FINE_GRID_SIDE, CELLS_PER_CELL] = [64, 128, 256, 8];
 
 /** The longer side of a method's map in an answer. */
@@ -29,6 +30,19 @@ export async function png(rgb, width, height) {
   const canvas = new OffscreenCanvas(width, height);
   canvas.getContext("2d").putImageData(picture, 0, 0);
   const blob = await canvas.convertToBlob({ type: "image/png" });
+  return base64(new Uint8Array(await blob.arrayBuffer()));
+}
+
+/** A picture that the page itself cannot decode, as a JPEG in base64 of no more than a canvas of the page takes. */
+export async function previewOf({ width, height, read }) {
+  const share = Math.min(1, PREVIEW_SIDE / Math.max(width, height));
+  const canvas = new OffscreenCanvas(Math.max(1, Math.round(width * share)), Math.max(1, Math.round(height * share)));
+  const whole = await createImageBitmap(new ImageData(read(0, height), width, height));
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(whole, 0, 0, canvas.width, canvas.height);
+  whole.close();
+  const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.95 });
   return base64(new Uint8Array(await blob.arrayBuffer()));
 }
 

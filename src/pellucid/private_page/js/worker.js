@@ -1,7 +1,7 @@
 // The worker: decodes, prepares, runs the model and explains, so that the page never stalls.
 
 import { decode } from "./decode.js";
-import { explanationOf, png, predictionOf } from "./documents.js";
+import { explanationOf, png, predictionOf, previewOf } from "./documents.js";
 import { looksOf } from "./looks.js";
 import { explained } from "./methods.js";
 import { features, Model } from "./model.js";
@@ -27,13 +27,14 @@ function fetchPart(name) {
   return wanted.get(name).promise;
 }
 
-/** The tensor of a file, what the model sees of it, and the picture's facts. */
-export async function prepare(blob, { manifest, facts }) {
+/** The tensor of a file, what the model sees of it, the picture's facts, and a `preview` of what no browser shows. */
+export async function prepare(blob, { manifest, facts }, preview = false) {
   const picture = await decode(blob, facts.limits);
   try {
-    const { width, height, format } = picture;
+    const { width, height, format, warnings } = picture;
     const seen = fit(picture.read, [width, height], manifest.preprocessing, facts.pillow);
-    return { tensor: normalise(seen, manifest.preprocessing), seen, width, height, format };
+    const shown = preview && format === "DICOM" ? await previewOf(picture) : null;
+    return { tensor: normalise(seen, manifest.preprocessing), seen, shown, width, height, format, warnings };
   } finally {
     picture.close();
   }
@@ -43,7 +44,7 @@ async function explain({ file, query }, { progress, check }) {
   const began = performance.now();
   const { classes, preprocessing } = model.manifest;
   const method = model.facts.card.methods.find(({ name }) => name === query.method);
-  const made = await prepare(file, model);
+  const made = await prepare(file, model, !query.again);
   check();
   const places = query.all_classes ? classes.map((_, i) => i) : query.target ? [classes.indexOf(query.target)] : null;
   const found = await explained(query.method, model, made.tensor, places, { progress, check });
@@ -59,7 +60,7 @@ async function explain({ file, query }, { progress, check }) {
     ...predictionOf(model, found.logits, outside, picture, remarks(made), seconds),
     explanations: found.maps.map(({ place, grid, settings }) => explanationOf(method, place, grid, [made.height, made.width], model, found.layer, settings)),
     seen: await png(made.seen, preprocessing.width, preprocessing.height),
-    preview: null,
+    preview: made.shown,
   };
 }
 

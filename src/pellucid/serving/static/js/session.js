@@ -253,8 +253,11 @@ export class Session extends EventTarget {
     item.status = "working";
     this.changed(item);
     try {
-      if (!item.url) await this.picture(item).catch(() => (item.unshowable = true));
+      const shown = item.url ? null : this.picture(item).catch(() => (item.unshowable = true));
+      // A server must be told whether the browser can show the picture; a page without one sees for itself.
+      if (!this.card.alone) await shown;
       await this.#explain(item, this.#quickMethod(), null);
+      await shown;
       item.status = "done";
       item.thumb = await this.picture(item).then(small, () => null);
     } catch (error) {
