@@ -41,9 +41,9 @@ def static_server(folder: Path) -> Iterator[tuple[str, list[str]]]:
         server.server_close()
 
 
-def asked(page: Any, data: bytes, method: str = "grad-cam", target: str | None = None) -> dict[str, Any]:
-    """The page's answer to a file, by its own scripts."""
-    query = {"method": method, "all_classes": target is None, "target": target}
+def asked(page: Any, data: bytes, method: str = "grad-cam", target: str | None = None, **more: str) -> dict[str, Any]:
+    """The page's answer to a file, by its own scripts; `more` is `against` or `layer`."""
+    query = {"method": method, "all_classes": target is None, "target": target, **more}
     found: dict[str, Any] = page.evaluate(ASK, {"file": base64.b64encode(data).decode(), "query": query})
     return found
 

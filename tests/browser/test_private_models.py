@@ -15,28 +15,33 @@ from tests.browser.alone import Open, asked, grid_of
 from tests.browser.alone import open_alone as open_alone
 from tests.image_files import encoded, exif, png, smooth
 from tests.private_page.conftest import runtime as runtime
+from tests.small_detectors import detector_at
 from tests.small_networks import manifest_of, network_of, noise, recipe_of
 
 import pellucid
 from pellucid.bundle.io import write_bundle
 from pellucid.bundle.manifest import MODEL
+from pellucid.classifier import Against
+from pellucid.explanation.catalogue import METHODS
 from pellucid.explanation.explain import explain_tensors
 from pellucid.models.export import export_bundle
 from pellucid.preprocessing import Preprocessing
 from pellucid.private_page.export import export_page
 
 SIZE = (32, 40)
+EARLIER = "backbone.relu1"
 
 
-def bundle_at(folder: Path, *, classes: int = 2, task: str = "", layer: bool = True, **shape: Any) -> Path:
-    """A bundle of random weights with every graph."""
+def bundle_at(folder: Path, *, classes: int = 2, task: str = "", **shape: Any) -> Path:
+    """A bundle of random weights with every graph, and a second layer."""
     recipe = recipe_of("cnn", SIZE, batch_norm=True)
     network = network_of(recipe, classes, seed=3)
     preprocessing = Preprocessing(**{**recipe.preprocessing().model_dump(), **shape})
     manifest = manifest_of(network, preprocessing, classes, network.explained_layer)
     if task:
         manifest = manifest.model_copy(update={"task": task, "threshold": 0.1})
-    export_bundle(network, manifest, folder, images=noise(2, SIZE), source="noise")
+    images = noise(2, SIZE)
+    export_bundle(network, manifest, folder, images=images, source="noise", layers=[EARLIER], every_method=True)
     return folder
 
 
@@ -51,17 +56,34 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+QUICK = ("grad-cam", "layercam", "refine-cam", "winsor-cam", "saliency")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_answers_as_python(kind: str, runtime: Path | None, open_alone: Open, tmp_path: Path) -> None:
+    answers_as_python(kind, QUICK, runtime, open_alone, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_by_every_method(kind: str, runtime: Path | None, open_alone: Open, tmp_path: Path) -> None:
+    every = tuple(row.name for row in METHODS if row.name != "rise")
+    answers_as_python(kind, every, runtime, open_alone, tmp_path)
+
+
+def answers_as_python(
+    kind: str, tried: tuple[str, ...], runtime: Path | None, open_alone: Open, tmp_path: Path
+) -> None:
     folder = bundle_at(tmp_path / "bundle", **KINDS[kind])
-    written = export_page(folder, tmp_path / "page.html", runtime=runtime, proof=False, every_method=True)
+    written = export_page(folder, tmp_path / "page.html", runtime=runtime, proof=False)
     page = open_alone(written.path.as_uri(), offline=True)
     bundle = pellucid.load(folder, threads=1)
     data = photograph()
     image = bundle.read(data)
     methods = [row["name"] for row in page.evaluate("pellucid.facts().then(({ card }) => card.methods)")]
-    assert {"grad-cam", "score-cam", "occlusion"} <= set(methods)
-    for method in [name for name in methods if name != "rise"]:
+    left = {"lime", "kernel-shap", "smooth-grad"}
+    assert set(methods) == {row.name for row in METHODS if row.lacking(bundle.manifest) is None} - left
+    for method in [name for name in methods if name in tried]:
         answer = asked(page, data, method)
         wanted = bundle.predict(data)
         assert answer["label"] == wanted.label
@@ -75,6 +97,56 @@ def test_it_answers_as_python(kind: str, runtime: Path | None, open_alone: Open,
             assert (mine["target"], mine["unit"], mine["layer"]) == (theirs.target, theirs.unit, theirs.layer)
             scale = np.abs(theirs.values).max()
             np.testing.assert_allclose(grid_of(mine), theirs.values, atol=3e-3 * scale + 1e-9, err_msg=method)
+
+
+def test_one_class_against_another_and_an_earlier_layer(runtime: Path | None, open_alone: Open, tmp_path: Path) -> None:
+    folder = bundle_at(tmp_path / "bundle", classes=3)
+    written = export_page(folder, tmp_path / "page.html", runtime=runtime, proof=False)
+    page = open_alone(written.path.as_uri(), offline=True)
+    bundle = pellucid.load(folder, threads=1)
+    data, (first, _, third) = photograph(), bundle.classes
+    batch = bundle.preprocessing.tensors([bundle.read(data)])
+    for method in ("grad-cam", "layercam", "refine-cam", "saliency", "occlusion", "ablation-cam"):
+        (mine,) = asked(page, data, method, first, against=third)["explanations"]
+        same_map(
+            mine, explain_tensors(bundle, batch, [grid_of(mine).shape], method=method, target=Against(first, third))
+        )
+        assert (mine["target"], mine["against"]) == (first, third)
+    for method in ("grad-cam", "ablation-cam"):
+        answer = asked(page, data, method, first, layer=EARLIER)
+        (mine,) = answer["explanations"]
+        size = grid_of(mine).shape
+        same_map(mine, explain_tensors(bundle.at(EARLIER), batch, [size], method=method, target=first))
+        assert mine["layer"] == EARLIER
+        assert answer["probabilities"] == pytest.approx(bundle.predict(data).probabilities, abs=2e-6)
+    page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": data})
+    page.wait_for_selector("#answer .label")
+    page.select_option("#target", first)
+    page.select_option("#against", third)
+    page.locator(".verdict", has_text=f"{first}, not {third}").wait_for()
+    page.select_option("#layer", EARLIER)
+    page.locator(".verdict", has_text=f"{first}, not {third}").wait_for()
+
+
+def same_map(mine: dict[str, Any], explained: Any) -> None:
+    (theirs,) = explained[0].attributions
+    np.testing.assert_allclose(grid_of(mine), theirs.values, atol=3e-3 * np.abs(theirs.values).max() + 1e-9)
+
+
+def test_an_anomaly_detector_answers_as_python(runtime: Path | None, open_alone: Open, tmp_path: Path) -> None:
+    folder = detector_at(tmp_path / "bundle", recipe_of("cnn", SIZE))
+    written = export_page(folder, tmp_path / "page.html", runtime=runtime, proof=False)
+    page = open_alone(written.path.as_uri(), offline=True)
+    bundle, data = pellucid.load(folder, threads=1), photograph()
+    answer, wanted = asked(page, data, "anomaly-map"), bundle.predict(data)
+    assert (answer["label"], answer["confidence"], answer["probabilities"]) == (wanted.label, None, {})
+    assert answer["output"] == pytest.approx(wanted.output, rel=1e-5)
+    size, batch = grid_of(answer["explanations"][0]).shape, bundle.preprocessing.tensors([bundle.read(data)])
+    same_map(answer["explanations"][1], explain_tensors(bundle, batch, [size], method="anomaly-map", target=None))
+    page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": data})
+    page.wait_for_selector("#answer .label")
+    assert page.locator("#answer .label").inner_text() == wanted.label
+    assert page.locator(".verdict").is_visible()
 
 
 @pytest.mark.slow

@@ -34,11 +34,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.small_detectors import detector_at
 from tests.small_networks import manifest_of, network_of, noise, recipe_of
 from torch import nn
 
-from pellucid.anomaly.crossfit import scored
-from pellucid.anomaly.fitting import fit_detector, with_units
 from pellucid.bundle.bundle import load
 from pellucid.bundle.manifest import MODEL, Layer, Layered
 from pellucid.bundle.onnx_classifier import OnnxClassifier
@@ -48,14 +47,10 @@ from pellucid.explanation.attribution import Attribution
 from pellucid.explanation.catalogue import METHODS, Method, find_method, settings_of
 from pellucid.explanation.explain import explain_tensors
 from pellucid.explanation.metered import Metered
-from pellucid.models.anomaly_export import export_detector
 from pellucid.models.export import export_bundle
 from pellucid.models.network import Network
-from pellucid.models.patch_features import PatchFeatures, choose_layers, feature_graph
 from pellucid.models.torch_classifier import TorchClassifier
 from pellucid.preprocessing import Preprocessing
-from pellucid.recipe import Recipe
-from pellucid.recipe_anomaly import AnomalySection
 from pellucid.reporting.words import lack_words
 
 # Small stand-ins by the name of a setting. A row that stops sampling when its result is stable must not do so here:
@@ -138,23 +133,6 @@ def classifiers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
         export_bundle(network.eval(), manifest, folder, images=images, source="noise", every_method=True)
         return load(folder, threads=1)
 
-    def detector(recipe: Recipe) -> Classifier:
-        network, shape = network_of(recipe).eval(), recipe.preprocessing()
-        size = (shape.height, shape.width)
-        layers = choose_layers(network.backbone, "cnn", (), size)
-        graph = feature_graph(PatchFeatures(network.backbone, layers), size)
-        features = graph.session()(noise(20, size))
-        patches = features.patches.reshape(20, -1, features.patches.shape[-1])
-        section = AnomalySection(memory=30, candidates=200)
-        fitted = fit_detector(patches, features.statistics, graph.grid, section)
-        seen = scored(fitted, features)
-        fitted = with_units(fitted, seen.local, seen.image)
-        manifest = manifest_of(network, shape, 2, network.explained_layer)
-        manifest = manifest.model_copy(update={"task": "anomaly", "layer": graph.layer})
-        folder = tmp_path_factory.mktemp("contract") / "bundle"
-        export_detector(graph, fitted, manifest, folder, images=noise(2, size))
-        return load(folder, threads=1)
-
     @lru_cache
     def make(kind: str) -> Classifier:
         small = recipe_of(head=[{"dense": 8}])
@@ -163,7 +141,7 @@ def classifiers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[
         if kind == "bundle of a residual network":
             return bundle(residual_network(), crop, 3)
         if kind == "anomaly detector":
-            return detector(small)
+            return load(detector_at(tmp_path_factory.mktemp("contract") / "bundle", small), threads=1)
         if kind == "live residual network":  # as it comes from training
             network = residual_network()
             manifest = manifest_of(network, crop, 3, "backbone.1").model_copy(

@@ -24,6 +24,7 @@ from pellucid.preprocessing import GridGeometry, Preprocessing
 pytestmark = needs_node
 
 CAMS = {
+    "anomaly-map": lambda activations, gradients: np.maximum(activations[:, :1], 0),
     "grad-cam": cam.grad_cam,
     "grad-cam++": cam.grad_cam_plus_plus,
     "hirescam": cam.hirescam,
@@ -127,7 +128,7 @@ def test_probabilities_scores_and_distances(tmp_path: Path) -> None:
         "method": "mahalanobis",
     }
     code = """import { outsideScore } from "./outside.js";
-import { predictedOf, probabilitiesOf, scoreOf } from "./probabilities.js";
+import { predictedOf, probabilitiesOf, question, scoreOf } from "./probabilities.js";
 globalThis.harness = async ({ logits, features, reference }) => {
   const calibration = { scale: 0.7, shift: 0.2 };
   const binary = { task: "binary", threshold: 0.5, calibration };
@@ -135,7 +136,8 @@ globalThis.harness = async ({ logits, features, reference }) => {
     many: logits.map((z) => probabilitiesOf(z, { task: "multiclass", calibration: null })),
     two: logits.map((z) => probabilitiesOf([z[0]], binary)),
     chosen: logits.map((z) => predictedOf([z[0]], probabilitiesOf([z[0]], binary), binary)),
-    scores: logits.map((z) => [0, 1, 2].map((place) => scoreOf(z, place))),
+    scores: logits.map((z) => [0, 1, 2].map((place) => scoreOf(z, question(place)))),
+    against: logits.map((z) => scoreOf(z, question(2, 0))),
     distances: features.map((one) => outsideScore(Float32Array.from(one), reference)),
   };
 };
@@ -148,6 +150,7 @@ globalThis.harness = async ({ logits, features, reference }) => {
     assert found["chosen"] == (two[:, 1] >= 0.5).astype(int).tolist()
     rows = np.repeat(np.eye(3, dtype=np.float32)[None], len(logits), axis=0)
     np.testing.assert_allclose(found["scores"], scores_of_logits(logits, rows, 1.0), atol=3e-6)
+    np.testing.assert_allclose(found["against"], logits[:, 2] - logits[:, 0], atol=1e-6)
     np.testing.assert_allclose(found["distances"], known.distances(new) / 2.5, rtol=1e-6)
 
 

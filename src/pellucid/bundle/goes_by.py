@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..classifier import EvidenceClassifier
+from ..errors import BundleError
 from ..evaluation.audit import AUDIT_FILE, AuditDocument
 from ..evaluation.discovered import ConceptEntry
 from ..evaluation.discovered_verdicts import ConceptStatus, status_of
@@ -52,6 +53,14 @@ class KnownConcepts:
             return None
         factors = read_factors(folder / found.factors)
         return cls(found.concepts, factors) if factors else None
+
+    @classmethod
+    def readable(cls, folder: Path, bundle: Bundle) -> KnownConcepts | None:
+        """As `of_audit`; None also where the audit cannot be read."""
+        try:
+            return cls.of_audit(folder, bundle)
+        except (BundleError, OSError, ValueError):
+            return None
 
     def shares(self, classifier: EvidenceClassifier, batch: FloatArray, label: str) -> tuple[EvidenceShare, ...]:
         """In which concepts the evidence of one image (1, 3, H, W) for a class lies, at most three, by one pass.

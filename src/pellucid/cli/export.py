@@ -40,8 +40,9 @@ def export(
         Optional[bool],
         typer.Option(
             "--every-method/--quick-methods",
-            help="Add saliency, integrated gradients and ablation-cam, which doubles the size.",
-            show_default="in a folder",
+            help="Add the graphs of further layers, refine-cam, winsor-cam, saliency, integrated gradients and "
+            "ablation-cam.",
+            show_default="where weights are shared",
         ),
     ] = None,
     proof: Annotated[

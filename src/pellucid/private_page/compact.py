@@ -108,14 +108,14 @@ def _remainders(rows: Rows, integers: Steps, steps: Steps) -> npt.NDArray[np.int
 def weight_tensors(graph: bytes) -> Iterator[tuple[int, Rows]]:
     """Where the larger float32 tensors lie in the file, and their values as rows of the first axis."""
     whole = memoryview(graph)
-    start = _address(whole)
+    start = address(whole)
     for number, body in fields(whole):
         if number != _GRAPH:
             continue
         for inner, tensor in fields(body):
             if inner == _INITIALIZER and (found := _raw(tensor)) is not None:
                 raw, dims = found
-                yield _address(raw) - start, np.frombuffer(raw, "<f4").reshape(dims[0], -1)
+                yield address(raw) - start, np.frombuffer(raw, "<f4").reshape(dims[0], -1)
 
 
 def _raw(tensor: memoryview) -> tuple[memoryview, list[int]] | None:
@@ -133,6 +133,7 @@ def _raw(tensor: memoryview) -> tuple[memoryview, list[int]] | None:
     return raw, dims
 
 
-def _address(view: memoryview) -> int:
+def address(view: memoryview) -> int:
+    """Where the bytes lie in memory: differences say where views lie in one another."""
     place: Any = np.frombuffer(view, np.uint8).__array_interface__["data"][0]
     return int(place)

@@ -10,13 +10,14 @@ from typing import Any
 
 from ..bundle.bundle import ProvenRuntime, open_bundle
 from ..bundle.embedding import whole_graph
-from ..bundle.manifest import MODEL, WEIGHTS
+from ..bundle.manifest import MODEL
 from ..errors import InputError
 from ..files import write_whole
 from ..progress import Progress, Silent
 from ..storage import new_folder, refuse_taken
 from .checks import check_document
-from .facts import Exported, facts_document, read_exported, reference_bytes
+from .facts import Exported, concept_bytes, facts_document, read_exported, reference_bytes
+from .further import further_parts, is_shared, whole_parts
 from .licences import licence_texts
 from .packagings import Contents, single_file, write_folder
 from .packing import Part
@@ -53,9 +54,10 @@ def export_page(
 
     `out` is a new folder, or one file if its name ends in .html. `runtime` is where onnxruntime-web lies: see
     `find_runtime`. With `proof` the run's own images, or those of the folder `images`, go through headless Chromium,
-    and the page says how far it differs from Python. `every_method` adds the graphs of saliency, integrated gradients
-    and ablation-cam with their weights, which doubles the size: by default to a folder. `weights` is float32, float16
-    or int8; with fewer bits the page is smaller, those further graphs are left out, and a proof is demanded.
+    and the page says how far it differs from Python. `every_method` adds the bundle's further graphs, for further
+    layers, several layers together, saliency, integrated gradients and ablation-cam: by default, but to a single file
+    not those of early bundles, whose weights it would hold twice. `weights` is float32, float16 or int8; with fewer
+    bits the page is smaller, and a proof is demanded.
 
     Raises BundleError, and InputError for a missing runtime, a model too large for one file, or weights of fewer bits
     without a proof.
@@ -68,12 +70,11 @@ def export_page(
     if not single:
         refuse_taken(out, "web")
     exported = read_exported(run)
-    if exported.bundle.task == "anomaly":
-        raise InputError("A page that works alone is for classifiers so far: use `pellucid serve` for a detector.")
     _check_size(exported, single)
     program = find_runtime(runtime)
-    every = not single if every_method is None else every_method
-    made = _made(exported, program, every and precision == "float32", precision)
+    shared = is_shared(exported)
+    every = shared or not single if every_method is None else every_method
+    made = _made(exported, program, every, shared, precision)
     contents = made.contents(None)
     found = _proved(run, images, exported, contents, progress) if proof else None
     if found is None and precision != "float32":
@@ -118,6 +119,7 @@ class _Made:
     parts: tuple[Part, ...]
     check: dict[str, Any]
     bits: int
+    shared: bool
 
     def contents(self, proof: Proof | None) -> Contents:
         """Everything that either packaging holds; the facts come first."""
@@ -129,12 +131,13 @@ class _Made:
             parts=[part.name for part in self.parts],
             check=self.check,
             bits=self.bits,
+            shared=self.shared,
         )
         facts = Part.of("facts", json.dumps(document, ensure_ascii=False, separators=(",", ":")))
         return Contents(self.exported.bundle.manifest.name, (facts, *self.parts), licences)
 
 
-def _made(exported: Exported, program: Runtime, every_method: bool, precision: Precision) -> _Made:
+def _made(exported: Exported, program: Runtime, every_method: bool, shared: bool, precision: Precision) -> _Made:
     graph = whole_graph(exported.bundle.folder)
     own = rounded(graph, precision)
     parts = [
@@ -144,10 +147,14 @@ def _made(exported: Exported, program: Runtime, every_method: bool, precision: P
     ]
     if (reference := reference_bytes(exported.bundle)) is not None:
         parts.append(Part.of("reference", reference))
-    if every_method:
-        parts += _further_graphs(exported)
+    if (factors := concept_bytes(exported)) is not None:
+        parts.append(Part.of("concepts", factors))
+    if every_method and shared:
+        parts += further_parts(exported, own)
+    elif every_method and precision == "float32":
+        parts += whole_parts(exported)
     check = check_document(exported.bundle) if own is graph else _check_of(exported, own)
-    return _Made(exported, tuple(parts), check, BITS[precision])
+    return _Made(exported, tuple(parts), check, BITS[precision], shared)
 
 
 def _check_of(exported: Exported, graph: bytes) -> dict[str, Any]:
@@ -157,15 +164,6 @@ def _check_of(exported: Exported, graph: bytes) -> dict[str, Any]:
         path = Path(folder) / MODEL
         path.write_bytes(graph)
         return check_document(open_bundle(bundle.folder, bundle.manifest, ProvenRuntime(), 1, graph=path))
-
-
-def _further_graphs(exported: Exported) -> list[Part]:
-    """The graphs of methods that need more than the evidence, with the weights that they share."""
-    manifest, folder = exported.bundle.manifest, exported.bundle.folder
-    tail = manifest.layer.tail if manifest.layer is not None else None
-    graphs = {"gradients": manifest.input_gradients, "tail": tail}
-    found = [Part.of(name, (folder / file).read_bytes()) for name, file in graphs.items() if file is not None]
-    return [*found, Part.of("weights", (folder / WEIGHTS).read_bytes())] if found else []
 
 
 def _check_size(exported: Exported, single: bool) -> None:

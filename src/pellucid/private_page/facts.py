@@ -13,10 +13,12 @@ import PIL
 
 from .. import serving
 from ..bundle.bundle import Bundle, load
-from ..bundle.manifest import MODEL, Manifest
+from ..bundle.goes_by import KnownConcepts
+from ..bundle.manifest import MODEL, Layer, Manifest
 from ..bundle.run import RunFolder, RunRecord
 from ..errors import BundleError
 from ..evaluation.detectors import ByClass, Energy, Neighbours, OutsideDetector
+from ..evaluation.discovered_verdicts import status_of
 from ..evaluation.flags import read_flag
 from ..evaluation.joint import Joint
 from ..evaluation.kept_out import AbroadRecord
@@ -36,7 +38,9 @@ LARGEST_FILE = 256 * MEGABYTE
 MOST_PIXELS = 64_000_000
 METHODS = {
     **dict.fromkeys(("grad-cam", "grad-cam++", "hirescam", "xgrad-cam", "layercam", "eigen-cam", "score-cam"), ""),
-    "ablation-cam": "tail",
+    "anomaly-map": "",
+    "ablation-cam": "tail-1",
+    **dict.fromkeys(("refine-cam", "winsor-cam"), "layered"),
     **dict.fromkeys(("integrated-gradients", "saliency", "gradient-x-input"), "gradients"),
     **dict.fromkeys(("rise", "occlusion"), ""),
 }
@@ -52,6 +56,7 @@ class Exported:
     metrics: MetricsDocument | None
     record: RunRecord | None
     examples: tuple[Path, ...] = ()
+    concepts: KnownConcepts | None = None
 
     @property
     def checksum(self) -> str:
@@ -76,7 +81,9 @@ def read_exported(run: Path) -> Exported:
             metrics = MetricsDocument.model_validate_json(measured.read_bytes())
         except ValueError as error:
             raise BundleError(f"{measured} cannot be read: {error}") from error
-    return Exported(bundle.manifest.name, bundle, metrics, record)
+    return Exported(
+        bundle.manifest.name, bundle, metrics, record, concepts=KnownConcepts.readable(folder.audit, bundle)
+    )
 
 
 def facts_document(
@@ -87,24 +94,27 @@ def facts_document(
     parts: Collection[str],
     check: dict[str, Any],
     bits: int,
+    shared: bool,
 ) -> dict[str, Any]:
     """Everything that the page's scripts read, in plain JSON values.
 
-    `parts` are the names of the parts beside it, `check` is what a browser is to find (see `checks`), and `bits` are
-    those of a weight.
+    `parts` are the names of the parts beside it, `check` is what a browser is to find (see `checks`), `bits` are those
+    of a weight, and `shared` says whether further graphs read their weights out of the main one.
     """
     bundle = exported.bundle
     return {
         "card": _card(exported, parts),
-        "manifest": _manifest(bundle.manifest),
+        "manifest": _manifest(bundle.manifest, parts),
         "limits": {"pixels": MOST_PIXELS},
         "pillow": int(PIL.__version__.split(".")[0]),
         "reference": _reference_shape(bundle),
+        "concepts": concepts_document(exported),
         "scales": {name: kept["q95"] for name, kept in bundle.manifest.scales.items()},
         "outside": outside_warning(bundle.classes),
         "inside": "This looks like the images that the model was trained on.",
         "check": check,
         "bits": bits,
+        "shared": shared,
         "proof": proof,
         "licences": licences,
         "words": words(),
@@ -182,14 +192,47 @@ def _card(exported: Exported, parts: Collection[str]) -> dict[str, Any]:
     found["methods"] = [
         {**row, "unit": find_method(row["name"]).unit} for row in found["methods"] if row["name"] in here
     ]
-    found["layers"] = found["layers"][:1]
-    found["against"] = False  # the page's own arithmetic asks about one class at a time
+    if "layer-2" not in parts:
+        found["layers"] = found["layers"][:1]
     found["limits"]["formats"] = titles(FORMATS)
     found["alone"] = True
     return found
 
 
-def _manifest(manifest: Manifest) -> dict[str, Any]:
+def concept_bytes(exported: Exported) -> bytes | None:
+    """The factors of the audit's concepts as float32 values, in the order of `concepts_document`; None without any."""
+    known = exported.concepts
+    if known is None:
+        return None
+    arrays = [a for f in known.factors.values() for a in (f.parts, f.usual)]
+    return b"".join(np.ascontiguousarray(a, "<f4").tobytes() for a in arrays)
+
+
+def concepts_document(exported: Exported) -> dict[str, Any] | None:
+    """What is known of the concepts that an audit found, and the lengths of their factors."""
+    known, classes = exported.concepts, exported.bundle.classes
+    if known is None:
+        return None
+    factors = [{"place": k, "parts": f.parts.shape[0], "channels": f.parts.shape[1]} for k, f in known.factors.items()]
+    concepts = [
+        {"concept": c.name, "label": c.label, "place": classes.index(c.label), "factor": c.factor,
+         "status": status_of(c), "words": c.answer.words if c.answer else ""}
+        for c in known.concepts
+        if c.factor is not None and c.label in classes
+    ]  # fmt: skip
+    return {"factors": factors, "concepts": concepts}
+
+
+def _layer(layer: Layer, number: int, parts: Collection[str]) -> dict[str, Any]:
+    """A layer with the parts that its graphs are: `part` is None for the main graph."""
+    part = f"layer-{number}"
+    return {
+        "name": layer.name, "height": layer.height, "width": layer.width, "stride": layer.stride,
+        "offset": layer.offset, "part": part if part in parts else None, "tail": f"tail-{number}",
+    }  # fmt: skip
+
+
+def _manifest(manifest: Manifest, parts: Collection[str]) -> dict[str, Any]:
     """What the scripts need of it."""
     calibration, layer = manifest.calibration, manifest.layer
     return {
@@ -201,8 +244,7 @@ def _manifest(manifest: Manifest) -> dict[str, Any]:
         "preprocessing": manifest.preprocessing.model_dump(mode="json"),
         "calibration": None if calibration is None else {"scale": calibration.scale, "shift": calibration.shift},
         "answering": None if manifest.answering is None else manifest.answering.model_dump(mode="json"),
-        "layer": None
-        if layer is None
-        else {"name": layer.name, "height": layer.height, "width": layer.width, "stride": layer.stride,
-              "offset": layer.offset},
-    }  # fmt: skip
+        "layer": None if layer is None else _layer(layer, 1, parts),
+        "layers": [_layer(one, i, parts) for i, one in enumerate(manifest.layers, 2)],
+        "layered": [] if manifest.layered is None else [_layer(one, 0, ()) for one in manifest.layered.layers],
+    }

@@ -126,7 +126,9 @@ class Registry:
         run = RunFolder(path)
         record = _record(run)
         examples = self._examples(run, bundle, record)
-        return Served(name, path, bundle, shared, _metrics(run), record, examples, _concepts(run, bundle))
+        return Served(
+            name, path, bundle, shared, _metrics(run), record, examples, KnownConcepts.readable(run.audit, bundle)
+        )
 
     def _examples(self, run: RunFolder, bundle: Bundle, record: RunRecord | None) -> tuple[Path, ...]:
         """Test images to try. Those of real patients are offered only when the operator says so."""
@@ -143,14 +145,6 @@ def _record(run: RunFolder) -> RunRecord | None:
     try:
         return run.read_record()
     except BundleError:
-        return None
-
-
-def _concepts(run: RunFolder, bundle: Bundle) -> KnownConcepts | None:
-    """What the run's audit found the model to go by; None without one, or where it cannot be read."""
-    try:
-        return KnownConcepts.of_audit(run.audit, bundle)
-    except (BundleError, OSError, ValueError):
         return None
 
 

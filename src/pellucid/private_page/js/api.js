@@ -27,7 +27,7 @@ class Engine extends EventTarget {
 
   /** What the worker needs, kept for a second start. */
   #parts() {
-    this.kept ??= Promise.all(["worker", "model", "runtime", "reference"].map((name) => (name === "worker" ? textOf(name) : part(name))));
+    this.kept ??= Promise.all(["worker", "model", "runtime", "reference", "concepts"].map((name) => (name === "worker" ? textOf(name) : part(name))));
     return this.kept;
   }
 
@@ -41,7 +41,7 @@ class Engine extends EventTarget {
   }
 
   async #begin() {
-    const [[text, model, runtime, reference], facts] = await Promise.all([this.#parts(), factsOf()]);
+    const [[text, model, runtime, reference, concepts], facts] = await Promise.all([this.#parts(), factsOf()]);
     const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
     const worker = new Worker(url);
     URL.revokeObjectURL(url);
@@ -53,7 +53,7 @@ class Engine extends EventTarget {
         this.#die();
       };
     });
-    worker.postMessage({ start: { facts, model, runtime, reference } });
+    worker.postMessage({ start: { facts, model, runtime, reference, concepts } });
     await ready;
     return worker;
   }

@@ -93,7 +93,11 @@ function eigenCam({ a, channels, cells }) {
   return positive(sum < 0 ? map.map((part) => -part) : map);
 }
 
+/** Of an anomaly detector: the distances that its score is made of, which are its one channel. */
+const anomalyMap = ({ a, cells }) => positive(Float64Array.from(a.subarray(0, cells)));
+
 export const CAMS = {
+  "anomaly-map": anomalyMap,
   "grad-cam": gradCam,
   "grad-cam++": gradCamPlusPlus,
   hirescam: (given) => cellByCell(given, (slope) => slope),

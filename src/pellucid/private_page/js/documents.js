@@ -2,7 +2,7 @@
 
 import { decisionOf } from "./deciding.js";
 import { fitted, toOriginal } from "./place.js";
-import { predictedOf, probabilitiesOf } from "./probabilities.js";
+import { givesScore, predictedOf, probabilitiesOf } from "./probabilities.js";
 
 const PREVIEW_SIDE = 4096;
 const [COARSE_SIDE, GRID_SIDE, FINE_GRID_SIDE, CELLS_PER_CELL] = [64, 128, 256, 8];
@@ -47,16 +47,17 @@ export async function previewOf({ width, height, read }) {
 }
 
 /** One map on the picture: `grid` {values, height, width, geometry} as the method gave it. */
-export function explanationOf(method, target, grid, size, model, layer, settings = {}) {
+export function explanationOf(method, { place, against }, grid, size, model, layer, settings = {}) {
   const { manifest, facts, preprocessing } = model;
   const side = method.looks_at_layer ? mapSide(method, grid) : FINE_GRID_SIDE;
   const [height, width] = fitted(size, side);
   const values = toOriginal(grid, grid.geometry, [height, width], preprocessing);
-  const score = manifest.task === "regression" ? "output" : "log-odds";
+  const score = givesScore(manifest) ? "output" : "log-odds";
   const top = layer === null || layer === manifest.layer?.name ? facts.scales[method.name] : null;
   return {
     method: method.name,
-    target: manifest.classes[target],
+    target: manifest.classes[place],
+    against: against === null ? null : manifest.classes[against],
     layer,
     unit: method.unit.replace("{score}", score),
     signed: method.signed,
@@ -79,13 +80,13 @@ export function predictionOf(model, logits, outside, picture, warnings, seconds)
   const { manifest, facts } = model;
   const probabilities = probabilitiesOf(logits, manifest);
   const place = predictedOf(logits, probabilities, manifest);
-  const regression = manifest.task === "regression";
-  const decided = decisionOf(manifest, probabilities, place, regression ? logits[0] : null, outside);
+  const scored = givesScore(manifest);
+  const decided = decisionOf(manifest, probabilities, place, scored ? logits[0] : null, outside);
   const answer = {
     label: decided.label,
-    confidence: regression ? null : probabilities[place],
+    confidence: scored ? null : probabilities[place],
     probabilities: Object.fromEntries(probabilities.map((share, i) => [manifest.classes[i], share])),
-    output: regression ? logits[0] : null,
+    output: scored ? logits[0] : null,
   };
   const flagged = outside !== null && outside > 1;
   return {

@@ -7,9 +7,9 @@ const [STEPS, ERROR] = [256, 0.01];
 
 /** One map from one gradient and the tensor. */
 function once(mapOf) {
-  return async (model, tensor, places) => {
-    const { logits, gradients } = await model.inputGradients(tensor, places);
-    const maps = gradients.map((slopes, t) => ({ place: places[t], values: mapOf(slopes, tensor, model.preprocessing) }));
+  return async (model, tensor, questions) => {
+    const { logits, gradients } = await model.inputGradients(tensor, questions);
+    const maps = gradients.map((slopes, t) => ({ question: questions[t], values: mapOf(slopes, tensor, model.preprocessing) }));
     return { logits, maps, settings: {} };
   };
 }
@@ -39,9 +39,9 @@ function ladder(steps) {
 
 /** One class on its way from the baseline: the sum of gradients so far, of which those at the two ends count half. */
 class Share {
-  constructor(place, begin, end, t) {
-    Object.assign(this, { place, found: null, settings: {} });
-    this.difference = scoreOf(end.logits, place) - scoreOf(begin.logits, place);
+  constructor(question, begin, end, t) {
+    Object.assign(this, { question, found: null, settings: {} });
+    this.difference = scoreOf(end.logits, question) - scoreOf(begin.logits, question);
     this.sums = end.gradients[t].map((value, i) => (value + begin.gradients[t][i]) / 2);
   }
 
@@ -60,19 +60,19 @@ class Share {
   }
 }
 
-async function integrated(model, tensor, places, { check, progress }) {
+async function integrated(model, tensor, questions, { check, progress }) {
   const baseline = blurred(tensor, model.preprocessing.height, model.preprocessing.width);
   const way = tensor.map((value, i) => value - baseline[i]);
-  const begin = await model.inputGradients(baseline, places);
-  const end = await model.inputGradients(tensor, places);
-  const shares = places.map((place, t) => new Share(place, begin, end, t));
+  const begin = await model.inputGradients(baseline, questions);
+  const end = await model.inputGradients(tensor, questions);
+  const shares = questions.map((question, t) => new Share(question, begin, end, t));
   let open = shares;
   let known = 1;
   for (const steps of ladder(STEPS)) {
     for (let k = 1; k < steps; k++) {
       if ((k * known) % steps === 0) continue;
       const share = Math.fround(k / steps);
-      const asked = open.map(({ place }) => place);
+      const asked = open.map(({ question }) => question);
       const { gradients } = await model.inputGradients(way.map((value, i) => baseline[i] + share * value), asked);
       open.forEach((one, t) => one.add(gradients[t]));
       check();
@@ -82,7 +82,7 @@ async function integrated(model, tensor, places, { check, progress }) {
     open = open.filter((one) => !one.settle(steps, way));
     if (!open.length) break;
   }
-  return { logits: end.logits, maps: shares.map(({ place, found, settings }) => ({ place, values: found, settings })), settings: {} };
+  return { logits: end.logits, maps: shares.map(({ question, found, settings }) => ({ question, values: found, settings })), settings: {} };
 }
 
 export const GRADIENTS = {

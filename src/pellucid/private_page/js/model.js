@@ -2,7 +2,7 @@
 
 import { expanded } from "./compact.js";
 import { unpacked } from "./unpacked.js";
-import { predictedOf, probabilitiesOf } from "./probabilities.js";
+import { givesScore, predictedOf, probabilitiesOf, question } from "./probabilities.js";
 
 /** Passes in turn: the runtime takes one at a time, and a quick question goes between the passes of a slow one. */
 class Turns {
@@ -23,7 +23,7 @@ export class Model {
     const [program, graph] = await Promise.all([unpacked(runtime), unpacked(model)]);
     ort.env.wasm.numThreads = 1;
     ort.env.wasm.wasmBinary = program.buffer;
-    const made = Object.assign(new Model(), { ort, facts, manifest: facts.manifest, fetchPart, turns: new Turns(), more: new Map() });
+    const made = Object.assign(new Model(), { ort, facts, manifest: facts.manifest, packed: model, fetchPart, turns: new Turns(), more: new Map() });
     made.session = await made.#graph(expanded(graph));
     return made;
   }
@@ -36,12 +36,14 @@ export class Model {
     return this.manifest.preprocessing;
   }
 
-  /** Another graph of the bundle, opened on first use. */
+  /** Another graph of the bundle, opened on first use. Most read their weights out of the first one. */
   #other(name) {
     if (!this.more.has(name)) {
       const opened = (async () => {
-        const [graph, weights] = await Promise.all([this.fetchPart(name), this.fetchPart("weights")]);
-        return this.#graph(await unpacked(graph), [{ path: "weights.safetensors", data: await unpacked(weights) }]);
+        const { shared } = this.facts;
+        const [graph, weights] = await Promise.all([this.fetchPart(name), shared ? this.packed : this.fetchPart("weights")]);
+        const data = await unpacked(weights);
+        return this.#graph(await unpacked(graph), [{ path: "weights.safetensors", data: shared ? expanded(data) : data }]);
       })();
       opened.catch(() => this.more.delete(name));
       this.more.set(name, opened);
@@ -49,7 +51,7 @@ export class Model {
     return this.more.get(name);
   }
 
-  #feed(tensors, rows) {
+  #feed(tensors, rows, contrast = 1) {
     const { Tensor } = this.ort;
     const { width, height } = this.preprocessing;
     const count = tensors.length / (3 * width * height);
@@ -59,7 +61,7 @@ export class Model {
     return {
       image: new Tensor("float32", tensors, [count, 3, height, width]),
       target: new Tensor("float32", target, [count, rows.length, logits]),
-      contrast: new Tensor("float32", [1], []),
+      contrast: new Tensor("float32", [contrast], []),
     };
   }
 
@@ -78,60 +80,76 @@ export class Model {
     return Array.from({ length: logits.data.length / size }, (_, n) => [...logits.data.subarray(n * size, (n + 1) * size)]);
   }
 
-  /** The row that asks about a class: 1 for it, of a single logit -1 for the first class. */
-  row(place) {
+  /** The row of a question: 1 for the class, -1 for the one against; of a single logit -1 for the first class. */
+  row({ place, against }) {
     const row = new Float32Array(this.manifest.logits);
     if (row.length === 1) row[0] = place === 1 ? 1 : -1;
     else row[place] = 1;
+    if (against !== null) row[against] = -1;
     return row;
   }
 
+  /** What a graph is fed to answer questions about one tensor; null: about the class predicted. */
+  #asking(tensor, questions) {
+    // A single logit's gradients are multiples of one, so that the graph runs for one question.
+    if (this.manifest.logits === 1) return this.#feed(tensor, [this.row(question(1))]);
+    if (questions === null) return this.#feed(tensor, [new Float32Array(this.manifest.logits)]);
+    return this.#feed(tensor, questions.map((one) => this.row(one)), Number(questions[0].against === null));
+  }
+
+  /** The gradients of each question out of those of a pass; with a single logit the first class's are minus the second's. */
+  #spread(gradients, questions) {
+    const single = this.manifest.logits === 1;
+    const size = single ? gradients.length : gradients.length / questions.length;
+    return questions.map(({ place }, t) => {
+      const own = single ? gradients : gradients.subarray(t * size, (t + 1) * size);
+      return single && place === 0 ? own.map((value) => -value) : own;
+    });
+  }
+
   /**
-   * One pass about classes by their places, or about the class predicted where `places` is null: {logits, places,
-   * activations, dims, gradients}, the last a Float32Array for each place. A single logit's gradients are multiples of
-   * one, so that the graph runs for one target.
+   * One pass with questions, or about the class predicted where they are null: {logits, questions, activations, dims,
+   * gradients}, the last a Float32Array for each question. `part` is the graph of another layer than the usual one.
    */
-  async evidence(tensor, places = null) {
-    const single = this.manifest.logits === 1;
-    const rows = single ? [this.row(1)] : places === null ? [new Float32Array(this.manifest.logits)] : places.map((place) => this.row(place));
-    const { logits, activations, gradients } = await this.#run(this.session, this.#feed(tensor, rows));
+  async evidence(tensor, questions = null, part = null) {
+    const session = part === null ? this.session : await this.#other(part);
+    const { logits, activations, gradients } = await this.#run(session, this.#asking(tensor, questions));
     const found = [...logits.data];
-    const asked = places ?? [this.target(found)];
-    const slopes = spread(gradients.data, rows.length, asked, single);
-    return { logits: found, places: asked, activations: activations.data, dims: activations.dims, gradients: slopes };
+    const asked = questions ?? [this.usual(found)];
+    return { logits: found, questions: asked, activations: activations.data, dims: activations.dims, gradients: this.#spread(gradients.data, asked) };
   }
 
-  /** Gradients of the scores of classes by the pixels of one tensor: {logits, gradients}, an array for each place. */
-  async inputGradients(tensor, places) {
+  /** As `evidence`, of several layers from one pass: `layers` is an array of {activations, dims, gradients}. */
+  async layered(tensor, questions = null) {
+    const found = await this.#run(await this.#other("layered"), this.#asking(tensor, questions));
+    const logits = [...found.logits.data];
+    const asked = questions ?? [this.usual(logits)];
+    const layers = this.manifest.layered.map((_, i) => {
+      const { data, dims } = found[`activations_${i + 1}`];
+      return { activations: data, dims, gradients: this.#spread(found[`gradients_${i + 1}`].data, asked) };
+    });
+    return { logits, questions: asked, layers };
+  }
+
+  /** Gradients of the scores of questions by the pixels of one tensor: {logits, gradients}, an array for each. */
+  async inputGradients(tensor, questions) {
     const session = await this.#other("gradients");
-    const single = this.manifest.logits === 1;
-    const rows = single ? [this.row(1)] : places.map((place) => this.row(place));
-    const { logits, gradients } = await this.#run(session, this.#feed(tensor, rows));
-    return { logits: [...logits.data], gradients: spread(gradients.data, rows.length, places, single) };
+    const { logits, gradients } = await this.#run(session, this.#asking(tensor, questions));
+    return { logits: [...logits.data], gradients: this.#spread(gradients.data, questions) };
   }
 
-  /** Logits of activations of the explained layer, from there on: `dims` are (M, C, h, w). */
-  async tail(activations, dims) {
-    const session = await this.#other("tail");
+  /** Logits of activations of a layer, from there on: `dims` are (M, C, h, w). */
+  async tail(activations, dims, layer) {
+    const session = await this.#other(layer.tail);
     const { logits } = await this.#run(session, { activations: new this.ort.Tensor("float32", activations, dims) });
     const size = this.manifest.logits;
     return Array.from({ length: dims[0] }, (_, n) => [...logits.data.subarray(n * size, (n + 1) * size)]);
   }
 
-  /** The class that is explained when none is named. */
-  target(logits) {
-    if (this.manifest.task === "regression") return 1;
-    return predictedOf(logits, probabilitiesOf(logits, this.manifest), this.manifest);
+  /** The question when none is named: about the class predicted. */
+  usual(logits) {
+    return question(givesScore(this.manifest) ? 1 : predictedOf(logits, probabilitiesOf(logits, this.manifest), this.manifest));
   }
-}
-
-/** The gradients of each place out of those of a pass; with a single logit the first class's are minus the second's. */
-function spread(gradients, rows, places, single) {
-  const size = gradients.length / rows;
-  return places.map((place, t) => {
-    const own = single ? gradients : gradients.subarray(t * size, (t + 1) * size);
-    return single && place === 0 ? own.map((value) => -value) : own;
-  });
 }
 
 /** The mean of each channel over the cells, in float32. */

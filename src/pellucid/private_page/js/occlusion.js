@@ -26,14 +26,14 @@ function hide(tensor, hidden, target, [top, bottom], [left, right], height, widt
   }
 }
 
-/** Maps for classes by their places: [{place, values}], and the remark on how they were made. */
-export async function occlusion(model, tensor, places, { progress, check }) {
+/** Maps for questions about classes: [{question, values}], and the remark on how they were made. */
+export async function occlusion(model, tensor, questions, { progress, check }) {
   const { height, width } = model.preprocessing;
   const [down, across] = [windows(height), windows(width)];
   const hidden = blurred(tensor, height, width);
   const whole = (await model.logits(tensor))[0];
   const all = down.starts.flatMap((top) => across.starts.map((left) => [top, left]));
-  const losses = places.map(() => new Float64Array(all.length));
+  const losses = questions.map(() => new Float64Array(all.length));
   const batch = new Float32Array(AT_ONCE * tensor.length);
   for (let start = 0; start < all.length; start += AT_ONCE) {
     const chunk = all.slice(start, start + AT_ONCE);
@@ -42,11 +42,11 @@ export async function occlusion(model, tensor, places, { progress, check }) {
       hide(tensor, hidden, target, [top, top + down.window], [left, left + across.window], height, width);
     });
     const found = await model.logits(batch.slice(0, chunk.length * tensor.length));
-    found.forEach((logits, i) => places.forEach((place, t) => (losses[t][start + i] = scoreOf(whole, place) - scoreOf(logits, place))));
+    found.forEach((logits, i) => questions.forEach((question, t) => (losses[t][start + i] = scoreOf(whole, question) - scoreOf(logits, question))));
     check();
     progress(Math.min(1, (start + chunk.length) / all.length));
   }
-  const maps = places.map((place, t) => ({ place, values: averaged(losses[t], all, down, across, height, width) }));
+  const maps = questions.map((question, t) => ({ question, values: averaged(losses[t], all, down, across, height, width) }));
   const settings = { samples: all.length + 1, window_pixels: [down.window, across.window], stride_pixels: [down.stride, across.stride] };
   return { logits: whole, maps, settings };
 }

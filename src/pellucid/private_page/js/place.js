@@ -53,3 +53,9 @@ export function toOriginal(grid, geometry, size, p) {
   });
   return placed;
 }
+
+/** A grid on the pixels of the model's input. */
+export function laidOnInput({ values, height, width, geometry }, preprocessing) {
+  const whole = { ...preprocessing, fit: "stretch" };
+  return toOriginal({ values, height, width }, geometry, [whole.height, whole.width], whole);
+}

@@ -82,14 +82,14 @@ function correlation(one, other) {
   return first * second > 0 ? joint / Math.sqrt(first * second) : 1;
 }
 
-/** Maps for classes by their places: [{place, values}], and the remark on how they were made. */
-export async function rise(model, tensor, places, { progress, check }) {
+/** Maps for questions about classes: [{question, values}], and the remark on how they were made. */
+export async function rise(model, tensor, questions, { progress, check }) {
   const { height, width } = model.preprocessing;
   const pixels = height * width;
   const mask = masks(height, width);
   const hidden = blurred(tensor, height, width);
   const whole = (await model.logits(tensor))[0];
-  const sums = new Covariance(places.length, pixels);
+  const sums = new Covariance(questions.length, pixels);
   let agreement = 0;
   for (const stop of [SAMPLES / 4, SAMPLES / 2, SAMPLES]) {
     while (sums.count < stop) {
@@ -99,14 +99,14 @@ export async function rise(model, tensor, places, { progress, check }) {
         for (let i = 0; i < tensor.length; i++) batch[n * tensor.length + i] = visible[i % pixels] * (tensor[i] - hidden[i]) + hidden[i];
       });
       const found = await model.logits(batch);
-      found.forEach((logits, n) => sums.add(drawn[n], places.map((place) => scoreOf(logits, place))));
+      found.forEach((logits, n) => sums.add(drawn[n], questions.map((question) => scoreOf(logits, question))));
       check();
       progress(sums.count / SAMPLES);
     }
     agreement = sums.agreement();
     if (agreement >= STABLE) break;
   }
-  const maps = sums.values().map((values, t) => ({ place: places[t], values }));
+  const maps = sums.values().map((values, t) => ({ question: questions[t], values }));
   const settings = { samples: sums.count, stable: agreement >= STABLE, correlation_of_halves: Number(agreement.toFixed(4)) };
   return { logits: whole, maps, settings };
 }

@@ -1,6 +1,6 @@
 // Score-CAM and Ablation-CAM: channels weighted by many passes, as explanation/score_cam.py and ablation_cam.py do.
 
-import { toOriginal } from "./place.js";
+import { laidOnInput } from "./place.js";
 import { scoreOf } from "./probabilities.js";
 
 const [CHANNELS, AT_ONCE, TAIL_AT_ONCE, MOST_VALUES] = [128, 4, 128, 2 ** 24];
@@ -18,9 +18,8 @@ function mostVaried(channel, channels) {
 }
 
 /** A channel laid on the model's input and stretched to 0..1. */
-function inputMask(values, { height, width, geometry }, preprocessing) {
-  const whole = { ...preprocessing, fit: "stretch" };
-  const mask = toOriginal({ values, height, width }, geometry, [whole.height, whole.width], whole);
+function inputMask(values, shape, preprocessing) {
+  const mask = laidOnInput({ ...shape, values }, preprocessing);
   let [low, high] = [Infinity, -Infinity];
   for (const value of mask) {
     low = Math.min(low, value);
@@ -41,7 +40,7 @@ async function scoreCam(model, tensor, found, shape, { check, progress }) {
   const { channel, channels, cells } = shape;
   const chosen = mostVaried(channel, channels);
   const shown = chosen.filter((c) => channel(c).some((value) => value !== channel(c)[0]));
-  const exponents = found.places.map(() => new Map());
+  const exponents = found.questions.map(() => new Map());
   const pixels = tensor.length / 3;
   for (let start = 0; start < shown.length; start += AT_ONCE) {
     const chunk = shown.slice(start, start + AT_ONCE);
@@ -51,7 +50,7 @@ async function scoreCam(model, tensor, found, shape, { check, progress }) {
       for (let i = 0; i < tensor.length; i++) batch[n * tensor.length + i] = tensor[i] * mask[i % pixels];
     });
     const logits = await model.logits(batch);
-    logits.forEach((z, n) => found.places.forEach((place, t) => exponents[t].set(chunk[n], scoreOf(z, place))));
+    logits.forEach((z, n) => found.questions.forEach((question, t) => exponents[t].set(chunk[n], scoreOf(z, question))));
     check();
     progress(Math.min(1, (start + chunk.length) / shown.length));
   }
@@ -66,7 +65,7 @@ async function scoreCam(model, tensor, found, shape, { check, progress }) {
 async function ablationCam(model, tensor, found, shape, { check, progress }) {
   const { channel, channels, cells } = shape;
   const active = Array.from({ length: channels }, (_, c) => c).filter((c) => channel(c).some((value) => value !== 0));
-  const drops = found.places.map(() => []);
+  const drops = found.questions.map(() => []);
   const step = Math.max(1, Math.min(TAIL_AT_ONCE, Math.floor(MOST_VALUES / found.activations.length)));
   for (let start = 0; start < active.length; start += step) {
     const chunk = active.slice(start, start + step);
@@ -76,13 +75,13 @@ async function ablationCam(model, tensor, found, shape, { check, progress }) {
       own.set(found.activations);
       own.fill(0, c * cells, (c + 1) * cells);
     });
-    const logits = await model.tail(batch, [chunk.length, ...found.dims.slice(1)]);
-    logits.forEach((z) => found.places.forEach((place, t) => drops[t].push(scoreOf(found.logits, place) - scoreOf(z, place))));
+    const logits = await model.tail(batch, [chunk.length, ...found.dims.slice(1)], shape.layer);
+    logits.forEach((z) => found.questions.forEach((question, t) => drops[t].push(scoreOf(found.logits, question) - scoreOf(z, question))));
     check();
     progress(Math.min(1, (start + chunk.length) / active.length));
   }
   return drops.map((weights) => weighted(channel, active, weights, cells));
 }
 
-/** Each gives a map for every place of what `evidence` found. */
+/** Each gives a map for every question of what `evidence` found. */
 export const SLOW_CAMS = { "score-cam": scoreCam, "ablation-cam": ablationCam };

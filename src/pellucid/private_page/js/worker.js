@@ -4,14 +4,17 @@ import { decode } from "./decode.js";
 import { explanationOf, png, predictionOf, previewOf } from "./documents.js";
 import { looksOf } from "./looks.js";
 import { explained } from "./methods.js";
+import { conceptShares, readConcepts } from "./goes-by.js";
 import { features, Model } from "./model.js";
 import { outsideScore, readReference } from "./outside.js";
+import { predictedOf, probabilitiesOf, question } from "./probabilities.js";
 import { remarks } from "./remarks.js";
 import { fit, normalise } from "./resample.js";
 import { selfCheck } from "./self-check.js";
 
 let model = null;
 let reference = null;
+let concepts = null;
 let answered = 0;
 let busy = 0;
 const stopped = new Set();
@@ -40,26 +43,46 @@ export async function prepare(blob, { manifest, facts }, preview = false) {
   }
 }
 
-async function explain({ file, query }, { progress, check }) {
+/** The questions that a page asks: about every class, or one, perhaps against another; null about the one predicted. */
+function questionsOf({ all_classes: all, target, against }) {
+  const { classes } = model.manifest;
+  if (all) return classes.map((_, i) => question(i));
+  return target ? [question(classes.indexOf(target), against ? classes.indexOf(against) : null)] : null;
+}
+
+/** The evidence of the usual layer about the class predicted, from what a method found or by one pass more. */
+async function evidenceOf(found, tensor) {
+  const place = predictedOf(found.logits, probabilitiesOf(found.logits, model.manifest), model.manifest);
+  const at = found.evidence?.questions.findIndex((asked) => asked.place === place && asked.against === null) ?? -1;
+  const evidence = at >= 0 ? found.evidence : await model.evidence(tensor, [question(place)]);
+  return { place, activations: evidence.activations, dims: evidence.dims, gradients: evidence.gradients[Math.max(0, at)] };
+}
+
+/** How far the image lies outside; null where the model does not know its training images. */
+async function distance(found, tensor) {
+  if (!reference || !model.manifest.layer) return null;
+  const { activations, dims } = found.evidence ?? (await model.evidence(tensor));
+  const looks = reference.looks ? looksOf(tensor, model.preprocessing) : [];
+  return outsideScore(features(activations, dims), reference, found.logits, looks);
+}
+
+async function explain({ file, query }, watch) {
   const began = performance.now();
-  const { classes, preprocessing } = model.manifest;
+  const { layer: usual, layers } = model.manifest;
   const method = model.facts.card.methods.find(({ name }) => name === query.method);
   const made = await prepare(file, model, !query.again);
-  check();
-  const places = query.all_classes ? classes.map((_, i) => i) : query.target ? [classes.indexOf(query.target)] : null;
-  const found = await explained(query.method, model, made.tensor, places, { progress, check });
-  if (reference && !found.features && model.manifest.layer) {
-    const { activations, dims } = await model.evidence(made.tensor);
-    found.features = features(activations, dims);
-  }
-  const looks = reference?.looks ? looksOf(made.tensor, preprocessing) : [];
-  const outside = reference && found.features ? outsideScore(found.features, reference, found.logits, looks) : null;
+  watch.check();
+  const layer = layers.find(({ name }) => name === query.layer) ?? usual;
+  const found = await explained(query.method, model, made.tensor, questionsOf(query), layer, watch);
+  const outside = await distance(found, made.tensor);
+  const shares = concepts && conceptShares(await evidenceOf(found, made.tensor), concepts);
   const seconds = Math.round((performance.now() - began) / 0.1) / 1e4;
   const picture = { ...made, number: query.again ?? `local-${(answered += 1)}` };
   return {
     ...predictionOf(model, found.logits, outside, picture, remarks(made), seconds),
-    explanations: found.maps.map(({ place, grid, settings }) => explanationOf(method, place, grid, [made.height, made.width], model, found.layer, settings)),
-    seen: await png(made.seen, preprocessing.width, preprocessing.height),
+    explanations: found.maps.map(({ question: asked, grid, settings }) => explanationOf(method, asked, grid, [made.height, made.width], model, found.layer, settings)),
+    goes_by: shares,
+    seen: await png(made.seen, model.preprocessing.width, model.preprocessing.height),
     preview: made.shown,
   };
 }
@@ -73,9 +96,10 @@ function failure(error) {
   return { error: { code: memory ? "memory" : "failed", detail: text }, dead: memory };
 }
 
-async function start({ facts, model: bytes, runtime, reference: described }) {
+async function start({ facts, model: bytes, runtime, reference: described, concepts: factors }) {
   model = await Model.open(globalThis.ort, { facts, model: bytes, runtime, fetchPart });
   reference = await readReference(described, facts.reference);
+  concepts = await readConcepts(factors, facts.concepts);
   postMessage({ ready: true });
 }
 

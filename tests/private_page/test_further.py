@@ -1,0 +1,64 @@
+"""Further graphs that read their weights out of the main one give what the bundle's own give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from tests.small_networks import manifest_of, network_of, noise, recipe_of
+
+from pellucid.bundle.embedding import embedded, external_place, initializers, whole_graph
+from pellucid.bundle.manifest import MODEL, WEIGHTS
+from pellucid.models.export import export_bundle
+from pellucid.private_page.facts import read_exported
+from pellucid.private_page.further import graph_files, is_shared, sharing, weights_within
+
+SIZE = (24, 32)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recipe = recipe_of("cnn", SIZE, batch_norm=True)
+    network = network_of(recipe, 3)
+    folder = tmp_path_factory.mktemp("further") / "bundle"
+    manifest = manifest_of(network, recipe.preprocessing(), 3, network.explained_layer)
+    layers = ["backbone.relu1"]
+    export_bundle(network, manifest, folder, images=noise(2, SIZE), source="n", layers=layers, every_method=True)
+    return folder
+
+
+def test_every_graph_gives_the_same(bundle: Path, tmp_path: Path) -> None:
+    main = whole_graph(bundle)
+    places = weights_within((bundle / MODEL).read_bytes(), main)
+    (tmp_path / WEIGHTS).write_bytes(main)
+    files = graph_files(read_exported(bundle).bundle.manifest)
+    assert set(files) == {"gradients", "layered", "layer-2", "tail-1", "tail-2"}
+    for name, file in files.items():
+        moved = sharing((bundle / file).read_bytes(), places, (bundle / WEIGHTS).read_bytes())
+        assert len(moved) < 2 * (bundle / file).stat().st_size, name
+        (tmp_path / file).write_bytes(moved)
+        own, shared = (onnxruntime.InferenceSession(str(folder / file)) for folder in (bundle, tmp_path))
+        shapes = {"image": (1, 3, *SIZE), "target": (1, 1, 3), "contrast": ()}
+        random = np.random.default_rng(0)
+        feed = {
+            i.name: np.asarray(random.normal(size=shapes.get(i.name) or [n if isinstance(n, int) else 1 for n in i.shape]),
+                               np.float32)
+            for i in own.get_inputs()
+        }  # fmt: skip
+        for mine, theirs in zip(shared.run(None, feed), own.run(None, feed), strict=True):
+            np.testing.assert_array_equal(mine, theirs, err_msg=name)
+
+
+def test_weights_that_are_not_there_are_put_inside(bundle: Path) -> None:
+    graph, weights = (bundle / "gradients.onnx").read_bytes(), (bundle / WEIGHTS).read_bytes()
+    assert sharing(graph, {}, weights) == embedded(graph, weights)
+    assert all(external_place(tensor) is None for tensor in initializers(embedded(graph, weights)))
+
+
+def test_a_bundle_whose_graph_holds_its_own_weights_shares_none(bundle: Path, tmp_path: Path) -> None:
+    exported = read_exported(bundle)
+    assert is_shared(exported)
+    whole = embedded((bundle / MODEL).read_bytes(), (bundle / WEIGHTS).read_bytes())
+    assert weights_within(whole, whole) == {}
