@@ -29,6 +29,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def given(name: str, shape: list[int]) -> np.ndarray:
+    known = {"image": (1, 3, *SIZE), "target": (1, 1, 3), "contrast": ()}
+    return np.asarray(np.random.default_rng(0).normal(size=known.get(name, shape)), np.float32)
+
+
 def test_every_graph_gives_the_same(bundle: Path, tmp_path: Path) -> None:
     main = whole_graph(bundle)
     places = weights_within((bundle / MODEL).read_bytes(), main)
@@ -40,13 +45,7 @@ def test_every_graph_gives_the_same(bundle: Path, tmp_path: Path) -> None:
         assert len(moved) < 2 * (bundle / file).stat().st_size, name
         (tmp_path / file).write_bytes(moved)
         own, shared = (onnxruntime.InferenceSession(str(folder / file)) for folder in (bundle, tmp_path))
-        shapes = {"image": (1, 3, *SIZE), "target": (1, 1, 3), "contrast": ()}
-        random = np.random.default_rng(0)
-        feed = {
-            i.name: np.asarray(random.normal(size=shapes.get(i.name) or [n if isinstance(n, int) else 1 for n in i.shape]),
-                               np.float32)
-            for i in own.get_inputs()
-        }  # fmt: skip
+        feed = {i.name: given(i.name, [n if isinstance(n, int) else 1 for n in i.shape]) for i in own.get_inputs()}
         for mine, theirs in zip(shared.run(None, feed), own.run(None, feed), strict=True):
             np.testing.assert_array_equal(mine, theirs, err_msg=name)
 
