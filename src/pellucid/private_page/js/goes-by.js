@@ -5,7 +5,7 @@ import { unpacked } from "./unpacked.js";
 const [LEAST, MOST, STRONG] = [0.05, 3, 0.5];
 const [FINE, SWEEPS] = [12, 60];
 
-/** The factors of each class, and the concepts with what is known of them; null where the model has none. */
+/** The factors of each class, and the concepts with what is known about each; null where the model has none. */
 export async function readConcepts(bytes, described) {
   if (!described || !bytes) return null;
   const values = new Float32Array((await unpacked(bytes)).buffer);
