@@ -9,7 +9,8 @@ error (ECE), the share of images flagged as unlike the training images, and how 
 (area under the ROC curve), as chosen by the product (`apart`) and by the network's features alone (`by features`:
 Mahalanobis's distance, the only detector of older versions); means over the seeds.
 
-`--set KEY=VALUE` changes the recipes, `--jobs` trains side by side, `--out FILE` appends one JSON line a training.
+`--set KEY=VALUE` changes the recipes, `--most N` takes fewer images of a set, `--out FILE` appends one JSON line a
+training.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from pellucid.classifier import probabilities_from_logits
+from pellucid.data.folder import read_dataset
 from pellucid.evaluation.calibration import fit_calibration
 from pellucid.evaluation.flag_choice import ChosenFlag, ImageViews, choose_flag
 from pellucid.evaluation.looks import looks_of
@@ -38,9 +40,11 @@ from pellucid.evaluation.outside import describe_surroundings
 from pellucid.evaluation.stand_ins import EACH, area_under_flag, stand_ins
 from pellucid.models.network import Network, build_network
 from pellucid.models.weights import load_initial_weights
+from pellucid.progress import Silent
 from pellucid.recipe import Recipe, load_recipe
 from pellucid.training.hardware import pick_device, seed_torch
 from pellucid.training.session import Training, train_network
+from pellucid.workflow.settling import settled_recipe
 from shifts import ImageSet, Test, Trial, changed, read_set, trials_of
 
 SETS = ("pneumonia", "tiles", "cats-dogs", "flowers", "raccoon-kangaroo")
@@ -168,6 +172,12 @@ def run(asked: Asked, tests: Sequence[tuple[Test, npt.NDArray[np.uint8]]]) -> di
     }  # fmt: skip
 
 
+def recipe_for(folder: Path, name: str, settings: Sequence[str]) -> Recipe:
+    """A recipe with what it leaves to the images or the backbone decided, as `train` decides it."""
+    root = folder / "images" if (folder / "images").is_dir() else folder
+    return settled_recipe(load_recipe(name, settings), read_dataset(root), Silent())
+
+
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Means over seeds, a line for each recipe, set and test, and what each recipe loses from home on the mean."""
     cells: dict[tuple[str, str, str], list[dict[str, float]]] = defaultdict(list)
@@ -201,14 +211,16 @@ def main() -> int:
     parser.add_argument("--set", nargs="*", default=[], help="KEY=VALUE of the recipes")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--trials", nargs="+", help="only these trials")
+    parser.add_argument("--most", type=int, help="use at most so many images of a set")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rows = []
     for name in options.sets:
-        recipes = {r: load_recipe(r, [f"model.weights={options.weights}", *options.set]) for r in options.recipes}
+        settings = [f"model.weights={options.weights}", *options.set]
+        recipes = {r: recipe_for(options.data / name, r, settings) for r in options.recipes}
         for recipe_name, recipe in recipes.items():
-            images = read_set(options.data / name, recipe.preprocessing())
+            images = read_set(options.data / name, recipe.preprocessing(), most=options.most)
             for trial in trials_of(images):
                 if options.trials and trial.name not in options.trials:
                     continue

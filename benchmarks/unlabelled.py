@@ -1,6 +1,6 @@
 """How well the accuracy on new images is estimated without labels, on the shifts of `abroad.py`.
 
-    python benchmarks/unlabelled.py DATA --set data.fit=stretch data.values=symmetric [--sets pneumonia tiles]
+    python benchmarks/unlabelled.py DATA [--recipe quick --weights FILE] [--sets pneumonia tiles] [--most 900]
 
 Each trial trains on its own source. What the quick model loses on sources kept out of these training images is all that
 is known of elsewhere; the trial's tests are then judged without their labels. Printed for each test: the true accuracy,
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parent))
-from abroad import SETS, Asked, answered, trained
+from abroad import SETS, Asked, answered, recipe_for, trained
 from pellucid.classifier import probabilities_from_logits
 from pellucid.data.acquisition import measure_acquisition
 from pellucid.data.dataset import Dataset, Sample
@@ -33,7 +33,6 @@ from pellucid.evaluation.second_head import KeptOut
 from pellucid.evaluation.unlabelled import AnsweredImages, Unlabelled, judge_unlabelled
 from pellucid.models.network import build_network
 from pellucid.models.weights import load_initial_weights
-from pellucid.recipe import load_recipe
 from shifts import ImageSet, changed, read_set, trials_of
 
 USUAL = ("thresholded", "difference", "mean")
@@ -131,12 +130,13 @@ def main() -> int:
     parser.add_argument("--most", type=int, help="images of a set, at most")
     parser.add_argument("--seeds", type=int, default=1)
     options = parser.parse_args()
-    recipe, lines = load_recipe(options.recipe, [f"model.weights={options.weights}", *options.set]), []
+    settings, lines = [f"model.weights={options.weights}", *options.set], []
     sys.stdout.write(
         f"{'test':34s}{'images':>6s}{'home':>7s}{'truth':>7s}  {'estimate':24s}"
         + "".join(f"{name[:8]:>9s}" for name in USUAL) + f"{'apart':>7s}{'lost':>8s}\n"
     )  # fmt: skip
     for name in options.sets:
+        recipe = recipe_for(options.data / name, options.recipe, settings)
         images: ImageSet = read_set(options.data / name, recipe.preprocessing(), None, options.most)
         for trial in trials_of(images):
             for seed in range(options.seeds):
