@@ -9,7 +9,7 @@ from tests.small_networks import noise
 from torch import nn
 
 from pellucid.models.evidence_graph import trace_evidence, trace_input_gradients
-from pellucid.models.onnx_file import FREE_IMAGES, onnx_program
+from pellucid.models.onnx_file import FREE_IMAGES, onnx_program, onnx_program_by_torch
 from pellucid.models.onnx_table import OPERATORS
 from pellucid.models.onnx_writer import Unwritable, write_onnx
 
@@ -113,3 +113,26 @@ def test_what_the_table_lacks_is_left_to_torch():
     with torch.no_grad():
         expected = model(torch.from_numpy(batch)).numpy()
     assert np.abs(session.run(["logits"], asked)[0] - expected).max() < 1e-4
+
+
+class Shuffled(nn.Module):
+    """Takes and adds rows by indices of 32 bits, which torch allows and ONNX does not."""
+
+    order: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("order", torch.tensor([2, 0, 1], dtype=torch.int32))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        rows = images.movedim(1, 0)[self.order]
+        return torch.zeros_like(rows).index_put((self.order,), rows, accumulate=True)
+
+
+def test_indices_of_32_bits_are_widened_by_way_of_torchs_exporter() -> None:
+    module, images = Shuffled().eval(), torch.randn(2, 3, 4)
+    graph = torch.export.export(module, (images,)).module()
+    model = onnx_program_by_torch(graph, (images,), ("image",), ("rows",))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (rows,) = session.run(None, {"image": images.numpy()})
+    np.testing.assert_allclose(rows, module(images).numpy(), rtol=1e-6)

@@ -31,6 +31,7 @@ LEAST_SHARED = 256
 """Bytes of a tensor that is worth a reference."""
 
 NORMALISATION = "BatchNormalization"
+INDEXED = frozenset({"GatherND", "ScatterND"})
 WEIGHTS_KEY = "weights sha256"
 
 
@@ -79,7 +80,24 @@ def onnx_program_by_torch(
             if node.op_type == f"{NORMALISATION}Kept":
                 node.op_type = NORMALISATION
     model: onnx.ModelProto = program.model_proto
+    _with_long_indices(model)
     return model
+
+
+def _with_long_indices(model: onnx.ModelProto) -> None:
+    """Make the indices of GatherND and ScatterND 64 bits wide, as ONNX asks: torch's exporter leaves them as they are.
+
+    Torch takes indices of 32 bits too (2.15), and so some networks have them.
+    """
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type in INDEXED:
+            long = f"{node.input[1]} as {node.output[0]} indexes"
+            nodes.append(onnx.helper.make_node("Cast", [node.input[1]], [long], to=onnx.TensorProto.INT64))
+            node.input[1] = long
+        nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 class StoredWeights:
