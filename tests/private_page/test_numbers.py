@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,7 @@ def pngs() -> dict[str, bytes]:
     palette.save(stream, "PNG", transparency=bytes(random.integers(0, 256, 40).tolist()))
     return {
         "16 bits of grey": png(deep[..., 0], 0),
+        "12 bits of grey": png((deep[..., 0] >> 4).astype(">u2"), 0),
         "grey and opacity": encoded(PIL.Image.fromarray(colours[..., :2]), "PNG"),
         "colour and opacity": encoded(PIL.Image.fromarray(colours), "PNG"),
         "16 bits of grey and opacity": png(deep[..., :2], 4),
@@ -179,11 +181,16 @@ def test_png_files_that_browsers_read_otherwise(name: str, tmp_path: Path) -> No
         'import { ownPng, unpack } from "./png.js";\n'
         + CODEC
         + """
-globalThis.harness = async ({ file }) => textOf(await unpack(ownPng(bytesOf(file))));
+globalThis.harness = async ({ file }) => {
+  const { rgba, warnings } = await unpack(ownPng(bytesOf(file)));
+  return { rgba: textOf(rgba), warnings };
+};
 """
     )
     found = in_node(tmp_path, code, {"file": packed(np.frombuffer(data, np.uint8))})
-    assert np.array_equal(unpacked(found, "u1", (9, 14, 4))[..., :3], read_image(data).pixels)
+    image = read_image(data)
+    assert np.array_equal(unpacked(found["rgba"], "u1", (9, 14, 4))[..., :3], image.pixels)
+    assert [said for said in image.warnings if "only" not in said] == found["warnings"]
 
 
 def test_other_files_are_left_to_the_browser(tmp_path: Path) -> None:
@@ -197,3 +204,19 @@ globalThis.harness = async (files) => files.map((file) => ownPng(bytesOf(file)))
 """
     )
     assert in_node(tmp_path, code, [packed(np.frombuffer(data, np.uint8)) for data in files]) == [None] * len(files)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (300, 260)])
+def test_a_picture_that_was_seen_is_a_png(size: tuple[int, int], tmp_path: Path) -> None:
+    code = (
+        'import { storedPng } from "./stored-png.js";\n'
+        + CODEC
+        + """
+globalThis.harness = async ({ rgb, height, width }) => textOf(storedPng(bytesOf(rgb), width, height));
+"""
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    found = in_node(tmp_path, code, {"rgb": packed(pixels), "height": size[0], "width": size[1]})
+    picture = PIL.Image.open(io.BytesIO(base64.b64decode(found)))
+    picture.load()
+    assert np.array_equal(np.asarray(picture), pixels)

@@ -1,7 +1,9 @@
 // What the product's page asks a server for, answered here: by what the page carries, and by a worker that runs the model.
 
-import { part, factsOf, textOf } from "./parts.js";
+import { factsOf, part, prefetch, textOf } from "./parts.js";
 import { Problem } from "./problems.js";
+
+const PARTS = ["worker", "runtime", "model", "reference", "concepts"];
 
 export const listeners = { key: null };
 export const useKey = () => null;
@@ -21,14 +23,14 @@ class Engine extends EventTarget {
     this.waiting = new Map();
     this.asked = 0;
     this.failed = null;
-    this.kept = null;
+    this.kept = new Map();
     this.worker = null;
   }
 
-  /** What the worker needs, kept for a second start. */
-  #parts() {
-    this.kept ??= Promise.all(["worker", "model", "runtime", "reference", "concepts"].map((name) => (name === "worker" ? textOf(name) : part(name))));
-    return this.kept;
+  /** A part that the worker needs, kept for a second start. */
+  #part(name) {
+    if (!this.kept.has(name)) this.kept.set(name, name === "worker" ? textOf(name) : part(name));
+    return this.kept.get(name);
   }
 
   async start() {
@@ -41,8 +43,8 @@ class Engine extends EventTarget {
   }
 
   async #begin() {
-    const [[text, model, runtime, reference, concepts], facts] = await Promise.all([this.#parts(), factsOf()]);
-    const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+    prefetch(PARTS);
+    const url = URL.createObjectURL(new Blob([await this.#part("worker")], { type: "text/javascript" }));
     const worker = new Worker(url);
     URL.revokeObjectURL(url);
     const ready = new Promise((resolve, reject) => {
@@ -53,7 +55,10 @@ class Engine extends EventTarget {
         this.#die();
       };
     });
-    worker.postMessage({ start: { facts, model, runtime, reference, concepts } });
+    // The worker unpacks the runtime while the model is read.
+    worker.postMessage({ runtime: await this.#part("runtime") });
+    const [facts, model, reference, concepts] = [await factsOf(), ...(await Promise.all(PARTS.slice(2).map((name) => this.#part(name))))];
+    worker.postMessage({ start: { facts, model, reference, concepts } });
     await ready;
     return worker;
   }

@@ -18,7 +18,7 @@ export async function decode(blob, limits) {
   const format = recognised(bytes);
   if (format === "DICOM") return { format, ...(await film(readDicom(bytes, limits))) };
   const own = format === "PNG" ? ownPng(bytes) : null;
-  if (own) return { format, warnings: [], ...(await rowsOf(own, limits)) };
+  if (own) return { format, ...(await rowsOf(own, limits)) };
   const bitmap = await upright(blob, bytes);
   const { width, height } = bitmap;
   if (width * height > limits.pixels) {
@@ -41,10 +41,10 @@ async function film({ width, height, warnings, rows, jpeg, shown }) {
 async function rowsOf(found, limits) {
   const { width, height } = found;
   if (width * height > limits.pixels) throw { code: "too-large" };
-  const rgba = await unpack(found).catch(() => {
+  const { rgba, warnings } = await unpack(found).catch(() => {
     throw { code: "damaged" };
   });
-  return { width, height, read: (top, rows) => rgba.subarray(4 * width * top, 4 * width * (top + rows)), close() {} };
+  return { width, height, warnings, read: (top, rows) => rgba.subarray(4 * width * top, 4 * width * (top + rows)), close() {} };
 }
 
 async function upright(blob, bytes) {

@@ -20,19 +20,6 @@ export function base64(bytes) {
   return btoa(letters);
 }
 
-/** RGB bytes as a PNG in base64. */
-export async function png(rgb, width, height) {
-  const picture = new ImageData(width, height);
-  for (let i = 0; i < width * height; i++) {
-    picture.data.set(rgb.subarray(3 * i, 3 * i + 3), 4 * i);
-    picture.data[4 * i + 3] = 255;
-  }
-  const canvas = new OffscreenCanvas(width, height);
-  canvas.getContext("2d").putImageData(picture, 0, 0);
-  const blob = await canvas.convertToBlob({ type: "image/png" });
-  return base64(new Uint8Array(await blob.arrayBuffer()));
-}
-
 /** A picture that the page itself cannot decode, as a JPEG in base64 of no more than a canvas of the page takes. */
 export async function previewOf({ width, height, read }) {
   const share = Math.min(1, PREVIEW_SIDE / Math.max(width, height));

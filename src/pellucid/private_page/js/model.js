@@ -17,12 +17,12 @@ class Turns {
   }
 }
 
-/** `fetchPart(name)` gives the bytes of a part that is not always there. */
+/** `program` is the unpacked runtime, and `fetchPart(name)` gives the bytes of a part that is not always there. */
 export class Model {
-  static async open(ort, { facts, model, runtime, fetchPart }) {
-    const [program, graph] = await Promise.all([unpacked(runtime), unpacked(model)]);
+  static async open(ort, { facts, model, program, fetchPart }) {
+    const [runtime, graph] = await Promise.all([program, unpacked(model)]);
     ort.env.wasm.numThreads = 1;
-    ort.env.wasm.wasmBinary = program.buffer;
+    ort.env.wasm.wasmBinary = runtime.buffer;
     const made = Object.assign(new Model(), { ort, facts, manifest: facts.manifest, packed: model, fetchPart, turns: new Turns(), more: new Map() });
     made.session = await made.#graph(expanded(graph));
     return made;

@@ -26,7 +26,12 @@ function described(shape, take) {
   return { ...shape, mean, components: rows(near), rows: rows(shape.rows, near), others: rows(shape.others, near) };
 }
 
-const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+function dot(a, b) {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+  return sum;
+}
+
 const standardised = (features, { mean, deviation }) => Float64Array.from(features, (value, i) => (value - mean[i]) / deviation[i]);
 
 function mahalanobis(features, plane) {

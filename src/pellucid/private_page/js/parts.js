@@ -21,20 +21,34 @@ export function unwritten(text) {
 }
 
 let places = null;
+const coming = new Map();
+
+async function fetched(place) {
+  const answer = await fetch(new URL(place, document.baseURI));
+  if (!answer.ok) throw new Error(`${place}: HTTP ${answer.status}`);
+  return new Uint8Array(await answer.arrayBuffer());
+}
+
+/** The bytes of a part that is a file; null for a part that this page lacks. */
+function file(name) {
+  places ??= JSON.parse(document.getElementById("places")?.textContent ?? "{}");
+  if (!(name in places)) return null;
+  if (!coming.has(name)) coming.set(name, fetched(places[name]));
+  const bytes = coming.get(name);
+  bytes.catch(() => coming.delete(name));
+  return bytes;
+}
+
+/** Begin to fetch parts that are files. */
+export const prefetch = (names) => names.forEach(file);
 
 /** The bytes of a part as they are kept (most are gzip, see `unpacked`); null for a part that this page lacks. */
 export async function part(name) {
   const inside = document.getElementById(`part-${name}`);
-  if (inside) {
-    const bytes = unwritten(inside.textContent);
-    inside.remove();
-    return bytes;
-  }
-  places ??= JSON.parse(document.getElementById("places")?.textContent ?? "{}");
-  if (!(name in places)) return null;
-  const answer = await fetch(new URL(places[name], document.baseURI));
-  if (!answer.ok) throw new Error(`${places[name]}: HTTP ${answer.status}`);
-  return new Uint8Array(await answer.arrayBuffer());
+  if (!inside) return file(name);
+  const bytes = unwritten(inside.textContent);
+  inside.remove();
+  return bytes;
 }
 
 /** A part as the text that it is. */

@@ -59,28 +59,48 @@ export function onBlack(value, opacity) {
   return ((product >> 8) + product) >> 8;
 }
 
-/** How a row becomes RGBA bytes: a function of the row and the place of a pixel's first sample. */
-function pixelOf({ depth, colour, palette, transparency }) {
+const ON_BLACK = "Transparent parts of the picture were laid on black.";
+const NEARLY_BLACK = "The picture has 16 bits a pixel but uses 12 or fewer, which makes it nearly black.";
+
+/** The most of 16 bits, by their upper bytes, that 12 bits take. */
+const DARK = 15;
+
+/**
+ * How a row becomes RGBA bytes: a function of the row and the place of a pixel's first sample. It notes in `seen` the least
+ * opacity and the greatest byte of the colours.
+ */
+function pixelOf({ depth, colour, palette, transparency }, seen) {
   const size = depth / 8;
+  const opacityOf = (opacity) => {
+    if (opacity < seen.opacity) seen.opacity = opacity;
+    return opacity;
+  };
+  const most = (value) => {
+    if (value > seen.most) seen.most = value;
+    return value;
+  };
   if (colour === GREY) {
     return (row, at) => {
-      const value = Math.round((row[at] * 256 + row[at + 1]) / 257);
+      const value = Math.round((most(row[at]) * 256 + row[at + 1]) / 257);
       return [value, value, value];
     };
   }
   if (colour === PALETTE) {
     return (row, at) => {
-      const opacity = transparency[row[at]] ?? 255;
+      const opacity = opacityOf(transparency[row[at]] ?? 255);
       return [0, 1, 2].map((c) => onBlack(palette[3 * row[at] + c], opacity));
     };
   }
   // Of 16 bits the upper byte, as Pillow has it.
   const opaque = (SAMPLES[colour] - 1) * size;
   const places = colour === GREY_OPACITY ? [0, 0, 0] : [0, size, 2 * size];
-  return (row, at) => places.map((place) => onBlack(row[at + place], row[at + opaque]));
+  return (row, at) => {
+    const opacity = opacityOf(row[at + opaque]);
+    return places.map((place) => onBlack(most(row[at + place]), opacity));
+  };
 }
 
-/** RGBA bytes of what `ownPng` found, laid on black. */
+/** {rgba, warnings} of what `ownPng` found: its pixels laid on black, and sentences. */
 export async function unpack(found) {
   const { width, height, data } = found;
   const raw = await inflated(data, "deflate");
@@ -88,7 +108,8 @@ export async function unpack(found) {
   const line = step * width;
   if (raw.length < (line + 1) * height) throw new Error("the data end too early");
   const rgba = new Uint8ClampedArray(4 * width * height).fill(255);
-  const pixel = pixelOf(found);
+  const seen = { opacity: 255, most: 0 };
+  const pixel = pixelOf(found, seen);
   let above = new Uint8Array(line);
   for (let y = 0; y < height; y++) {
     const row = raw.subarray(y * (line + 1) + 1, (y + 1) * (line + 1));
@@ -96,5 +117,6 @@ export async function unpack(found) {
     for (let x = 0, at = 0, to = 4 * y * width; x < width; x++, at += step, to += 4) rgba.set(pixel(row, at), to);
     above = row;
   }
-  return rgba;
+  const warnings = seen.opacity < 255 ? [ON_BLACK] : [];
+  return { rgba, warnings: found.depth === 16 && seen.most <= DARK ? [...warnings, NEARLY_BLACK] : warnings };
 }

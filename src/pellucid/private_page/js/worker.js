@@ -1,7 +1,7 @@
 // The worker: decodes, prepares, runs the model and explains, so that the page never stalls.
 
 import { decode } from "./decode.js";
-import { explanationOf, png, predictionOf, previewOf } from "./documents.js";
+import { base64, explanationOf, predictionOf, previewOf } from "./documents.js";
 import { looksOf } from "./looks.js";
 import { explained } from "./methods.js";
 import { conceptShares, readConcepts } from "./goes-by.js";
@@ -11,7 +11,10 @@ import { predictedOf, probabilitiesOf, question } from "./probabilities.js";
 import { remarks } from "./remarks.js";
 import { fit, normalise } from "./resample.js";
 import { selfCheck } from "./self-check.js";
+import { storedPng } from "./stored-png.js";
+import { unpacked } from "./unpacked.js";
 
+let program = null;
 let model = null;
 let reference = null;
 let concepts = null;
@@ -82,7 +85,7 @@ async function explain({ file, query }, watch) {
     ...predictionOf(model, found.logits, outside, picture, remarks(made), seconds),
     explanations: found.maps.map(({ question: asked, grid, settings }) => explanationOf(method, asked, grid, [made.height, made.width], model, found.layer, settings)),
     goes_by: shares,
-    seen: await png(made.seen, model.preprocessing.width, model.preprocessing.height),
+    seen: base64(storedPng(made.seen, model.preprocessing.width, model.preprocessing.height)),
     preview: made.shown,
   };
 }
@@ -96,8 +99,8 @@ function failure(error) {
   return { error: { code: memory ? "memory" : "failed", detail: text }, dead: memory };
 }
 
-async function start({ facts, model: bytes, runtime, reference: described, concepts: factors }) {
-  model = await Model.open(globalThis.ort, { facts, model: bytes, runtime, fetchPart });
+async function start({ facts, model: bytes, reference: described, concepts: factors }) {
+  model = await Model.open(globalThis.ort, { facts, model: bytes, program, fetchPart });
   reference = await readReference(described, facts.reference);
   concepts = await readConcepts(factors, facts.concepts);
   postMessage({ ready: true });
@@ -126,7 +129,8 @@ async function work(id, request) {
 }
 
 globalThis.onmessage = ({ data }) => {
-  if (data.start) start(data.start).catch((error) => postMessage({ broken: String(error?.message ?? error) }));
+  if (data.runtime) (program = unpacked(data.runtime)).catch(() => null);
+  else if (data.start) start(data.start).catch((error) => postMessage({ broken: String(error?.message ?? error) }));
   else if (data.cancel) stopped.add(data.id);
   else if (data.give) wanted.get(data.give)?.resolve(data.bytes);
   else work(data.id, data);
