@@ -16,7 +16,7 @@ function crc(bytes, start, end) {
 function adler(bytes) {
   let [a, b] = [1, 0];
   for (let i = 0; i < bytes.length; ) {
-    // So many sums stay within 32 bits.
+    // At most so long a run that its sums stay exact integers of 32 bits.
     for (const end = Math.min(bytes.length, i + 3800); i < end; i++) b += a += bytes[i];
     [a, b] = [a % 65521, b % 65521];
   }
