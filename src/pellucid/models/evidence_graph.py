@@ -27,6 +27,7 @@ from ..errors import InputError
 from .counts import COUNTS, is_counted, with_free_counts
 from .decompositions import decompositions
 from .layout import Grids, Layout
+from .simplify import simplify
 
 aten = torch.ops.aten
 GRADIENT_AXES = 5
@@ -317,7 +318,8 @@ def _checked(
     free: tuple[int, ...],
     rework: Callable[[GraphModule], None] | None,
 ) -> GraphModule:
-    """The graph, reworked and tried on two images and one target; RuntimeError when its numbers are fixed."""
+    """The graph, simplified, reworked and tried on other numbers; RuntimeError when its numbers are fixed."""
+    simplify(graph)
     if rework is not None:
         rework(graph)
     other = tuple(torch.zeros((2, 1)[:count] + e.shape[count:]) for e, count in zip(example, free, strict=True))

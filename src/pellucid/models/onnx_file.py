@@ -134,6 +134,7 @@ def save_beside(model: onnx.ModelProto, path: Path, weights: StoredWeights) -> N
     A matrix that lies there with rows and columns exchanged is turned by a node, which a runtime does once, on loading.
     The graph names the checksum of its weights, so that the checksum of the graph tells one model from another.
     """
+    _merge_repeated(model)
     turns: list[onnx.NodeProto] = []
     for tensor in model.graph.initializer:
         if len(tensor.raw_data) < LEAST_SHARED or _refer(tensor, tensor.raw_data, weights):
@@ -151,6 +152,32 @@ def save_beside(model: onnx.ModelProto, path: Path, weights: StoredWeights) -> N
     _without_remarks(model)
     model.metadata_props.add(key=WEIGHTS_KEY, value=weights.checksum)
     path.write_bytes(model.SerializeToString())
+
+
+def _merge_repeated(model: onnx.ModelProto) -> None:
+    """Let tensors with the same content be one: a pass back uses the weights of the pass before it again.
+
+    A runtime would load each of them. Not of graphs with graphs within, which may name a tensor too.
+    """
+    nodes, outputs = model.graph.node, {output.name for output in model.graph.output}
+    if any(attribute.HasField("g") or attribute.graphs for node in nodes for attribute in node.attribute):
+        return
+    kept: list[onnx.TensorProto] = []
+    first: dict[tuple[object, ...], str] = {}
+    instead: dict[str, str] = {}
+    for tensor in model.graph.initializer:
+        key = (tensor.data_type, tuple(tensor.dims), _digest(tensor.raw_data))
+        if len(tensor.raw_data) >= LEAST_SHARED and key in first and tensor.name not in outputs:
+            instead[tensor.name] = first[key]
+        else:
+            first.setdefault(key, tensor.name)
+            kept.append(tensor)
+    if not instead:
+        return
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    for node in nodes:
+        node.input[:] = [instead.get(name, name) for name in node.input]
 
 
 def _refer(tensor: onnx.TensorProto, raw: bytes, weights: StoredWeights) -> bool:
