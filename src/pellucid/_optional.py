@@ -17,3 +17,9 @@ def require(module: str, extra: str) -> Any:
             raise
         message = f"This needs {module}, which is not installed: pip install 'pellucid[{extra}]'"
         raise MissingDependencyError(message) from error
+    except ImportError as error:
+        message = (
+            f"{module} is installed but cannot be loaded ({error}). Install it again: "
+            f"pip install --force-reinstall 'pellucid[{extra}]'"
+        )
+        raise MissingDependencyError(message) from error

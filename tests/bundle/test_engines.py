@@ -168,6 +168,16 @@ def test_another_cpu_needs_a_new_proof(
     assert load(bundle_folder, engine="auto").runtime == ModelRuntime()
 
 
+def test_another_openvino_needs_a_new_proof(
+    bundle_folder: Path, with_bfloat16: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certify(bundle_folder)
+    monkeypatch.setattr(certificates, "_installed", lambda: "2099.1.0")
+    with pytest.raises(InputError, match=r"proven with OpenVINO .*, and 2099\.1\.0 is installed"):
+        load(bundle_folder, engine="openvino", precision="bfloat16")
+    assert load(bundle_folder, engine="auto").runtime == ModelRuntime()
+
+
 def test_a_certificate_that_was_tampered_with_is_not_believed(bundle_folder: Path, with_bfloat16: None) -> None:
     certify(bundle_folder)
     path = bundle_folder / CERTIFICATE

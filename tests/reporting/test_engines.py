@@ -4,7 +4,14 @@ from pathlib import Path
 
 from pellucid.bundle.certificate import Candidate, Certificate, Interval, Machine, Quality, Speed, Untried
 from pellucid.bundle.runtimes import ModelRuntime
-from pellucid.reporting.engines import certificate_in_words, engine_rows, engines_in_words, write_engines
+from pellucid.reporting.engines import (
+    certificate_in_words,
+    columns,
+    engine_rows,
+    engines_in_words,
+    proof_in_words,
+    write_engines,
+)
 
 NONE = Interval(value=0, low=0, high=0.0094)
 HELD = {
@@ -64,8 +71,9 @@ def test_the_words_name_the_advice_the_losses_and_what_was_not_tried() -> None:
     )
     assert proof == (
         "OpenVINO, bfloat16: accepted. On 400 images it changed no answer (at most 0.94 % of all such images) and a "
-        "probability by at most 0.023; the AUC by -0.0004 [-0.0010, +0.0002]. Over 128 heat maps the rank correlation "
-        "is 0.999 in the median and 0.981 at least, and the strongest cell moved in 1.6 %."
+        "probability by at most 0.023 (0.001 on average); the AUC by -0.0004 [-0.0010, +0.0002]; the cross-entropy by "
+        "+0. The warning for unusual images changed in 0 %. Over 128 heat maps the rank correlation is 0.999 in the "
+        "median and 0.981 at least, and the strongest cell moved in 1.6 %."
     )
     assert untried.startswith("OpenVINO, int8: not tried, because it takes its ranges from training images")
     advice, proof, _ = certificate_in_words(certificate(correlation=0.9))
@@ -73,9 +81,34 @@ def test_the_words_name_the_advice_the_losses_and_what_was_not_tried() -> None:
     assert "refused, because the heat maps change too much." in proof
 
 
+def test_scores_are_not_called_probabilities() -> None:
+    for task, value, title in (("regression", "an output", "output"), ("anomaly", "a score", "score")):
+        found = certificate().model_copy(update={"task": task})
+        assert f"and {value} by at most 0.023" in certificate_in_words(found)[1]
+        assert title in [name for name, _ in columns(task)]
+    assert "R² by" in certificate_in_words(certificate().model_copy(update={"task": "regression"}))[1]
+
+
+def test_warnings_sets_and_curves_are_said_where_there_are_any() -> None:
+    share = Interval(value=0.25, low=0.1, high=0.4)
+    gap = Interval(value=0.02, low=-0.01, high=0.05)
+    quality = certificate().candidates[1].quality
+    assert quality is not None
+    more = quality.model_copy(
+        update={"unusual": None, "uncovered": share, "near": 0.031, "moved": 1.0, "faithfulness": gap}
+    )
+    found = proof_in_words(certificate().candidates[1].model_copy(update={"quality": more}))
+    assert "The true value left the prediction set or interval in 25 %." in found
+    assert "the strongest cell moved in 100 %; insertion minus deletion changed by +0.02 [-0.01, +0.05]." in found
+    assert found.endswith("3.1 % of the answers lie so near to where they change that they have a warning.")
+
+
 def test_the_model_card_says_which_figures_are_of_what() -> None:
     assert engines_in_words(None) == "ONNX Runtime, float32: all figures here are of its answers."
-    assert "Also accepted, on A CPU: OpenVINO, bfloat16: On 400 images" in engines_in_words(certificate())
+    assert engines_in_words(certificate()).endswith(
+        "Also accepted, on A CPU, by 400 validation images of the run: OpenVINO, bfloat16 (changed no answer, AUC "
+        "-0.0004, maps correlate by 0.999 in the median)."
+    )
     assert "No other engine was accepted on A CPU." in engines_in_words(certificate(correlation=0.9))
 
 

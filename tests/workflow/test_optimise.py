@@ -234,6 +234,9 @@ def test_figures_are_those_of_a_slow_count(honest: Path, tmp_path: Path) -> None
     assert held.correlation == pytest.approx(np.median(correlations), abs=2e-3)
     assert held.correlation_least == pytest.approx(min(correlations), abs=2e-3)
     assert held.moved == pytest.approx(places / 30)
+    warned = [NEAR in p.warnings for p in lower.predict(paths)]
+    assert held.near == pytest.approx(np.mean(warned), abs=1.5 / 30)  # a batch may round to the other side
+    assert found.find(FLOAT32).quality.near is None
 
 
 def test_maps_that_are_the_same_everywhere() -> None:

@@ -2,7 +2,8 @@
 
 The file lies in the bundle, which lists its checksum. It stores figures only: whether a candidate is accepted follows
 from them and from the tolerance every time it is read. It holds for the graph, the weights and the decision
-(calibration, threshold, description of the training images) that it was measured with, and on the same CPU.
+(calibration, threshold, description of the training images) that it was measured with, on the same CPU and with the
+same OpenVINO.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from ..classifier import Task
 from ..documents import FiniteDocument
 from ..errors import BundleError, InputError
 from .manifest import MODEL, WEIGHTS, FileName, Manifest
@@ -62,7 +64,8 @@ class Quality(FiniteDocument):
     AUC (of R2 for a regression). `loss` is the change of the mean cross-entropy under the kept calibration. `margin` is
     the largest change of the distance to the point at which the answer changes, in logits, and `outside_margin` that of
     an outside score. Of `maps` Grad-CAM maps: the median and least rank correlation, the share whose strongest cell
-    moved, and the mean change of insertion minus deletion area; None for a black box.
+    moved, and the mean change of insertion minus deletion area; None for a black box. `near` is the share of answers
+    that lie so near to where they change that they have a warning.
     """
 
     images: int = Field(ge=1)
@@ -76,6 +79,7 @@ class Quality(FiniteDocument):
     margin: float = Field(ge=0)
     outside_margin: float = Field(default=0.0, ge=0)
     uncovered: Interval | None = None
+    near: float | None = None
     maps: int = 0
     correlation: float | None = None
     correlation_least: float | None = None
@@ -152,6 +156,7 @@ class Certificate(FiniteDocument):
     tolerance: Tolerance = Tolerance()
     data: str
     images: int
+    task: Task | None = None
     calibrated_on: int = 0
     evidence: bool = True
     candidates: tuple[Candidate, ...] = Field(min_length=1)
@@ -260,6 +265,11 @@ def chosen_runtime(
         raise InputError(
             f"{runtime.title} was proven on another CPU ({certificate.machine.cpu}) than this one ({here.cpu}), and "
             "rounds differently there. Run `pellucid optimise` here."
+        )
+    if certificate.machine.openvino != here.openvino:
+        raise InputError(
+            f"{runtime.title} was proven with OpenVINO {certificate.machine.openvino}, and {here.openvino} is "
+            "installed. Run `pellucid optimise` again."
         )
     if lost := certificate.losses(candidate):
         raise InputError(

@@ -79,9 +79,9 @@ def _show(certificate: Certificate) -> None:
     """Print the table of candidates."""
     from dataclasses import astuple
 
-    from ..reporting.engines import COLUMNS, engine_rows
+    from ..reporting.engines import columns, engine_rows
 
     machine = certificate.machine
     out.print(f"{machine.cpu}, {machine.cores} cores; {certificate.images:,} {certificate.data}\n", markup=False)
-    print_table(list(COLUMNS), [astuple(row) for row in engine_rows(certificate)])
+    print_table(columns(certificate.task), [astuple(row) for row in engine_rows(certificate)])
     out.print()

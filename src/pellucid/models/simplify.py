@@ -73,7 +73,7 @@ def _finite(graph: GraphModule, node: Any) -> bool:
     if isinstance(node, Node) and node.target == aten.add.Tensor:
         return all(_finite(graph, operand) for operand in node.args)
     if isinstance(node, Node) and node.op == "get_attr":
-        value = graph
+        value: Any = graph
         for part in str(node.target).split("."):
             value = getattr(value, part)
         return isinstance(value, torch.Tensor) and bool(torch.isfinite(value).all())

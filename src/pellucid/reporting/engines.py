@@ -11,6 +11,7 @@ from ..files import write_whole
 
 if TYPE_CHECKING:
     from ..bundle.certificate import Candidate, Certificate, Interval, Loss, Quality, Untried
+    from ..classifier import Task
 
 LOSSES: dict[Loss, str] = {
     "decisions": "too many answers change",
@@ -48,24 +49,21 @@ class EngineRow:
 
 PAGE = "engines.md"
 
-COLUMNS = (
-    ("engine", False),
-    ("ms, 1 thread", True),
-    ("ms, all cores", True),
-    ("ms in batches", True),
-    ("answers changed", True),
-    ("probability", True),
-    ("AUC", True),
-    ("maps", True),
-    ("verdict", False),
-)
+
+def columns(task: Task | None = None) -> list[tuple[str, bool]]:
+    """Titles of the table's columns, and whether each is aligned to the right."""
+    value = {"regression": "output", "anomaly": "score"}.get(task or "", "probability")
+    numbers = ("ms, 1 thread", "ms, all cores", "ms in batches", "answers changed", value)
+    ranking = "R²" if task == "regression" else "AUC"
+    return [("engine", False), *((title, True) for title in (*numbers, ranking, "maps")), ("verdict", False)]
 
 
 def write_engines(certificate: Certificate, folder: Path, lines: list[str]) -> Path:
     """Write the table and the sentences `lines` as `engines.md`. ResourceError when it cannot be written."""
     machine = certificate.machine
-    rule = ["---:" if right else "---" for _, right in COLUMNS]
-    rows = [[title for title, _ in COLUMNS], rule, *(list(astuple(row)) for row in engine_rows(certificate))]
+    titles = columns(certificate.task)
+    rule = ["---:" if right else "---" for _, right in titles]
+    rows = [[title for title, _ in titles], rule, *(list(astuple(row)) for row in engine_rows(certificate))]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     measured = (
         f"Measured on {machine.cpu}, {machine.cores} cores, with ONNX Runtime {machine.onnxruntime} and OpenVINO "
@@ -136,7 +134,7 @@ def certificate_in_words(certificate: Certificate) -> list[str]:
     for candidate in certificate.candidates[1:]:
         lost = certificate.losses(candidate)
         state = "accepted" if not lost else "refused, because " + " and ".join(LOSSES[name] for name in lost)
-        lines.append(f"{candidate.runtime.title}: {state}. {proof_in_words(candidate)}")
+        lines.append(f"{candidate.runtime.title}: {state}. {proof_in_words(candidate, certificate.task)}")
     lines += [f"{u.runtime.title}: {untried_in_words(u)}." for u in certificate.untried]
     return lines
 
@@ -149,8 +147,18 @@ def engines_in_words(certificate: Certificate | None) -> str:
     accepted = [c for c in certificate.candidates[1:] if not certificate.losses(c)]
     if not accepted:
         return f"{own} No other engine was accepted on {certificate.machine.cpu}."
-    proofs = " ".join(f"{c.runtime.title}: {proof_in_words(c)}" for c in accepted)
-    return f"{own} Also accepted, on {certificate.machine.cpu}: {proofs}"
+    proofs = "; ".join(f"{c.runtime.title} ({_in_short(c)})" for c in accepted)
+    return f"{own} Also accepted, on {certificate.machine.cpu}, by {certificate.images:,} {certificate.data}: {proofs}."
+
+
+def _in_short(candidate: Candidate) -> str:
+    """The changes that decide, in a few words."""
+    held = candidate.quality
+    if held is None:
+        return ""
+    maps = "" if held.correlation is None else f", maps correlate by {held.correlation:.3f} in the median"
+    auc = "" if held.auc is None else f", AUC {held.auc.value:+.4f}"
+    return f"changed {_counted(held.changed)}{auc}{maps}"
 
 
 def untried_in_words(untried: Untried) -> str:
@@ -161,27 +169,58 @@ def untried_in_words(untried: Untried) -> str:
     return UNTRIED[untried.reason] + detail
 
 
-def proof_in_words(candidate: Candidate) -> str:
-    """What a runtime changes, compared with ONNX Runtime in float32, in two sentences."""
+def proof_in_words(candidate: Candidate, task: Task | None = None) -> str:
+    """What a runtime changes, compared with ONNX Runtime in float32, in a few sentences."""
     held = candidate.quality
     if held is None:
         return "Every figure of the model was fitted to its answers."
     if held.probability is None:
         return "Some of its answers are not numbers."
-    answers = (
+    parts = [_answers(held, task)]
+    if (withheld := _rules(held)) is not None:
+        parts.append(withheld)
+    if held.correlation is not None:
+        parts.append(_maps(held))
+    if held.near:
+        parts.append(f"{_percent(held.near)} of the answers lie so near to where they change that they have a warning.")
+    return " ".join(parts)
+
+
+def _answers(held: Quality, task: Task | None) -> str:
+    of_class = task not in ("regression", "anomaly")
+    value = "a probability" if of_class else "an output" if task == "regression" else "a score"
+    mean = "" if held.mean is None else f" ({held.mean:.2g} on average)"
+    text = (
         f"On {held.images:,} images it changed {_counted(held.changed)} "
-        f"(at most {_percent(held.decisions.high)} of all such images) and a probability by at most "
-        f"{held.probability:.2g}"
+        f"(at most {_percent(held.decisions.high)} of all such images) and {value} by at most "
+        f"{held.probability:.2g}{mean}"
     )
     if held.auc is not None:
-        answers += f"; the AUC by {held.auc.value:+.4f} {_bounds(held.auc)}"
-    if held.correlation is None:
-        return f"{answers}."
-    maps = (
+        text += f"; {'the AUC' if task != 'regression' else 'R²'} by {held.auc.value:+.4f} {_bounds(held.auc)}"
+    if held.loss is not None:
+        text += f"; the cross-entropy by {held.loss:+.2g}"
+    return f"{text}."
+
+
+def _rules(held: Quality) -> str | None:
+    """What changed in warnings for unusual images and in prediction sets, where the model has these."""
+    found = []
+    if held.unusual is not None:
+        found.append(f"the warning for unusual images changed in {_percent(held.unusual.value)}")
+    if held.uncovered is not None:
+        found.append(f"the true value left the prediction set or interval in {_percent(held.uncovered.value)}")
+    text = " and ".join(found)
+    return f"{text[0].upper()}{text[1:]}." if text else None
+
+
+def _maps(held: Quality) -> str:
+    text = (
         f"Over {held.maps} heat maps the rank correlation is {held.correlation:.3f} in the median and "
-        f"{held.correlation_least or 0:.3f} at least, and the strongest cell moved in {_percent(held.moved or 0)}."
+        f"{held.correlation_least or 0:.3f} at least, and the strongest cell moved in {_percent(held.moved or 0)}"
     )
-    return f"{answers}. {maps}"
+    if (gap := held.faithfulness) is not None:
+        text += f"; insertion minus deletion changed by {gap.value:+.2g} [{gap.low:+.2g}, {gap.high:+.2g}]"
+    return f"{text}."
 
 
 def _counted(changed: int) -> str:
@@ -189,7 +228,7 @@ def _counted(changed: int) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 def _bounds(found: Interval) -> str:

@@ -120,7 +120,7 @@ def _runtime(bundle: Bundle) -> dict[str, Any]:
     runtime, proof = bundle.runtime, bundle.proof
     sentence = f"Runs on {runtime.title}."
     if proof is not None and proof.quality is not None:
-        sentence = f"{sentence} {proof_in_words(proof)}"
+        sentence = f"{sentence} {proof_in_words(proof, bundle.task)}"
     return {"engine": runtime.engine, "precision": runtime.precision, "sentence": sentence}
 
 

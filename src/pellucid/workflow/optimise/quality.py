@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ...bundle.bundle import Bundle
 from ...bundle.certificate import Interval, Quality
-from ...bundle.nearness import largest_move
+from ...bundle.nearness import is_near, largest_move
 from ...classifier import gives_score
 from ...evaluation.answering import UNLIKE, confidences
 from ...evaluation.intervals import wilson
@@ -128,6 +128,7 @@ def quality(base: Answered, other: Answered, images: Compared) -> Quality:
         outside_margin = float(np.nan_to_num(np.abs(other.outside - base.outside)).max())
     held, now = base.covered(images.labels), other.covered(images.labels)
     moves = [largest_move(base.bundle.manifest, base.logits[rows], z) for rows, z in other.ways] if finite else []
+    margin = max(moves, default=0.0)
     return Quality(
         images=count,
         probability=float(max(change.max() for change in changes)) if finite else None,
@@ -137,11 +138,20 @@ def quality(base: Answered, other: Answered, images: Compared) -> Quality:
         unusual=unusual,
         auc=_ranking(base, other, images) if finite else None,
         loss=_loss(base, other, images) if finite else None,
-        margin=max(moves, default=0.0),
+        margin=margin,
         outside_margin=outside_margin,
+        near=None if other.bundle.runtime.exact or not finite else _near(other, margin, outside_margin),
         uncovered=None if held is None or now is None else _share(int((held & ~now).sum()), count),
         **(_of_maps(base, other, images) if finite else {}),
     )
+
+
+def _near(said: Answered, margin: float, outside_margin: float) -> float:
+    """The share of answers that have the warning of `prediction` for lower precisions."""
+    manifest, outside = said.bundle.manifest, said.outside
+    scores = [None] * len(said.logits) if outside is None else [float(score) for score in outside]
+    near = [is_near(manifest, z, margin, o, outside_margin) for z, o in zip(said.logits, scores, strict=True)]
+    return sum(near) / len(near)
 
 
 def _share(changed: int, count: int) -> Interval:

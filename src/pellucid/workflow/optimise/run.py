@@ -84,6 +84,7 @@ def optimise_run(
         tolerance=tolerance,
         data=images.source,
         images=len(images.pixels),
+        task=base.task,
         calibrated_on=0 if images.training is None else len(images.training),
         evidence=base.manifest.layer is not None,
         candidates=tuple(found),
