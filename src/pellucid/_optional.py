@@ -19,7 +19,7 @@ def require(module: str, extra: str) -> Any:
         raise MissingDependencyError(message) from error
     except ImportError as error:
         message = (
-            f"{module} is installed but cannot be loaded ({error}). Install it again: "
-            f"pip install --force-reinstall 'pellucid[{extra}]'"
+            f"{module} is installed but cannot be loaded ({error}). Remove it, and install it again: "
+            f"pip uninstall {module}, then pip install 'pellucid[{extra}]'"
         )
         raise MissingDependencyError(message) from error

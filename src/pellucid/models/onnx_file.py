@@ -157,7 +157,7 @@ def save_beside(model: onnx.ModelProto, path: Path, weights: StoredWeights) -> N
 def _merge_repeated(model: onnx.ModelProto) -> None:
     """Let tensors with the same content be one: a pass back uses the weights of the pass before it again.
 
-    A runtime would load each of them. Not of graphs with graphs within, which may name a tensor too.
+    A runtime would load each one. Graphs that have graphs within, which may name a tensor too, stay as they are.
     """
     nodes, outputs = model.graph.node, {output.name for output in model.graph.output}
     if any(attribute.HasField("g") or attribute.graphs for node in nodes for attribute in node.attribute):

@@ -36,7 +36,7 @@ def simplify(graph: GraphModule) -> None:
 
 
 def _shape(node: Any) -> tuple[int, ...] | None:
-    """The lengths of a node's tensor; None where one of them is a symbol."""
+    """The lengths of a node's tensor; None where one is a symbol."""
     value = node.meta.get("val") if isinstance(node, Node) else None
     if not isinstance(value, torch.Tensor) or not all(type(length) is int for length in value.shape):
         return None

@@ -11,6 +11,7 @@ from .._version import __version__
 from ..bundle.bundle import Bundle
 from ..bundle.manifest import Manifest
 from ..bundle.run import RunRecord
+from ..bundle.runtimes import REFERENCE_RUNTIME
 from ..classifier import NONE_OF_THESE
 from ..evaluation.kept_out import AbroadRecord
 from ..evaluation.schema import MetricsDocument
@@ -116,10 +117,12 @@ def _method(row: Method, preprocessing: Preprocessing) -> dict[str, Any]:
 
 
 def _runtime(bundle: Bundle) -> dict[str, Any]:
-    """What answers come from; the figures of the card hold for it."""
+    """What answers come from; below float32 also that the figures of the card are of another runtime, and how near."""
     runtime, proof = bundle.runtime, bundle.proof
     sentence = f"Runs on {runtime.title}."
     if proof is not None and proof.quality is not None:
+        if not runtime.exact:
+            sentence = f"{sentence} The figures of this card are of {REFERENCE_RUNTIME.title}; compared with that:"
         sentence = f"{sentence} {proof_in_words(proof, bundle.task)}"
     return {"engine": runtime.engine, "precision": runtime.precision, "sentence": sentence}
 
@@ -192,4 +195,6 @@ def limitations(served: Described) -> list[str]:
         found.append("It loses on images from other sources: test it on labelled images of yours.")
     if manifest.reference is None:
         found.append("It gives no warning for images that do not resemble its training images.")
+    if served.bundle.runtime != REFERENCE_RUNTIME:
+        found.append(_runtime(served.bundle)["sentence"])
     return found
