@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import urllib.error
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +144,10 @@ def test_a_disk_that_fills_up_loses_nothing(run: Path, tmp_path: Path, monkeypat
     room = threading.Event()
     original = FilmSpool._put
 
-    def put(spool: FilmSpool, place: str, uid: str, data: bytes) -> Path:
+    def put(spool: FilmSpool, place: str, uid: str, parts: Sequence[bytes]) -> Path:
         if not room.is_set() and place == full[0]:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return original(spool, place, uid, data)
+        return original(spool, place, uid, parts)
 
     monkeypatch.setattr(FilmSpool, "_put", put)
     full = ["films"]

@@ -13,7 +13,7 @@ from ..classifier import Prediction
 from ..errors import ImageError, InputError
 from .captures import compressed
 from .config import PacsConfig
-from .encoding import to_bytes
+from .encoding import to_bytes, to_parts
 from .findings import Findings, find
 from .journal import Journal
 from .key_objects import flagged, key_objects
@@ -89,7 +89,7 @@ class Answering:
         made = [compressed(r.object) if small and r.kind == "sc" else r.object for r in results]
         kept = [(result.kind, result.reference) for result in results]
         objects = zip(kept, made, strict=True)
-        self._spool.keep_all("outbox", ((reference.uid, to_bytes(one)) for (_, reference), one in objects))
+        self._spool.keep_all("outbox", ((reference.uid, to_parts(one)) for (_, reference), one in objects))
         return kept
 
     def _bury(self, film: FilmRow, code: str, reason: str) -> None:

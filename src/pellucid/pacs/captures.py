@@ -19,6 +19,7 @@ from ..reporting.overlay import COLOURS, grey_blends, verdict
 from .codes import RESEARCH, printable
 from .content import code_sequence
 from .findings import Findings
+from .encoding import EXPLICIT_LITTLE_ENDIAN, fill
 from .objects import JPEG_LS_LOSSLESS, begin, instance, with_header
 from .origin import ResultOrigin
 from .reports import dcm
@@ -47,19 +48,25 @@ def secondary_capture(findings: Findings, origin: ResultOrigin) -> Dataset:
     source = findings.source
     made = begin(findings, origin, "sc", sop_class=SECONDARY_CAPTURE, modality="OT")
     pixels = drawn(findings, origin)
-    made.ImageType = ["DERIVED", "SECONDARY"]
-    made.ConversionType = "WSD"
-    made.DateOfSecondaryCapture, made.TimeOfSecondaryCapture = made.ContentDate, made.ContentTime
-    made.PatientOrientation = source.header.get("PatientOrientation") or ""
-    made.BurnedInAnnotation, made.RecognizableVisualFeatures = "YES", "NO"
-    made.LossyImageCompression = "01" if str(source.header.get("LossyImageCompression")) == "01" else "00"
-    if made.LossyImageCompression == "01":
+    lossy = str(source.header.get("LossyImageCompression")) == "01"
+    target = attribution.target.replace("\\", "/")
+    fill(
+        made,
+        ImageType="DERIVED\\SECONDARY",
+        ConversionType="WSD",
+        DateOfSecondaryCapture=f"{findings.when:%Y%m%d}",
+        TimeOfSecondaryCapture=f"{findings.when:%H%M%S}",
+        PatientOrientation=source.header.get("PatientOrientation") or "",
+        BurnedInAnnotation="YES",
+        RecognizableVisualFeatures="NO",
+        LossyImageCompression="01" if lossy else "00",
+        DerivationDescription=f"pellucid: {attribution.method} overlay for {target}. {RESEARCH}."[:1024],
+        ImageComments=RESEARCH,
+    )
+    if lossy:
         for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
             if source.header.get(keyword):
                 setattr(made, keyword, source.header.get(keyword))
-    target = attribution.target.replace("\\", "/")
-    made.DerivationDescription = f"pellucid: {attribution.method} overlay for {target}. {RESEARCH}."[:1024]
-    made.ImageComments = RESEARCH
     reference = instance(source.sop_class, source.uid)
     reference.PurposeOfReferenceCodeSequence = code_sequence(SOURCE_PURPOSE)
     made.SourceImageSequence = [reference]
@@ -88,7 +95,7 @@ def compressed(made: Dataset) -> Dataset:
     small = Dataset()
     for element in made:
         small[element.tag] = copy(element)
-    with_header(small)
+    with_header(small, EXPLICIT_LITTLE_ENDIAN)
     small.compress(JPEG_LS_LOSSLESS, encoding_plugin="pyjpegls", generate_instance_uid=False)
     return small
 

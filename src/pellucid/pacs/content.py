@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .codes import ClassCodes, Code
+from .encoding import fill
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -38,8 +39,7 @@ def dataset(**elements: Any) -> Dataset:
     from pydicom.dataset import Dataset
 
     made = Dataset()
-    for keyword, value in elements.items():
-        setattr(made, keyword, value)
+    fill(made, **elements)
     return made
 
 
@@ -110,7 +110,7 @@ def _template(identifier: str) -> bytes:
 
 def set_root(made: Dataset, name: Code, children: Sequence[bytes], template: str) -> None:
     """Give an object its root container."""
-    made.ValueType, made.ContinuityOfContent = "CONTAINER", "SEPARATE"
+    fill(made, ValueType="CONTAINER", ContinuityOfContent="SEPARATE")
     made.ConceptNameCodeSequence = code_sequence(name)
     made.ContentTemplateSequence = [dataset(MappingResource="DCMR", TemplateIdentifier=template)]
     element = sequence_element(CONTENT, children)

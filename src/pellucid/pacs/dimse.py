@@ -75,14 +75,30 @@ def send(link: Any, made: Dataset) -> None:
     accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in link.accepted_contexts}
     sop_class = str(made.SOPClassUID)
     if (sop_class, syntax) not in accepted:
-        if syntax != EXPLICIT or (sop_class, IMPLICIT) not in accepted:
+        plain = next((s for s in (EXPLICIT, IMPLICIT) if (sop_class, s) in accepted), None)
+        if plain is None:
             raise NotStored("class-not-accepted", permanent=True)
-        made.file_meta.TransferSyntaxUID = made.file_meta.TransferSyntaxUID.__class__(IMPLICIT)
+        if syntax != EXPLICIT:  # an archive that takes captures, but not as JPEG-LS
+            made.decompress(generate_instance_uid=False)
+        made = made if plain == EXPLICIT else _implicit(made)
     status = link.send_c_store(made).get("Status")
     if status is None:
         raise Unreachable("connection")
     if status != SUCCESS and status not in WARNINGS:
         raise NotStored(f"status-{status:04x}", permanent=is_permanent(status))
+
+
+def _implicit(made: Dataset) -> Dataset:
+    """The object in implicit VR. Its file header alone would not do: pynetdicom sends a dataset as it was read."""
+    import io
+
+    from pydicom import dcmread, dcmwrite
+
+    made.file_meta.TransferSyntaxUID = made.file_meta.TransferSyntaxUID.__class__(IMPLICIT)
+    buffer = io.BytesIO()
+    dcmwrite(buffer, made, implicit_vr=True, little_endian=True, enforce_file_format=True)
+    buffer.seek(0)
+    return dcmread(buffer)
 
 
 def echo(store: ArchiveStore, sop_classes: list[str], syntaxes: list[str]) -> list[Offer]:
@@ -97,6 +113,23 @@ def echo(store: ArchiveStore, sop_classes: list[str], syntaxes: list[str]) -> li
     return [Offer(c, s, (c, s) in accepted) for c, s in wanted]
 
 
+class _Checkpoint:
+    """The event at which a connection's thread halts before each look for a message; it rests there until one comes."""
+
+    def __init__(self, link: Any) -> None:
+        self._event, self._messages = link._reactor_checkpoint, link.dimse.msg_queue
+
+    def wait(self, timeout: float | None = None) -> bool:
+        passed = bool(self._event.wait(timeout))
+        with self._messages.not_empty:
+            if not self._messages.queue:
+                self._messages.not_empty.wait(IDLE)
+        return passed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._event, name)
+
+
 def _settle(event: Any) -> None:
     """Let a connection read in large pieces, and rest while nothing comes.
 
@@ -106,16 +139,21 @@ def _settle(event: Any) -> None:
     provider = event.assoc.dul
     provider._run_loop_delay = IDLE
     provider.socket.recv = lambda count: _received(provider.socket, count)
+    event.assoc._reactor_checkpoint = _Checkpoint(event.assoc)
 
 
 def _received(link: Any, count: int) -> bytearray:
     """`count` bytes of a connection; fewer where the other side closes it."""
-    data = bytearray()
-    while len(data) < count:
-        piece = link.socket.recv(min(count - len(data), PDU))
-        if not piece:
+    data, size = bytearray(min(count, PDU + 6)), 0
+    while size < count:
+        if size == len(data):  # a PDU that is longer than was agreed grows as it comes, not as it claims
+            data += bytes(min(count - size, PDU))
+        with memoryview(data) as view:
+            read = link.socket.recv_into(view[size:])
+        if not read:
             break
-        data += piece
+        size += read
+    del data[size:]
     return data
 
 

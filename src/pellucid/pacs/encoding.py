@@ -1,4 +1,4 @@
-"""A dataset as the bytes of a DICOM file.
+"""A dataset as the bytes of a DICOM file, and texts as elements of it.
 
 A result consists mostly of short texts and of elements that are encoded already: those copied from the film, the
 content of a report, pixels. These are joined as they are, which takes a fifth of pydicom's time; pydicom writes the
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,39 +20,67 @@ if TYPE_CHECKING:
 
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 # Texts that pydicom writes as they are, with their values parted by backslashes.
-_TEXTS = frozenset(("AE", "AS", "CS", "DA", "LO", "LT", "SH", "ST", "TM", "UC", "UI", "UT"))
+_TEXTS = frozenset(("AE", "AS", "CS", "DA", "IS", "LO", "LT", "SH", "ST", "TM", "UC", "UI", "UT"))
 # Their length takes four bytes after two that are zero.
 _LONG = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
+_ITEM = b"\xfe\xff\x00\xe0"
+# Tags of a file's header: the length of its group, and its version.
+_GROUP_LENGTH, _VERSION = 0x00020000, 0x00020001
+
+
+def fill(made: Dataset, **elements: Any) -> None:
+    """Set elements by keyword. ASCII texts are kept as their bytes, which pydicom reads when they are asked for."""
+    from pydicom.dataelem import RawDataElement
+
+    for keyword, value in elements.items():
+        tag, kind = _known(keyword)
+        if isinstance(value, str) and kind in _TEXTS and value.isascii():
+            made[tag] = RawDataElement(tag, kind, len(value), value.encode("ascii"), 0, False, True)
+        else:
+            setattr(made, keyword, value)
+
+
+@lru_cache(maxsize=512)
+def _known(keyword: str) -> tuple[Any, str]:
+    """Tag and value representation of a keyword of the standard."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+    from pydicom.tag import Tag
+
+    number = tag_for_keyword(keyword)
+    if number is None:
+        raise ValueError(f"{keyword} is no keyword of DICOM")
+    return Tag(number), dictionary_VR(number)
 
 
 def to_bytes(made: Dataset) -> bytes:
     """A dataset with its file header as the bytes of a DICOM file."""
+    return b"".join(to_parts(made))
+
+
+def to_parts(made: Dataset) -> list[bytes]:
+    """The bytes of a DICOM file in parts, of which the large ones are not copied."""
     fresh = made.original_encoding == (None, None)
     if fresh and "PixelData" in made and made["PixelData"].VR not in ("OB", "OW"):
         made["PixelData"].VR = "OB"
     if fresh and str(made.file_meta.TransferSyntaxUID) == EXPLICIT_LITTLE_ENDIAN:
-        return _joined(made)
+        return _parts(made)
     from pydicom import dcmwrite
 
     if fresh:
         made.set_original_encoding(False, True, made._character_set)
     buffer = io.BytesIO()
     dcmwrite(buffer, made, enforce_file_format=True)
-    return buffer.getvalue()
+    return [buffer.getvalue()]
 
 
-def _joined(made: Dataset) -> bytes:
+def _parts(made: Dataset) -> list[bytes]:
     from pydicom.charset import convert_encodings
     from pydicom.filebase import DicomBytesIO
-    from pydicom.filewriter import write_data_element, write_file_meta_info
+    from pydicom.filewriter import write_data_element
 
-    head = DicomBytesIO()
-    head.write(b"\0" * 128 + b"DICM")
-    write_file_meta_info(head, made.file_meta, enforce_standard=True)
     stated = made.get("SpecificCharacterSet")
-    encodings = convert_encodings(stated or None)
     unicode = stated == "ISO_IR 192"
-    parts = [head.getvalue()]
+    parts = [_header(made.file_meta)]
     for tag in sorted(made.keys()):
         element: Any = made.get_item(tag)
         value = _value(element, unicode=unicode)
@@ -59,9 +89,37 @@ def _joined(made: Dataset) -> bytes:
             continue
         buffer = DicomBytesIO()
         buffer.is_implicit_VR, buffer.is_little_endian = False, True
-        write_data_element(buffer, made[tag], encodings)
+        write_data_element(buffer, made[tag], convert_encodings(stated or None))
         parts.append(buffer.getvalue())
-    return b"".join(parts)
+    return parts
+
+
+def _header(meta: Dataset) -> bytes:
+    """Preamble and file meta information."""
+    texts = [(int(tag), meta.get_item(tag)) for tag in sorted(meta.keys()) if tag not in (_GROUP_LENGTH, _VERSION)]
+    parts = [*_element(_VERSION, "OB", b"\0\1")]
+    for tag, element in texts:
+        value = _value(element, unicode=False)
+        if value is None:
+            raise ValueError(f"{element.keyword} of the file header is not a plain text")
+        parts += _element(tag, str(element.VR), value)
+    length = struct.pack("<I", sum(map(len, parts)))
+    return b"".join((b"\0" * 128 + b"DICM", *_element(_GROUP_LENGTH, "UL", length), *parts))
+
+
+def _items(items: Iterable[Dataset], *, unicode: bool) -> bytes | None:
+    """The value of a sequence; None where pydicom has to encode one of its elements."""
+    found = []
+    for item in items:
+        parts: list[bytes] = []
+        for tag in sorted(item.keys()):
+            element: Any = item.get_item(tag)
+            value = None if int(tag) == 0x00080005 else _value(element, unicode=unicode)
+            if value is None:
+                return None
+            parts += _element(int(tag), str(element.VR), value)
+        found += [_ITEM, struct.pack("<I", sum(map(len, parts))), *parts]
+    return b"".join(found)
 
 
 def _value(element: Any, *, unicode: bool) -> bytes | None:
@@ -75,6 +133,10 @@ def _value(element: Any, *, unicode: bool) -> bytes | None:
         return value if known and isinstance(value, bytes) and element.is_little_endian else None
     if element.VR in ("OB", "OW"):
         return value if isinstance(value, bytes) else None
+    if element.VR == "SQ":
+        return _items(value, unicode=unicode)
+    if element.VR == "US" and isinstance(value, int):
+        return struct.pack("<H", value)
     if element.VR not in _TEXTS:
         return None
     if isinstance(value, MultiValue):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .._version import __version__
 from .codes import SCHEME, printable
 from .content import dataset
-from .encoding import EXPLICIT_LITTLE_ENDIAN, to_bytes
+from .encoding import EXPLICIT_LITTLE_ENDIAN, fill, to_bytes
 from .findings import Findings
 from .kinds import find_kind
 from .origin import IMPLEMENTATION, ResultOrigin
@@ -69,47 +69,63 @@ def begin(
     """
     row, source, when = find_kind(kind), findings.source, findings.when
     made = source.identity(None if origin.plain else UTF_8)
-    made.SOPClassUID = sop_class
-    made.SOPInstanceUID = origin.uid(kind, "instance", uid or source.uid)
-    made.SeriesInstanceUID = origin.uid(kind, "series", source.series)
-    made.SeriesNumber = row.series
-    made.InstanceNumber = _number(source)
-    made.Modality = modality
-    made.SeriesDescription = f"AI {row.title} - research, not for diagnosis"
-    made.ContentDate, made.ContentTime = f"{when:%Y%m%d}", f"{when:%H%M%S}"
-    made.InstanceCreationDate, made.InstanceCreationTime = made.ContentDate, made.ContentTime
+    instance_uid = origin.uid(kind, "instance", uid or source.uid)
+    date, time = f"{when:%Y%m%d}", f"{when:%H%M%S}"
+    fill(
+        made,
+        SOPClassUID=sop_class,
+        SOPInstanceUID=instance_uid,
+        SeriesInstanceUID=origin.uid(kind, "series", source.series),
+        SeriesNumber=str(row.series),
+        InstanceNumber=_number(source),
+        Modality=modality,
+        SeriesDescription=f"AI {row.title} - research, not for diagnosis",
+        ContentDate=date,
+        ContentTime=time,
+        InstanceCreationDate=date,
+        InstanceCreationTime=time,
+    )
     _equipment(made, findings, origin)
     if modality != "SR" and modality != "KO":
         _body_part(made, source)
-    with_header(made)
+    _set_header(made, sop_class, instance_uid, EXPLICIT_LITTLE_ENDIAN)
     return made
 
 
-def with_header(made: Dataset, syntax: str = EXPLICIT_LITTLE_ENDIAN) -> None:
+def with_header(made: Dataset, syntax: str) -> None:
     """Give an object its file header."""
+    _set_header(made, str(made.SOPClassUID), str(made.SOPInstanceUID), syntax)
+
+
+def _set_header(made: Dataset, sop_class: str, uid: str, syntax: str) -> None:
     from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import UID
 
     made.file_meta = FileMetaDataset()
-    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
-    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
-    made.file_meta.TransferSyntaxUID = UID(syntax)
-    made.file_meta.ImplementationClassUID = UID(IMPLEMENTATION)
-    made.file_meta.ImplementationVersionName = printable(f"PELLUCID {__version__}", 16)
+    fill(
+        made.file_meta,
+        MediaStorageSOPClassUID=sop_class,
+        MediaStorageSOPInstanceUID=uid,
+        TransferSyntaxUID=syntax,
+        ImplementationClassUID=IMPLEMENTATION,
+        ImplementationVersionName=printable(f"PELLUCID {__version__}", 16),
+    )
     made.preamble = b"\0" * 128
 
 
-def _number(source: FilmSource) -> int:
+def _number(source: FilmSource) -> str:
     text = str(source.header.get("InstanceNumber") or "").strip()
-    return int(text) if text.isdecimal() and 0 < int(text) < 2**31 else 1
+    return str(int(text)) if text.isdecimal() and 0 < int(text) < 2**31 else "1"
 
 
 def _equipment(made: Dataset, findings: Findings, origin: ResultOrigin) -> None:
-    made.Manufacturer = "pellucid"
-    made.ManufacturerModelName = origin.name
-    made.DeviceSerialNumber = origin.checksum[:16]
-    made.SoftwareVersions = __version__
-    made.StationName = "PELLUCID"
+    fill(
+        made,
+        Manufacturer="pellucid",
+        ManufacturerModelName=origin.name,
+        DeviceSerialNumber=origin.checksum[:16],
+        SoftwareVersions=__version__,
+        StationName="PELLUCID",
+    )
     if "InstitutionName" in findings.source.header and origin.plain:
         element = findings.source.header.get_item("InstitutionName")
         if getattr(element, "VR", None) == "LO":

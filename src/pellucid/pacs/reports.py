@@ -28,6 +28,7 @@ from .content import (
     text_item,
     uid_item,
 )
+from .encoding import fill
 from .findings import Findings, outline
 from .objects import InstanceReference, begin, evidence, reference_to, scheme_item
 from .origin import SR_CLASSES, ResultOrigin
@@ -211,7 +212,7 @@ def _version() -> str:
 
 def _document(findings: Findings, origin: ResultOrigin, kind: str, groups: Sequence[bytes], before: Before) -> Dataset:
     made = begin(findings, origin, kind, sop_class=SR_CLASSES[origin.sr], modality="SR")
-    made.CompletionFlag, made.VerificationFlag, made.PreliminaryFlag = "COMPLETE", "UNVERIFIED", "PRELIMINARY"
+    fill(made, CompletionFlag="COMPLETE", VerificationFlag="UNVERIFIED", PreliminaryFlag="PRELIMINARY")
     made.ReferencedPerformedProcedureStepSequence = []
     made.PerformedProcedureCodeSequence = []
     made.CurrentRequestedProcedureEvidenceSequence = evidence([reference_to(findings.source)])

@@ -10,10 +10,12 @@ import datetime
 import io
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .._optional import require
 from ..errors import InputError
+from .encoding import fill
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -131,9 +133,7 @@ class FilmSource:
             made.SpecificCharacterSet = character_set
         for tag, element in self.kept.items():
             made[tag] = element if character_set is None else self._decoded(element)
-        for keyword in NEVER_ABSENT:
-            if keyword not in made:
-                setattr(made, keyword, "")
+        fill(made, **{keyword: "" for keyword in NEVER_ABSENT if keyword not in made})
         return made
 
     def _decoded(self, element: Any) -> Any:
@@ -186,9 +186,7 @@ def read_source(data: bytes) -> FilmSource:
     with quiet("pydicom"):
         try:
             header = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, force=True)
-            kept = {
-                tag: element for keyword in (*PATIENT, *STUDY, *ABOUT_ALL) for tag, element in _kept(header, keyword)
-            }
+            kept = _kept(header)
             uids = {keyword: str(header.get(keyword) or "") for keyword in NEEDED}
         except Exception:  # pydicom raises errors of many kinds on damaged files, with their text
             raise UnusableFilm("not-dicom", "The file is not a DICOM object, or it is damaged.") from None
@@ -207,20 +205,28 @@ def read_source(data: bytes) -> FilmSource:
     return FilmSource(header, kept, tuple(str(v) for v in values) if any(values) else ())
 
 
-def _kept(header: Dataset, keyword: str) -> list[tuple[int, Any]]:
-    """The element as stored: text as its bytes, whatever the encoding of the file around it."""
+@lru_cache(maxsize=1)
+def _taken_over() -> dict[int, str]:
+    """The tags of what is kept of every film, and their value representations."""
     from pydicom.datadict import dictionary_VR, tag_for_keyword
-    from pydicom.dataelem import RawDataElement
-    from pydicom.tag import Tag
 
-    number = tag_for_keyword(keyword)
-    if number is None or number not in header:
-        return []
-    tag = Tag(number)
-    element: Any = header.get_item(tag)
-    kind = dictionary_VR(tag)
-    if isinstance(element, RawDataElement) and kind in TEXTUAL and element.value is not None:
-        padding = b"\0" if kind == "UI" else b" "
-        value = element.value + padding * (len(element.value) % 2)
-        return [(tag, RawDataElement(tag, kind, len(value), value, 0, False, True))]
-    return [(tag, header[tag])]
+    tags = (tag_for_keyword(keyword) for keyword in (*PATIENT, *STUDY, *ABOUT_ALL))
+    return {tag: dictionary_VR(tag) for tag in tags if tag is not None}
+
+
+def _kept(header: Dataset) -> dict[int, Any]:
+    """What identifies patient and study, as stored: text as its bytes, whatever the encoding of the file around it."""
+    from pydicom.dataelem import RawDataElement
+
+    found: dict[int, Any] = {}
+    known = _taken_over()
+    for tag in header.keys() & known.keys():
+        element: Any = header.get_item(tag)
+        kind = known[tag]
+        if isinstance(element, RawDataElement) and kind in TEXTUAL and element.value is not None:
+            padding = b"\0" if kind == "UI" else b" "
+            value = element.value + padding * (len(element.value) % 2)
+            found[tag] = RawDataElement(tag, kind, len(value), value, 0, False, True)
+        else:
+            found[tag] = header[tag]
+    return found

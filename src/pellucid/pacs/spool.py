@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import InputError, ResourceError
@@ -39,22 +39,22 @@ class FilmSpool:
 
     def keep(self, place: str, uid: str, data: bytes) -> Path:
         """Write an object so that it is whole and on disk, or absent. Raises OSError, also for a full disk."""
-        path = self._put(place, uid, data)
+        path = self._put(place, uid, [data])
         _sync(path.parent)
         return path
 
-    def keep_all(self, place: str, objects: Iterable[tuple[str, bytes]]) -> None:
-        """Write several objects (UID, data) as `keep` does; the folder is synced once."""
-        for uid, data in objects:
-            self._put(place, uid, data)
+    def keep_all(self, place: str, objects: Iterable[tuple[str, Sequence[bytes]]]) -> None:
+        """Write several objects (UID, parts of the data) as `keep` does; the folder is synced once."""
+        for uid, parts in objects:
+            self._put(place, uid, parts)
         _sync(self.root / place)
 
-    def _put(self, place: str, uid: str, data: bytes) -> Path:
+    def _put(self, place: str, uid: str, parts: Sequence[bytes]) -> Path:
         path = self.path(place, uid)
         part = path.with_name(f".{uid}.{os.getpid()}.part")
         try:
             with open(part, "wb", opener=_private) as file:
-                file.write(data)
+                file.writelines(parts)
                 file.flush()
                 os.fsync(file.fileno())
             part.rename(path)

@@ -117,6 +117,9 @@ class WebClient:
             else:
                 self._connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
         self._connection.request(method, self._base + path, body=body, headers={**self._headers, **headers})
+        if self._connection.sock is not None and hasattr(socket, "TCP_QUICKACK"):
+            # A service that sends the head of its reply first holds the rest back until the head is acknowledged.
+            self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         reply = self._connection.getresponse()
         return reply.status, reply.headers.get("Content-Type", ""), self._read(reply, most)
 

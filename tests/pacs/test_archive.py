@@ -1,0 +1,63 @@
+"""What is sent to an archive that does not take what was made."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pynetdicom import AE, evt
+from tests.pacs import films
+from tests.pacs.archives import free_port
+from tests.pacs.nodes import collected, configured
+
+from pellucid.bundle.bundle import Bundle
+from pellucid.pacs.archive import Sender
+from pellucid.pacs.captures import SECONDARY_CAPTURE, compressed, secondary_capture
+from pellucid.pacs.encoding import to_bytes
+from pellucid.pacs.findings import find
+from pellucid.pacs.origin import SR_CLASSES, ResultOrigin
+from pellucid.pacs.reports import report
+from pellucid.pacs.source import read_source
+
+_collected = pytest.fixture(autouse=True)(collected)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"])
+def test_an_archive_of_few_syntaxes_gets_objects_as_it_takes_them(
+    bundle: Bundle, origin: ResultOrigin, tmp_path: Path, syntax: str
+) -> None:
+    pytest.importorskip("jpeg_ls")
+    data = to_bytes(films.film(6, 128))
+    source = read_source(data)
+    findings = find(bundle, data, source, source.time)  # type: ignore[arg-type]
+    capture, answer = secondary_capture(findings, origin), report(findings, origin, {})
+    stored: list[bytes] = []
+
+    def store(event: Any) -> int:
+        stored.append(event.encoded_dataset())
+        return 0
+
+    ae, port = AE(ae_title="PACS"), free_port()
+    classes = [SECONDARY_CAPTURE, SR_CLASSES[origin.sr]]
+    for sop_class in classes:
+        ae.add_supported_context(sop_class, syntax)
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    text = f'[poll]\northanc = "http://127.0.0.1:1"\n[store]\nhost = "127.0.0.1"\nport = {port}\nae_title = "PACS"\n'
+    sender = Sender(configured(tmp_path, text + "compress = true\n").store)
+    try:
+        with sender.sending(classes) as sending:
+            sending(str(capture.SOPInstanceUID), to_bytes(compressed(capture)))
+            sending(str(answer.SOPInstanceUID), to_bytes(answer))
+    finally:
+        sender.close()
+        server.shutdown()
+    got, told = map(dcmread, map(io.BytesIO, stored))
+    assert {got.file_meta.TransferSyntaxUID, told.file_meta.TransferSyntaxUID} == {syntax}
+    assert got.SOPInstanceUID == capture.SOPInstanceUID
+    np.testing.assert_array_equal(got.pixel_array, capture.pixel_array)
+    assert told.to_json_dict() == dcmread(io.BytesIO(to_bytes(answer))).to_json_dict()
