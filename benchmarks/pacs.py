@@ -171,7 +171,7 @@ class Listening:
 
 
 def listen(bundle: Bundle, data: list[bytes], count: int, side: int) -> tuple[float, float, float]:
-    """CPU seconds of a film with its prediction alone and through the node, in blocks in turn, and the node's seconds."""
+    """CPU seconds of a film, predicted alone and through the node in turn, and seconds of a film in the node."""
     alone, through, seconds = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         node = Listening(bundle, Path(folder), side)
@@ -222,7 +222,9 @@ def watch(bundle: Bundle, count: int, side: int) -> None:
         for part in range(10):
             node.send(count // 10)
             pages = int(Path("/proc/self/statm").read_text().split()[1])
-            print(f"after {(part + 1) * (count // 10):5} films  {pages * resource.getpagesize() / 1e6:.0f} MB", flush=True)
+            print(
+                f"after {(part + 1) * (count // 10):5} films  {pages * resource.getpagesize() / 1e6:.0f} MB", flush=True
+            )
         node.close()
 
 

@@ -18,8 +18,8 @@ from ..preprocessing import Uint8Array
 from ..reporting.overlay import COLOURS, grey_blends, verdict
 from .codes import RESEARCH, printable
 from .content import code_sequence
-from .findings import Findings
 from .encoding import EXPLICIT_LITTLE_ENDIAN, fill
+from .findings import Findings
 from .objects import JPEG_LS_LOSSLESS, begin, instance, with_header
 from .origin import ResultOrigin
 from .reports import dcm
