@@ -75,30 +75,16 @@ def send(link: Any, made: Dataset) -> None:
     accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in link.accepted_contexts}
     sop_class = str(made.SOPClassUID)
     if (sop_class, syntax) not in accepted:
-        plain = next((s for s in (EXPLICIT, IMPLICIT) if (sop_class, s) in accepted), None)
-        if plain is None:
+        if not any((sop_class, plain) in accepted for plain in (EXPLICIT, IMPLICIT)):
             raise NotStored("class-not-accepted", permanent=True)
         if syntax != EXPLICIT:  # an archive that takes captures, but not as JPEG-LS
             made.decompress(generate_instance_uid=False)
-        made = made if plain == EXPLICIT else _implicit(made)
+        # pynetdicom encodes what is explicit for a peer that takes only implicit VR; the file header must not say so.
     status = link.send_c_store(made).get("Status")
     if status is None:
         raise Unreachable("connection")
     if status != SUCCESS and status not in WARNINGS:
         raise NotStored(f"status-{status:04x}", permanent=is_permanent(status))
-
-
-def _implicit(made: Dataset) -> Dataset:
-    """The object in implicit VR. Its file header alone would not do: pynetdicom sends a dataset as it was read."""
-    import io
-
-    from pydicom import dcmread, dcmwrite
-
-    made.file_meta.TransferSyntaxUID = made.file_meta.TransferSyntaxUID.__class__(IMPLICIT)
-    buffer = io.BytesIO()
-    dcmwrite(buffer, made, implicit_vr=True, little_endian=True, enforce_file_format=True)
-    buffer.seek(0)
-    return dcmread(buffer)
 
 
 def echo(store: ArchiveStore, sop_classes: list[str], syntaxes: list[str]) -> list[Offer]:

@@ -35,7 +35,9 @@ def fill(made: Dataset, **elements: Any) -> None:
     for keyword, value in elements.items():
         tag, kind = _known(keyword)
         if isinstance(value, str) and kind in _TEXTS and value.isascii():
-            made[tag] = RawDataElement(tag, kind, len(value), value.encode("ascii"), 0, False, True)
+            data = value.encode("ascii")
+            data += _padding(kind, data)
+            made[tag] = RawDataElement(tag, kind, len(data), data, 0, False, True)
         else:
             setattr(made, keyword, value)
 
@@ -148,7 +150,12 @@ def _value(element: Any, *, unicode: bool) -> bytes | None:
 
 def _element(tag: int, kind: str, value: bytes) -> tuple[bytes, bytes, bytes]:
     """The header of an element, its value, and what makes its length even."""
-    padding = b"" if len(value) % 2 == 0 else b"\0" if kind in ("UI", "OB", "OW", "UN") else b" "
+    padding = _padding(kind, value)
     length = len(value) + len(padding)
     numbers = struct.pack("<HI", 0, length) if kind in _LONG else struct.pack("<H", length)
     return struct.pack("<HH", tag >> 16, tag & 0xFFFF) + kind.encode("ascii") + numbers, value, padding
+
+
+def _padding(kind: str, value: bytes) -> bytes:
+    """What makes the length of a value even."""
+    return b"" if len(value) % 2 == 0 else b"\0" if kind in ("UI", "OB", "OW", "UN") else b" "
