@@ -306,7 +306,7 @@ def test_whatever_cannot_be_exported_is_one_sentence(unexportable, tmp_path, cap
         export_bundle(unexportable, manifest, tmp_path / "bundle", images=noise(2, 24), source="noise")
     said = str(caught.value)
     assert said.startswith("The backbone 'strange_net' cannot be exported with 'backbone.0' as its explained layer: ")
-    assert said.endswith(" Choose another of either.")
+    assert said.endswith(" black box.")
     assert "\n" not in said
     assert len(said) < 450
     assert caught.value.__cause__ is not None

@@ -109,7 +109,8 @@ def check_parts(parts: Sequence[Part], task: Task) -> None:
     if not parts:
         raise InputError(f"Say what to refit: `keep=` takes {', '.join(PARTS)}.")
     if gives_score(task):
-        raise InputError("A regression has no class mix and no calibration: choose its threshold by `evaluate`.")
+        what = "An anomaly detector" if task == "anomaly" else "A regression"
+        raise InputError(f"{what} has no class mix and no calibration: choose its threshold by `evaluate`.")
     if task == "multiclass" and set(parts) != {"calibration"}:
         raise InputError("With more than two classes only the calibration can be refitted: `keep='calibration'`.")
     if {"mix", "calibration"} <= set(parts):

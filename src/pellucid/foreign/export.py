@@ -99,7 +99,10 @@ def _program(frozen: nn.Module, manifest: Manifest) -> Any:
         traced = torch.export.export(_WithoutEvidence(frozen), example, dynamic_shapes=_free()).module()
         return onnx_program_by_torch(traced, example, ("image", "target", "contrast"), ("logits",))
     except Exception as error:  # torch's tracer, its exporter and onnxscript share no base
-        raise InputError(f"{manifest.name} cannot be written as an ONNX graph: {root_sentence(error)}.") from error
+        raise InputError(
+            f"{manifest.name} cannot be written as an ONNX graph: {root_sentence(error)}. `pellucid.from_function` "
+            "explains any network as a black box."
+        ) from error
 
 
 def _free() -> Any:

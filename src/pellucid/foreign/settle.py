@@ -98,7 +98,11 @@ def _run(source: Source, images: FloatArray, size: tuple[int, int]) -> Any:
 def _check_answer(answers: Any) -> FloatArray:
     """The answers as (N, K); InputError for what no classifier gives."""
     if not isinstance(answers, np.ndarray) or answers.ndim < 1 or answers.dtype.kind != "f":
-        raise InputError("The model does not give one row of numbers for each image.")
+        what = f"an array of {answers.dtype}" if isinstance(answers, np.ndarray) else f"a {type(answers).__name__}"
+        raise InputError(
+            f"The model does not give one row of numbers for each image, but {what}: wrap it so that it returns the "
+            "row of the classes alone."
+        )
     beside = [n for n in answers.shape[1:] if n != 1]
     if len(beside) > 1:
         raise InputError(

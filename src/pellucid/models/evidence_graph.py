@@ -300,7 +300,9 @@ def _operations(function: Callable[..., Any], inputs: Inputs) -> GraphModule:
     tracer = make_fx(function, decomposition_table=decompositions(), _allow_non_fake_inputs=True)
     # The Python dispatcher keeps sizes symbolic where a C++ kernel (padding, in Swin) would ask for numbers. Attention
     # is written out: the gradients of its fused kernels are nothing that an exporter knows.
-    with mode, enable_python_dispatcher(), sdpa_kernel(SDPBackend.MATH), _PlainPooling():
+    # A recurrent layer is written out as well.
+    plain = torch.backends.mkldnn.flags(enabled=False)
+    with mode, enable_python_dispatcher(), sdpa_kernel(SDPBackend.MATH), plain, _PlainPooling():
         graph: GraphModule = tracer(*fakes)
     for node in list(graph.graph.nodes):  # detach and assertions mean nothing to an exporter, and stop one
         if node.op == "call_function" and node.target in {aten.detach.default, aten.detach_.default}:

@@ -15,6 +15,7 @@ import onnxruntime
 import torch
 from safetensors.torch import save
 from torch import nn
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from ..bundle.io import read_bundle, write_bundle
 from ..bundle.manifest import MODEL, WEIGHTS, Manifest, Parity
@@ -23,7 +24,7 @@ from ..bundle.stored_answers import ANSWERS, INPUT_GRADIENT, LOGITS, MAP_OF, exa
 from ..errors import InputError, ParityError, PellucidError
 from ..explanation.cam import grad_cam
 from ..preprocessing import FloatArray
-from .further_graphs import GRADIENT_TOLERANCE, QUESTION, FurtherGraphs, gradient_differences, root_sentence
+from .further_graphs import GRADIENT_TOLERANCE, QUESTION, FurtherGraphs, gradient_differences, root_of, root_sentence
 from .onnx_file import StoredWeights, onnx_program, quiet, save_beside
 from .torch_classifier import TorchClassifier
 from .traced_layer import frozen_copy, trace_layer
@@ -153,7 +154,13 @@ def _one_sentence(manifest: Manifest, layers: str) -> Iterator[None]:
     except (PellucidError, MemoryError):
         raise
     except Exception as error:  # torch's tracer, its exporter and onnxscript share no base
+        reason, advice = f"{root_sentence(error)}. Choose another of either", "explains any network as a black box"
+        if isinstance(root_of(error), GuardOnDataDependentSymNode):
+            reason = (
+                "what it computes depends on the values of its images (an `if` on a tensor, `.item()`, a mask as an "
+                "index), and a graph has no such choice. Write it with `torch.where`"
+            )
         raise InputError(
             f"The backbone {manifest.architecture.get('backbone', manifest.name)!r} cannot be exported with "
-            f"{layers!r} as its explained layer: {root_sentence(error)}. Choose another of either."
+            f"{layers!r} as its explained layer: {reason}; `pellucid.from_function` {advice}."
         ) from error

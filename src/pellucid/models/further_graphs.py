@@ -208,9 +208,15 @@ def gradient_differences(found: FloatArray, expected: FloatArray) -> Doubles:
     return np.asarray(off / np.maximum(norm, np.finfo(np.float32).tiny))
 
 
-def root_sentence(error: BaseException) -> str:
-    """The first line of the error that began a chain, without the full stop."""
+def root_of(error: BaseException) -> BaseException:
+    """The error that began a chain."""
     while error.__cause__ is not None:
         error = error.__cause__
+    return error
+
+
+def root_sentence(error: BaseException) -> str:
+    """The first line of the error that began a chain, without the full stop."""
+    error = root_of(error)
     line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
     return line[:300].rstrip(".")

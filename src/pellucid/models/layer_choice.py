@@ -24,6 +24,10 @@ MOST_LAYERED = 3
 
 LEAST_LAYERED = 2
 NO_LAYERS_BEFORE = "no layer before the explained one gives a map that decides and that everything passes"
+QUARTERS = ((0, 0), (0, 1), (1, 0), (1, 1))
+DISTINCT = 1.05
+"""A quarter of guessed tokens changes more than the other quarters by this factor when its part of the image does."""
+
 _PRIME = (1 << 61) - 1
 
 
@@ -45,12 +49,48 @@ def last_deciding_layer(network: nn.Module, size: tuple[int, int], logits: int, 
     with _no_zero_weights(network):
         found = [c for c in _candidates(network, size, skip) if c.layout.grid[0] * c.layout.grid[1] > 1]
         for candidate in found[::-1][:MOST_TRIED]:
+            if candidate.layout.guessed and not _lies_on_the_image(network, candidate, size):
+                continue
             try:
                 check_layer(network, network.get_submodule(candidate.name), size, logits)
             except InputError:
                 continue
             return candidate.name
     return None
+
+
+def _lies_on_the_image(network: nn.Module, candidate: LayerCandidate, size: tuple[int, int]) -> bool:
+    """Whether tokens are parts of the image, row by row: each quarter changes most where that quarter is changed.
+
+    The steps of a recurrent layer, or the latent tokens of a Perceiver, can be as many as the cells of a square.
+    """
+    kept: list[torch.Tensor] = []
+    maps = candidate.layout.maps
+
+    def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+        kept.append(maps(candidate.layout.of(output))[0])
+
+    halves = [(slice(0, n // 2), slice(n - n // 2, n)) for n in (*size, *candidate.layout.grid)]
+    if min(candidate.layout.grid) < 2:
+        return True
+    generator = torch.Generator().manual_seed(3)
+    first, second = torch.randn(2, 1, 3, *size, generator=generator)
+    handle = network.get_submodule(candidate.name).register_forward_hook(keep)
+    try:
+        with torch.no_grad():
+            network(first)
+            for down, right in QUARTERS:
+                image = first.clone()
+                image[..., halves[0][down], halves[1][right]] = second[..., halves[0][down], halves[1][right]]
+                network(image)
+    finally:
+        handle.remove()
+    for own, changed in zip(QUARTERS, kept[1:], strict=True):
+        far = (changed - kept[0]).abs().mean(dim=0)
+        moved = {(d, r): float(far[halves[2][d], halves[3][r]].mean()) for d, r in QUARTERS}
+        if moved.pop(own) < DISTINCT * max(moved.values()):
+            return False
+    return True
 
 
 def layered_names(network: nn.Module, size: tuple[int, int], last: str) -> tuple[str, ...]:

@@ -24,12 +24,16 @@ MOST_PREFIX_UNSEEN = 2
 
 @dataclass(frozen=True)
 class Layout:
-    """The place of a feature map in a layer's output; `element` is its index where that is a tuple or list."""
+    """The place of a feature map in a layer's output; `element` is its index where that is a tuple or list.
+
+    The grid of tokens is `guessed` where no convolution has shown it: as many tokens may be parts of the image, or not.
+    """
 
     kind: Literal["channels first", "channels last", "tokens"]
     grid: Grid
     prefix: int = 0
     element: int | None = None
+    guessed: bool = False
 
     def maps(self, tensor: torch.Tensor) -> torch.Tensor:
         """The layer's tensor as feature maps (N, C, h, w)."""
@@ -125,7 +129,7 @@ class Grids:
             guessed = self._guesses(count - prefix) if prefix <= MOST_PREFIX_UNSEEN else ()
             for grid in (*self.seen, *guessed):
                 if grid[0] * grid[1] == count - prefix:
-                    return Layout("tokens", grid, prefix, element)
+                    return Layout("tokens", grid, prefix, element, guessed=grid not in self.seen)
         return None
 
     def _guesses(self, cells: int) -> Iterable[Grid]:

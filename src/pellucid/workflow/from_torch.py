@@ -40,8 +40,9 @@ def from_torch(
 ) -> Bundle:
     """A bundle of a torch module that takes (N, 3 or 1, height, width) and gives (N, K), or one output for two classes.
 
-    `classes` are in the order of the outputs, for one output (negative, positive). `layer` names the layer to explain,
-    as `named_modules` does; by default the last that gives a feature map and that everything passes. `gives` says
+    `classes` are in the order of the outputs, for one output (negative, positive). Of several outputs
+    (two heads, features) the one with a number for each class is taken. `layer` names the layer to explain, as
+    `named_modules` does; by default the last that gives a feature map and that everything passes. `gives` says
     whether the outputs are logits, probabilities that sum to 1, or independent ones (several sigmoids), which are
     scaled to a sum of 1; it is asked for where neither the module's end nor its answers tell. `task` may be
     "regression" for one output. The export is proven on `images` (paths, arrays, PIL images), or on made-up pictures.
@@ -52,11 +53,14 @@ def from_torch(
     ParityError when the bundle would differ from the module.
     """
     require("torch", extra="train")
+    import torch
+
     from ..foreign.endings import strip_torch
     from ..foreign.export import export_imported, placeholder
     from ..foreign.imported import ImportedNetwork, Source, choose_layer, entry_of
     from ..foreign.meaning import gives_of, meaning_of
     from ..foreign.settle import settled
+    from ..foreign.several_outputs import keep_one_answer
     from ..foreign.torch_files import channels_of, original_of
     from ..models.export import frozen_copy
 
@@ -64,6 +68,7 @@ def from_torch(
     pictures, source = _pictures(images, preprocessing)
     frozen = frozen_copy(module)
     channels = channels_of(frozen, size)
+    chosen = keep_one_answer(frozen, len(classes), torch.zeros(2, channels, *size))
     inner, activation = strip_torch(frozen)
     kind = f"torch {type(module).__name__}"
     origin = Source(kind, inner, activation, channels, runtime=f"torch {torch_version()}", original=original_of(frozen))
@@ -90,7 +95,7 @@ def from_torch(
         layer=None if explained is None else placeholder(explained),
         logits=meaning.logits,
         architecture={"imported": kind},
-        provenance={"created": now(), "notes": list(meaning.notes)},
+        provenance={"created": now(), "notes": [*([chosen] if chosen else []), *meaning.notes]},
     )
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="pellucid-")) / "bundle"
     export_imported(network, origin, manifest, folder, images=pictures, source=source, every_method=every_method)
