@@ -25,8 +25,9 @@ MOST_LAYERED = 3
 LEAST_LAYERED = 2
 NO_LAYERS_BEFORE = "no layer before the explained one gives a map that decides and that everything passes"
 QUARTERS = ((0, 0), (0, 1), (1, 0), (1, 1))
-DISTINCT = 1.05
-"""A quarter of guessed tokens changes more than the other quarters by this factor when its part of the image does."""
+DISTINCT, ALIKE = 1.001, 0.01
+"""A quarter of guessed tokens changes more than the others by this factor when its part of the image does. Where all
+change alike within this share, nothing can be told."""
 
 _PRIME = (1 << 61) - 1
 
@@ -60,7 +61,7 @@ def last_deciding_layer(network: nn.Module, size: tuple[int, int], logits: int, 
 
 
 def _lies_on_the_image(network: nn.Module, candidate: LayerCandidate, size: tuple[int, int]) -> bool:
-    """Whether tokens are parts of the image, row by row: each quarter changes most where that quarter is changed.
+    """Whether tokens are parts of the image, row by row: a quarter changes most where the image changes there.
 
     The steps of a recurrent layer, or the latent tokens of a Perceiver, can be as many as the cells of a square.
     """
@@ -85,12 +86,13 @@ def _lies_on_the_image(network: nn.Module, candidate: LayerCandidate, size: tupl
                 network(image)
     finally:
         handle.remove()
-    for own, changed in zip(QUARTERS, kept[1:], strict=True):
-        far = (changed - kept[0]).abs().mean(dim=0)
-        moved = {(d, r): float(far[halves[2][d], halves[3][r]].mean()) for d, r in QUARTERS}
-        if moved.pop(own) < DISTINCT * max(moved.values()):
-            return False
-    return True
+    far = [(changed - kept[0]).abs().mean(dim=0) for changed in kept[1:]]
+    moved = torch.stack([torch.stack([f[halves[2][d], halves[3][r]].mean() for d, r in QUARTERS]) for f in far])
+    alike = moved / moved.mean(dim=1, keepdim=True).clamp_min(1e-30)
+    if float((alike - 1).abs().max()) < ALIKE:  # every token says the same, as in some networks before training
+        return True
+    others = moved.masked_fill(torch.eye(len(QUARTERS), dtype=torch.bool), 0).amax(dim=1)
+    return int((moved.diagonal() > DISTINCT * others).sum()) >= len(QUARTERS) - 1
 
 
 def layered_names(network: nn.Module, size: tuple[int, int], last: str) -> tuple[str, ...]:
