@@ -11,6 +11,7 @@ import pytest
 
 import pellucid.private_page
 import pellucid.serving
+from pellucid.explanation.catalogue import METHODS
 from pellucid.private_page.markup import CHECK, NOTES, PRIVACY
 
 ROOT = Path(pellucid.serving.__file__).parent
@@ -25,7 +26,19 @@ OWN_WORDS = json.loads((ALONE / "i18n" / "en.json").read_text(encoding="utf-8"))
 OWN_SCRIPTS = sorted((ALONE / "js").glob("*.js"))
 # Keys that are put together from a part that is fixed and one that is data.
 MADE = ("adjust.scale-", "batch.", "dash.", "error.", "family.", "feedback.", "map.", "method.", "metric.", "place.")
-MADE += ("goes-by.", "queue.", "reading.", "reason.", "save.", "theme.", "trust.", "verdict.", "view.", "withheld.")
+MADE += (
+    "goes-by.",
+    "queue.",
+    "reading.",
+    "reason.",
+    "save.",
+    "theme.",
+    "trust.",
+    "unit.",
+    "verdict.",
+    "view.",
+    "withheld.",
+)
 
 
 class Marked(HTMLParser):
@@ -49,6 +62,11 @@ class Marked(HTMLParser):
         if self.key is not None and data.strip():
             self.found.append((self.key, data))
             self.key = None
+
+
+def test_units_are_those_of_the_methods() -> None:
+    units = {key: text for key, text in ENGLISH.items() if key.startswith("unit.") and "score-" not in key}
+    assert units == {f"unit.{row.name}": row.unit for row in METHODS}
 
 
 def test_all_dictionaries_are_listed() -> None:

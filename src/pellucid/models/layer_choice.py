@@ -103,6 +103,7 @@ def layered_names(network: nn.Module, size: tuple[int, int], last: str) -> tuple
     """
     with _no_zero_weights(network):
         found = [c for c in _candidates(network, size, {}) if c.layout.element is None]
+        found = [c for c in found if not c.layout.guessed or _lies_on_the_image(network, c, size)]
     names = [c.name for c in found]
     if last not in names:
         return (last,)

@@ -106,7 +106,7 @@ def _about_data(run: RunContents) -> dict[str, str]:
     data, recipe = run.record.data, run.recipe
     of = "; ".join(f"{split or 'undecided'}: {sum(counts.values()):,}" for split, counts in data.counts.items())
     groups = f" of {count(data.groups, 'group')}" if data.groups else ""
-    level = "patient or group" if data.groups else "image; which images share a patient is not known"
+    level = "patient or group" if data.groups else "image, and it is not known which images share a patient"
     total = {name: sum(c.get(name, 0) for c in data.counts.values()) for name in next(iter(data.counts.values()), {})}
     weighed = "classes weighed equally in the loss" if recipe.train.class_weights == "balanced" else "no weighing"
     fitted = f"each image fitted to the input by {recipe.data.fit}, {recipe.data.interpolation}, antialiased"
@@ -190,7 +190,10 @@ def _about_model(run: RunContents) -> dict[str, str]:
         said["initial"] = f"{sources}." if sources else f"{recipe.model.weights}."
         point, calibration, reference = manifest.operating_point, manifest.calibration, manifest.reference
         chosen = f" {point.statement}" if point and point.statement else ""
-        said["threshold"] = f"Class probabilities; threshold {manifest.threshold:.3g}.{chosen}"
+        if manifest.task == "multiclass":
+            said["threshold"] = "None: the most probable class is answered."
+        else:
+            said["threshold"] = f"Class probabilities; threshold {manifest.threshold:.3g}.{chosen}"
         if calibration is not None:
             said["calibration"] = (
                 f"Probabilities calibrated by {calibration.method} scaling on {calibration.images:,} validation images."

@@ -312,8 +312,10 @@ def _about_answers(run: RunContents, result: EvaluationResult) -> list[str]:
     said = []
     point = run.manifest.operating_point if run.manifest else None
     calibration = run.manifest.calibration if run.manifest else None
-    if point is not None:
-        said.append(f"The threshold was chosen on {count(point.images, 'validation image')}: {_stop(point.statement)}")
+    if point is not None and point.bounded is None and point.statement:
+        said.append(point.statement)
+    elif point is not None:
+        said.append(f"Threshold {point.threshold:.3g}: {_stop(point.statement)}")
     elif result.threshold is not None:
         said.append(f"The threshold, {result.threshold:.3g}, was not chosen for a target such as a sensitivity.")
     if calibration is not None:

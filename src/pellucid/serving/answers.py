@@ -296,6 +296,7 @@ def explanation_document(answer: ServedAnswer, identity: str, stored: bool) -> d
                 "target": a.target.target if isinstance(a.target, Against) else a.target,
                 "against": a.target.against if isinstance(a.target, Against) else None,
                 "layer": a.layer,
+                "score": a.score,
                 "unit": a.unit,
                 "signed": a.signed,
                 "verdict": verdict(a, answer.prediction),

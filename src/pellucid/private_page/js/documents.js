@@ -46,6 +46,7 @@ export function explanationOf(method, { place, against }, grid, size, model, lay
     target: manifest.classes[place],
     against: against === null ? null : manifest.classes[against],
     layer,
+    score,
     unit: method.unit.replace("{score}", score),
     signed: method.signed,
     grid: { width, height, values: base64(new Uint8Array(values.buffer)) },

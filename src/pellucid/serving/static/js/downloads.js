@@ -5,7 +5,7 @@ import { el, save } from "./dom.js";
 import { displayLimit } from "./heat.js";
 import { number } from "./i18n.js";
 import { adjusted, heatLayer } from "./stage.js";
-import { subjectWords } from "./words.js";
+import { subjectWords, unitWords } from "./words.js";
 
 const stem = (item) => item.name.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N}_-]+/gu, "-").slice(0, 60) || "image";
 const png = (canvas) => new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
@@ -48,7 +48,7 @@ export async function heatCanvas(session, item) {
   context.textAlign = "right";
   context.fillText(number(limit), 256, height + 44);
   context.textAlign = "left";
-  context.fillText(`${explanation.method}, ${subjectWords(explanation)}: ${explanation.unit}`, 272, height + 23, width - 288);
+  context.fillText(`${explanation.method}, ${subjectWords(explanation)}: ${unitWords(explanation)}`, 272, height + 23, width - 288);
   return canvas;
 }
 

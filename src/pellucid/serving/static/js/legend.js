@@ -4,6 +4,7 @@ import { drawStrip, isDiverging } from "./colours.js";
 import { el } from "./dom.js";
 import { displayLimit, reading } from "./heat.js";
 import { number, t } from "./i18n.js";
+import { unitWords } from "./words.js";
 
 /** The bar of one heat map under the settings it is drawn with; in words where the picture shows nothing. */
 export function legend(explanation, settings) {
@@ -19,6 +20,6 @@ export function legend(explanation, settings) {
   return [
     el("div", { class: "strip" }, strip, hidden),
     el("div", { class: "ticks" }, ticks.map((value) => el("span", {}, number(value)))),
-    el("p", { class: nothing ? "unit nothing" : "unit" }, nothing ? t(`reading.${nothing}`) : explanation.unit),
+    el("p", { class: nothing ? "unit nothing" : "unit" }, nothing ? t(`reading.${nothing}`) : unitWords(explanation)),
   ];
 }

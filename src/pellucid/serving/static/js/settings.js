@@ -7,7 +7,7 @@ export const DEFAULTS = {
   opacity: 0.6,
   map: "inferno",
   threshold: 0,
-  scale: "image",
+  scale: null,
   window: 255,
   level: 128,
   invert: false,

@@ -54,6 +54,11 @@ export function reasonWords({ code, value, limit }) {
   return t(`reason.${code}`, { value: number(value), limit: code === "unpromised" ? percent(limit) : number(limit) });
 }
 
+/** What the values of a map are, in the reader's language where the page knows the method. */
+export function unitWords({ method, score, unit }) {
+  return has(`unit.${method}`) && has(`unit.score-${score}`) ? t(`unit.${method}`, { score: t(`unit.score-${score}`) }) : unit;
+}
+
 /** What a map is evidence for: a class, or one class and not another. */
 export function subjectWords({ target, against }) {
   return against ? t("view.not", { target, against }) : target;
