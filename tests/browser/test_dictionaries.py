@@ -26,19 +26,8 @@ OWN_WORDS = json.loads((ALONE / "i18n" / "en.json").read_text(encoding="utf-8"))
 OWN_SCRIPTS = sorted((ALONE / "js").glob("*.js"))
 # Keys that are put together from a part that is fixed and one that is data.
 MADE = ("adjust.scale-", "batch.", "dash.", "error.", "family.", "feedback.", "map.", "method.", "metric.", "place.")
-MADE += (
-    "goes-by.",
-    "queue.",
-    "reading.",
-    "reason.",
-    "save.",
-    "theme.",
-    "trust.",
-    "unit.",
-    "verdict.",
-    "view.",
-    "withheld.",
-)
+MADE += ("goes-by.", "queue.", "reading.", "reason.", "save.", "score.", "theme.", "trust.", "unit.", "verdict.")
+MADE += ("view.", "withheld.")
 
 
 class Marked(HTMLParser):
@@ -65,7 +54,7 @@ class Marked(HTMLParser):
 
 
 def test_units_are_those_of_the_methods() -> None:
-    units = {key: text for key, text in ENGLISH.items() if key.startswith("unit.") and "score-" not in key}
+    units = {key: text for key, text in ENGLISH.items() if key.startswith("unit.")}
     assert units == {f"unit.{row.name}": row.unit for row in METHODS}
 
 

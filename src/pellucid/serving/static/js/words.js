@@ -56,7 +56,7 @@ export function reasonWords({ code, value, limit }) {
 
 /** What the values of a map are, in the reader's language where the page knows the method. */
 export function unitWords({ method, score, unit }) {
-  return has(`unit.${method}`) && has(`unit.score-${score}`) ? t(`unit.${method}`, { score: t(`unit.score-${score}`) }) : unit;
+  return has(`unit.${method}`) && has(`score.${score}`) ? t(`unit.${method}`, { score: t(`score.${score}`) }) : unit;
 }
 
 /** What a map is evidence for: a class, or one class and not another. */
