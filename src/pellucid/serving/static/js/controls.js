@@ -2,7 +2,6 @@
 
 import { isDiverging, MAPS } from "./colours.js";
 import { el, fill, find, findAll } from "./dom.js";
-import { scaleOf } from "./heat.js";
 import { count, percent, t } from "./i18n.js";
 import { legend } from "./legend.js";
 import { methodTitle, predictedOf } from "./words.js";
@@ -69,6 +68,7 @@ function drawSettings(session) {
     find(`output[for=${name}]`).textContent = words(settings[name]);
   }
   find("#map").value = settings.map;
+  find("#scale").value = settings.scale;
   find("#invert").checked = settings.invert;
   for (const radio of findAll("#compare input")) radio.checked = radio.value === settings.compare;
   drawLegend(session);
@@ -78,7 +78,6 @@ function drawSettings(session) {
 function drawLegend(session) {
   const { settings, current } = session;
   const explanation = current?.answer ? session.explanation(current) : null;
-  find("#scale").value = scaleOf(explanation, settings.scale);
   find("#legend").hidden = !explanation || session.shown().length > 1;
   if (!explanation) return;
   fill(find("#legend"), legend(explanation, settings));
@@ -90,7 +89,7 @@ function keepPossible(session) {
   const { settings, current } = session;
   if (isDiverging(settings.map) && !isSigned(session)) settings.set({ map: "inferno" });
   const explanation = current?.answer && session.explanation(current);
-  if (explanation && settings.scale === "model" && !explanation.quantiles?.model) settings.set({ scale: null });
+  if (explanation && settings.scale === "model" && !explanation.quantiles?.model) settings.set({ scale: "image" });
 }
 
 export function startControls(session, stage) {

@@ -21,14 +21,9 @@ export function decodeGrid({ width, height, values }) {
   return { width, height, values: floats, high, size };
 }
 
-/** The scale that is asked for; by default that of the image, and of an anomaly map that of the threshold. */
-export function scaleOf(explanation, scale) {
-  return scale ?? (explanation?.method === "anomaly-map" && explanation.quantiles?.model ? "model" : "image");
-}
-
 /** The value drawn at the top of the scale: of this image, or one for every image of the model. */
 export function displayLimit(explanation, scale, signed) {
-  if (scaleOf(explanation, scale) === "model" && explanation.quantiles?.model) {
+  if (scale === "model" && explanation.quantiles?.model) {
     const [low, high] = explanation.quantiles.model;
     return signed ? Math.max(Math.abs(low), Math.abs(high)) : high;
   }

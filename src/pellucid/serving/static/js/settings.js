@@ -7,7 +7,7 @@ export const DEFAULTS = {
   opacity: 0.6,
   map: "inferno",
   threshold: 0,
-  scale: null,
+  scale: "image",
   window: 255,
   level: 128,
   invert: false,
