@@ -26,6 +26,7 @@ from pellucid.explanation.catalogue import METHODS
 from pellucid.explanation.explain import explain_tensors
 from pellucid.models.export import export_bundle
 from pellucid.preprocessing import Preprocessing
+from pellucid.private_page import proof
 from pellucid.private_page.export import export_page
 
 SIZE = (32, 40)
@@ -133,7 +134,9 @@ def same_map(mine: dict[str, Any], explained: Any) -> None:
     np.testing.assert_allclose(grid_of(mine), theirs.values, atol=3e-3 * np.abs(theirs.values).max() + 1e-9)
 
 
-def test_an_anomaly_detector_answers_as_python(runtime: Path | None, open_alone: Open, tmp_path: Path) -> None:
+def test_an_anomaly_detector_answers_as_python(
+    runtime: Path | None, open_alone: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = detector_at(tmp_path / "bundle", recipe_of("cnn", SIZE))
     written = export_page(folder, tmp_path / "page.html", runtime=runtime, proof=False)
     page = open_alone(written.path.as_uri(), offline=True)
@@ -143,10 +146,23 @@ def test_an_anomaly_detector_answers_as_python(runtime: Path | None, open_alone:
     assert answer["output"] == pytest.approx(wanted.output, rel=1e-5)
     size, batch = grid_of(answer["explanations"][0]).shape, bundle.preprocessing.tensors([bundle.read(data)])
     same_map(answer["explanations"][1], explain_tensors(bundle, batch, [size], method="anomaly-map", target=None))
-    page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": data})
+    (tmp_path / "a.png").write_bytes(data)
+    page.set_input_files("#file", str(tmp_path / "a.png"))
     page.wait_for_selector("#answer .label")
     assert page.locator("#answer .label").inner_text() == wanted.label
     assert page.locator(".verdict").is_visible()
+    assert_proven(page, bundle, tmp_path / "a.png", monkeypatch)
+
+
+def assert_proven(page: Any, bundle: pellucid.Bundle, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "LEAST", 1)
+    compared = proof.PageComparison(bundle)
+    compared.ask(page, path)
+    found = compared.proof("a browser")
+    assert found is not None
+    assert found.changed == 0
+    assert (found.correlation is None) == (bundle.manifest.layer is None)
+    assert found.correlation is None or found.correlation > 0.999
 
 
 @pytest.mark.slow
@@ -262,7 +278,9 @@ def test_large_jpegs_are_decoded_whole(runtime: Path | None, open_alone: Open, t
     assert answer["probabilities"] != drafting.predict(data).probabilities
 
 
-def test_a_model_without_evidence_answers_and_says_so(runtime: Path | None, open_alone: Open, tmp_path: Path) -> None:
+def test_a_model_without_evidence_answers_and_says_so(
+    runtime: Path | None, open_alone: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = pellucid.load(bundle_at(tmp_path / "bundle"))
     black = plain.manifest.model_copy(update={"layer": None, "input_gradients": None})
     with write_bundle(tmp_path / "black", black) as draft:
@@ -276,5 +294,6 @@ def test_a_model_without_evidence_answers_and_says_so(runtime: Path | None, open
     page.wait_for_selector("#answer .label")
     assert page.locator("#answer .label").inner_text() == pellucid.load(tmp_path / "black").predict(photograph()).label
     assert page.locator("#method").is_hidden()
+    assert_proven(page, pellucid.load(tmp_path / "black", threads=1), tmp_path / "a.png", monkeypatch)
     page.locator("#alone-more").click()
     assert "no heat maps" in page.locator("#alone").inner_text()

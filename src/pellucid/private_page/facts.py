@@ -192,6 +192,7 @@ def _card(exported: Exported, parts: Collection[str]) -> dict[str, Any]:
     found["methods"] = [
         {**row, "unit": find_method(row["name"]).unit} for row in found["methods"] if row["name"] in here
     ]
+    found["against"] = found["against"] and bool(found["methods"])
     if "layer-2" not in parts:
         found["layers"] = found["layers"][:1]
     found["limits"]["formats"] = titles(FORMATS)

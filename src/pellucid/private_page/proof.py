@@ -20,9 +20,8 @@ from ..bundle.run import RunFolder
 from ..classifier import gives_score
 from ..data.walk import has_image_suffix, walk
 from ..errors import DataError, ImageError, InputError
-from ..explanation.cam import grad_cam
+from ..explanation.explain import explain_tensors
 from ..images import Image, read_image
-from ..preprocessing import FloatArray
 from ..progress import Progress
 from ..workflow.evaluation import own_split
 from .facts import FORMATS
@@ -131,7 +130,10 @@ class PageComparison:
             return
         if image.format not in FORMATS:
             return
-        query = {"method": "grad-cam", "all_classes": None, "target": None}
+        # A model without an explained layer answers without maps.
+        method = self._whole.usual_method
+        asked = method if self._whole.manifest.layer is not None else None
+        query = {"method": asked, "all_classes": None, "target": None}
         found = page.evaluate(_ASK, {"file": base64.b64encode(data).decode("ascii"), "query": query})
         if found is None:
             return
@@ -139,19 +141,18 @@ class PageComparison:
         self._answers.append(_apart(found, prediction.output, prediction.probabilities))
         self._changed += found["label"] != prediction.label
         if found["explanations"]:
-            self._correlations.append(self._map_correlation(image, found["explanations"][0]))
+            self._correlations.append(self._map_correlation(image, method, found["explanations"][0]))
         if (draft := self._drafting.read(data)).reduction > 1:
             other = self._drafting.predict(draft)
             self._drafts.append(_apart(asdict(other), prediction.output, prediction.probabilities))
 
-    def _map_correlation(self, image: Image, explanation: dict[str, Any]) -> float:
+    def _map_correlation(self, image: Image, method: str, explanation: dict[str, Any]) -> float:
         grid = explanation["grid"]
         mine = np.frombuffer(base64.b64decode(grid["values"]), "<f4")
         batch = self._whole.preprocessing.tensors([image])
-        evidence = self._whole.evidence(batch, explanation["target"])
-        values: FloatArray = grad_cam(evidence.activations, evidence.gradients)[0]
         size = (grid["height"], grid["width"])
-        placed = self._whole.preprocessing.to_original(values, evidence.geometry, size)[0].ravel()
+        explained = explain_tensors(self._whole, batch, [size], method=method, target=explanation["target"])[0]
+        placed = explained.attributions[0].values.ravel()
         if not (placed.std() > 0 and mine.std() > 0):
             return 1.0 if np.allclose(placed, mine) else 0.0
         return float(np.corrcoef(placed, mine)[0, 1])
