@@ -112,3 +112,29 @@ def test_a_branch_is_no_layer_that_everything_passes():
 
 def test_without_any_map_there_is_none():
     assert chosen(nn.Sequential(nn.Flatten(), nn.Linear(768, 3))) is None
+
+
+class Remembering(nn.Module):
+    """Keeps what it computed from its weights, as the attention of TinyViT and LeViT does in timm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.biases = nn.Parameter(torch.zeros(4))
+        self.convolution = nn.Conv2d(3, 4, 4, 4)
+        self.head = nn.Linear(4, 3)
+        self.kept: torch.Tensor | None = None
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if self.kept is None:
+            self.kept = self.biases[:, None, None] * 100
+        logits: torch.Tensor = self.head(torch.relu(self.convolution(image) + self.kept).mean((2, 3)))
+        return logits
+
+
+def test_what_a_module_remembers_of_its_weights_is_not_changed() -> None:
+    torch.manual_seed(0)
+    network, images = Remembering().eval(), torch.randn(2, 3, *SIZE)
+    assert last_deciding_layer(network, SIZE, 3, {}) is not None
+    expected = Remembering().eval()
+    expected.load_state_dict(network.state_dict())
+    torch.testing.assert_close(network(images), expected(images), rtol=0, atol=0)

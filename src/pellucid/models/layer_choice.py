@@ -6,8 +6,8 @@ there is exactly 0, and a map would be empty. The tokens that enter that block a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,16 +47,16 @@ def last_deciding_layer(network: nn.Module, size: tuple[int, int], logits: int, 
 
     `skip` tells for names of layers whether they are passed over. None without such a layer.
     """
-    with _no_zero_weights(network):
-        found = [c for c in _candidates(network, size, skip) if c.layout.grid[0] * c.layout.grid[1] > 1]
-        for candidate in found[::-1][:MOST_TRIED]:
-            if candidate.layout.guessed and not _lies_on_the_image(network, candidate, size):
-                continue
-            try:
-                check_layer(network, network.get_submodule(candidate.name), size, logits)
-            except InputError:
-                continue
-            return candidate.name
+    tried = _without_zero_weights(network)
+    found = [c for c in _candidates(tried, size, skip) if c.layout.grid[0] * c.layout.grid[1] > 1]
+    for candidate in found[::-1][:MOST_TRIED]:
+        if candidate.layout.guessed and not _lies_on_the_image(tried, candidate, size):
+            continue
+        try:
+            check_layer(tried, tried.get_submodule(candidate.name), size, logits)
+        except InputError:
+            continue
+        return candidate.name
     return None
 
 
@@ -101,9 +101,9 @@ def layered_names(network: nn.Module, size: tuple[int, int], last: str) -> tuple
     Before it come the last layers of the next finer grids. In a network with a single grid, such as a plain
     transformer, they are blocks at equal distances. Only maps that decide and that everything passes count.
     """
-    with _no_zero_weights(network):
-        found = [c for c in _candidates(network, size, {}) if c.layout.element is None]
-        found = [c for c in found if not c.layout.guessed or _lies_on_the_image(network, c, size)]
+    tried = _without_zero_weights(network)
+    found = [c for c in _candidates(tried, size, {}) if c.layout.element is None]
+    found = [c for c in found if not c.layout.guessed or _lies_on_the_image(tried, c, size)]
     names = [c.name for c in found]
     if last not in names:
         return (last,)
@@ -219,17 +219,21 @@ def _in_order(root: Any) -> list[Any]:
     return order[::-1]
 
 
-@contextmanager
-def _no_zero_weights(network: nn.Module) -> Iterator[None]:
-    """While open, weights that are all 0 (a head before training) have small values, so that gradients exist."""
-    empty = [p for p in network.parameters() if p.is_floating_point() and p.numel() and not bool(p.any())]
+def _without_zero_weights(network: nn.Module) -> nn.Module:
+    """A copy in which weights that are all 0 (a head before training) have small values, so that gradients exist.
+
+    Without such weights it is the network itself. A copy, because some modules keep what they computed from their
+    weights (attention biases of TinyViT and LeViT in timm 1.0.31), which would outlive the small values.
+    """
+    if not _zero_weights(network):
+        return network
+    changed = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
-        for parameter in empty:
+        for parameter in _zero_weights(changed):
             parameter.normal_(0, 0.02, generator=generator)
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for parameter in empty:
-                parameter.zero_()
+    return changed
+
+
+def _zero_weights(network: nn.Module) -> list[nn.Parameter]:
+    return [p for p in network.parameters() if p.is_floating_point() and p.numel() and not bool(p.any())]
