@@ -13,12 +13,15 @@ from tests.anomaly_images import defect, save, surface, write_mvtec
 
 import pellucid
 from pellucid.anomaly.detector import detector_of
+from pellucid.bundle.io import amend_bundle
 from pellucid.bundle.run import RunFolder
+from pellucid.bundle.stored_answers import ANSWERS, pack_answers, read_answers
 from pellucid.errors import DataError, InputError
 from pellucid.evaluation.schema import read_evaluation
 from pellucid.workflow.decision import choose_again
 from pellucid.workflow.evaluation import evaluate_run
 from pellucid.workflow.training import train
+from pellucid.workflow.verify import verify
 
 SMALL = ("data.size=64", "data.values=unit", "model.filters=[8,16,16]", "anomaly.memory=150", "anomaly.top=0.05")
 
@@ -232,6 +235,22 @@ def test_what_does_not_apply_is_refused_instead_of_ignored(
 ) -> None:
     with pytest.raises(InputError, match=r"rop |leave out"):
         small(data, tmp_path / "run", *more, **options)
+
+
+def test_verify_compares_scores_and_maps_with_those_of_the_arrays(run: Path, data: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(RunFolder(run).bundle, tmp_path / "bundle")
+    found = verify(copy, [data / "test" / "hole" / "000.png"])
+    assert found.holds
+    assert found.left_out == ()
+    kinds = [(f.kind, f.subject.partition(" ")[0]) for f in found.findings]
+    assert {("stored answer", "score"), ("stored answer", "map"), ("repeated answer", "1")} <= set(kinds)
+    stored = read_answers(copy)
+    assert stored is not None
+    stored["logits"] = stored["logits"] * np.float32(1.01)  # both far beyond what a sigmoid could tell apart
+    amend_bundle(copy, {}, {ANSWERS: pack_answers(stored.pop("images"), stored)})
+    wrong = [f for f in verify(copy).findings if not f.holds]
+    assert [f.subject for f in wrong] == ["score"]
+    assert wrong[0].difference == pytest.approx(0.01 / 1.01, rel=0.05)
 
 
 def test_a_sealed_test_is_counted(data: Path, tmp_path: Path) -> None:

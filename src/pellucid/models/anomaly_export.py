@@ -12,6 +12,7 @@ from ..anomaly.detector import Detector
 from ..bundle.io import model_session, read_bundle, write_bundle
 from ..bundle.manifest import MODEL, WEIGHTS, Manifest, Parity
 from ..bundle.onnx_classifier import OnnxClassifier
+from ..bundle.stored_answers import ANSWERS, LOGITS, MAP_OF, exactly_stored, pack_answers
 from ..errors import ParityError
 from ..preprocessing import FloatArray
 from .anomaly_graph import anomaly_model
@@ -37,8 +38,18 @@ def export_detector(
         (draft.folder / WEIGHTS).write_bytes(save({k: np.ascontiguousarray(v) for k, v in detector.arrays().items()}))
         exported = OnnxClassifier(manifest, model_session(draft.folder / MODEL))
         parity = _parity(graph, detector, exported, images)
+        (draft.folder / ANSWERS).write_bytes(_stored_answers(graph, detector, manifest, images))
         draft.manifest = manifest.model_copy(update={"parity": parity})
     return read_bundle(folder)
+
+
+def _stored_answers(graph: FeatureGraph, detector: Detector, manifest: Manifest, images: FloatArray) -> bytes:
+    """What the arrays answer for a few of the images, as the bundle keeps it for `pellucid verify`."""
+    asked = exactly_stored(images)
+    features = graph.session()(asked)
+    scores, maps = detector.scores(features), detector.maps(features)
+    answers = {LOGITS: scores[:, None].astype(np.float32), MAP_OF + manifest.explained_layer.name: maps}
+    return pack_answers(asked, {name: values.astype(np.float32) for name, values in answers.items()})
 
 
 def _parity(graph: FeatureGraph, detector: Detector, exported: OnnxClassifier, images: FloatArray) -> Parity:

@@ -16,7 +16,7 @@ from ..bundle.manifest import MODEL, Manifest
 from ..bundle.onnx_classifier import OnnxClassifier
 from ..bundle.run import find_bundle
 from ..bundle.stored_answers import ANSWERS, IMAGES, INPUT_GRADIENT, LOGITS, MAP_OF, read_answers
-from ..classifier import probabilities_from_logits
+from ..classifier import gives_score, probabilities_from_logits
 from ..errors import PellucidError
 from ..explanation.cam import grad_cam
 from ..preprocessing import FloatArray
@@ -106,14 +106,18 @@ def _opens(folder: Path, manifest: Manifest, name: str, threads: int | None) -> 
 def _stored(classifier: OnnxClassifier, stored: dict[str, FloatArray]) -> list[Checked]:
     """What this machine answers for the stored images, against what the original model answered."""
     images = stored[IMAGES]
-    findings = [_compared("stored answer", "probabilities", _answers(classifier, classifier.logits(images)),
-                          _answers(classifier, stored[LOGITS]), TOLERANCE, of_own=False)]  # fmt: skip
+    found, expected = _answers(classifier, classifier.logits(images)), _answers(classifier, stored[LOGITS])
+    findings = [
+        _compared("stored answer", _kind(classifier), found, expected, TOLERANCE, of_own=_unbounded(classifier))
+    ]
     for name, expected in stored.items():
         if name.startswith(MAP_OF):
             layer = name[len(MAP_OF) :]
             first = classifier.manifest.layer is not None and layer == classifier.manifest.layer.name
             found = _maps(classifier.at(layer), images)
             limit = TOLERANCE if first else FURTHER_TOLERANCE
+            if _unbounded(classifier) and classifier.manifest.parity is not None:
+                limit = classifier.manifest.parity.tolerance
             findings.append(_compared("stored answer", name, found, expected, limit))
         elif name == INPUT_GRADIENT:
             found = classifier.input_gradients(images).gradients[:, 0]
@@ -132,15 +136,13 @@ def _repeated(classifier: OnnxClassifier, folder: Path, images: Sequence[Path], 
     plain = OnnxClassifier(classifier.manifest, model_session(folder / MODEL, threads, optimised=False))
     together = classifier.logits(batch)
     alone = np.concatenate([classifier.logits(image[None]) for image in batch])
-    what = f"{len(batch)} images"
+    what = f"{len(batch)} image{'s' if len(batch) != 1 else ''}"
     pairs = [
-        (f"{what}, alone and together", _answers(classifier, alone), False),
-        (f"{what}, graph as written", _answers(classifier, plain.logits(batch)), False),
+        (f"{what}, alone and together", _answers(classifier, alone)),
+        (f"{what}, graph as written", _answers(classifier, plain.logits(batch))),
     ]
-    reference = _answers(classifier, together)
-    findings = [
-        _compared("repeated answer", name, found, reference, TOLERANCE, of_own=own) for name, found, own in pairs
-    ]
+    reference, own = _answers(classifier, together), _unbounded(classifier)
+    findings = [_compared("repeated answer", name, found, reference, TOLERANCE, of_own=own) for name, found in pairs]
     if classifier.manifest.layer is not None:
         maps = _maps(classifier, batch)
         findings.append(
@@ -149,8 +151,17 @@ def _repeated(classifier: OnnxClassifier, folder: Path, images: Sequence[Path], 
     return findings
 
 
+def _unbounded(classifier: OnnxClassifier) -> bool:
+    """Whether the answer is a distance, whose size depends on the images, and is compared as a share of itself."""
+    return classifier.task == "anomaly"
+
+
+def _kind(classifier: OnnxClassifier) -> str:
+    return "score" if gives_score(classifier.task) else "probabilities"
+
+
 def _answers(classifier: OnnxClassifier, logits: FloatArray) -> FloatArray:
-    return logits if classifier.task == "regression" else probabilities_from_logits(logits)
+    return logits if gives_score(classifier.task) else probabilities_from_logits(logits)
 
 
 def _maps(classifier: OnnxClassifier, images: FloatArray) -> FloatArray:
