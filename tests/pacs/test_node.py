@@ -142,21 +142,26 @@ def kill_at_random(run: Path, orthanc: Orthanc, tmp_path: Path, kills: int) -> N
     config = configured(tmp_path, polling(orthanc, "[limits]\nlongest_pause = 1\n"))
     command = [sys.executable, "-m", "pellucid", "pacs", "serve", str(run), "--config", str(tmp_path / "pacs.toml")]
     sent = 0
-    for _ in range(kills):
+    for n in range(kills):
         for _ in range(2):
             orthanc.add(films.save(films.film(sent, 128, films.LOOKS[sent % 8]), tmp_path / f"{sent}.dcm"))
             sent += 1
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
         assert '"ready"' in process.stderr.readline()
-        time.sleep(chance.uniform(0, 0.6))
+        time.sleep(chance.uniform(0, 0.3))
+        if n % 4 == 2:
+            orthanc.stop()
+        time.sleep(chance.uniform(0, 0.3))
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         process.stderr.close()
+        if orthanc.process is None:
+            orthanc.start()
     once(run, config)
     until(lambda: (once(run, config), "waiting" not in overview(config.state).counts["results"])[1])
     counts = overview(config.state).counts
-    assert counts["films"] == {"answered": sent}
+    assert counts["films"] == {"answered": sent}, overview(config.state).dead
     assert counts["results"] == {"stored": 3 * sent}
     found = by_modality(orthanc)
     assert (found["SR"], found["OT"], found["DX"] + found["CR"]) == (2 * sent, sent, sent)

@@ -21,7 +21,7 @@ from tests.pacs.conftest import bundle_of
 from pellucid.bundle.bundle import Bundle, load
 from pellucid.classifier import REFER
 from pellucid.images.read import read_image
-from pellucid.pacs.captures import compressed, drawn, overlaid
+from pellucid.pacs.captures import _line, compressed, drawn, overlaid
 from pellucid.pacs.check import check_file, validators
 from pellucid.pacs.codes import CodeTable
 from pellucid.pacs.encoding import to_bytes
@@ -287,6 +287,18 @@ def test_captures_compress_without_loss(bundle: Bundle, origin: ResultOrigin) ->
     assert len(to_bytes(small)) < len(to_bytes(capture)) / 2
     np.testing.assert_array_equal(films.dcmread(io.BytesIO(to_bytes(small))).pixel_array, capture.pixel_array)
     assert drawn(found(bundle, films.film(1, 128)), origin).shape == capture.pixel_array.shape
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 24), (512, 25), (1024, 51)])
+def test_long_sentences_are_shown_whole(width: int, height: int) -> None:
+    name = "Pneumonia with consolidation of the right lower lobe and effusion"[:64]
+    text = f"Evidence for {name} is strongest in the lower left; half of it lies in 29 % of the image."
+    rows = _line(text, width, height, (255, 255, 255)).max(axis=(1, 2))
+    columns = _line(text, width, height, (255, 255, 255)).max(axis=(0, 2))
+    assert not columns[-2:].any()
+    assert rows[: height // 2 - 1].any()
+    assert rows[height // 2 + 1 :].any()
+    assert rows.min() == 0
 
 
 @pytest.mark.parametrize(

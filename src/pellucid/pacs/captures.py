@@ -5,6 +5,7 @@ Reference: DICOM PS3.3, A.8.1 (secondary capture image).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -130,16 +131,31 @@ def drawn(findings: Findings, origin: ResultOrigin) -> Uint8Array:
 
 @lru_cache(maxsize=64)
 def _line(text: str, width: int, height: int, colour: tuple[int, int, int]) -> Uint8Array:
-    """One band (height, width, 3) of text, smaller where it would not fit."""
+    """One band (height, width, 3) of text: smaller where it would not fit, and in two lines where it would be tiny."""
     strip = Image.new("RGB", (width, height))
     draw = ImageDraw.Draw(strip)
-    size = height * 0.55
-    font = _font(size)
-    needed = draw.textlength(text, font=font)
-    if needed > width - 12:
-        font = _font(max(8, size * (width - 12) / needed))
-    draw.text((6, height / 2), text, colour, font, anchor="lm")
+    size = _fitting(draw, (text,), width, height * 0.55)
+    lines = (text,) if size >= height * 0.35 else _halves(text)
+    if len(lines) == 2:
+        size = _fitting(draw, lines, width, height * 0.4)
+    for n, line in enumerate(lines):
+        draw.text((6, height * (2 * n + 1) / (2 * len(lines))), line, colour, _font(max(8, size)), anchor="lm")
     return np.asarray(strip)
+
+
+def _fitting(draw: ImageDraw.ImageDraw, lines: Sequence[str], width: int, size: float) -> float:
+    """The font size, `size` at most, at which each line fits into the width."""
+    needed = max(draw.textlength(line, font=_font(size)) for line in lines)
+    return size if needed <= width - 12 else size * (width - 12) / needed
+
+
+def _halves(text: str) -> tuple[str, ...]:
+    """A text in two lines, parted at the space nearest to its middle."""
+    spaces = [n for n, letter in enumerate(text) if letter == " "]
+    if not spaces:
+        return (text,)
+    middle = min(spaces, key=lambda n: abs(2 * n - len(text)))
+    return text[:middle], text[middle + 1 :]
 
 
 @lru_cache(maxsize=16)

@@ -8,6 +8,7 @@ follow from film, bundle and the time when the ledger first saw the film, so tha
 from __future__ import annotations
 
 import contextlib
+import gc
 import secrets
 import signal
 import sqlite3
@@ -49,6 +50,7 @@ class Node:
         self.journal = Journal(key, stream)
         self._answering = Answering(origin, config, self._spool, self._ledger, self.journal)
         self._sender = Sender(config.store)
+        self._finder = None if config.poll is None else finder_of(config.poll, config.accept)
         self._wanted = {SOP_CLASSES.get(name, name) for name in config.accept.sop_classes}
         self._stop, self._out = threading.Event(), threading.Event()
         self._more, self._made = threading.Event(), threading.Event()
@@ -94,10 +96,10 @@ class Node:
 
     def _poll(self) -> bool:
         """Films of the archive into the spool; whether any was new."""
-        if self._config.poll is None:
+        if self._finder is None:
             return False
         found = False
-        for candidate in finder_of(self._config.poll, self._config.accept)(self._ledger):
+        for candidate in self._finder(self._ledger):
             if self._stop.is_set():
                 break
             state = self._ledger.film_state(candidate.uid)
@@ -263,6 +265,9 @@ class Node:
     def run(self, *, once: bool = False) -> None:
         """Work until SIGTERM or SIGINT, then finish what is in hand and send for up to `limits.drain` seconds."""
         self._recover()
+        # pynetdicom collects garbage twice a minute, for which every thread halts: what was loaded needs no look.
+        gc.collect()
+        gc.freeze()
         health = self._config.health and serve_health(self._config.health, self.journal, self._alive, self._gauges)
         server = None if self._config.listen is None or once else listen(self._config.listen, self._on_store)
         sending = threading.Thread(target=self._keep_sending, name="pacs-out", daemon=True)
@@ -280,9 +285,15 @@ class Node:
         self._drain(sending)
         if health:
             health.shutdown()
-        self._sender.close()
-        self._ledger.close()
+        self._close()
         self.journal.say("end", **{name: self.journal.counts[name] for name in ("films_answered", "results_stored")})
+
+    def _close(self) -> None:
+        self._sender.close()
+        if self._finder is not None:
+            self._finder.close()
+        self._ledger.close()
+        gc.unfreeze()
 
     def _work(self, once: bool) -> None:
         cared = time.monotonic() - CARE

@@ -41,6 +41,10 @@ class Finder(Protocol):
         """Every object that is new since the last call ended; raises Unreachable."""
         ...
 
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
 
 def finder_of(poll: Poll, accept: Accept) -> Finder:
     """The finder that the configuration asks for."""
@@ -73,6 +77,10 @@ class OrthancChanges:
             if page.get("Done", True):
                 return
 
+    def close(self) -> None:
+        """See Finder."""
+        self._web.close()
+
     def _candidate(self, key: str) -> FoundObject | None:
         tags = self._web.get_json(f"/instances/{key}/simplified-tags")
         if tags is None:  # removed meanwhile
@@ -97,6 +105,10 @@ class QidoSearch:
             query["StudyDate"] = f"{first:%Y%m%d}-"
         for modality in self._accept.modalities or [m for m in self._accept.sop_classes if m in SOP_CLASSES]:
             yield from self._of(ledger, {**query, "Modality": modality})
+
+    def close(self) -> None:
+        """See Finder."""
+        self._web.close()
 
     def _of(self, ledger: Ledger, query: dict[str, Any]) -> Iterator[FoundObject]:
         from pydicom.dataset import Dataset
