@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # timm's TinyViT (LeViT and EfficientFormer alike) answers with biases of the weights that it had before load_state_dict.
 #
-# Versions: timm 1.0.31, torch 2.15.0, torchvision 0.29.0, numpy 2.4.6. Date: 2026-11-30.
+# Versions: timm 1.0.31, torch 2.15.0, torchvision 0.29.2, numpy 2.4.6. Date: 2026-11-30.
 # Expected: a module in evaluation mode computes from the weights that it holds. After load_state_dict, or after an average of weights
 #   is copied in, it answers as a fresh module with these weights does.
 # Behaviour: in evaluation mode the attention keeps what it looked up in its table of biases at the first pass. Moving the module and
@@ -12,7 +12,7 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" -q install timm==1.0.31 torch==2.15.0 torchvision==0.29.0 numpy==2.4.6
+"$work/venv/bin/pip" -q install timm==1.0.31 torch==2.15.0 torchvision==0.29.2 numpy==2.4.6
 cd "$work"
 "$work/venv/bin/python" - <<'PY'
 import sys
