@@ -30,12 +30,13 @@ class Says(nn.Module):
     ],
 )
 def test_a_shape_is_laid_out(size, shape, kind, grid, prefix):
-    assert Grids(nn.Identity(), size).layout(torch.zeros(shape)) == Layout(kind, grid, prefix)
+    expected = Layout(kind, grid, prefix, guessed=kind == "tokens")
+    assert Grids(nn.Identity(), size).layout(torch.zeros(shape)) == expected
 
 
 def test_what_a_model_states_comes_before_guesses():
     # 26 tokens are 5 x 5 and a class token, or 4 x 4 with ten others.
-    assert Grids(nn.Identity(), (64, 64)).layout(torch.zeros(1, 26, 8)) == Layout("tokens", (5, 5), 1)
+    assert Grids(nn.Identity(), (64, 64)).layout(torch.zeros(1, 26, 8)) == Layout("tokens", (5, 5), 1, guessed=True)
     assert Grids(Says((4, 4), 10), (64, 64)).layout(torch.zeros(1, 26, 8)) == Layout("tokens", (4, 4), 10)
 
 
@@ -51,9 +52,9 @@ def test_registers_are_found_by_the_grid_of_a_convolution():
 
 def test_of_several_tensors_the_last_map_counts():
     grids = Grids(nn.Identity(), (64, 64))
-    assert grids.layout([torch.zeros(1, 17, 8), torch.zeros(1, 10, 8)]) == Layout("tokens", (3, 3), 1, element=1)
+    assert grids.layout([torch.zeros(1, 17, 8), torch.zeros(1, 10, 8)]) == Layout("tokens", (3, 3), 1, 1, guessed=True)
     assert grids.layout((torch.zeros(1, 8, 4, 4), torch.zeros(1, 8))) == Layout("channels first", (4, 4), 0, element=0)
-    assert grids.layout((torch.zeros(1, 9, 8), (3, 3))) == Layout("tokens", (3, 3), 0, element=0)
+    assert grids.layout((torch.zeros(1, 9, 8), (3, 3))) == Layout("tokens", (3, 3), 0, 0, guessed=True)
 
 
 @pytest.mark.parametrize(

@@ -300,8 +300,8 @@ def _operations(function: Callable[..., Any], inputs: Inputs) -> GraphModule:
     tracer = make_fx(function, decomposition_table=decompositions(), _allow_non_fake_inputs=True)
     # The Python dispatcher keeps sizes symbolic where a C++ kernel (padding, in Swin) would ask for numbers. Attention
     # is written out: the gradients of its fused kernels are nothing that an exporter knows.
-    # A recurrent layer is written out as well.
-    plain = torch.backends.mkldnn.flags(enabled=False)
+    # A recurrent layer is written out as well; without the Nones, `flags` would allow sums of less precision.
+    plain = torch.backends.mkldnn.flags(enabled=False, deterministic=None, allow_tf32=None, fp32_precision=None)
     with mode, enable_python_dispatcher(), sdpa_kernel(SDPBackend.MATH), plain, _PlainPooling():
         graph: GraphModule = tracer(*fakes)
     for node in list(graph.graph.nodes):  # detach and assertions mean nothing to an exporter, and stop one
