@@ -31,9 +31,9 @@ class Slow:
     def __del__(self):
         time.sleep(0.2)
 
+from pellucid.workflow.batch.parts import read_parts
 opened = Path.open
 Path.open = lambda path, *more, **options: Slow(opened(path, *more, **options))
-from pellucid.workflow.batch.parts import read_parts
 for table in read_parts(Path(sys.argv[1]), ["index", "decision"]):
     pass
 """
