@@ -38,7 +38,7 @@ def test_axe_finds_nothing_serious(visit: Any, films: Films, theme: str) -> None
     assert violations(page) == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing_serious_on_the_dashboard_and_on_a_phone(visit: Any, films: Films, theme: str) -> None:
     phone = visit(color_scheme=theme, viewport={"width": 390, "height": 844})
     give(phone, films.film())

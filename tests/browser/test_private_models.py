@@ -60,7 +60,9 @@ KINDS: dict[str, dict[str, Any]] = {
 QUICK = ("grad-cam", "layercam", "refine-cam", "winsor-cam", "saliency")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] if k == "regression" else []) for k in KINDS]
+)
 def test_it_answers_as_python(kind: str, runtime: Path | None, open_alone: Open, tmp_path: Path) -> None:
     answers_as_python(kind, QUICK, runtime, open_alone, tmp_path)
 

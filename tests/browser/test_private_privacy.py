@@ -134,7 +134,7 @@ def test_no_image_is_kept(served_bundle: Path, runtime: Path | None, open_alone:
         assert {key: kept[key] for key in ("local", "session", "bases")} == {"local": {}, "session": {}, "bases": []}
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing_serious(
     theme: str, served_bundle: Path, runtime: Path | None, open_alone: Open, films: Films
 ) -> None:

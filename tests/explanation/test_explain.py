@@ -210,7 +210,11 @@ def test_maps_lie_on_spots_all_over_the_image_and_a_plain_resize_of_such_a_net_d
 
 @pytest.mark.parametrize(
     ("backbone", "model"),
-    [("vgg11", {}), ("vgg11", {"layer": "block3_conv2"}), ("cnn", {"filters": (6, 6, 6)})],
+    [
+        ("vgg11", {}),
+        pytest.param("vgg11", {"layer": "block3_conv2"}, marks=pytest.mark.slow),
+        ("cnn", {"filters": (6, 6, 6)}),
+    ],
 )
 def test_maps_lie_on_spots_where_poolings_keep_cells_centred(backbone, model):
     classifier = even_network(recipe_of(backbone, SIZE, **model), seed=1)

@@ -78,7 +78,7 @@ def test_forty_films_of_all_kinds_have_no_error_by_dciodvfy(run: Path, codes: Co
 
 
 @pytest.mark.skipif(bool(validators()["PixelMed"]), reason=f"PixelMed: {validators()['PixelMed']}")
-@pytest.mark.parametrize("sr", ["comprehensive-3d", "enhanced"])
+@pytest.mark.parametrize("sr", ["comprehensive-3d", pytest.param("enhanced", marks=pytest.mark.slow)])
 def test_reports_and_key_objects_have_no_error_by_pixelmed(
     bundle: Bundle, codes: CodeTable, tmp_path: Path, sr: str
 ) -> None:
