@@ -244,16 +244,15 @@ def _finish(run: Path) -> NoReturn:
     """Show a new run, and end with code 1 where files were skipped or nothing was learned."""
     from ..bundle.io import read_manifest
     from ..bundle.run import RunFolder
-    from ..reporting.decisions import abstention_words
+    from ..reporting.findings import unmet_limit
     from ..reporting.verdict_on_training import first_words, seal_in_words
 
     record = RunFolder(run).read_record()
     for said in first_words(record.training):
         out.print(Text(said, style="bold red"))
     show_run(run)
-    rules = read_manifest(RunFolder(run).bundle).answering
-    if rules is not None and rules.abstention is not None and not rules.abstention.met:
-        out.print(Text(f"problem: Answers withheld. {abstention_words(rules.abstention)}", style="bold red"))
+    if (unmet := unmet_limit(read_manifest(RunFolder(run).bundle))) is not None:
+        out.print(Text(f"{unmet.level}: {unmet.topic}. {unmet.text}", style="bold red"))
     if record.sealed is not None:
         out.print(Text(seal_in_words(record.sealed)))
     code = report_skipped([(s.path, s.reason) for s in record.data.skipped])

@@ -13,8 +13,8 @@ from ..errors import InputError
 WRAP = "Wrap it in a module whose `forward` returns the classes' row alone."
 
 
-def keep_one_answer(module: nn.Module, classes: int, example: torch.Tensor) -> str:
-    """Make a module with several outputs give the one (N, K) for K classes, or (N, 1) for two; a note on it, or "".
+def keep_one_answer(module: nn.Module, classes: int, example: torch.Tensor) -> tuple[str, ...]:
+    """Make a module with several outputs give the one (N, K) for K classes, or (N, 1) for two; notes on what it did.
 
     `example` (N, C, H, W) is what it is run on. A module that gives one tensor stays as it is, except that one number
     for each image (N,) becomes a row (N, 1). Names of layers stay as they are, since the choice is made in a hook.
@@ -24,11 +24,11 @@ def keep_one_answer(module: nn.Module, classes: int, example: torch.Tensor) -> s
         with torch.no_grad():
             answers = module(example)
     except Exception:  # whatever a foreign module raises; what is wrong shows where it is run on purpose
-        return ""
+        return ()
     if isinstance(answers, torch.Tensor):
         if answers.shape == example.shape[:1]:  # `squeeze` at the end of a network with one output
             module.register_forward_hook(lambda _module, _inputs, output: output.reshape(-1, 1))
-        return ""
+        return ()
     found = dict(_tensors(answers))
     if not found:
         raise InputError(f"The module answers with {type(answers).__name__}, in which no tensor was found. {WRAP}")
@@ -43,7 +43,7 @@ def keep_one_answer(module: nn.Module, classes: int, example: torch.Tensor) -> s
         )
     place = fitting[0]
     module.register_forward_hook(lambda _module, _inputs, output: _at(output, place))
-    return "" if len(found) == 1 else f"Of the module's outputs ({shapes}), {_named(place)} is the answer."
+    return () if len(found) == 1 else (f"Of the module's outputs ({shapes}), {_named(place)} is the answer.",)
 
 
 def _tensors(answers: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], torch.Tensor]]:

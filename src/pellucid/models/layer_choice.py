@@ -65,6 +65,8 @@ def _lies_on_the_image(network: nn.Module, candidate: LayerCandidate, size: tupl
 
     The steps of a recurrent layer, or the latent tokens of a Perceiver, can be as many as the cells of a square.
     """
+    if min(candidate.layout.grid) < 2:
+        return True
     kept: list[torch.Tensor] = []
     maps = candidate.layout.maps
 
@@ -72,8 +74,6 @@ def _lies_on_the_image(network: nn.Module, candidate: LayerCandidate, size: tupl
         kept.append(maps(candidate.layout.of(output))[0])
 
     halves = [(slice(0, n // 2), slice(n - n // 2, n)) for n in (*size, *candidate.layout.grid)]
-    if min(candidate.layout.grid) < 2:
-        return True
     generator = torch.Generator().manual_seed(3)
     first, second = torch.randn(2, 1, 3, *size, generator=generator)
     handle = network.get_submodule(candidate.name).register_forward_hook(keep)

@@ -30,16 +30,20 @@ _GROUP_LENGTH, _VERSION = 0x00020000, 0x00020001
 
 def fill(made: Dataset, **elements: Any) -> None:
     """Set elements by keyword. ASCII texts are kept as their bytes, which pydicom reads when they are asked for."""
-    from pydicom.dataelem import RawDataElement
-
     for keyword, value in elements.items():
         tag, kind = _known(keyword)
         if isinstance(value, str) and kind in _TEXTS and value.isascii():
-            data = value.encode("ascii")
-            data += _padding(kind, data)
-            made[tag] = RawDataElement(tag, kind, len(data), data, 0, False, True)
+            made[tag] = as_stored(tag, kind, value.encode("ascii"))
         else:
             setattr(made, keyword, value)
+
+
+def as_stored(tag: Any, kind: str, value: bytes) -> Any:
+    """An element with the bytes of its value, padded to an even length."""
+    from pydicom.dataelem import RawDataElement
+
+    value += _padding(kind, value)
+    return RawDataElement(tag, kind, len(value), value, 0, False, True)
 
 
 @lru_cache(maxsize=512)

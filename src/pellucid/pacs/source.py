@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._optional import require
 from ..errors import InputError
-from .encoding import fill
+from .encoding import as_stored, fill
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -224,9 +224,7 @@ def _kept(header: Dataset) -> dict[int, Any]:
         element: Any = header.get_item(tag)
         kind = known[tag]
         if isinstance(element, RawDataElement) and kind in TEXTUAL and element.value is not None:
-            padding = b"\0" if kind == "UI" else b" "
-            value = element.value + padding * (len(element.value) % 2)
-            found[tag] = RawDataElement(tag, kind, len(value), value, 0, False, True)
+            found[tag] = as_stored(tag, kind, element.value)
         else:
             found[tag] = header[tag]
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..bundle.manifest import Manifest
 from ..data.finding import LEVELS, Level
 from ..evaluation.pixels import LIMIT
 from ..evaluation.result import EvaluationResult
@@ -92,11 +93,16 @@ def _other_evaluations(run: RunContents) -> Iterator[RunFinding]:
         yield RunFinding("problem", "Trained on", text)
 
 
+def unmet_limit(manifest: Manifest | None) -> RunFinding | None:
+    """That a limit on errors could not be promised on the validation images, where it could not."""
+    rule = manifest.answering.abstention if manifest is not None and manifest.answering is not None else None
+    return None if rule is None or rule.met else RunFinding("problem", "Answers withheld", abstention_words(rule))
+
+
 def _answering(run: RunContents) -> Iterator[RunFinding]:
     """Do the promises on prediction sets and withheld answers hold on the test images?"""
-    rules = run.manifest.answering if run.manifest else None
-    if rules is not None and rules.abstention is not None and not rules.abstention.met:
-        yield RunFinding("problem", "Answers withheld", abstention_words(rules.abstention))
+    if (unmet := unmet_limit(run.manifest)) is not None:
+        yield unmet
     if run.evaluation is None or run.evaluation.answered is None:
         return
     entry = run.evaluation.answered.entry

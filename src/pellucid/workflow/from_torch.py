@@ -95,7 +95,7 @@ def from_torch(
         layer=None if explained is None else placeholder(explained),
         logits=meaning.logits,
         architecture={"imported": kind},
-        provenance={"created": now(), "notes": [*([chosen] if chosen else []), *meaning.notes]},
+        provenance={"created": now(), "notes": [*chosen, *meaning.notes]},
     )
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="pellucid-")) / "bundle"
     export_imported(network, origin, manifest, folder, images=pictures, source=source, every_method=every_method)

@@ -81,10 +81,12 @@ def fit_normals(describer: Describer, images: SeenImages) -> FittedDetector:
 def _tell(describer: Describer, judged: Suspicion) -> None:
     many, far = int(judged.suspect.sum()), int(judged.far.sum())
     if many:
-        clean = describer.recipe.anomaly.clean
-        out = f"the {far:,} farthest {'is' if far == 1 else 'are'} left out"
-        end = out if far else "none is far enough to be left out"
-        end = end if clean else "all are kept, as anomaly.clean is off"
+        if not describer.recipe.anomaly.clean:
+            end = "all are kept, as anomaly.clean is off"
+        elif not far:
+            end = "none is far enough to be left out"
+        else:
+            end = f"the {far:,} farthest {'is' if far == 1 else 'are'} left out"
         look, whole = "looks" if many == 1 else "look", len(judged.suspect)
         describer.progress.say(f"{many:,} of {whole:,} images taken as normal {look} unlike the others; {end}.")
 

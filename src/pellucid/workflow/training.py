@@ -173,8 +173,8 @@ def _run(job: _TrainingJob) -> None:
     if job.recipe.task == "anomaly":
         from .one_class import OneClassJob, learn_normal
 
-        first = job.data, job.name, job.recipe, job.seed, job.command
-        learn_normal(OneClassJob(*first, job.run, job.progress, job.sealed_test))
+        normals = OneClassJob(job.data, job.name, job.recipe, job.seed, job.command, job.run, job.progress)
+        learn_normal(replace(normals, sealed_test=job.sealed_test))
         return
     # The network first: a weights file that does not fit is found before thousands of images are read.
     dataset = read_labelled(job.data, job.recipe)

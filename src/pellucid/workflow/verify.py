@@ -17,6 +17,7 @@ from ..bundle.onnx_classifier import OnnxClassifier
 from ..bundle.run import find_bundle
 from ..bundle.stored_answers import ANSWERS, IMAGES, INPUT_GRADIENT, LOGITS, MAP_OF, read_answers
 from ..classifier import gives_score, probabilities_from_logits
+from ..data.labelling import counted
 from ..errors import PellucidError
 from ..explanation.cam import grad_cam
 from ..preprocessing import FloatArray
@@ -136,7 +137,7 @@ def _repeated(classifier: OnnxClassifier, folder: Path, images: Sequence[Path], 
     plain = OnnxClassifier(classifier.manifest, model_session(folder / MODEL, threads, optimised=False))
     together = classifier.logits(batch)
     alone = np.concatenate([classifier.logits(image[None]) for image in batch])
-    what = f"{len(batch)} image{'s' if len(batch) != 1 else ''}"
+    what = counted(len(batch), "image")
     pairs = [
         (f"{what}, alone and together", _answers(classifier, alone)),
         (f"{what}, graph as written", _answers(classifier, plain.logits(batch))),
