@@ -23,7 +23,8 @@ import numpy as np
 
 from pellucid.anomaly.crossfit import CrossFit, OutOfFold, cross_fit, scored
 from pellucid.anomaly.detector import Detector, ImageFeatures
-from pellucid.anomaly.fitting import judge, with_units
+from pellucid.anomaly.fitting import with_units
+from pellucid.anomaly.suspects import judge
 from pellucid.data.cache import cached_pixels
 from pellucid.data.one_class import read_one_class
 from pellucid.evaluation.operating_point import choose_operating_point

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from ..preprocessing import FloatArray
 from ..recipe_anomaly import AnomalySection
-from .detector import Detector, ImageFeatures, PatchMemory
-from .fitting import FOLDS, fit_detector, fit_memory, folds_of
+from .detector import Detector, ImageFeatures, PatchMemory, PositionGaussians
+from .fitting import FOLDS, fit_detector, fit_memory, fit_positions, folds_of, put_together
 from .memory import Rows
 
 Mask = npt.NDArray[np.bool_]
@@ -73,20 +73,25 @@ def cross_fit(
     """
     fold = folds_of(groups or [""] * len(patches), len(patches), seed)
     memory, owner = None, np.zeros(0, np.int64)
+    used = patches if kept.all() else patches[kept]  # a copy may be hundreds of megabytes
     if section.method in ("combined", "patch-memory"):
-        memory, owner = fit_memory(patches[kept], section, seed)
-    whole = fit_detector(patches[kept], statistics[kept], grid, section, seed=seed, memory=memory)
+        memory, owner = fit_memory(used, section, seed)
+    whole = fit_detector(used, statistics[kept], grid, section, seed=seed, memory=memory)
+    del used
     detectors = []
     for k in range(FOLDS):
         others = kept & (fold != k)
         if not (fold == k).any() or others.sum() < 2:
             detectors.append(whole)
             continue
-        rest = None
+        local: PatchMemory | PositionGaussians | None = None
         if memory is not None:
             theirs = fold[kept][owner] != k
             rest = PatchMemory(memory.rows[theirs], memory.scale) if theirs.any() else None
-        detectors.append(fit_detector(patches[others], statistics[others], grid, section, seed=seed, memory=rest))
+            local = rest or fit_memory(patches[others], section, seed)[0]
+        elif section.method == "gaussian":
+            local = fit_positions(patches[others], section, seed)
+        detectors.append(put_together(local, statistics[others], grid, section))
     return CrossFit(whole, fold, tuple(detectors))
 
 

@@ -1,42 +1,21 @@
-"""From features of normal images to a detector, and which training images are left out as suspect."""
+"""From features of normal images to a detector."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import InputError
 from ..preprocessing import FloatArray
 from ..recipe_anomaly import AnomalySection
-from .detector import Detector, ImageFeatures, PatchMemory, PositionGaussians
-from .gaussian import fit_gaussian
-from .memory import Rows, greedy_coreset, top_mean
+from .detector import Detector, PatchMemory, PositionGaussians
+from .gaussian import Matrix, fit_gaussian
+from .memory import BLOCK, Rows, greedy_coreset
 
 FOLDS = 5
-FAR_OUT = 3.5
-"""Robust z-score from which a training image is suspect: Iglewicz and Hoaglin's limit of the modified z-score."""
-LEFT_OUT = 5.0
-"""Robust z-score from which it is not learnt from. Leaving out rare normal images from 3.5 on cost 0.002 of the area
-under the ROC curve on tiles."""
-SMALL_MEMORY, SMALL_CANDIDATES = 500, 8000
-"""For judging training images: their order needs less than a model does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Suspicion:
-    """How unlike the others each training image is: `scores` (N,), robust z-scores, and which are `suspect` (N,)."""
-
-    scores: FloatArray
-    suspect: npt.NDArray[np.bool_]
-
-    @property
-    def far(self) -> npt.NDArray[np.bool_]:
-        """Which suspects (N,) are so far out that they should not be learnt from."""
-        return self.suspect & (self.scores > LEFT_OUT)
 
 
 def cells_wanted(images: int, section: AnomalySection, cells: int) -> int:
@@ -63,34 +42,61 @@ def fit_detector(
     """
     if len(patches) < 2:
         raise InputError("One normal image tells nothing of how normal images differ: give two or more.")
-    cells = grid[0] * grid[1]
-    local = None
+    local: PatchMemory | PositionGaussians | None = None
     if section.method in ("combined", "patch-memory"):
         local = memory or fit_memory(patches, section, seed)[0]
-    positions = _positions(patches, section, seed) if section.method == "gaussian" else None
+    elif section.method == "gaussian":
+        local = fit_positions(patches, section, seed)
+    return put_together(local, statistics, grid, section)
+
+
+def put_together(
+    local: PatchMemory | PositionGaussians | None,
+    statistics: FloatArray,
+    grid: tuple[int, int],
+    section: AnomalySection,
+) -> Detector:
+    """The detector of a fitted local part and of the `statistics` (N, S) of normal images, its units still 1."""
     with_whole = section.method == "image-statistics" or (section.method == "combined" and section.whole > 0)
     return Detector(
-        local=local or positions,
+        local=local,
         whole=fit_gaussian(statistics) if with_whole else None,
         grid=grid,
-        top=max(1, round(section.top * cells)),
+        top=max(1, round(section.top * grid[0] * grid[1])),
         reweighted=section.reweighted and section.method == "patch-memory",
     )
 
 
 def fit_memory(patches: FloatArray, section: AnomalySection, seed: int) -> tuple[PatchMemory, Rows]:
-    """A memory of patches (N, P, C), and for each of its rows the image (0 to N - 1) that it comes from."""
+    """A memory of patches (N, P, C), and for each of its rows the image (0 to N - 1) that it comes from.
+
+    With `combined` each channel is scaled to a deviation of 1; `patch-memory` takes them as they are, as published.
+    """
     flat = patches.reshape(-1, patches.shape[-1])
-    deviation = flat.std(axis=0, dtype=np.float64)
-    usable = deviation > 1e-6 * max(float(deviation.max()), 1e-30)
-    scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=usable).astype(np.float32)
+    scale = np.ones(flat.shape[1], np.float32)
+    if section.method != "patch-memory":
+        deviation = _deviation(flat)
+        usable = deviation > 1e-6 * max(float(deviation.max()), 1e-30)
+        scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=usable).astype(np.float32)
     drawn = np.random.default_rng(seed).permutation(len(flat))[: section.candidates]
-    candidates = flat[drawn] * scale
+    candidates = flat[drawn]
+    candidates *= scale
     chosen = greedy_coreset(candidates, section.memory, seed=seed)
     return PatchMemory(np.ascontiguousarray(candidates[chosen]), scale), drawn[chosen] // patches.shape[1]
 
 
-def _positions(patches: FloatArray, section: AnomalySection, seed: int) -> PositionGaussians:
+def _deviation(rows: FloatArray) -> Matrix:
+    """The standard deviations (C,) of rows (N, C); numpy's own takes a copy of all rows in float64."""
+    mean = rows.mean(axis=0, dtype=np.float64)
+    squares = np.zeros_like(mean)
+    for start in range(0, len(rows), BLOCK):
+        around = rows[start : start + BLOCK] - mean
+        squares += np.einsum("nc,nc->c", around, around)
+    found: Matrix = np.sqrt(squares / len(rows))
+    return found
+
+
+def fit_positions(patches: FloatArray, section: AnomalySection, seed: int) -> PositionGaussians:
     """PaDiM: for each cell mean and covariance of `channels` drawn channels, 0.01 added to its diagonal.
 
     Defard et al., ICPR 2021, arXiv:2011.08785, section 3.
@@ -138,66 +144,8 @@ def _spread(values: FloatArray) -> float:
     return max(float(high - low) / 1.349, 1e-6 * _middle(values))
 
 
-def judge(
-    patches: FloatArray, statistics: FloatArray, groups: Sequence[str], section: AnomalySection, *, seed: int = 0
-) -> Suspicion:
-    """Which training images look bad beside the others: each is scored by detectors that have not seen its group.
-
-    `patches` (N, P, C) and `statistics` (N, S) as for `fit_detector`. In a second round the images found are left out
-    of all detectors, since bad images widen what counts as normal. Scores are robust z-scores of the image's greatest
-    patch distances and of its own distance, whichever is larger.
-    """
-    n = len(patches)
-    suspect = np.zeros(n, bool)
-    scores = np.zeros(n, np.float32)
-    if n < 2 * FOLDS:
-        return Suspicion(scores, suspect)
-    fold = folds_of(groups, n, seed)
-    for _ in range(2):
-        local, whole = np.empty(n, np.float32), np.empty(n, np.float32)
-        for k in range(FOLDS):
-            own, others = fold == k, (fold != k) & ~suspect
-            if own.any() and others.sum() > 1:
-                local[own], whole[own] = _from_others(patches, statistics, own, others, section, seed)
-        scores = np.maximum(_robust(local, ~suspect), _robust(whole, ~suspect))
-        suspect = scores > FAR_OUT
-    return Suspicion(scores, suspect)
-
-
-def _from_others(
-    patches: FloatArray,
-    statistics: FloatArray,
-    own: npt.NDArray[np.bool_],
-    others: npt.NDArray[np.bool_],
-    section: AnomalySection,
-    seed: int,
-) -> tuple[FloatArray, FloatArray]:
-    small = section.model_copy(
-        update={
-            "method": "combined",
-            "memory": min(section.memory, SMALL_MEMORY),
-            "candidates": min(section.candidates, SMALL_CANDIDATES),
-        }
-    )
-    cells = (1, patches.shape[1])
-    detector = fit_detector(patches[others], statistics[others], cells, small, seed=seed)
-    parts = detector.parts(ImageFeatures(patches[own][:, None], statistics[own]))
-    if parts.local is None or parts.whole is None:
-        raise AssertionError("a combined detector has both parts")
-    return top_mean(parts.local, detector.top), parts.whole
-
-
 def folds_of(groups: Sequence[str], n: int, seed: int) -> Rows:
     """The fold (n,) of each image, whole groups together; an image whose group is "" is alone."""
     unit = {name: i for i, name in enumerate(dict.fromkeys(group or f"\0{i}" for i, group in enumerate(groups)))}
     order = np.random.default_rng(seed).permutation(len(unit))
     return np.array([order[unit[group or f"\0{i}"]] % FOLDS for i, group in enumerate(groups)], np.int64)
-
-
-def _robust(values: FloatArray, kept: npt.NDArray[np.bool_]) -> FloatArray:
-    """Distances above the median in units of the spread, by the logarithm, of those kept: distances are skewed."""
-    logs = np.log(np.maximum(values, 1e-12))
-    middle = float(np.median(logs[kept]))
-    spread = float(np.median(np.abs(logs[kept] - middle))) * 1.4826
-    scores: FloatArray = ((logs - middle) / max(spread, 1e-9)).astype(np.float32)
-    return scores

@@ -15,8 +15,8 @@ from ..errors import InputError
 from ..preprocessing import FloatArray
 
 Rows = npt.NDArray[np.int64]
-BLOCK = 8192
-"""Patches compared with the memory at a time: what keeps the product of both in some tens of megabytes."""
+BLOCK = 2048
+"""Patches taken at a time, so that products with a memory, and copies, stay at some tens of megabytes."""
 HEAD = 48
 """Leading coordinates by which a greedy choice sees which patches a new one may be nearest to."""
 ROUNDING = 1e-5
@@ -64,10 +64,18 @@ class _Cloud:
 
     @classmethod
     def of(cls, values: FloatArray) -> _Cloud:
-        points = values - values.mean(axis=0, dtype=np.float64).astype(np.float32)
-        if points.shape[1] > 2 * HEAD:
-            axes = np.linalg.eigh((points.T @ points).astype(np.float64))[1]
-            points = points @ np.ascontiguousarray(axes[:, ::-1]).astype(np.float32)
+        mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
+        points = np.empty_like(values)
+        starts = range(0, len(values), BLOCK)
+        axes = np.eye(values.shape[1], dtype=np.float32)
+        if values.shape[1] > 2 * HEAD:
+            products = np.zeros((values.shape[1], values.shape[1]))
+            for start in starts:
+                around = values[start : start + BLOCK] - mean
+                products += around.T @ around
+            axes = np.ascontiguousarray(np.linalg.eigh(products)[1][:, ::-1]).astype(np.float32)
+        for start in starts:
+            points[start : start + BLOCK] = (values[start : start + BLOCK] - mean) @ axes
         head = np.ascontiguousarray(points[:, :HEAD])
         return cls(points, head, np.einsum("nc,nc->n", head, head))
 
@@ -77,9 +85,11 @@ class _Cloud:
         bound *= -2
         bound += self.squares
         bound += self.squares[row] - ROUNDING * float(self.squares.max())
-        places = np.flatnonzero(bound < squared)
-        around = self.points[places] - self.points[row]
-        squared[places] = np.minimum(squared[places], np.einsum("nc,nc->n", around, around))
+        nearer = np.flatnonzero(bound < squared)
+        for start in range(0, len(nearer), BLOCK):  # the first rows are nearest to all points
+            places = nearer[start : start + BLOCK]
+            around = self.points[places] - self.points[row]
+            squared[places] = np.minimum(squared[places], np.einsum("nc,nc->n", around, around))
 
 
 def nearest(patches: FloatArray, memory: FloatArray, neighbours: int = 1) -> tuple[FloatArray, Rows]:

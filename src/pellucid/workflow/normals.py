@@ -10,19 +10,25 @@ import numpy as np
 
 from .._optional import require
 from ..anomaly.detector import ImageFeatures
-from ..anomaly.fitting import Suspicion, cells_wanted, judge
+from ..anomaly.fitting import cells_wanted
+from ..anomaly.suspects import Suspicion, judge
 from ..data.cache import cached_pixels
 from ..data.dataset import Dataset
 from ..data.inspection import OddEntry, OddImage
+from ..errors import DataError
 from ..preprocessing import FloatArray, Uint8Array
 from ..progress import Progress
 from ..recipe import Recipe
 from ..storage import cache_folder
-from .prediction import BATCH, Rows
+from .kept_cells import KeptCells
+from .prediction import Rows
 from .settling import settled_recipe
 
 if TYPE_CHECKING:
     from ..models.patch_features import FeatureGraph
+
+BATCH = 4
+"""Images described at a time: on a CPU as quick as more, and early layers of many large images take much memory."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +94,29 @@ class Describer:
                 yield mine, session(shape.normalise(images.pixels[images.rows[mine]]))
                 advance(min(start + BATCH, len(rows)), len(rows))
 
-    def described(self, images: SeenImages, rows: Rows) -> Description:
-        """The statistics of the normal samples `rows`, and as many cells of each as the memory chooses among."""
+    def described(self, images: SeenImages, rows: Rows, *, keep: KeptCells | None = None) -> Description:
+        """The statistics of the normal samples `rows`, and as many cells of each as the memory chooses among.
+
+        All cells of all samples go into `keep`.
+        """
         cells = self.graph.grid[0] * self.graph.grid[1]
         wanted = cells_wanted(len(rows), self.recipe.anomaly, cells)
         rng = np.random.default_rng(self.seed)
-        patches: list[FloatArray] = []
+        patches: FloatArray | None = None
         statistics: list[FloatArray] = []
-        for _, features in self.passes(images, rows, "Describing the normal images"):
+        many = 0
+        for samples, features in self.passes(images, rows, "Describing the normal images"):
+            if patches is None:
+                patches = np.empty((len(rows), wanted, features.patches.shape[-1]), np.float32)
             for image in features.patches.reshape(len(features), cells, -1):
-                patches.append(image if wanted == cells else image[rng.choice(cells, wanted, replace=False)])
+                patches[many] = image if wanted == cells else image[rng.choice(cells, wanted, replace=False)]
+                many += 1
             statistics.append(features.statistics)
-        return Description(rows, np.stack(patches), np.concatenate(statistics))
+            if keep is not None:
+                keep.add(samples, features.patches)
+        if patches is None:
+            raise DataError("There are no normal images to describe.")
+        return Description(rows, patches, np.concatenate(statistics))
 
     def judged(self, images: SeenImages, description: Description) -> Suspicion:
         """Which of the described images look bad beside the others."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..anomaly.crossfit import CrossFit, OutOfFold, cross_fit, scored
-from ..anomaly.detector import Detector
-from ..anomaly.fitting import Suspicion, with_units
+from ..anomaly.detector import Detector, ImageFeatures
+from ..anomaly.fitting import with_units
+from ..anomaly.suspects import Suspicion
 from ..errors import DataError
 from ..evaluation.operating_point import needed_for
 from ..preprocessing import FloatArray
 from ..recipe_anomaly import AnomalySection
-from .normals import Describer, Description, SeenImages
+from ..storage import cache_folder
+from .kept_cells import KeptCells, kept_cells
+from .normals import BATCH, Describer, Description, SeenImages
 from .prediction import Rows
 
 MOST_SCORED = 600
@@ -44,9 +48,21 @@ def fit_normals(describer: Describer, images: SeenImages) -> FittedDetector:
 
     Raises DataError where too few are left.
     """
-    section, labels = describer.recipe.anomaly, images.dataset.labels
+    labels = images.dataset.labels
     pool = np.sort(np.concatenate([images.positions(split) for split in ("train", "val")]))
-    description = describer.described(images, pool[labels[pool] == 0])
+    rows, bad = pool[labels[pool] == 0], pool[labels[pool] != 0]
+    chosen = _drawn(len(rows), describer.recipe.anomaly, describer.seed)
+    used = describer.recipe.anomaly.method != "image-statistics"
+    with kept_cells(cache_folder() if used else None, rows[chosen]) as cells:
+        return _fitted(describer, images, rows, bad, chosen, cells)
+
+
+def _fitted(
+    describer: Describer, images: SeenImages, rows: Rows, bad: Rows, chosen: Rows, cells: KeptCells | None
+) -> FittedDetector:
+    """Fit to the normal samples `rows`; those of them that are `chosen`, and the `bad` ones, choose the threshold."""
+    section = describer.recipe.anomaly
+    description = describer.described(images, rows, keep=cells)
     judged = describer.judged(images, description)
     _tell(describer, judged)
     kept = ~judged.far if section.clean else np.ones(len(description.rows), bool)
@@ -65,11 +81,10 @@ def fit_normals(describer: Describer, images: SeenImages) -> FittedDetector:
         groups=images.groups(description.rows),
         seed=describer.seed,
     )
-    chosen = _drawn(len(description.rows), section, describer.seed)
-    order, parts = _out_of_fold(describer, images, description, fitted, chosen)
+    order = chosen[np.argsort(fitted.fold[chosen], kind="stable")]
+    parts = _out_of_fold(describer, images, description, fitted, order, cells)
     detector = with_units(fitted.whole, parts.local, parts.image, section.whole)
     held, scores = description.rows[order], parts.scores(detector)
-    bad = pool[labels[pool] != 0]
     if len(bad):
         passes = describer.passes(images, bad, "Scoring the bad images that help")
         theirs = OutOfFold.joined([scored(detector, features) for _, features in passes])
@@ -100,20 +115,40 @@ def _drawn(images: int, section: AnomalySection, seed: int) -> Rows:
 
 
 def _out_of_fold(
-    describer: Describer, images: SeenImages, description: Description, fitted: CrossFit, chosen: Rows
-) -> tuple[Rows, OutOfFold]:
-    """What the detector of its own fold says of each image, and the images' places in the description."""
-    order = chosen[np.argsort(fitted.fold[chosen], kind="stable")]
+    describer: Describer,
+    images: SeenImages,
+    description: Description,
+    fitted: CrossFit,
+    order: Rows,
+    cells: KeptCells | None,
+) -> OutOfFold:
+    """What the detector of its own fold says of each image, in this `order` of places in the description."""
     parts: list[OutOfFold] = []
     if fitted.whole.local is None:
         for k, detector in enumerate(fitted.detectors):
             mine = order[fitted.fold[order] == k]
             if detector.whole is not None and len(mine):
                 parts.append(OutOfFold(None, detector.whole.distances(description.statistics[mine])))
-        return order, OutOfFold.joined(parts)
-    what = "Scoring each normal image by a detector that has not seen it"
-    for samples, features in describer.passes(images, description.rows[order], what):
-        fold = fitted.fold[np.searchsorted(description.rows, samples)]
+        return OutOfFold.joined(parts)
+    for places, features in _features_again(describer, images, description, order, cells):
+        fold = fitted.fold[places]
         for k in np.unique(fold):
             parts.append(scored(fitted.detectors[k], features.take(fold == k)))
-    return order, OutOfFold.joined(parts)
+    return OutOfFold.joined(parts)
+
+
+def _features_again(
+    describer: Describer, images: SeenImages, description: Description, order: Rows, cells: KeptCells | None
+) -> Iterator[tuple[Rows, ImageFeatures]]:
+    """The features of images at these places in the description, some at a time: those kept, or found once more."""
+    what = "Scoring each normal image by a detector that has not seen it"
+    rows = description.rows[order]
+    if cells is None or not cells.complete:
+        for samples, features in describer.passes(images, rows, what):
+            yield np.searchsorted(description.rows, samples), features
+        return
+    with describer.progress.bar(what) as advance:
+        for start in range(0, len(order), BATCH):
+            places = order[start : start + BATCH]
+            yield places, ImageFeatures(cells.read(description.rows[places]), description.statistics[places])
+            advance(min(start + BATCH, len(order)), len(order))
