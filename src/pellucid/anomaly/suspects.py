@@ -2,8 +2,8 @@
 
 Where one object was photographed several times, its pictures would vouch for each other. On tiles, pictures of one
 object are told from others by the correlation of their whitened statistics (85 % of the pairs are found, and 90 % of
-those found are right). Left out together, bad images among the normal ones rank behind 84, 90 and 76 % of these, instead
-of 72, 71 and 48 %.
+those found are right). Bad images among the normal ones then rank above 84, 90 and 76 % of these in three divisions,
+instead of 72, 71 and 48 %.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from .memory import Rows
 FAR_OUT = 3.5
 """Robust z-score from which a training image is suspect: Iglewicz and Hoaglin's limit of the modified z-score."""
 LEFT_OUT = 6.0
-"""Robust z-score from which it is not learnt from. From 3.5 on, that costs 0.008 of the area under the ROC curve on tiles:
-rare normal images are among those left out, and another picture of a rare normal part is then a false alarm."""
+"""Robust z-score from which it is not learnt from. From 3.5 on, that costs 0.008 of the area under the ROC curve on
+tiles: rare normal images are among those left out, and another picture of a rare normal part is then a false alarm."""
 FEWEST = 10
 """Images below which none is called unlike the others."""
 ROUNDS = 2
