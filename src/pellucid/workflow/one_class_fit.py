@@ -60,7 +60,7 @@ def fit_normals(describer: Describer, images: SeenImages) -> FittedDetector:
 def _fitted(
     describer: Describer, images: SeenImages, rows: Rows, bad: Rows, chosen: Rows, cells: KeptCells | None
 ) -> FittedDetector:
-    """Fit to the normal samples `rows`; those of them that are `chosen`, and the `bad` ones, choose the threshold."""
+    """Fit to the normal samples `rows`; the `chosen` ones and the `bad` ones choose the threshold."""
     section = describer.recipe.anomaly
     description = describer.described(images, rows, keep=cells)
     judged = describer.judged(images, description)
