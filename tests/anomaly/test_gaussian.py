@@ -56,7 +56,15 @@ def test_moments_are_those_of_numpy() -> None:
     (values, _) = layers(3)
     found = moments(values)
     np.testing.assert_allclose(found[:, :4], values.mean(axis=(2, 3)), rtol=1e-5)
-    np.testing.assert_allclose(found[:, 4:], np.log(values.std(axis=(2, 3))), rtol=1e-4)
+    np.testing.assert_allclose(found[:, 4:8], np.log(values.std(axis=(2, 3))), rtol=1e-4)
+    for axis, part in ((2, found[:, 8:12]), (3, found[:, 12:])):
+        steps = (np.diff(values, axis=axis) ** 2).sum(axis=(2, 3)) / (8 * 6)
+        np.testing.assert_allclose(part, np.log(steps) / 2, rtol=1e-4)
+
+
+def test_one_cell_has_no_steps() -> None:
+    values = np.random.default_rng(0).normal(size=(2, 3, 1, 1)).astype(np.float32)
+    np.testing.assert_allclose(moments(values)[:, 3:], np.log(1e-6) / 2, rtol=1e-5)
 
 
 def test_the_map_of_an_image_has_its_distance_as_its_mean() -> None:

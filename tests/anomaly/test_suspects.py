@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pellucid.anomaly.suspects import RIDGE, alike, judge, left_out_distances, whitened
+from pellucid.anomaly.suspects import ALIKE_RIDGE, alike, judge, left_out_distances, whitened
 from pellucid.preprocessing import FloatArray
 from pellucid.recipe_anomaly import AnomalySection
 
@@ -24,20 +24,20 @@ def test_distances_are_those_of_a_gaussian_without_the_likes() -> None:
     statistics = rng.normal(size=(30, 8)).astype(np.float32) @ rng.normal(size=(8, 8)).astype(np.float32)
     kept = np.arange(30) % 7 != 3
     likes = [np.array([i, (i + 1) % 30, (i + 4) % 30]) for i in range(30)]
-    white, weight = whitened(statistics, kept)
+    white, weight = whitened(statistics, kept, 0.3)
     found = left_out_distances(white, weight, likes, kept)
     rows = statistics.astype(np.float64)
     scaled = (rows - rows[kept].mean(0)) / rows[kept].std(0)
     for i in range(30):
         others = kept.copy()
         others[likes[i]] = False
-        covariance = (1 - RIDGE) * scaled[others].T @ scaled[others] / kept.sum() + RIDGE * np.eye(8)
+        covariance = 0.7 * scaled[others].T @ scaled[others] / kept.sum() + 0.3 * np.eye(8)
         assert found[i] ** 2 == pytest.approx(scaled[i] @ np.linalg.inv(covariance) @ scaled[i])
 
 
 def test_pictures_of_one_object_are_found() -> None:
     _, statistics = pictures(np.random.default_rng(1), 40, 3)
-    white, _ = whitened(statistics, np.ones(120, bool))
+    white, _ = whitened(statistics, np.ones(120, bool), ALIKE_RIDGE)
     likes = alike(white, [""] * 120)
     same = [np.flatnonzero(np.arange(120) // 3 == i // 3) for i in range(120)]
     assert np.mean([set(s) <= set(f) for s, f in zip(same, likes, strict=True)]) > 0.9
@@ -46,7 +46,7 @@ def test_pictures_of_one_object_are_found() -> None:
 
 def test_unrelated_images_are_not_alike_and_groups_are() -> None:
     statistics = np.random.default_rng(2).normal(size=(50, 12)).astype(np.float32)
-    white, _ = whitened(statistics, np.ones(50, bool))
+    white, _ = whitened(statistics, np.ones(50, bool), ALIKE_RIDGE)
     assert all(list(f) == [i] for i, f in enumerate(alike(white, [""] * 50)))
     groups = ["a", "a", *[""] * 48]
     assert [list(f) for f in alike(white, groups)[:3]] == [[0, 1], [0, 1], [2]]

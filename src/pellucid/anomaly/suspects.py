@@ -28,9 +28,10 @@ tiles: rare normal images are among those left out, and another picture of a rar
 FEWEST = 10
 """Images below which none is called unlike the others."""
 ROUNDS = 2
-RIDGE = 0.3
-"""Share of the identity in the covariance by which images are judged. The distances of a model take far less; images of
-one thing are told best with this much."""
+ALIKE_RIDGE = 0.3
+"""Share of the identity in the covariance by which pictures of one thing are told best."""
+RIDGE = 0.03
+"""The same for the distances by which images are judged."""
 ALIKE = 0.2
 """Correlation of whitened statistics from which two images count as pictures of one thing."""
 BY_CHANCE = 5.0
@@ -70,8 +71,8 @@ def judge(
         return Suspicion(scores, suspect)
     for _ in range(ROUNDS):
         kept = ~suspect
-        white, weight = whitened(statistics, kept)
-        likes = alike(white, groups)
+        likes = alike(whitened(statistics, kept, ALIKE_RIDGE)[0], groups)
+        white, weight = whitened(statistics, kept, RIDGE)
         whole = left_out_distances(white, weight, likes, kept)
         local = _patch_distances(patches, likes, kept, section, seed)
         scores = np.maximum(_robust(local, kept), _robust(whole, kept))
@@ -79,18 +80,18 @@ def judge(
     return Suspicion(scores, suspect)
 
 
-def whitened(statistics: FloatArray, kept: Mask) -> tuple[Matrix, float]:
+def whitened(statistics: FloatArray, kept: Mask, ridge: float) -> tuple[Matrix, float]:
     """Statistics (N, S) in units in which the Gaussian of those `kept` (N,) is round, and the weight of one of these.
 
-    The Gaussian's covariance is (1 - RIDGE) times that of the channels, scaled to 1, plus RIDGE times the identity. The
+    The Gaussian's covariance is (1 - ridge) times that of the channels, scaled to 1, plus ridge times the identity. The
     weight is what the outer product of one whitened row adds to it.
     """
     rows = np.asarray(statistics, np.float64)
     mean, deviation = rows[kept].mean(axis=0), rows[kept].std(axis=0)
     usable = deviation > 1e-6 * max(float(deviation.max()), 1e-30)
     scaled = (rows[:, usable] - mean[usable]) / deviation[usable]
-    weight = (1 - RIDGE) / int(kept.sum())
-    covariance = weight * scaled[kept].T @ scaled[kept] + RIDGE * np.eye(scaled.shape[1])
+    weight = (1 - ridge) / int(kept.sum())
+    covariance = weight * scaled[kept].T @ scaled[kept] + ridge * np.eye(scaled.shape[1])
     return np.linalg.solve(np.linalg.cholesky(covariance), scaled.T).T, weight
 
 

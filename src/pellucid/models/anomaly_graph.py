@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ..anomaly.detector import Detector, PatchMemory, PositionGaussians
 from ..anomaly.gaussian import Gaussian
 from ..anomaly.memory import nearest
-from ..anomaly.moments import KINDS, resampling
+from ..anomaly.moments import KINDS, halves, resampling
 from ..errors import InputError
 from ..preprocessing import FloatArray
 from .patch_features import FeatureGraph
@@ -120,16 +120,15 @@ def _whole(
 ) -> tuple[str, str]:
     """The map (N, 1, h, w) of the image's distance, and that distance (N, 1), in `units`; see `anomaly.moments`."""
     around = head.add("Sub", ["statistics", head.constant(gaussian.mean)])
-    white = head.add("MatMul", [around, head.constant(gaussian.whitening)])
+    whitening = head.constant(gaussian.whitening)  # megabytes, and the same both ways
+    white = head.add("Gemm", [around, whitening])
     axis = head.constant([1], np.int64)
     length = head.add("Max", [head.add("ReduceL2", [white, axis], keepdims=1), head.constant(LEAST_DISTANCE)])
-    back = head.add("MatMul", [white, head.constant(gaussian.whitening.T / np.float32(units[0]))])
-    weights = head.add("Div", [back, length])
+    weights = head.add("Div", [head.add("Gemm", [white, whitening], transB=1, alpha=1 / units[0]), length])
     shares: list[str] = []
     start = 0
     for i, (channels, height, width) in enumerate(features.shapes):
-        each = _shares(head, f"map_{i}", weights, around, gaussian.mean, start, channels)
-        square = head.shape(each, [-1, 1, height, width])
+        square = _shares(head, f"map_{i}", weights, around, gaussian.mean, start, (channels, height, width))
         rows = head.add("MatMul", [head.constant(resampling(height, grid[0])), square])
         shares.append(head.add("MatMul", [rows, head.constant(resampling(width, grid[1]).T)]))
         start += KINDS * channels
@@ -139,27 +138,43 @@ def _whole(
     return total, head.add("Mul", [length, head.constant(1 / units[1])])
 
 
-def _shares(head: _Head, values: str, weights: str, around: str, mean: FloatArray, start: int, channels: int) -> str:
-    """What each cell of a layer's map (N, C, h, w) adds to the image's distance, (N, 1, h w)."""
+def _shares(
+    head: _Head, values: str, weights: str, around: str, mean: FloatArray, start: int, shape: tuple[int, int, int]
+) -> str:
+    """What each cell of a layer's map (N, C, h, w) adds to the image's distance, (N, 1, h, w)."""
+    channels, height, width = shape
 
     def part(of: str, kind: int) -> str:
         ends = [head.constant([start + (kind + k) * channels], np.int64) for k in (0, 1)]
         return head.add("Slice", [of, *ends, head.constant([1], np.int64)])
 
-    def row(of: str) -> str:
-        return head.shape(of, [0, 1, channels])
+    def weighed(row: str, cells: str) -> str:
+        """The sum over channels of cells (N, C, h, w) with weights (N, C), (N, 1, h, w)."""
+        flat = head.shape(cells, [0, channels, -1])
+        return head.shape(head.add("MatMul", [head.shape(row, [0, 1, channels]), flat]), [-1, 1, height, width])
+
+    def step(axis: int) -> str:
+        first, last, end = (head.constant([k], np.int64) for k in (1, -1, np.iinfo(np.int64).max))
+        along = head.constant([axis], np.int64)
+        further = [head.add("Slice", [values, begin, end, along]) for begin in (first, last)]
+        return head.add("Sub", [head.add("Concat", further, axis=axis), values])
 
     def column(of: str) -> str:
-        return head.shape(of, [0, channels, 1])
+        return head.shape(of, [0, channels, 1, 1])
 
-    usual = head.constant(mean[start : start + channels, None])
-    flat = head.shape(values, [0, channels, -1])
-    own, spread = column(part("statistics", 0)), column(head.add("Exp", [part("statistics", 1)]))
-    scaled = head.add("Div", [head.add("Sub", [flat, own]), spread])
-    squares = head.add("Mul", [scaled, scaled])
-    logs = head.add("Mul", [part(weights, 1), part(around, 1)])
-    means = head.add("MatMul", [row(part(weights, 0)), head.add("Sub", [flat, usual])])
-    return head.add("Add", [means, head.add("MatMul", [row(logs), squares])])
+    usual = head.constant(mean[start : start + channels, None, None])
+    total = weighed(part(weights, 0), head.add("Sub", [values, usual]))
+    deviations = (head.add("Sub", [values, column(part("statistics", 0))]), step(2), step(3))
+    for kind, deviation in enumerate(deviations, 1):
+        scaled = head.add("Div", [deviation, column(head.add("Exp", [part("statistics", kind)]))])
+        logs = head.add("Mul", [part(weights, kind), part(around, kind)])
+        each = weighed(logs, head.add("Mul", [scaled, scaled]))
+        if kind == 2:
+            each = head.add("MatMul", [head.constant(halves(height)), each])
+        elif kind == 3:
+            each = head.add("MatMul", [each, head.constant(halves(width).T)])
+        total = head.add("Add", [total, each])
+    return total
 
 
 def _local_score(head: _Head, detector: Detector, cells: str) -> str:

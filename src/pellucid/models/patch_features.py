@@ -97,11 +97,12 @@ class PatchFeatures(nn.Module):
 
 
 def _moments(values: torch.Tensor) -> list[torch.Tensor]:
-    """`anomaly.moments.moments` in torch: mean and log deviation over space, (N, C) each."""
+    """`anomaly.moments.moments` in torch: the mean, and logs of root mean squares, (N, C) each."""
     mean = values.mean((2, 3), keepdim=True)
-    around = values - mean
-    variance = (around * around).mean((2, 3), keepdim=True) + LEAST
-    return [mean.flatten(1), variance.flatten(1).log() / 2]
+    down = torch.cat([values[:, :, 1:], values[:, :, -1:]], 2) - values
+    right = torch.cat([values[..., 1:], values[..., -1:]], 3) - values
+    squares = [(part * part).mean((2, 3)) + LEAST for part in (values - mean, down, right)]
+    return [mean.flatten(1), *(square.log() / 2 for square in squares)]
 
 
 def choose_layers(backbone: nn.Module, name: str, wanted: Sequence[str], size: tuple[int, int]) -> tuple[str, ...]:
