@@ -13,10 +13,10 @@ from pellucid.errors import InputError
 from pellucid.private_page.runtime import COMMAND, PACKAGE, find_runtime
 
 
-def runtime_place(folder: Path) -> Path | None:
+def runtime_place(folder: Path, *, graphics: bool = False) -> Path | None:
     """What `runtime=` is to be given here: None where the program finds the runtime by itself."""
     try:
-        find_runtime()
+        find_runtime(graphics=graphics)
     except InputError:
         if (named := os.environ.get("PELLUCID_TEST_RUNTIME")) is not None:
             return Path(named)
@@ -32,3 +32,8 @@ def runtime_place(folder: Path) -> Path | None:
 @pytest.fixture(scope="session")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
     return runtime_place(tmp_path_factory.mktemp("runtime"))
+
+
+@pytest.fixture(scope="session")
+def graphics_runtime(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    return runtime_place(tmp_path_factory.mktemp("graphics-runtime"), graphics=True)

@@ -26,12 +26,12 @@ globalThis.harness = async ({ pillow, cases, fits }) => {
     return (top, rows) => rgba.subarray(4 * width * top, 4 * width * (top + rows));
   };
   return {
-    cases: cases.map(({ width, height, size, filter, box, pixels }) =>
-      textOf(resize(reader({ pixels, width }), [width, height], size, filter, box, pillow))),
-    fits: fits.map((given) => {
-      const seen = fit(reader(given), [given.width, given.height], given.shape, pillow);
+    cases: await Promise.all(cases.map(async ({ width, height, size, filter, box, pixels }) =>
+      textOf(await resize(reader({ pixels, width }), [width, height], size, filter, box, pillow)))),
+    fits: await Promise.all(fits.map(async (given) => {
+      const seen = await fit(reader(given), [given.width, given.height], given.shape, pillow);
       return [textOf(seen), textOf(normalise(seen, given.shape))];
-    }),
+    })),
   };
 };
 """

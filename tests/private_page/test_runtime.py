@@ -82,3 +82,11 @@ def test_its_script_has_no_module_syntax(known: Path) -> None:
     assert "export{" not in script
     assert "import.meta" not in script
     assert "return {InferenceSession:a,env:b};" in script
+
+
+def test_the_build_for_graphics_cards_is_asked_for_by_its_name(known: Path) -> None:
+    assert find_runtime(known).program == PROGRAM
+    with pytest.raises(InputError, match=f"graphics cards.*{COMMAND}"):
+        find_runtime(graphics=True)
+    with pytest.raises(InputError, match="holds no onnxruntime-web for graphics cards"):
+        find_runtime(known, graphics=True)

@@ -45,6 +45,9 @@ def export(
             show_default="where weights are shared",
         ),
     ] = None,
+    webgpu: Annotated[
+        bool, typer.Option("--webgpu", help="With --web and a folder: compute on graphics cards where that is quicker.")
+    ] = False,
     proof: Annotated[
         bool, typer.Option("--proof/--no-proof", help="Verify the page in Chromium against Python.")
     ] = True,
@@ -99,6 +102,7 @@ def export(
         proof=proof,
         every_method=every_method,
         weights=str(weights or "float32"),
+        webgpu=webgpu,
         progress=TerminalProgress(),
     )
     if written.proof is not None:

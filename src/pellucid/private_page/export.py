@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from .facts import Exported, concept_bytes, facts_document, read_exported, refer
 from .further import further_parts, is_shared, whole_parts
 from .licences import licence_texts
 from .packagings import Contents, single_file, write_folder
-from .packing import Part
+from .packing import GRAPHICS, Part
 from .proof import LEAST, Proof, proof_images, prove
 from .rounding import BITS, Precision, check_precision, rounded
 from .runtime import Runtime, find_runtime
@@ -48,6 +48,7 @@ def export_page(
     proof: bool = True,
     every_method: bool | None = None,
     weights: str = "float32",
+    webgpu: bool = False,
     progress: Progress | None = None,
 ) -> WrittenPage:
     """Write a run or bundle as a page that works in the browser alone.
@@ -57,7 +58,8 @@ def export_page(
     and the page says how far it differs from Python. `every_method` adds the bundle's further graphs, for further
     layers, several layers together, saliency, integrated gradients and ablation-cam: by default, but to a single file
     not those of early bundles, whose weights it would hold twice. `weights` is float32, float16 or int8; with fewer
-    bits the page is smaller, and a proof is demanded.
+    bits the page is smaller, and a proof is demanded. `webgpu` adds to a folder the runtime's build for graphics cards,
+    7 MB, which the page uses where there is a card on which it measures the same answers in less time.
 
     Raises BundleError, and InputError for a missing runtime, a model too large for one file, or weights of fewer bits
     without a proof.
@@ -69,12 +71,16 @@ def export_page(
         raise InputError(f"{out} is already there; nothing is overwritten. Choose another `web=`, or remove it.")
     if not single:
         refuse_taken(out, "web")
+    elif webgpu:
+        raise InputError("The build for graphics cards would make one file too large: export a folder for `webgpu`.")
     exported = read_exported(run)
     _check_size(exported, single)
     program = find_runtime(runtime)
     shared = is_shared(exported)
     every = shared or not single if every_method is None else every_method
     made = _made(exported, program, every, shared, precision)
+    if webgpu:
+        made = replace(made, parts=(*made.parts, *_graphics_parts(find_runtime(runtime, graphics=True))))
     contents = made.contents(None)
     found = _proved(run, images, exported, contents, progress) if proof else None
     if found is None and precision != "float32":
@@ -155,6 +161,12 @@ def _made(exported: Exported, program: Runtime, every_method: bool, shared: bool
         parts += whole_parts(exported)
     check = check_document(exported.bundle) if own is graph else _check_of(exported, own)
     return _Made(exported, tuple(parts), check, BITS[precision], shared)
+
+
+def _graphics_parts(program: Runtime) -> tuple[Part, Part]:
+    """The worker and the runtime that compute on a graphics card."""
+    worker = Part.of(f"{GRAPHICS}worker", program.script + bundled("worker.js"))
+    return worker, Part.of(f"{GRAPHICS}runtime", program.program)
 
 
 def _check_of(exported: Exported, graph: bytes) -> dict[str, Any]:

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from .. import serving
 from .markup import HERE, early_script, page, styles
-from .packing import Part, csp_hash, short_hash
+from .packing import GRAPHICS, Part, csp_hash, short_hash
 from .scripts import bundled
 
 ICON = Path(serving.__file__).parent / "static" / "icon.svg"
 COMMON = "default-src 'none'; img-src {own}blob: data:; base-uri 'none'; form-action 'none'; "
+FIRST = ("facts", "worker", "runtime")
+"""What a single file has before its script: with these the model's runtime starts while the rest is read."""
+
 FOLDER_POLICY = COMMON.format(own="'self' ") + (
     "script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; worker-src 'self' blob:; connect-src 'self'; "
     "manifest-src 'self'"
@@ -40,7 +43,9 @@ def single_file(contents: Contents) -> bytes:
     head = (
         f'<link rel="icon" href="data:image/svg+xml;base64,{icon}">\n<style>{style}</style>\n<script>{early}</script>\n'
     )
-    foot = "".join(part.element for part in contents.parts) + f"<script>{_inline(script)}</script>\n"
+    first = [part.element for part in contents.parts if part.name in FIRST]
+    rest = [part.element for part in contents.parts if part.name not in FIRST]
+    foot = "".join([*first, f"<script>{_inline(script)}</script>\n", *rest])
     return page(title=contents.title, policy=policy, head=head, foot=foot).encode("utf-8")
 
 
@@ -66,7 +71,8 @@ def write_folder(contents: Contents, folder: Path) -> None:
     )
     foot = f'<script type="application/json" id="places">{places}</script>\n<script src="{names["js"]}"></script>\n'
     files["index.html"] = page(title=contents.title, policy=FOLDER_POLICY, head=head, foot=foot).encode("utf-8")
-    files["sw.js"] = _service_worker(files).encode("utf-8")
+    needed = {name: data for name, data in files.items() if not name.startswith(f"parts/{GRAPHICS}")}
+    files["sw.js"] = _service_worker(needed).encode("utf-8")
     files["nginx.conf"] = (
         (HERE / "nginx.conf").read_text(encoding="utf-8").replace("POLICY", FOLDER_POLICY).encode("utf-8")
     )

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from .compact import compacted
 
+GRAPHICS = "graphics-"
+"""How the names of parts begin that are only for computing on a graphics card: no page needs them."""
+
 # Four bytes in five letters, none of which means anything to HTML within a script element.
 _OTHER = str.maketrans("<", ",")
 

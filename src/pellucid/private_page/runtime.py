@@ -22,6 +22,12 @@ FILES = {
 }
 """The files that a page needs, and their sha256: the module with its loader, and the program for one thread or more."""
 
+GRAPHICS_FILES = {
+    "ort.webgpu.bundle.min.mjs": "0730816731ce2cdfb06f273da065d4a1c7091eb9d1756a83b2916c8a89d015e2",
+    "ort-wasm-simd-threaded.asyncify.wasm": "39f9f0894d478800487ed9f7dbe92618498db320cf55c8e3d89adff8dce658da",
+}
+"""The same two of the build that computes on graphics cards, by WebGPU."""
+
 _PLACES = ("", "dist", "package/dist", "node_modules/onnxruntime-web/dist")
 
 
@@ -48,24 +54,28 @@ class Runtime:
         return f"globalThis.ort = (() => {{\n{text}\n}})();\n"
 
 
-def find_runtime(given: Path | None = None) -> Runtime:
+def find_runtime(given: Path | None = None, *, graphics: bool = False) -> Runtime:
     """The runtime in a folder or package file, or else in the working folder or the cache, where it is kept afterwards.
 
-    `given` is the file that npm made, what was unpacked of it, or a folder with `node_modules`. Raises InputError, with
-    the command that gets it, where it is missing or is not the version that this program was tried with.
+    `given` is the file that npm made, what was unpacked of it, or a folder with `node_modules`. With `graphics` it is
+    the build for graphics cards. Raises InputError, with the command that gets it, where it is missing or is not the
+    version that this program was tried with.
     """
+    files = GRAPHICS_FILES if graphics else FILES
     kept = None if (cache := cache_folder()) is None else cache / f"onnxruntime-web-{VERSION}"
-    found = _read(given) if given is not None else None
+    found = _read(given, files) if given is not None else None
     if given is not None and found is None:
-        raise InputError(f"{given} holds no onnxruntime-web. {_remedy()}")
+        what = "onnxruntime-web for graphics cards" if graphics else "onnxruntime-web"
+        raise InputError(f"{given} holds no {what}. {_remedy()}")
     if found is None:
         places = [Path(PACKAGE), Path(), *([kept] if kept else [])]
-        found = next((files for place in places if (files := _read(place)) is not None), None)
+        found = next((read for place in places if (read := _read(place, files)) is not None), None)
     if found is None:
-        raise InputError(f"The page needs onnxruntime-web {VERSION}, which is not here. {_remedy()}")
+        what = f"onnxruntime-web {VERSION}" + (" with its build for graphics cards" if graphics else "")
+        raise InputError(f"The page needs {what}, which is not here. {_remedy()}")
     if kept is not None:
         _keep(found, kept)
-    module, program = (found[name] for name in FILES)
+    module, program = (found[name] for name in files)
     return Runtime(module.decode("utf-8"), program)
 
 
@@ -76,13 +86,13 @@ def _remedy() -> str:
     )
 
 
-def _read(place: Path) -> dict[str, bytes] | None:
+def _read(place: Path, files: dict[str, str]) -> dict[str, bytes] | None:
     """The two files below a place, checked; None where they are not there."""
     reader = _packed(place) if place.is_file() else _loose(place)
-    found = {name: data for name in FILES for data in reader(name)}
-    if len(found) < len(FILES):
+    found = {name: data for name in files for data in reader(name)}
+    if len(found) < len(files):
         return None
-    for name, expected in FILES.items():
+    for name, expected in files.items():
         if (actual := hashlib.sha256(found[name]).hexdigest()) != expected:
             raise InputError(
                 f"{place}: {name} is not that of onnxruntime-web {VERSION} (its sha256 begins with {actual[:12]}, "

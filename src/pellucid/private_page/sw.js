@@ -16,8 +16,18 @@ addEventListener("activate", (event) => {
   );
 });
 
+// What only graphics cards need is kept when it is first wanted.
+async function fetched(event) {
+  const answer = await fetch(event.request);
+  if (answer.ok && new URL(event.request.url).pathname.includes("/parts/graphics-")) {
+    const copy = answer.clone();
+    event.waitUntil(caches.open(STORE).then((store) => store.put(event.request, copy)));
+  }
+  return answer;
+}
+
 addEventListener("fetch", (event) => {
   if (event.request.method !== "GET") return;
   const kept = caches.open(STORE).then((store) => store.match(event.request, { ignoreSearch: true }));
-  event.respondWith(kept.then((answer) => answer ?? fetch(event.request)));
+  event.respondWith(kept.then((answer) => answer ?? fetched(event)));
 });

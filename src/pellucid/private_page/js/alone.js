@@ -1,8 +1,8 @@
 // The page without a server: the product's page, and what is to be said of its privacy, its proof and its own check.
 
 import "./page.js";
-import { engine } from "./api.js";
 import { lacking } from "./browser.js";
+import { computing } from "./computing.js";
 import { el, fill, find, mark } from "./dom.js";
 import { count, has, number, t, tn } from "./i18n.js";
 import { factsOf } from "./parts.js";
@@ -17,8 +17,9 @@ let newer = false;
 /** Programs that test the page ask here what the page itself asks: see docs/how-to/private-page.md. */
 globalThis.pellucid = {
   facts: factsOf,
-  check: () => engine.ask({ selfCheck: true }),
-  ask: (file, query) => engine.ask({ explain: { file, query } }),
+  check: () => computing.ask({ selfCheck: true }),
+  ask: (file, query) => computing.ask({ explain: { file, query } }),
+  compute: (how) => computing.choose(how),
 };
 
 const agrees = ({ pixels, logits, graph }) => pixels === 0 && logits <= LOGITS_APART && graph <= LOGITS_APART;
@@ -46,6 +47,14 @@ function licences(texts) {
   return Object.entries(texts).map(([name, text]) => el("details", {}, el("summary", {}, name), el("pre", { lang: "en", tabindex: "0" }, text)));
 }
 
+/** What answers are computed on, and why. */
+function computedOn({ on, tried }) {
+  if (!tried) return t("alone.on-processor");
+  if (tried.lost) return t("alone.on-processor-lost");
+  const values = { card: number(tried.card), processor: number(tried.processor), difference: number(tried.apart) };
+  return t(on === "card" ? "alone.on-card" : tried.same ? "alone.on-processor-quicker" : "alone.on-processor-differs", values);
+}
+
 /** A mark with the word for it, then the sentence. */
 const stated = (level, key, sentence) => el("p", {}, mark(level, t(`${key}-${level}`)), " ", sentence);
 
@@ -61,6 +70,7 @@ async function drawNotes() {
     bits < 32 ? el("p", {}, t("alone.bits", { bits: count(bits) })) : null,
     draftWords(proof),
     checked ? stated(agrees(checked) ? "good" : "problem", "alone.check-state", checkWords(checked)) : null,
+    el("p", {}, computedOn(computing.state)),
     card.methods.length ? null : el("p", {}, t("alone.no-evidence")),
     el("h3", {}, t("alone.licences")),
     licences(texts),
@@ -101,17 +111,20 @@ async function start() {
   try {
     if (lack) throw { key: "alone.old-browser", values: { what: lack } };
     await factsOf();
-    checked = await engine.ask({ selfCheck: true });
+    checked = await computing.ask({ selfCheck: true });
   } catch (error) {
     failed = error.key ? error : { key: reasonOf(error), values: { detail: error.message } };
   }
   draw();
   document.body.dataset.checked = failed ? "failed" : agrees(checked) ? "good" : "bad";
+  if (!failed && agrees(checked)) await computing.choose();
 }
 
 /** Whether the service worker keeps another page by now: one of this page's own files is gone. */
 async function isOutdated() {
-  const places = Object.values(JSON.parse(find("#places").textContent));
+  const named = Object.entries(JSON.parse(find("#places").textContent));
+  // Those for graphics cards are kept when they are first wanted.
+  const places = named.filter(([name]) => !name.startsWith("graphics-")).map(([, place]) => place);
   const loaded = [...document.querySelectorAll("script[src]"), ...document.querySelectorAll("link[rel=stylesheet]")].map((node) => node.src || node.href);
   const kept = await Promise.all([...places, ...loaded].map((place) => caches.match(new URL(place, document.baseURI))));
   return kept.some((answer) => !answer);
@@ -137,5 +150,6 @@ async function keepForLater() {
 
 find("#alone-more").addEventListener("click", () => find("#alone").showModal());
 document.addEventListener("languagechange", draw);
+computing.addEventListener("change", draw);
 start();
 keepForLater();

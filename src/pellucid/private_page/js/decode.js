@@ -10,8 +10,9 @@ import { turned, webpOrientation } from "./upright.js";
 const BAND = 2 ** 20;
 
 /**
- * Decode a picture. `read(top, rows)` gives rows as RGBA bytes, `close()` frees it, and `warnings` are sentences. Throws
- * {code, detail} for a file that is no picture, is damaged, or has more than `limits.pixels`.
+ * Decode a picture. `read(top, rows)` gives rows as RGBA bytes, or a promise; where `blueFirst`, as BGRA. `close()`
+ * frees it, and `warnings` are sentences. Throws {code, detail} for a file that is no picture, is damaged, or has more than
+ * `limits.pixels`.
  */
 export async function decode(blob, limits) {
   const bytes = new Uint8Array(await blob.arrayBuffer());
@@ -19,23 +20,23 @@ export async function decode(blob, limits) {
   if (format === "DICOM") return { format, ...(await film(readDicom(bytes, limits))) };
   const own = format === "PNG" ? ownPng(bytes) : null;
   if (own) return { format, ...(await rowsOf(own, limits)) };
-  const bitmap = await upright(blob, bytes);
+  const bitmap = await upright(blob, bytes, format === "JPEG");
   const { width, height } = bitmap;
   if (width * height > limits.pixels) {
     bitmap.close();
     throw { code: "too-large" };
   }
-  return { format, width, height, warnings: [], read: reader(bitmap), close: () => bitmap.close() };
+  return { format, width, height, warnings: [], ...(await reader(bitmap)) };
 }
 
 /** Rows of a DICOM film; the browser decodes its JPEG. */
 async function film({ width, height, warnings, rows, jpeg, shown }) {
   if (rows) return { width, height, warnings, read: rows, close() {} };
-  const bitmap = await upright(jpeg, new Uint8Array());
-  const pixels = reader(bitmap);
+  const bitmap = await upright(jpeg, new Uint8Array(), true);
+  const pixels = await reader(bitmap);
   // Of grey each channel holds the value.
-  const read = (top, count) => through(shown, pixels(top, count), 0, width * count, 4);
-  return { width, height, warnings, read, close: () => bitmap.close() };
+  const read = async (top, count) => through(shown, await pixels.read(top, count), 0, width * count, 4);
+  return { width, height, warnings, read, close: pixels.close };
 }
 
 async function rowsOf(found, limits) {
@@ -47,11 +48,12 @@ async function rowsOf(found, limits) {
   return { width, height, warnings, read: (top, rows) => rgba.subarray(4 * width * top, 4 * width * (top + rows)), close() {} };
 }
 
-async function upright(blob, bytes) {
+async function upright(blob, bytes, opaque) {
   let decoded;
   try {
-    // Not multiplied by a decoder, whose rounding may be another than the canvas's, which is Pillow's.
-    decoded = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+    // Not multiplied by a decoder, whose rounding may be another than the canvas's, which is Pillow's. A JPEG has no opacity,
+    // and would only be copied once more.
+    decoded = await createImageBitmap(blob, { colorSpaceConversion: "none", ...(opaque ? {} : { premultiplyAlpha: "none" }) });
   } catch {
     throw { code: "damaged" };
   }
@@ -59,8 +61,43 @@ async function upright(blob, bytes) {
   return orientation === 1 ? decoded : turned(decoded, orientation);
 }
 
+/**
+ * Rows of a bitmap. Where it is opaque, as a JPEG is, and the browser gives its bytes as they are, they are copied, which
+ * takes a twentieth of the time that a canvas takes; else by way of a canvas.
+ */
+async function reader(bitmap) {
+  const frame = await opaqueFrame(bitmap);
+  if (!frame) return { read: byCanvas(bitmap), blueFirst: false, close: () => bitmap.close() };
+  const { width } = bitmap;
+  const read = async (top, count) => {
+    const pixels = new Uint8ClampedArray(4 * width * count);
+    await frame.copyTo(pixels, { rect: { x: 0, y: top, width, height: count } });
+    return pixels;
+  };
+  const close = () => {
+    frame.close();
+    bitmap.close();
+  };
+  return { read, blueFirst: frame.format === "BGRX", close };
+}
+
+/** A bitmap without opacity as a frame of four bytes a pixel; null where the browser cannot copy from one. */
+async function opaqueFrame(bitmap) {
+  let frame = null;
+  try {
+    frame = new VideoFrame(bitmap, { timestamp: 0 });
+    if (!["BGRX", "RGBX"].includes(frame.format)) throw new Error(frame.format);
+    const [layout] = await frame.copyTo(new Uint8Array(4 * bitmap.width), { rect: { x: 0, y: 0, width: bitmap.width, height: 1 } });
+    if (layout.stride !== 4 * bitmap.width) throw new Error("stride");
+    return frame;
+  } catch {
+    frame?.close();
+    return null;
+  }
+}
+
 /** Rows by way of a canvas that is opaque, black, in main memory, and one band high. */
-function reader(bitmap) {
+function byCanvas(bitmap) {
   const { width, height } = bitmap;
   const band = Math.max(1, Math.min(height, Math.floor(BAND / width)));
   const context = new OffscreenCanvas(width, band).getContext("2d", { alpha: false, willReadFrequently: true });

@@ -24,7 +24,7 @@ export function base64(bytes) {
 export async function previewOf({ width, height, read }) {
   const share = Math.min(1, PREVIEW_SIDE / Math.max(width, height));
   const canvas = new OffscreenCanvas(Math.max(1, Math.round(width * share)), Math.max(1, Math.round(height * share)));
-  const whole = await createImageBitmap(new ImageData(read(0, height), width, height));
+  const whole = await createImageBitmap(new ImageData(await read(0, height), width, height));
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
   context.drawImage(whole, 0, 0, canvas.width, canvas.height);

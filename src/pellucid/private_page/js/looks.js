@@ -59,7 +59,9 @@ const below = (sorted, level) => sorted.filter((value) => value < level).length 
 export function looksOf(tensor, p) {
   const { height, width } = p;
   const cells = height * width;
-  const level = (c, i) => (tensor[c * cells + i] + p.mean[c] / p.deviation[c]) / ((255 * p.scale) / p.deviation[c]);
+  const shifts = [0, 1, 2].map((c) => p.mean[c] / p.deviation[c]);
+  const factors = [0, 1, 2].map((c) => (255 * p.scale) / p.deviation[c]);
+  const level = (c, i) => (tensor[c * cells + i] + shifts[c]) / factors[c];
   const step = Math.max(1, Math.floor(Math.min(height, width) / SIDE));
   const grey = picture(height, width, (y, x) => {
     const i = y * width + x;

@@ -17,19 +17,37 @@ class Turns {
   }
 }
 
-/** `program` is the unpacked runtime, and `fetchPart(name)` gives the bytes of a part that is not always there. */
+/**
+ * Let the runtime have its program as it was compiled while the page was read, where it would compile the bytes that it
+ * asks WebAssembly to instantiate.
+ */
+function handOver(program, ort) {
+  const { instantiate } = WebAssembly;
+  ort.env.wasm.wasmBinary = new ArrayBuffer(8);
+  WebAssembly.instantiate = async (bytes, imports) => {
+    WebAssembly.instantiate = instantiate;
+    return { module: program, instance: await instantiate(program, imports) };
+  };
+}
+
+/**
+ * `program` is the compiled runtime, `provider` what it computes with, and `fetchPart(name)` gives the bytes of a part that
+ * is not always there.
+ */
 export class Model {
-  static async open(ort, { facts, model, program, fetchPart }) {
-    const [runtime, graph] = await Promise.all([program, unpacked(model)]);
+  static async open(ort, { facts, model, program, fetchPart, provider = "wasm" }) {
+    const graph = expanded(await unpacked(model));
     ort.env.wasm.numThreads = 1;
-    ort.env.wasm.wasmBinary = runtime.buffer;
-    const made = Object.assign(new Model(), { ort, facts, manifest: facts.manifest, packed: model, fetchPart, turns: new Turns(), more: new Map() });
-    made.session = await made.#graph(expanded(graph));
+    // Nothing is said of operations that a card leaves to the processor.
+    ort.env.logLevel = "error";
+    handOver(await program, ort);
+    const made = Object.assign(new Model(), { ort, facts, manifest: facts.manifest, packed: model, fetchPart, provider, turns: new Turns(), more: new Map() });
+    made.session = await made.#graph(graph);
     return made;
   }
 
   #graph(bytes, externalData) {
-    return this.ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], ...(externalData && { externalData }) });
+    return this.ort.InferenceSession.create(bytes, { executionProviders: [this.provider], ...(externalData && { externalData }) });
   }
 
   get preprocessing() {

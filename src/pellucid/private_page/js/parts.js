@@ -29,11 +29,18 @@ async function fetched(place) {
   return new Uint8Array(await answer.arrayBuffer());
 }
 
+function placeOf(name) {
+  places ??= JSON.parse(document.getElementById("places")?.textContent ?? "{}");
+  return places[name] ?? null;
+}
+
+/** Whether this page has a part as a file. */
+export const hasPart = (name) => placeOf(name) !== null;
+
 /** The bytes of a part that is a file; null for a part that this page lacks. */
 function file(name) {
-  places ??= JSON.parse(document.getElementById("places")?.textContent ?? "{}");
-  if (!(name in places)) return null;
-  if (!coming.has(name)) coming.set(name, fetched(places[name]));
+  if (!hasPart(name)) return null;
+  if (!coming.has(name)) coming.set(name, fetched(placeOf(name)));
   const bytes = coming.get(name);
   bytes.catch(() => coming.delete(name));
   return bytes;
@@ -42,9 +49,19 @@ function file(name) {
 /** Begin to fetch parts that are files. */
 export const prefetch = (names) => names.forEach(file);
 
+/** A part's element, once the browser has read all of it; null for a part that this page lacks. */
+async function elementOf(name) {
+  const known = () => document.getElementById(`part-${name}`);
+  // The script runs before the last parts are read, so that the model starts while they are.
+  if (document.readyState === "loading" && !known()?.nextElementSibling && !document.getElementById("places")) {
+    await new Promise((resolve) => document.addEventListener("DOMContentLoaded", resolve, { once: true }));
+  }
+  return known();
+}
+
 /** The bytes of a part as they are kept (most are gzip, see `unpacked`); null for a part that this page lacks. */
 export async function part(name) {
-  const inside = document.getElementById(`part-${name}`);
+  const inside = await elementOf(name);
   if (!inside) return file(name);
   const bytes = unwritten(inside.textContent);
   inside.remove();

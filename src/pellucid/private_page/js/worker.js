@@ -9,10 +9,10 @@ import { features, Model } from "./model.js";
 import { outsideScore, readReference } from "./outside.js";
 import { predictedOf, probabilitiesOf, question } from "./probabilities.js";
 import { remarks } from "./remarks.js";
-import { fit, normalise } from "./resample.js";
-import { selfCheck } from "./self-check.js";
+import { fit, normalise, swapEnds } from "./resample.js";
+import { selfCheck, trial } from "./self-check.js";
 import { storedPng } from "./stored-png.js";
-import { unpacked } from "./unpacked.js";
+import { compiled } from "./unpacked.js";
 
 let program = null;
 let model = null;
@@ -38,7 +38,8 @@ export async function prepare(blob, { manifest, facts }, preview = false) {
   const picture = await decode(blob, facts.limits);
   try {
     const { width, height, format, warnings } = picture;
-    const seen = fit(picture.read, [width, height], manifest.preprocessing, facts.pillow);
+    const seen = await fit(picture.read, [width, height], manifest.preprocessing, facts.pillow);
+    if (picture.blueFirst) swapEnds(seen);
     const shown = preview && format === "DICOM" ? await previewOf(picture) : null;
     return { tensor: normalise(seen, manifest.preprocessing), seen, shown, width, height, format, warnings };
   } finally {
@@ -99,8 +100,8 @@ function failure(error) {
   return { error: { code: memory ? "memory" : "failed", detail: text }, dead: memory };
 }
 
-async function start({ facts, model: bytes, reference: described, concepts: factors }) {
-  model = await Model.open(globalThis.ort, { facts, model: bytes, program, fetchPart });
+async function start({ facts, model: bytes, reference: described, concepts: factors, provider }) {
+  model = await Model.open(globalThis.ort, { facts, model: bytes, program, fetchPart, provider });
   reference = await readReference(described, facts.reference);
   concepts = await readConcepts(factors, facts.concepts);
   postMessage({ ready: true });
@@ -111,6 +112,11 @@ async function quiet() {
   while (busy) await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
+function answerTo(request, watch) {
+  if (request.explain) return explain(request.explain, watch);
+  return request.trial ? trial(model, request.trial, quiet) : selfCheck(model, prepare, quiet);
+}
+
 async function work(id, request) {
   const check = () => {
     if (stopped.delete(id)) throw { code: "cancelled" };
@@ -119,7 +125,7 @@ async function work(id, request) {
   busy += Boolean(request.explain);
   try {
     check();
-    const answer = await (request.explain ? explain(request.explain, { progress, check }) : selfCheck(model, prepare, quiet));
+    const answer = await answerTo(request, { progress, check });
     postMessage({ id, answer });
   } catch (error) {
     postMessage({ id, ...failure(error) });
@@ -129,7 +135,7 @@ async function work(id, request) {
 }
 
 globalThis.onmessage = ({ data }) => {
-  if (data.runtime) (program = unpacked(data.runtime)).catch(() => null);
+  if (data.runtime) (program = compiled(data.runtime)).catch(() => null);
   else if (data.start) start(data.start).catch((error) => postMessage({ broken: String(error?.message ?? error) }));
   else if (data.cancel) stopped.add(data.id);
   else if (data.give) wanted.get(data.give)?.resolve(data.bytes);
