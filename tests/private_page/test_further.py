@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from tests.small_networks import manifest_of, network_of, noise, recipe_of
@@ -14,6 +15,7 @@ from pellucid.bundle.manifest import MODEL, WEIGHTS
 from pellucid.models.export import export_bundle
 from pellucid.private_page.facts import read_exported
 from pellucid.private_page.further import graph_files, is_shared, sharing, weights_within
+from pellucid.private_page.graphics import named, names
 
 SIZE = (24, 32)
 
@@ -61,3 +63,17 @@ def test_a_bundle_whose_graph_holds_its_own_weights_shares_none(bundle: Path, tm
     assert is_shared(exported)
     whole = embedded((bundle / MODEL).read_bytes(), (bundle / WEIGHTS).read_bytes())
     assert weights_within(whole, whole) == {}
+
+
+def test_a_pool_with_indices_has_a_name() -> None:
+    image = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 1, 4, 4])
+    pooled = onnx.helper.make_tensor_value_info("pooled", onnx.TensorProto.FLOAT, [1, 1, 2, 2])
+    places = onnx.helper.make_tensor_value_info("places", onnx.TensorProto.INT64, [1, 1, 2, 2])
+    plain = onnx.helper.make_node("MaxPool", ["image"], ["first"], kernel_shape=[1, 1])
+    both = onnx.helper.make_node("MaxPool", ["first"], ["pooled", "places"], kernel_shape=[2, 2], strides=[2, 2])
+    graph = onnx.helper.make_graph([plain, both], "pools", [image], [pooled, places])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)])
+    found = onnx.load_from_string(named(model.SerializeToString()))
+    assert [node.name for node in found.graph.node] == ["", names()[0]]
+    found.graph.node[1].ClearField("name")
+    assert found == model

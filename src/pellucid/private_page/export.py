@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..storage import new_folder, refuse_taken
 from .checks import check_document
 from .facts import Exported, concept_bytes, facts_document, read_exported, reference_bytes
 from .further import further_parts, is_shared, whole_parts
+from .graphics import named
 from .licences import licence_texts
 from .packagings import Contents, single_file, write_folder
 from .packing import GRAPHICS, Part
@@ -78,9 +79,8 @@ def export_page(
     program = find_runtime(runtime)
     shared = is_shared(exported)
     every = shared or not single if every_method is None else every_method
-    made = _made(exported, program, every, shared, precision)
-    if webgpu:
-        made = replace(made, parts=(*made.parts, *_graphics_parts(find_runtime(runtime, graphics=True))))
+    card = find_runtime(runtime, graphics=True) if webgpu else None
+    made = _made(exported, program, card, every, shared, precision)
     contents = made.contents(None)
     found = _proved(run, images, exported, contents, progress) if proof else None
     if found is None and precision != "float32":
@@ -143,9 +143,14 @@ class _Made:
         return Contents(self.exported.bundle.manifest.name, (facts, *self.parts), licences)
 
 
-def _made(exported: Exported, program: Runtime, every_method: bool, shared: bool, precision: Precision) -> _Made:
+def _made(
+    exported: Exported, program: Runtime, card: Runtime | None, every_method: bool, shared: bool, precision: Precision
+) -> _Made:
     graph = whole_graph(exported.bundle.folder)
     own = rounded(graph, precision)
+    check = check_document(exported.bundle) if own is graph else _check_of(exported, own)
+    if card is not None:
+        own = named(own)
     parts = [
         Part.of("worker", program.script + bundled("worker.js")),
         Part.of_graph("model", own),
@@ -156,17 +161,18 @@ def _made(exported: Exported, program: Runtime, every_method: bool, shared: bool
     if (factors := concept_bytes(exported)) is not None:
         parts.append(Part.of("concepts", factors))
     if every_method and shared:
-        parts += further_parts(exported, own)
+        parts += further_parts(exported, own, named if card is not None else None)
     elif every_method and precision == "float32":
         parts += whole_parts(exported)
-    check = check_document(exported.bundle) if own is graph else _check_of(exported, own)
+    if card is not None:
+        parts += _graphics_parts(card)
     return _Made(exported, tuple(parts), check, BITS[precision], shared)
 
 
-def _graphics_parts(program: Runtime) -> tuple[Part, Part]:
+def _graphics_parts(program: Runtime) -> list[Part]:
     """The worker and the runtime that compute on a graphics card."""
     worker = Part.of(f"{GRAPHICS}worker", program.script + bundled("worker.js"))
-    return worker, Part.of(f"{GRAPHICS}runtime", program.program)
+    return [worker, Part.of(f"{GRAPHICS}runtime", program.program)]
 
 
 def _check_of(exported: Exported, graph: bytes) -> dict[str, Any]:

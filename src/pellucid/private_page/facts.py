@@ -28,6 +28,8 @@ from ..explanation.catalogue import find_method
 from ..images.formats import titles
 from ..serving.cards import card
 from ..serving.settings import MEGABYTE, ServerSettings
+from . import graphics
+from .packing import GRAPHICS
 
 HERE = Path(__file__).parent
 WORDS = Path(serving.__file__).parent / "static" / "i18n"
@@ -115,6 +117,7 @@ def facts_document(
         "check": check,
         "bits": bits,
         "shared": shared,
+        "processor_nodes": graphics.names() if f"{GRAPHICS}runtime" in parts else [],
         "proof": proof,
         "licences": licences,
         "words": words(),

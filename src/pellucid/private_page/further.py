@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..bundle.embedding import external_place, initializers, inside, placed, with_initializers
 from ..bundle.manifest import MODEL, WEIGHTS, Manifest
 from ..bundle.protobuf import fields
@@ -23,13 +25,17 @@ def graph_files(manifest: Manifest) -> dict[str, str]:
     return {name: file for name, file in found.items() if file is not None}
 
 
-def further_parts(exported: Exported, main: bytes) -> list[Part]:
-    """The further graphs, reading their weights from `main`, the main graph with its weights within it."""
+def further_parts(exported: Exported, main: bytes, changed: Callable[[bytes], bytes] | None = None) -> list[Part]:
+    """The further graphs, reading their weights from `main`, the main graph with its weights within it.
+
+    `changed` gives each in another form, as `main` was changed.
+    """
+    changed = changed or bytes
     folder = exported.bundle.folder
     places = weights_within((folder / MODEL).read_bytes(), main)
     weights = (folder / WEIGHTS).read_bytes()
     return [
-        Part.of(name, sharing((folder / file).read_bytes(), places, weights))
+        Part.of(name, changed(sharing((folder / file).read_bytes(), places, weights)))
         for name, file in graph_files(exported.bundle.manifest).items()
     ]
 

@@ -47,7 +47,9 @@ export class Model {
   }
 
   #graph(bytes, externalData) {
-    return this.ort.InferenceSession.create(bytes, { executionProviders: [this.provider], ...(externalData && { externalData }) });
+    // A card's build takes some operations that it cannot run.
+    const provider = this.provider === "wasm" ? "wasm" : { name: this.provider, forceCpuNodeNames: this.facts.processor_nodes };
+    return this.ort.InferenceSession.create(bytes, { executionProviders: [provider], ...(externalData && { externalData }) });
   }
 
   get preprocessing() {
