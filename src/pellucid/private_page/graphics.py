@@ -15,7 +15,7 @@ NAME = "left-to-the-processor-"
 """How the names of such operations begin; numbers follow."""
 
 MOST = 64
-"""So many operations of a graph get a name at most."""
+"""At most this number of operations of a graph get a name."""
 
 
 def names() -> list[str]:

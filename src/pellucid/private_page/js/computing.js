@@ -6,7 +6,7 @@ import { hasPart } from "./parts.js";
 const CARD = "graphics-";
 // The largest difference that a card may have, of logits above 1 and of the map's largest value as a share.
 const APART = 1e-3;
-// A card that takes so many times longer is not measured further.
+// A card that takes longer than the processor by this factor is not measured further.
 const HOPELESS = 4;
 // After these a card is given up: it was lost, or its memory ran out.
 const BROKEN = ["failed", "memory", "no-engine"];
