@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import PIL.ImageCms
 import pytest
 from tests.browser.alone import Open, asked, grid_of
 from tests.browser.alone import open_alone as open_alone
@@ -181,6 +182,12 @@ def test_rise_draws_pythons_masks(runtime: Path | None, open_alone: Open, tmp_pa
         assert np.corrcoef(grid_of(mine).ravel(), theirs.values.ravel())[0, 1] > 0.99999
 
 
+def other_primaries() -> bytes:
+    """A colour profile whose red is green: a decoder that heeds profiles shows other pixels."""
+    profile = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
+    return profile.replace(b"rXYZ", b"????").replace(b"gXYZ", b"rXYZ").replace(b"????", b"gXYZ")
+
+
 def files() -> dict[str, bytes]:
     """Files that decoders treat differently."""
     colours = smooth(37, 53)
@@ -192,6 +199,7 @@ def files() -> dict[str, bytes]:
     return found | {
         "CMYK": encoded(picture.convert("CMYK"), "JPEG", quality=90),
         "halved colours": encoded(colours, "JPEG", quality=70, subsampling="4:2:0"),
+        "profile": encoded(colours, "JPEG", quality=90, icc_profile=other_primaries()),
         "progressive": encoded(colours, "JPEG", quality=80, progressive=True),
         "grey JPEG": encoded(picture.convert("L"), "JPEG"),
         "opacity": encoded(PIL.Image.fromarray(np.dstack([colours, opacity])), "PNG"),
