@@ -243,8 +243,9 @@ def test_tiny_and_thin_pictures_are_read_with_a_warning(size: tuple[int, int], s
 def test_a_picture_of_one_tone_carries_a_warning() -> None:
     flat = np.full((40, 40, 3), (200, 30, 90), np.uint8)
     assert any("one flat tone" in warning for warning in from_array(flat).warnings)
-    flat[20, 20, 1] += 3
+    flat[20, 20, 1] += 3  # none of the few pixels that are looked at first
     assert not from_array(flat).warnings
+    assert any("one flat tone" in warning for warning in from_array(np.full((1, 300), 7, np.uint8)).warnings)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

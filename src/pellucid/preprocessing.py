@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -25,6 +26,8 @@ __all__ = ["FloatArray", "GridGeometry", "Placement", "Preprocessing", "Uint8Arr
 
 FloatArray = npt.NDArray[np.float32]
 LARGEST_SIDE = 1 << 30
+MOST_KEPT = 1 << 14
+"""The most weights of an interpolation that are kept for the next map."""
 
 Fit = Literal["stretch", "crop", "pad"]
 Decode = Literal["draft", "full"]
@@ -144,11 +147,15 @@ class Preprocessing(BaseModel):
 
     def normalise(self, resized: Uint8Array) -> FloatArray:
         """Turn resized images (..., height, width, 3) uint8 into tensors (..., 3, height, width) float32."""
-        channels_first = np.moveaxis(resized, -1, -3)
-        factor, shift = self.factor_and_shift()
-        values: FloatArray = np.ascontiguousarray(channels_first, dtype=np.float32)
-        values *= factor[:, None, None]
-        values += shift[:, None, None]
+        *images, height, width, _ = resized.shape
+        values: FloatArray = np.empty((*images, 3, height, width), np.float32)
+        planes, pixels = values.reshape(-1, 3, height, width), resized.reshape(-1, height, width, 3)
+        # Plane by plane, so that each stays in the processor's cache: several times faster than all at once.
+        for channel, (factor, shift) in enumerate(zip(*self.factor_and_shift(), strict=True)):
+            for plane, image in zip(planes[:, channel], pixels[..., channel], strict=True):
+                plane[...] = image
+                plane *= factor
+                plane += shift
         return values
 
     def factor_and_shift(self) -> tuple[FloatArray, FloatArray]:
@@ -178,8 +185,11 @@ class Preprocessing(BaseModel):
         """
         place = self.placement(original)
         inputs = (self.height, self.width)
+        # Maps of a server's replies have one of a few sizes.
+        small = max(original) * max(grid.shape[-2:]) <= MOST_KEPT
+        weights = _kept_interpolation if small else _interpolation
         axes = [
-            _interpolation(original[d], grid.shape[d - 2], place.scale[d], place.shift[d], geometry, d, inputs[d])
+            weights(original[d], grid.shape[d - 2], place.scale[d], place.shift[d], geometry, d, inputs[d])
             for d in (0, 1)
         ]
         placed: FloatArray = axes[0] @ grid.astype(np.float32, copy=False) @ axes[1].T
@@ -189,7 +199,7 @@ class Preprocessing(BaseModel):
 def _interpolation(
     length: int, cells: int, scale: float, shift: float, geometry: GridGeometry, axis: int, input_length: int
 ) -> FloatArray:
-    """Weights (length, cells) of linear interpolation along one axis, from cells to original pixels."""
+    """Weights (length, cells) of linear interpolation along one axis, from cells to original pixels; read-only."""
     seen = (np.arange(length) + 0.5) * scale + shift
     position = np.clip((seen - geometry.offset[axis]) / geometry.stride[axis], 0, cells - 1)
     lower = np.minimum(position.astype(np.intp), max(cells - 2, 0))
@@ -199,4 +209,8 @@ def _interpolation(
     weights[rows, lower] = 1 - fraction
     weights[rows, np.minimum(lower + 1, cells - 1)] += fraction
     weights[(seen < 0) | (seen > input_length)] = 0
+    weights.flags.writeable = False
     return weights
+
+
+_kept_interpolation = lru_cache(maxsize=16)(_interpolation)

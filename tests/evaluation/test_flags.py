@@ -81,6 +81,17 @@ def test_the_joint_distance_is_the_root_mean_square_of_scaled_distances() -> Non
     assert found.distances(new, logits[1]) == pytest.approx(np.sqrt(np.average(scaled**2, axis=0, weights=WEIGHTS)))
 
 
+def test_one_image_alone_is_as_far_as_among_others() -> None:
+    rng = np.random.default_rng(4)
+    train = rng.normal(size=(300, 40 + LOOKS)).astype(np.float32)
+    joint = together(train).fitted(train, None)
+    images = rng.normal(size=(20, train.shape[1])).astype(np.float32)
+    images[3, 5] = np.nan
+    alone = [joint.distances(image[None])[0] for image in images]
+    assert alone == pytest.approx(joint.distances(images), rel=1e-5)
+    assert np.isinf(alone[3])
+
+
 def test_rare_directions_of_looks_count_less_than_in_mahalanobis_distance() -> None:
     rng = np.random.default_rng(0)
     looks = rng.normal(size=(500, LOOKS)) * 0.2

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import PIL.Image
@@ -54,6 +55,49 @@ def test_looks_are_those_of_loops(height: int, width: int) -> None:
     found = looks(pixels)
     assert found.shape == (LOOKS,)
     assert found == pytest.approx(slow(pixels), abs=2e-4)
+
+
+def whole_arrays(tensor: np.ndarray, shape: Preprocessing) -> list[float]:
+    """The looks as they were first computed, which references in bundles are of: an array for every step."""
+    factor, shift = shape.factor_and_shift()
+    scale = (1 / (255 * factor)).astype(np.float32)
+    step = max(1, min(tensor.shape[1:]) // 56)
+    few = (tensor[:, ::step, ::step].reshape(3, -1) - shift[:, None]) * scale[:, None]
+    red, blue = few[0] - few[1], few[2] - few[1]
+    weights = scale / np.float32(3)
+    grey = np.tensordot(weights, tensor, axes=1) - np.float32(weights @ shift)
+    sampled = np.sort(grey[::step, ::step], axis=None)
+    dark, bright = np.searchsorted(sampled, (1 / 128, 127 / 128)) / len(sampled)
+    found = [red.mean(), blue.mean(), np.abs(red).mean(), np.abs(blue).mean()]
+    found += [sampled[math.floor(q * (len(sampled) - 1) + 0.5)] for q in QUANTILES]
+    found += [sampled.mean(), sampled.std(), math.sqrt(dark), math.sqrt(1 - bright)]
+    for scaled, every in enumerate((4, 2, 1, 1)):
+        if scaled:
+            height, width = grey.shape[0] // 2 * 2, grey.shape[1] // 2 * 2
+            rows = grey[0:height:2, :width] + grey[1:height:2, :width]
+            grey = (rows[:, ::2] + rows[:, 1::2]) * np.float32(0.25)
+        for lines in (grey[::every], grey[:, ::every].T):
+            for change in (np.diff(lines, axis=1), np.diff(lines, 2, axis=1)):
+                found.append(math.log((np.abs(change).mean() if change.size else 0) + 1e-4))
+    return found
+
+
+@pytest.mark.parametrize("settings", [{}, {"mean": (0.485, 0.456, 0.406), "deviation": (0.229, 0.224, 0.225)}])
+@pytest.mark.parametrize(("height", "width"), [(224, 224), (8, 40), (31, 9), (130, 467)])
+def test_looks_are_those_that_bundles_were_fitted_to(height: int, width: int, settings: dict[str, object]) -> None:
+    shape = Preprocessing(height=height, width=width, **settings)
+    made = [image(height, width, seed) for seed in range(3)] + [np.full((height, width, 3), 77, np.uint8)]
+    batch = shape.normalise(np.stack([*made, made[0] // 255 * 255, made[1] // 64]))
+    expected = np.array([whole_arrays(tensor, shape) for tensor in batch])
+    np.testing.assert_allclose(looks_of(batch, shape), expected, rtol=2e-5, atol=1e-5)
+
+
+def test_threads_and_sizes_do_not_mix() -> None:
+    sizes = [(48, 64), (64, 48), (30, 30)] * 8
+    alone = [looks(image(*size, seed)) for seed, size in enumerate(sizes)]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(lambda given: looks(image(*given[1], given[0])), enumerate(sizes)))
+    np.testing.assert_array_equal(alone, together)
 
 
 def test_looks_do_not_depend_on_how_a_model_takes_its_values() -> None:

@@ -42,6 +42,14 @@ def explained(server: Running, query: str = "", data: bytes | None = None) -> di
     return dict(reply.document)
 
 
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/explain", "/predict"])
+def test_a_blank_picture_is_said_to_be_one_as_predict_does(server: Running, bundle: Bundle, path: str) -> None:
+    blank = encoded(np.full((40, 60, 3), (90, 91, 92), np.uint8), "PNG")
+    found = server.target().upload(blank, path=path).document["warnings"]
+    assert any("one flat tone" in warning for warning in found)
+    assert found == list(bundle.predict(blank).warnings)
+
+
 def test_classic_contract(server: Running, bundle: Bundle) -> None:
     health = server.target().request("GET", "/health").document
     assert {

@@ -102,8 +102,12 @@ class Bundle(ManifestClassifier):
 
     def logits_and_features(self, batch: FloatArray) -> tuple[FloatArray, FloatArray | None]:
         """Logits (N, L) and features (N, C) of one pass, as `prediction` takes them; no features for a black box."""
+        # Before the pass, while the tensors are still in the processor's cache.
+        looks = looks_of(batch, self.preprocessing) if self.looks else None
         logits, features = self._classifier.logits_and_features(batch)
-        return logits, None if features is None else self.with_looks(features, batch)
+        if features is not None and looks is not None:
+            features = np.concatenate([features, looks], axis=1)
+        return logits, features
 
     @property
     def looks(self) -> int:

@@ -60,7 +60,8 @@ class Neighbours:
         given = np.asarray(features, np.float32)
         _check(given, len(self.mean))
         whole = np.asarray(np.isfinite(given).all(axis=1))
-        directions = _directions(np.where(whole[:, None], given, 0), self.mean, self.components)
+        known = given if whole.all() else np.where(whole[:, None], given, np.float32(0))
+        directions = _directions(known, self.mean, self.components)
         own = _nearest(directions, self.rows, NEAREST)
         if len(self.others):
             own = own + OTHERS_WEIGHT * np.maximum(own - _nearest(directions, self.others, 1), 0)
@@ -206,13 +207,19 @@ def _standard(features: Values) -> tuple[Values, Values]:
 def _directions(features: Floats32, mean: Floats32, components: Floats32) -> Floats32:
     """Centred features (N, C) within the components (P, C), divided by their whole length: (N, P)."""
     centred = features - mean
-    found: Floats32 = (centred @ components.T) / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    length = np.maximum(np.sqrt(np.einsum("nc,nc->n", centred, centred)), 1e-12)[:, None]
+    found: Floats32 = _products(centred, components) / length
     return found
+
+
+def _products(features: Floats32, rows: Floats32) -> Floats32:
+    """`features @ rows.T`; for one image without the threads of a matrix product, which take longer to wake than it."""
+    return np.einsum("nc,mc->nm", features, rows) if len(features) == 1 else features @ rows.T
 
 
 def _nearest(directions: Floats32, rows: Floats32, rank: int) -> Values:
     """Distances (N,) of directions (N, C) to the row (M, C) of this rank by nearness."""
-    cosines = directions @ rows.T
+    cosines = _products(directions, rows)
     place = cosines.shape[1] - min(rank, cosines.shape[1])
     found = np.partition(cosines, place, axis=1)[:, place].astype(np.float64)
     return np.sqrt(np.maximum(2 - 2 * found, 0))

@@ -10,7 +10,8 @@ other scales, it told images of other sources as well, and lost least of what a 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,28 +46,32 @@ class Joint:
 
     def distances(self, features: npt.ArrayLike, logits: npt.ArrayLike | None = None) -> Values:
         """Distances (N,): the weighted root mean square of the parts' scaled distances; infinite where a part's is."""
-        given = np.asarray(features, np.float64)
+        given = np.asarray(features)
         if given.ndim != 2:
             raise InputError(f"Features must have the shape (N, C), not {given.shape}.")
-        surprises = (self._logarithms(given, logits) - self.usual) / self.spread
-        scaled = np.exp(np.clip(surprises, -_FAR, _FAR))
-        known = np.isfinite(given).all(axis=1) & ~(surprises == np.inf).any(axis=1)
-        return np.where(known, np.sqrt(scaled**2 @ (self.weights / self.weights.sum())), np.inf)
+        scales = list(zip(*(getattr(self, name).tolist() for name in _SCALES), strict=True))
+        # In plain numbers: for one image, as a server asks, arrays would take most of the time.
+        rows = zip(*(found.tolist() for found in self._of_parts(given, logits)), strict=True)
+        together = np.array([_together(row, scales) for row in rows], np.float64)
+        return np.where(np.isfinite(given).all(axis=1), together, np.inf)
 
     def fitted(self, features: npt.ArrayLike, logits: npt.ArrayLike | None) -> Joint:
         """The same with the scale of each part from images like those to come: median, and from there to 97.5 %."""
         # A network that learnt nothing may give distances of 0, or none that is a number.
-        found = np.nan_to_num(self._logarithms(np.asarray(features, np.float64), logits), True, _FAR, _FAR, -_FAR)
+        found = np.nan_to_num(self._logarithms(np.asarray(features), logits), True, _FAR, _FAR, -_FAR)
         usual, high = np.quantile(found, [0.5, 0.975], axis=0)
         return replace(self, usual=usual, spread=np.maximum(high - usual, 1e-3))
 
-    def _logarithms(self, features: Values, logits: npt.ArrayLike | None) -> Values:
+    def _logarithms(self, features: npt.NDArray[np.floating], logits: npt.ArrayLike | None) -> Values:
         """Logarithms of the parts' distances (N, P)."""
+        with np.errstate(divide="ignore"):
+            return np.log(np.column_stack(self._of_parts(features, logits)))
+
+    def _of_parts(self, features: npt.NDArray[np.floating], logits: npt.ArrayLike | None) -> list[Values]:
+        """Each part's distances (N,)."""
         place = features.shape[1] - self.looks
         own, looks = features[:, :place], features[:, place:]
-        found = [part.distances(looks if name == LOOKING else own, logits) for name, part in self.parts.items()]
-        with np.errstate(divide="ignore"):
-            return np.log(np.column_stack(found))
+        return [part.distances(looks if name == LOOKING else own, logits) for name, part in self.parts.items()]
 
     def to_bytes(self) -> bytes:
         """The arrays of all parts, each array's name after the part's."""
@@ -77,6 +82,18 @@ class Joint:
         stream = io.BytesIO()
         np.savez(stream, **arrays)  # type: ignore[arg-type]
         return stream.getvalue()
+
+
+def _together(distances: Sequence[float], scales: Sequence[tuple[float, float, float]]) -> float:
+    """The joint distance of one image from those of the parts and each one's usual value, spread and weight."""
+    squares = total = 0.0
+    for distance, (usual, spread, weight) in zip(distances, scales, strict=True):
+        if not distance < math.inf:
+            return math.inf
+        surprise = (math.log(distance) - usual) / spread if distance > 0 else -_FAR
+        squares += weight * math.exp(2 * min(max(surprise, -_FAR), _FAR))
+        total += weight
+    return math.sqrt(squares / total)
 
 
 def joined(parts: Mapping[str, OutsideDetector], weights: Mapping[str, float] | None = None) -> Joint:

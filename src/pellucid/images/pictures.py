@@ -26,6 +26,9 @@ from .formats import ALL_FORMATS, Format, misnamed, recognise
 # changes; by 2.0 without headroom, and 0.7 with twice the size (benchmarks/decoding.py, on skimage's photographs).
 HEADROOM = 1.5
 
+# A picture whose channels span no more grey values than this shows nothing; few pixels tell that nearly any is not so.
+FLAT, FEW = 2, 8
+
 # EXIF orientation -> Pillow's way to turn it upright, and whether that swaps the sides, and mirrors left-right and
 # top-bottom after that.
 UPRIGHT: dict[int, tuple[Transpose | None, bool, bool, bool]] = {
@@ -132,6 +135,20 @@ def open_picture(
     picture = _whole(data, row, row.decode, limits) if row.decode else _plain(data, row, at_least, limits)
     remarks = _remarks("" if isinstance(source, bytes) else Path(source).suffix.lower(), row.name, picture.size)
     return replace(picture, warnings=remarks + picture.warnings) if remarks else picture
+
+
+def flatness(upright: PIL.Image.Image) -> tuple[str, ...]:
+    """A warning for a picture of one tone: of such a one a model's features may tell nothing unusual."""
+    few = upright.resize((FEW, FEW), PIL.Image.Resampling.NEAREST)
+    if any(_span(picture) > FLAT for picture in (few, upright)):
+        return ()
+    return ("The picture is one flat tone, unlike anything that a model learns from: its answer means nothing.",)
+
+
+def _span(picture: PIL.Image.Image) -> int:
+    """The most grey values that a channel of a picture spans."""
+    extrema = np.array(picture.getextrema(), np.int64).reshape(-1, 2)
+    return int((extrema[:, 1] - extrema[:, 0]).max())
 
 
 def read_file(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> bytes:

@@ -33,13 +33,19 @@ import PIL.Image
 from ..errors import ImageError
 from .containers import orientation_of
 from .conversion import Uint8Array, opacity_to_eight, to_depth_eight, to_eight_bits
-from .pictures import DEFAULT_LIMITS, DecodedImage, Geometry, Limits, decoding, open_picture, read_file, turned_upright
+from .pictures import (
+    DEFAULT_LIMITS,
+    DecodedImage,
+    Geometry,
+    Limits,
+    decoding,
+    flatness,
+    open_picture,
+    read_file,
+    turned_upright,
+)
 
 __all__ = ["DEFAULT_LIMITS", "Image", "Limits", "as_image", "from_array", "from_pil", "read_file", "read_image"]
-
-
-# A picture whose channels span no more grey values than this shows nothing.
-FLAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +155,7 @@ def _image(picture: DecodedImage) -> Image:
         picture.format,
         picture.mode,
         picture.stored_size,
-        (*picture.warnings, *_flatness(picture.upright)),
+        (*picture.warnings, *flatness(picture.upright)),
         picture.orientation,
         picture.reduction,
     )
-
-
-def _flatness(upright: PIL.Image.Image) -> tuple[str, ...]:
-    """A warning for a picture of one tone: of such a one a model's features may tell nothing unusual."""
-    extrema = np.array(upright.getextrema(), np.int64).reshape(-1, 2)
-    flat = int((extrema[:, 1] - extrema[:, 0]).max()) <= FLAT
-    return ("The picture is one flat tone, unlike anything that a model learns from: its answer means nothing.",) * flat

@@ -23,7 +23,7 @@ from ..explanation.attribution import Attribution
 from ..explanation.catalogue import Method, find_method
 from ..explanation.explain import explain_tensors
 from ..images.formats import recognise
-from ..images.pictures import DecodedImage, open_picture
+from ..images.pictures import DecodedImage, flatness, open_picture
 from ..preprocessing import FloatArray
 from ..reporting.decisions import decision_document, reason_words
 from ..reporting.overlay import display_limit, verdict
@@ -103,7 +103,8 @@ def read(served: Served, upload: Upload, settings: ServerSettings) -> DecodedIma
         refuse_text_bombs(upload.data)
     wanted = served.bundle.preprocessing.decode_size
     picture = open_picture(upload.data, at_least=wanted, limits=settings.limits)
-    return replace(picture, warnings=upload.remarks(picture.format) + picture.warnings)
+    added = upload.remarks(picture.format), flatness(picture.upright)
+    return replace(picture, warnings=(*added[0], *picture.warnings, *added[1])) if any(added) else picture
 
 
 def tensor_of(bundle: Bundle, image: DecodedImage) -> FloatArray:

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import cast
 
 import uvicorn
+from threadpoolctl import threadpool_limits
 
 from ..errors import InputError
 from . import logs
@@ -122,6 +123,8 @@ def serve(paths: dict[str, Path], settings: ServerSettings) -> None:
         service = Service(Registry(paths, settings), settings)
         logs.configure()
         sys.setswitchinterval(SWITCH_SECONDS)
+        # NumPy's products here are small; its helper threads would spin for milliseconds on cores that passes need.
+        threadpool_limits(1, user_api="blas")
         port = bound.getsockname()[1]
         shown = f"[{settings.host}]" if ":" in settings.host else settings.host
         logs.event("serving", url=f"http://{shown}:{port}/", models=service.registry.names)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 from tests.workflow.batch.conftest import BAD, GOOD, picture, write_archive
 from tests.workflow.batch.rows import rows_of, skipped_of, table_of
@@ -305,10 +306,12 @@ def test_memory_stays_bounded(model: Path, tmp_path: Path) -> None:
 def test_warnings_are_kept(model: Path, tmp_path: Path) -> None:
     picture(tmp_path / "data" / "thin.png", 1, (6, 200))
     picture(tmp_path / "data" / "wide.png", 1, (60, 200))
+    PIL.Image.new("L", (60, 60), 90).save(tmp_path / "data" / "blank.png")
     summary = batch(model, tmp_path / "data", tmp_path / "out")
     table = table_of(tmp_path / "out").to_pydict()
-    assert [len(texts) for texts in table["warnings"]] == [2, 0]
-    assert summary.with_warnings == 1
+    assert [len(texts) for texts in table["warnings"]] == [1, 2, 0]
+    assert table["warnings"][0] == list(pellucid.load(model).predict(tmp_path / "data" / "blank.png").warnings)
+    assert summary.with_warnings == 2
     assert min(table["seconds"]) > 0
 
 

@@ -18,7 +18,7 @@ from ...classifier import PREDICTED, Prediction, against, gives_score
 from ...errors import ImageError
 from ...explanation.catalogue import find_method, settings_of
 from ...explanation.maps import predicted_classes
-from ...images.pictures import open_picture
+from ...images.pictures import flatness, open_picture
 from ...preprocessing import FloatArray, GridGeometry, Uint8Array
 from .reading import Reader
 from .sources import Item
@@ -138,8 +138,8 @@ class Worker:
             pixels = preprocessing.resize_image(picture)
         except ImageError as error:
             return Skip(index, item.path, error.reason)
-        digest = hashlib.sha256(data).hexdigest()
-        return _Read(index, item.path, digest, pixels, picture.warnings, time.perf_counter() - began)
+        digest, warnings = hashlib.sha256(data).hexdigest(), picture.warnings + flatness(picture.upright)
+        return _Read(index, item.path, digest, pixels, warnings, time.perf_counter() - began)
 
     def _rows(self, read: Sequence[_Read]) -> list[AnswerRow]:
         if not read:
