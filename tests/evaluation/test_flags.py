@@ -82,13 +82,11 @@ def test_the_joint_distance_is_the_root_mean_square_of_scaled_distances() -> Non
 
 
 def test_one_image_alone_is_as_far_as_among_others() -> None:
-    rng = np.random.default_rng(4)
-    train = rng.normal(size=(300, 40 + LOOKS)).astype(np.float32)
-    joint = together(train).fitted(train, None)
-    images = rng.normal(size=(20, train.shape[1])).astype(np.float32)
-    images[3, 5] = np.nan
-    alone = [joint.distances(image[None])[0] for image in images]
-    assert alone == pytest.approx(joint.distances(images), rel=1e-5)
+    train, home, new = images(200, 0), images(100, 1), images(10, 2, 0.5).astype(np.float32)
+    found = together(train).fitted(home, home[:, :3])
+    new[3, 5] = np.nan
+    alone = [found.distances(image[None], image[None, :3])[0] for image in new]
+    assert alone == pytest.approx(found.distances(new, new[:, :3]), rel=1e-5)
     assert np.isinf(alone[3])
 
 
