@@ -75,8 +75,8 @@ class _Gauge:
         self.changes = np.zeros(sizes.sum() + 1, np.float32)
         self.starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
         parts = [self.changes[a : a + n].reshape(s) for a, n, s in zip(self.starts, sizes, shapes, strict=True)]
-        for number, scale in enumerate(self.scales):
-            scale.write_to(parts[4 * number : 4 * number + 4])
+        for number, size in enumerate(self.scales):
+            size.write_to(parts[4 * number : 4 * number + 4])
         # A picture of half the size is kept as the sums of four values, not as their means.
         held = np.repeat(0.25 ** np.arange(len(LINES)), 4)
         self.shares = np.where(sizes > 0, held / np.maximum(sizes, 1), 0.0)

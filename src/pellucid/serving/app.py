@@ -16,6 +16,7 @@ from .._version import __version__
 from ..errors import BundleError, PellucidError
 from . import logs
 from .bodies import Bodies
+from .direct import Direct, DirectRoute
 from .guard import Guard
 from .observed import Observed
 from .problems import ClientGone, Problem, problem_of, response
@@ -27,6 +28,14 @@ DESCRIPTION = (
     "Classifies images and says where the evidence lies. Every refusal is `application/problem+json` with a stable "
     "`code`. Where the operator set an API key, send it as `X-API-Key`."
 )
+
+FORESEEN = (Problem, ClientGone, PellucidError, MemoryError, OSError)
+"""What endpoints raise on purpose, or as machines run out of something; all else is a fault that the log is to show."""
+DIRECT = [
+    DirectRoute.of("/v1/predict", v1.predict),
+    DirectRoute.of("/v1/explain", v1.explain),
+    DirectRoute.of("/predict", classic.predict),
+]
 
 
 def create_app(service: Service) -> ASGIApp:
@@ -44,11 +53,10 @@ def create_app(service: Service) -> ASGIApp:
         app.include_router(module.router)
     app.add_exception_handler(RequestValidationError, _wrong_parameter)
     app.add_exception_handler(HTTPException, _of_starlette)
-    for kind in (Problem, PellucidError, MemoryError, OSError, Exception):
-        app.add_exception_handler(kind, _refuse)
-    app.add_exception_handler(ClientGone, _gone)
+    for kind in (*FORESEEN, Exception):
+        app.add_exception_handler(kind, _answer_for)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    guarded = Guard(app, service.settings, service.refused)
+    guarded = Guard(Direct(app, DIRECT, _answer_for, FORESEEN), service.settings, service.refused)
     return Observed(Bodies(guarded, service.settings, service.refused), service.metrics)
 
 
@@ -70,9 +78,9 @@ async def _refuse(request: Request, error: Exception) -> Response:
     return response(problem, request.url.path)
 
 
-async def _gone(request: Request, error: Exception) -> Response:
-    """What the log counts a client that hung up as; nobody reads it."""
-    return Response(status_code=499)
+async def _answer_for(request: Request, error: Exception) -> Response:
+    """The refusal for an exception; of a client that hung up the log counts 499, which nobody reads."""
+    return Response(status_code=499) if isinstance(error, ClientGone) else await _refuse(request, error)
 
 
 async def _wrong_parameter(request: Request, error: Exception) -> Response:
