@@ -47,7 +47,7 @@ class _Gauge:
     """Measures tensors of one size, which `preprocessing` made.
 
     What it works in is kept from one tensor to the next, so a thread has its own: most of the time would otherwise go
-    into making arrays and views of them.
+    into making arrays and views.
     """
 
     def __init__(self, height: int, width: int, preprocessing: Preprocessing) -> None:
@@ -71,7 +71,7 @@ class _Gauge:
             self.scales.append(_Scale(self.scales[-1].halved, every))
         shapes = [shape for scale in self.scales for shape in scale.shapes]
         sizes = np.array([rows * columns for rows, columns in shapes])
-        # One number more, so that a change of which there are none, at the end, has a place as well.
+        # One number more: the changes of a picture too small for them, the last ones perhaps, need a place as well.
         self.changes = np.zeros(sizes.sum() + 1, np.float32)
         self.starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
         parts = [self.changes[a : a + n].reshape(s) for a, n, s in zip(self.starts, sizes, shapes, strict=True)]

@@ -2,8 +2,8 @@
 
 Matching a route, sorting its parameters and setting up its dependencies takes FastAPI about as long as all else that
 the event loop does for an image. Where a request to one of these routes has nothing but parameters that are plainly
-right, its endpoint is called here. Every other request, also one whose parameters do not fit, goes on to FastAPI,
-which knows the same endpoints and describes them in /openapi.json.
+right, its endpoint is called here. FastAPI, which knows the same endpoints and describes them in /openapi.json, answers
+every other request, also one whose parameters do not fit.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class DirectRoute:
 
 
 class Direct:
-    """The layer. `refuse` answers for an exception; one that is none of `foreseen` is raised again after that."""
+    """The layer. `refuse` answers for an exception; if it is not one of `foreseen`, it is raised again after that."""
 
     def __init__(
         self, app: ASGIApp, routes: Iterable[DirectRoute], refuse: Refusal, foreseen: tuple[type[Exception], ...]
