@@ -48,10 +48,10 @@ def test_an_archive_that_stores_nothing_is_not_believed(run: Path, tmp_path: Pat
     found = overview(config.state)
     assert {code for _, _, code, _ in found.dead} == {"not-listed"}
     assert len(list((config.state / "dead").iterdir())) == 2
-    assert retry(config.state) == (0, 2)
+    assert retry(config.state) == (0, 2, ())
     assert len(list((config.state / "outbox").iterdir())) == 2
     assert overview(config.state).counts["results"] == {"waiting": 2}
-    assert forget(config.state, [str(films.film(0, 128).StudyInstanceUID)]) == (1, 2)
+    assert forget(config.state, [str(films.film(0, 128).StudyInstanceUID)]) == (1, 2, ())
     assert not list((config.state / "outbox").iterdir())
 
 
@@ -208,7 +208,7 @@ def test_an_error_that_nobody_foresaw_keeps_no_result_in_hand(
 ) -> None:
     calls = iter(range(100))
 
-    def store(web: WebClient, data: bytes, uid: str) -> None:
+    def store(web: WebClient, parts: Sequence[bytes], uid: str) -> None:
         if next(calls) == 0:
             raise RuntimeError("Phantom^Jane")
 

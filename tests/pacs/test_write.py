@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.pacs import films
-from tests.pacs.conftest import CODES, bundle_of
+from tests.pacs.conftest import CODES, Called, bundle_of
 
 from pellucid.bundle.io import amend_bundle
-from pellucid.cli.main import main
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.pacs.check import check_file
 from pellucid.pacs.codes import class_code, read_codes
@@ -22,21 +19,6 @@ from pellucid.pacs.source import UnusableFilm, read_source
 from pellucid.pacs.write import open_origin
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::UserWarning:highdicom")
-Called = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Called:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pellucid", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
-
-    return call
 
 
 def test_a_folder_of_films_becomes_a_folder_of_results(run: Path, tmp_path: Path, cli: Called) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -68,9 +69,9 @@ def retry(config: Config, uids: Uids = None) -> None:
     from ..pacs.care import retry as put_back
     from ..pacs.config import read_config
 
-    films, results = put_back(read_config(config).state, uids or ())
-    out.print(f"{films} films and {results} results wait again.")
-    raise typer.Exit(OK if films or results or not uids else PARTLY)
+    done = put_back(read_config(config).state, uids or ())
+    out.print(f"{done.films} films and {done.results} results wait again.")
+    _report_unknown(done.unknown, "no dead letter; `pellucid pacs status --dead` lists them")
 
 
 def forget(config: Config, uids: Uids = None) -> None:
@@ -78,9 +79,16 @@ def forget(config: Config, uids: Uids = None) -> None:
     from ..pacs.care import forget as remove
     from ..pacs.config import read_config
 
-    films, results = remove(read_config(config).state, uids or ())
-    out.print(f"{films} films and {results} results were forgotten.")
-    raise typer.Exit(OK if films or results else PARTLY)
+    done = remove(read_config(config).state, uids or ())
+    out.print(f"{done.films} films and {done.results} results were forgotten.")
+    _report_unknown(done.unknown, "not known here: give the UID of a film, a result or a study")
+
+
+def _report_unknown(unknown: Sequence[str], what: str) -> None:
+    """Exit code 1 where UIDs were named that nothing could be done with."""
+    for uid in unknown:
+        err.print(Text(f"{uid}: {what}."))
+    raise typer.Exit(PARTLY if unknown else OK)
 
 
 def echo(

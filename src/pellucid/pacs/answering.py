@@ -1,11 +1,10 @@
-"""One film from the spool to results in the outbox, and key objects of a study that has become quiet."""
+"""One film from the spool to results on their way, and key objects of a study that has become quiet."""
 
 from __future__ import annotations
 
 import datetime
 import sqlite3
 import time
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,12 +16,15 @@ from .encoding import to_bytes, to_parts
 from .findings import Findings, find
 from .journal import Journal
 from .key_objects import flagged, key_objects
-from .ledger import FilmRow, Ledger
+from .ledger import Ledger
 from .make import make_results
-from .objects import InstanceReference, Result
+from .objects import Result
 from .origin import ResultOrigin
+from .outgoing import AnsweredFilm, MadeResult, Outgoing
+from .recent import RecentFilms
+from .rows import FilmRow, ResultEntry
 from .rules import refusal
-from .source import UnusableFilm, read_source
+from .source import FilmSource, UnusableFilm, read_source
 from .spool import FilmSpool
 
 
@@ -30,10 +32,19 @@ class Answering:
     """Answers films of the spool."""
 
     def __init__(
-        self, origin: ResultOrigin, config: PacsConfig, spool: FilmSpool, ledger: Ledger, journal: Journal
+        self,
+        origin: ResultOrigin,
+        config: PacsConfig,
+        spool: FilmSpool,
+        ledger: Ledger,
+        journal: Journal,
+        *,
+        recent: RecentFilms,
+        outgoing: Outgoing,
     ) -> None:
         self._origin, self._config = origin, config
         self._spool, self._ledger, self._journal = spool, ledger, journal
+        self._recent, self._outgoing = recent, outgoing
         self._kinds = tuple(config.kinds.split(","))
         self._listed: set[tuple[str, ...]] = set()
 
@@ -47,18 +58,14 @@ class Answering:
         except (ImageError, UnusableFilm) as error:
             self._bury(film, error.code, str(error))
         except (OSError, sqlite3.Error, MemoryError) as error:
-            self._later(film, error)
+            self._outgoing.put_off(film, error)
         except Exception as error:  # one film must not stop the others; its text may hold names, so it is not told
             self._bury(film, "error", type(error).__name__)
         return True
 
     def _answer(self, film: FilmRow) -> None:
         began = time.perf_counter()
-        try:
-            data = self._spool.path("films", film.source).read_bytes()
-        except FileNotFoundError:
-            raise UnusableFilm("file-missing", "The film is no longer in the spool.") from None
-        source = read_source(data)
+        data, source = self._film(film.source)
         refused = refusal(source.header, self._config.accept, datetime.date.today())
         if refused is not None:
             self._ledger.end_film(film.source, "left-out", refused)
@@ -70,42 +77,35 @@ class Answering:
         predicted = time.perf_counter()
         before = self._ledger.earlier_reports(film.source)
         results = make_results(findings, self._origin, self._kinds, before=before)
-        kept = self._keep(results)
+        made = tuple(self._made(result) for result in results)
         is_flagged = flagged(findings.prediction, self._origin.bundle.manifest)
         if is_flagged and "ko" in self._kinds:
             self._spool.keep("flagged", film.source, to_bytes(source.header))
-        made = time.perf_counter()
-        self._ledger.answer(film, findings.prediction.label, is_flagged, kept)
-        self._spool.remove(film.source, ("films",))
-        self._journal.count("films_answered")
-        self._journal.count("results_made", len(kept))
         self._journal.spent("predict", predicted - began)
-        self._journal.spent("objects", made - predicted)
-        self._journal.say("answered", ref=self._journal.ref(film.source), results=len(kept), supersedes=len(before))
+        self._journal.spent("objects", time.perf_counter() - predicted)
+        self._outgoing.take(AnsweredFilm(film, findings.prediction.label, is_flagged, made, len(before)))
 
-    def _keep(self, results: Sequence[Result]) -> list[tuple[str, InstanceReference]]:
-        """Results into the outbox; their kinds and references."""
-        small = self._config.store.compress
-        made = [compressed(r.object) if small and r.kind == "sc" else r.object for r in results]
-        kept = [(result.kind, result.reference) for result in results]
-        objects = zip(kept, made, strict=True)
-        self._spool.keep_all("outbox", ((reference.uid, to_parts(one)) for (_, reference), one in objects))
-        return kept
+    def _film(self, uid: str) -> tuple[bytes, FilmSource]:
+        """A film and its header: as it came, or from the spool."""
+        if recent := self._recent.take(uid):
+            return recent
+        try:
+            data = self._spool.path("films", uid).read_bytes()
+        except FileNotFoundError:
+            raise UnusableFilm("file-missing", "The film is no longer in the spool.") from None
+        return data, read_source(data)
+
+    def _made(self, result: Result) -> MadeResult:
+        small = self._config.store.compress and result.kind == "sc"
+        return MadeResult(
+            result.kind, result.reference, to_parts(compressed(result.object) if small else result.object)
+        )
 
     def _bury(self, film: FilmRow, code: str, reason: str) -> None:
         self._ledger.end_film(film.source, "dead", code, reason)
         self._spool.move(film.source, "films", "dead")
         self._journal.count("films_dead")
         self._journal.say("dead-film", ref=self._journal.ref(film.source), code=code)
-
-    def _later(self, film: FilmRow, error: Exception) -> None:
-        """Disk, ledger or memory gave out: the film stays where it is."""
-        self._journal.say("film-later", ref=self._journal.ref(film.source), code=type(error).__name__)
-        pause = min(self._config.limits.longest_pause, 2.0 ** min(film.tries, 10))
-        try:
-            self._ledger.film_later(film, pause, type(error).__name__)
-        except sqlite3.Error:
-            time.sleep(1)
 
     def list_key_objects(self) -> bool:
         """Make key objects for studies with flagged films in which nothing happened lately; whether any were made."""
@@ -118,8 +118,9 @@ class Answering:
             if films:
                 result = Result("ko", key_objects(films, self._origin))
                 if not self._ledger.has_result(result.reference.uid):
-                    (kept,) = self._keep([result])
-                    self._ledger.add_result(study, *kept)
+                    kept = self._made(result)
+                    self._spool.keep_all("outbox", [(kept.reference.uid, kept.parts)])
+                    self._ledger.add_result(study, ResultEntry(kept.kind, kept.reference))
                     self._journal.count("results_made")
                     self._journal.say("listed", ref=self._journal.ref(study), films=len(films))
                     made = True

@@ -21,8 +21,8 @@ IDLE = 5.0
 class Sending(Protocol):
     """An open way to the archive."""
 
-    def __call__(self, uid: str, data: bytes) -> None:
-        """Store one object, a DICOM file. Raises NotStored or Unreachable."""
+    def __call__(self, uid: str, parts: Sequence[bytes]) -> None:
+        """Store one object, the parts of a DICOM file. Raises NotStored or Unreachable."""
         ...
 
 
@@ -42,13 +42,13 @@ class Sender:
         """A way for objects of these SOP classes. Raises Unreachable."""
         if self._web is not None:
             web = self._web
-            yield lambda uid, data: web.store(data, uid)
+            yield lambda uid, parts: web.store(parts, uid)
             return
         import pydicom
 
         link = self._associated(set(sop_classes))
         try:
-            yield lambda uid, data: send(link, pydicom.dcmread(io.BytesIO(data)))
+            yield lambda uid, parts: send(link, pydicom.dcmread(io.BytesIO(b"".join(parts))))
         except Unreachable:
             self._release()
             raise

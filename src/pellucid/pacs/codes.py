@@ -107,7 +107,7 @@ def read_codes(path: Path | None) -> CodeTable:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"The codes file {path} cannot be read ({error.strerror}). Check `codes=`.") from None
+        raise InputError(f"The codes file {path} cannot be read ({error.strerror}): check its path.") from None
     except ValueError as error:
         raise InputError(f"The codes file {path} is not valid TOML: {error}.") from None
     if unknown := set(document) - {"procedure", "region", "classes"}:
@@ -134,7 +134,10 @@ def _class(row: Any, path: Path, name: str) -> ClassCodes:
     row = _table(row, path)
     if "finding" not in row or set(row) - {"finding", "also"}:
         raise InputError(f"{path}: the class {name} needs the key finding, may have also, and no other key.")
-    return ClassCodes(_code(row["finding"], path, name), tuple(_code(c, path, name) for c in row.get("also", ())))
+    also = row.get("also", [])
+    if not isinstance(also, list):
+        raise InputError(f"{path}: the key also of the class {name} is a list of codes, not {also!r}.")
+    return ClassCodes(_code(row["finding"], path, name), tuple(_code(c, path, name) for c in also))
 
 
 def _code(value: Any, path: Path, key: str) -> Code:

@@ -8,11 +8,11 @@ import re
 import ssl
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ..errors import InputError
+from ..errors import InputError, nearest
 from .kinds import parse_kinds
 
 if sys.version_info >= (3, 11):
@@ -21,7 +21,16 @@ else:
     import tomli as tomllib
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-AeTitle = Annotated[str, Field(pattern=r"^[ -\[\]-~]{1,16}$")]
+_AE_TITLE = re.compile(r"[ -\[\]-~]{1,16}")
+
+
+def _ae_title(value: str) -> str:
+    if not _AE_TITLE.fullmatch(value) or not value.strip():
+        raise ValueError(f"{value!r} is no AE title: 1 to 16 ASCII characters, not only spaces, without backslashes")
+    return value.strip()
+
+
+AeTitle = Annotated[str, AfterValidator(_ae_title)]
 _URL = re.compile(r"https?://[^\s/]+(/\S*)?")
 
 
@@ -41,20 +50,41 @@ class TlsFiles(Section):
     def context(self, *, server: bool) -> ssl.SSLContext:
         """A TLS 1.2+ context. A server asks for client certificates whenever `ca` is given.
 
-        Raises InputError for a file that is missing or is no certificate.
+        Raises InputError that names the file that cannot be used.
         """
+        for path in (self.ca, self.certificate, self.key):
+            if path is not None and (reason := unreadable(path)):
+                raise InputError(f"The TLS file {path} cannot be read ({reason}): check the path and its permissions.")
         purpose = ssl.Purpose.CLIENT_AUTH if server else ssl.Purpose.SERVER_AUTH
         try:
             made = ssl.create_default_context(purpose, cafile=self.ca)
-            if self.certificate is not None:
-                made.load_cert_chain(self.certificate, self.key)
-        except (OSError, ssl.SSLError) as error:
-            reason = error.strerror or "it is not a certificate or key"
-            raise InputError(f"A certificate of the TLS settings cannot be read ({reason}).") from None
+        except (OSError, ssl.SSLError):
+            raise InputError(f"The TLS file {self.ca} holds no certificates: `ca` wants them as PEM.") from None
+        if self.certificate is not None:
+            self._load(made, self.certificate)
         made.minimum_version = ssl.TLSVersion.TLSv1_2
         if server and self.ca is not None:
             made.verify_mode = ssl.CERT_REQUIRED
         return made
+
+    def _load(self, made: ssl.SSLContext, certificate: Path) -> None:
+        def locked() -> str:
+            raise InputError(f"The key {self.key or certificate} is encrypted: store it without a password.")
+
+        try:
+            made.load_cert_chain(certificate, self.key, locked)
+        except (OSError, ssl.SSLError):
+            files = f"{certificate} and {self.key}" if self.key else f"{certificate} (there is no `key`)"
+            raise InputError(f"The TLS files {files} are not a certificate and its own key, as PEM.") from None
+
+
+def unreadable(path: Path) -> str:
+    """Why a file cannot be read; "" where it can."""
+    try:
+        with path.open("rb"):
+            return ""
+    except OSError as error:
+        return error.strerror or "it cannot be opened"
 
 
 class Listen(Section):
@@ -210,11 +240,34 @@ def read_config(path: Path) -> PacsConfig:
     try:
         config = PacsConfig.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
-        rule = first.get("ctx", {}).get("error", first["msg"])
-        raise InputError(f"{path}: {key}: {rule}.") from None
+        raise InputError(f"{path}: {_broken_rule(error)}.") from None
     return _resolved(config, path.resolve().parent)
+
+
+def _broken_rule(error: ValidationError) -> str:
+    """The key that is wrong, and how it must be."""
+    first = error.errors()[0]
+    *section, name = first["loc"] or ("the file",)
+    key = ".".join(str(part) for part in (*section, name))
+    if first["type"] == "extra_forbidden":
+        known = _keys(section)
+        near = nearest(str(name), known)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
+        return f"there is no key {key}; {hint}"
+    if first["type"] == "missing":
+        return f"{key} is missing"
+    if "error" in first.get("ctx", {}):
+        return f"{key}: {first['ctx']['error']}"
+    return f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, not {str(first['input'])[:40]!r}"
+
+
+def _keys(section: list[Any]) -> list[str]:
+    """The keys that a table of the file may have."""
+    model: type[BaseModel] = PacsConfig
+    for part in section:
+        kinds = get_args(model.model_fields[part].annotation) or (model.model_fields[part].annotation,)
+        model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return list(model.model_fields)
 
 
 def _resolved(config: PacsConfig, folder: Path) -> PacsConfig:

@@ -29,6 +29,8 @@ SOP_CLASS, SOP_INSTANCE, REFERENCED = 0x00081150, 0x00081155, 0x00081199
 UNITS, RELATION, VALUE_TYPE, NAME, CONTINUITY = 0x004008EA, 0x0040A010, 0x0040A040, 0x0040A043, 0x0040A050
 UID, TEXT, FLOAT, CONCEPT, MEASURED, NUMERIC = 0x0040A124, 0x0040A160, 0x0040A161, 0x0040A168, 0x0040A300, 0x0040A30A
 TEMPLATES, CONTENT, TEMPLATE, RESOURCE = 0x0040A504, 0x0040A730, 0x0040DB00, 0x00080105
+MAKER, MODEL, DEVICE_UID, SOFTWARE = 0x00080070, 0x00081090, 0x00181002, 0x00181020
+CONTRIBUTING, PURPOSE = 0x0018A001, 0x0040A170
 GRAPHIC, GRAPHIC_TYPE = 0x00700022, 0x00700023
 _LONG = (b"SQ", b"UT")
 _ITEM = b"\xfe\xff\x00\xe0"
@@ -71,6 +73,18 @@ def sequence_element(tag: int, items: Sequence[bytes]) -> Any:
 def coded(code: Code) -> bytes:
     """The elements of a code."""
     return _text(VALUE, b"SH", code.value) + _text(SCHEME, b"SH", code.scheme) + _text(MEANING, b"LO", code.meaning)
+
+
+def contributing_equipment(maker: str, model: str, uid: str, version: str, purpose: Code) -> Any:
+    """A sequence of one device that took part in making an object, and what it did (PS3.3, C.12.1.1.5)."""
+    item = (
+        _text(MAKER, b"LO", maker)
+        + _text(MODEL, b"LO", model)
+        + _text(DEVICE_UID, b"UI", uid)
+        + _text(SOFTWARE, b"LO", version)
+        + _code_sequence(PURPOSE, purpose)
+    )
+    return sequence_element(CONTRIBUTING, [item])
 
 
 @lru_cache(maxsize=2048)

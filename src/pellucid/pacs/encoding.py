@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+LARGE = 2**16
+"""Bytes of a part that is not copied."""
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 # Texts that pydicom writes as they are, with their values parted by backslashes.
 _TEXTS = frozenset(("AE", "AS", "CS", "DA", "IS", "LO", "LT", "SH", "ST", "TM", "UC", "UI", "UT"))
@@ -64,12 +66,12 @@ def to_bytes(made: Dataset) -> bytes:
 
 
 def to_parts(made: Dataset) -> list[bytes]:
-    """The bytes of a DICOM file in parts, of which the large ones are not copied."""
+    """The bytes of a DICOM file in few parts, of which the large ones are not copied."""
     fresh = made.original_encoding == (None, None)
     if fresh and "PixelData" in made and made["PixelData"].VR not in ("OB", "OW"):
         made["PixelData"].VR = "OB"
     if fresh and str(made.file_meta.TransferSyntaxUID) == EXPLICIT_LITTLE_ENDIAN:
-        return _parts(made)
+        return _few(_parts(made))
     from pydicom import dcmwrite
 
     if fresh:
@@ -77,6 +79,18 @@ def to_parts(made: Dataset) -> list[bytes]:
     buffer = io.BytesIO()
     dcmwrite(buffer, made, enforce_file_format=True)
     return [buffer.getvalue()]
+
+
+def _few(parts: Iterable[bytes]) -> list[bytes]:
+    """The same bytes, with neighbouring parts that are small joined."""
+    found, small = list[bytes](), list[bytes]()
+    for part in parts:
+        if len(part) < LARGE:
+            small.append(part)
+            continue
+        found += [b"".join(small), part]
+        small.clear()
+    return [part for part in (*found, b"".join(small)) if part]
 
 
 def _parts(made: Dataset) -> list[bytes]:

@@ -19,10 +19,12 @@ from typing import TextIO
 
 from ..errors import ResourceError
 from .config import Health
+from .trouble import cannot_listen
 
 COUNTERS = {
     "films_received": "Films taken in",
     "films_dropped": "Objects of kinds that are not answered, taken and dropped",
+    "films_refused": "Films under a UID that is none, refused",
     "films_duplicate": "Films received again",
     "films_answered": "Films answered",
     "films_left_out": "Films left out by the rules",
@@ -122,8 +124,7 @@ def serve_health(
     try:
         server = ThreadingHTTPServer((config.address, config.port), Handler)
     except OSError as error:
-        where = f"{config.address}:{config.port}"
-        raise ResourceError(f"The health endpoints cannot listen at {where} ({error.strerror}).") from None
+        raise ResourceError(f"The health service {cannot_listen(config.address, config.port, error)}") from None
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="pacs-health", daemon=True).start()
     return server

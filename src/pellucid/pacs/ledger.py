@@ -16,15 +16,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 from ..errors import InputError, ResourceError
 from .objects import InstanceReference
+from .rows import FilmRow, FilmState, ResultEntry, ResultRow, ResultState
 
-FilmState = Literal["waiting", "answered", "left-out", "dead"]
-ResultState = Literal["waiting", "stored", "dead"]
 LONGEST_BUSY = 60.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS films(
@@ -41,31 +39,6 @@ CREATE INDEX IF NOT EXISTS films_by_study ON films(study);
 CREATE INDEX IF NOT EXISTS results_by_state ON results(state, due);
 CREATE INDEX IF NOT EXISTS results_by_source ON results(source);
 """
-
-
-@dataclass(frozen=True, slots=True)
-class FilmRow:
-    """A film that waits: when it was first seen (ISO 8601, UTC), and how often it was tried."""
-
-    source: str
-    study: str
-    created: str
-    tries: int
-
-    @property
-    def seen(self) -> datetime.datetime:
-        return datetime.datetime.fromisoformat(self.created)
-
-
-@dataclass(frozen=True, slots=True)
-class ResultRow:
-    """A result that waits for the archive."""
-
-    uid: str
-    source: str
-    kind: str
-    sop_class: str
-    tries: int
 
 
 class Ledger:
@@ -128,15 +101,22 @@ class Ledger:
             return self._db.execute(sql, values).fetchall()
 
     @contextmanager
-    def _together(self) -> Iterator[None]:
+    def _together(self, *, synced: bool = True) -> Iterator[None]:
+        """One step. What is not `synced` outlives a killed process; a loss of power may undo it, and nothing before."""
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
+            if not synced:
+                self._db.execute("PRAGMA synchronous=NORMAL")
             try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
+                self._db.execute("COMMIT")
+            finally:
+                if not synced:
+                    self._db.execute("PRAGMA synchronous=FULL")
 
     # Marks
 
@@ -181,7 +161,7 @@ class Ledger:
     def claim_film(self, longest_pause: float) -> FilmRow | None:
         """Take the oldest film that is due, as this worker's own."""
         now = time.time()
-        with self._together():
+        with self._together(synced=False):
             # A row due further ahead than any pause was written before the clock was set back.
             rows = self._do(
                 "SELECT source, study, created, tries FROM films WHERE state='waiting' AND bundle=? AND owner='' "
@@ -200,26 +180,29 @@ class Ledger:
             self.bundle,
         )
 
-    def answer(
-        self, film: FilmRow, label: str, flagged: bool, results: Iterable[tuple[str, InstanceReference]]
-    ) -> None:
-        """In one step: the film is answered, and its results (kind, reference) wait for the archive."""
+    def answer(self, film: FilmRow, label: str, flagged: bool, results: Iterable[ResultEntry]) -> bool:
+        """In one step: the film is answered, and this became of its results. False for a film that was forgotten."""
         with self._together():
-            for kind, reference in results:
-                self.add_result(film.source, kind, reference)
+            if self.film_state(film.source) is None:
+                return False
+            for result in results:
+                self.add_result(film.source, result)
             self._do(
                 "UPDATE films SET state='answered', label=?, flagged=?, owner='', updated=? "
                 "WHERE source=? AND bundle=?",
                 label, int(flagged), time.time(), film.source, self.bundle,
             )  # fmt: skip
+        return True
 
-    def add_result(self, source: str, kind: str, reference: InstanceReference) -> None:
-        """A result that waits for the archive, unless it is known already."""
+    def add_result(self, source: str, result: ResultEntry) -> None:
+        """A result, unless it is known already."""
+        now, reference = time.time(), result.reference
         self._do(
-            "INSERT OR IGNORE INTO results(uid, source, bundle, kind, sop_class, study, series, state, updated) "
-            "VALUES(?, ?, ?, ?, ?, ?, ?, 'waiting', ?)",
-            reference.uid, source, self.bundle, kind, reference.sop_class, reference.study, reference.series,
-            time.time(),
+            "INSERT OR IGNORE INTO results"
+            "(uid, source, bundle, kind, sop_class, study, series, state, code, updated, tries, due) "
+            "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            reference.uid, source, self.bundle, result.kind, reference.sop_class, reference.study, reference.series,
+            result.state, result.code, now, result.tries, now + result.pause if result.pause else 0,
         )  # fmt: skip
 
     def end_film(self, source: str, state: FilmState, code: str, reason: str = "") -> None:
@@ -271,7 +254,7 @@ class Ledger:
     def claim_results(self, most: int, longest_pause: float) -> list[ResultRow]:
         """Take results that are due, as this worker's own."""
         now = time.time()
-        with self._together():
+        with self._together(synced=False):
             rows = self._do(
                 "SELECT uid, source, kind, sop_class, tries FROM results WHERE state='waiting' AND owner='' "
                 "AND (due<=? OR due>?) ORDER BY due, updated LIMIT ?",
@@ -303,9 +286,10 @@ class Ledger:
         )  # fmt: skip
 
     def knows(self, uid: str) -> bool:
-        """Whether a film or a result with this UID is known."""
-        asked = "SELECT 1 FROM films WHERE source=? UNION ALL SELECT 1 FROM results WHERE uid=? LIMIT 1"
-        return bool(self._do(asked, uid, uid))
+        """Whether a film or a result with this UID is known, or one of a study with it."""
+        films = "SELECT 1 FROM films WHERE source=? OR study=?"
+        results = "SELECT 1 FROM results WHERE uid=? OR study=?"
+        return bool(self._do(f"{films} UNION ALL {results} LIMIT 1", uid, uid, uid, uid))
 
     # Overview and care
 

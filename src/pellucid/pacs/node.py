@@ -1,8 +1,9 @@
 """The node: films in, results out, each once.
 
-Nothing is lost: a film is on disk before its sender hears success, and leaves the spool when its results are on disk
-and in the ledger; a result leaves the outbox when the archive has listed it as stored. Nothing comes twice: results
-follow from film, bundle and the time when the ledger first saw the film, so that one sent again is the same object.
+Nothing is lost: a film is on disk and in the ledger before its sender hears success, and leaves the spool when the
+ledger says of each of its results that the archive has listed it as stored, or that it is in the outbox, on disk.
+Nothing comes twice: results follow from film, bundle and the time when the ledger first saw the film, so that one made
+or sent again is the same object.
 """
 
 from __future__ import annotations
@@ -18,22 +19,22 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TextIO
 
+from ..errors import InputError
 from .answering import Answering
-from .archive import Sender, Sending
 from .config import PacsConfig
-from .dimse import listen
+from .dimse import Arrival, listen
 from .journal import Journal, serve_health
-from .ledger import Ledger, ResultRow
+from .ledger import Ledger
 from .origin import ResultOrigin
+from .outgoing import TICK, Outgoing
 from .polling import FoundObject, finder_of
+from .recent import RecentFilms
 from .rules import SOP_CLASSES
 from .source import UnusableFilm, read_source
 from .spool import PLACES, FilmSpool
-from .trouble import NotStored, Unreachable
+from .trouble import Unreachable
 from .web import ReplyTooLong
 
-BATCH = 32
-TICK = 1.0
 STALLED = 300.0
 CARE = 3600.0
 
@@ -48,48 +49,52 @@ class Node:
         self._ledger.register()
         key = self._ledger.mark("log-key") or self._ledger.mark("log-key", secrets.token_hex(16)) or ""
         self.journal = Journal(key, stream)
-        self._answering = Answering(origin, config, self._spool, self._ledger, self.journal)
-        self._sender = Sender(config.store)
+        self._stop, self._more = threading.Event(), threading.Event()
+        self._recent = RecentFilms()
+        self._outgoing = Outgoing(config, self._spool, self._ledger, self.journal, self._more)
+        self._answering = Answering(
+            origin, config, self._spool, self._ledger, self.journal, recent=self._recent, outgoing=self._outgoing
+        )
         self._finder = None if config.poll is None else finder_of(config.poll, config.accept)
         self._wanted = {SOP_CLASSES.get(name, name) for name in config.accept.sop_classes}
-        self._stop, self._out = threading.Event(), threading.Event()
-        self._more, self._made = threading.Event(), threading.Event()
-        self._failures = 0
         self._beat = time.monotonic()
         self._checksum = origin.checksum
 
     # In
 
-    def _on_store(self, sop_class: str, uid: str, read: Callable[[], bytes]) -> bool:
-        """Whether an object that arrives is safe: on disk and in the ledger, known already, or none to answer."""
+    def _on_store(self, sop_class: str, uid: str, read: Callable[[], bytes]) -> Arrival:
+        """What became of an object that arrives; `safe` is what is in the ledger, and what nobody wants answered."""
+        if sop_class not in self._wanted:
+            self.journal.count("films_dropped")
+            return "safe"
         try:
             self._spool.path("films", uid)
-        except Exception:
-            self.journal.count("films_dropped")
-            return True
+        except InputError:
+            self.journal.count("films_refused")
+            return "invalid"
         try:
-            if sop_class not in self._wanted:
-                self.journal.count("films_dropped")
-                return True
             if self._ledger.film_state(uid) not in (None, "dead"):
                 self.journal.count("films_duplicate")
-                return True
+                return "safe"
             if self._spool.free_mb() < self._config.limits.free_mb:
                 self.journal.problem("disk", "full")
-                return False
+                return "full"
             self._take(uid, read())
         except (OSError, sqlite3.Error) as error:
             self.journal.problem("disk", type(error).__name__)
-            return False
+            return "full"
         self.journal.problem("disk", "")
-        return True
+        return "safe"
 
     def _take(self, uid: str, data: bytes) -> None:
         self._spool.keep("films", uid, data)
         try:
-            study = read_source(data).study
+            source = read_source(data)
         except UnusableFilm:
             study = ""
+        else:
+            study = source.study
+            self._recent.put(uid, data, source)
         self._ledger.begin(uid, study)
         self.journal.count("films_received")
         self._more.set()
@@ -150,90 +155,6 @@ class Node:
         self.journal.problem("source", "")
         return True
 
-    # Out
-
-    def _send_some(self) -> int:
-        """Send results that are due; how many were taken in hand."""
-        rows = self._ledger.claim_results(BATCH, self._config.limits.longest_pause)
-        if not rows:
-            return 0
-        left, stored = list(rows), list[ResultRow]()
-        try:
-            with self._sender.sending([row.sop_class for row in rows]) as sending:
-                began = time.monotonic()
-                while left:
-                    if self._send(sending, left[0]):
-                        stored.append(left[0])
-                    left.pop(0)
-                    if time.monotonic() - began > TICK:
-                        self._note(stored)
-                        began = time.monotonic()
-            self._failures = 0
-            self.journal.problem("archive", "")
-        except Unreachable as error:
-            self._failures += 1
-            self.journal.count("archive_unreachable")
-            self.journal.problem("archive", error.code)
-            pause = min(self._config.limits.longest_pause, 2.0 ** min(self._failures, 6))
-            for row in left:
-                self._ledger.result_later(row.uid, pause, error.code, counted=False)
-        finally:
-            self._note(stored)
-        return len(rows)
-
-    def _note(self, stored: list[ResultRow]) -> None:
-        """Results are stored: in one step for several, and a worker that is killed before it sends them again."""
-        self._ledger.end_stored([row.uid for row in stored])
-        for row in stored:
-            self._spool.remove(row.uid, ("outbox",))
-            self.journal.count("results_stored")
-            self.journal.say("stored", ref=self.journal.ref(row.uid), kind=row.kind)
-        stored.clear()
-
-    def _send(self, sending: Sending, row: ResultRow) -> bool:
-        """Whether the archive has one result now."""
-        began = time.perf_counter()
-        try:
-            sending(row.uid, self._spool.path("outbox", row.uid).read_bytes())
-        except FileNotFoundError:
-            self._bury(row, "file-missing")
-        except Unreachable:
-            raise
-        except Exception as error:  # an error that nobody foresaw must not keep the result in hand for ever
-            self._not_stored(row, error if isinstance(error, NotStored) else NotStored(type(error).__name__))
-        else:
-            self.journal.spent("store", time.perf_counter() - began)
-            return True
-        return False
-
-    def _not_stored(self, row: ResultRow, error: NotStored) -> None:
-        self.journal.count("results_retried")
-        if error.permanent or row.tries + 1 >= self._config.limits.attempts:
-            self._bury(row, error.code)
-            return
-        pause = min(self._config.limits.longest_pause, 2.0**row.tries)
-        self._ledger.result_later(row.uid, pause, error.code)
-        self.journal.say("result-later", ref=self.journal.ref(row.uid), kind=row.kind, code=error.code)
-
-    def _bury(self, row: ResultRow, code: str) -> None:
-        self._spool.move(row.uid, "outbox", "dead")
-        self._ledger.end_result(row.uid, "dead", code)
-        self.journal.count("results_dead")
-        self.journal.say("dead-result", ref=self.journal.ref(row.uid), kind=row.kind, code=code)
-
-    def _keep_sending(self) -> None:
-        while not self._out.is_set():
-            try:
-                if self._send_some():
-                    continue
-            except (OSError, sqlite3.Error) as error:
-                self.journal.problem("disk", type(error).__name__)
-            except Exception as error:  # the sender must live on
-                self.journal.problem("archive", type(error).__name__)
-            self._sender.rest()
-            self._made.wait(TICK)
-            self._made.clear()
-
     # The whole
 
     def _recover(self) -> None:
@@ -270,11 +191,10 @@ class Node:
         gc.freeze()
         health = self._config.health and serve_health(self._config.health, self.journal, self._alive, self._gauges)
         server = None if self._config.listen is None or once else listen(self._config.listen, self._on_store)
-        sending = threading.Thread(target=self._keep_sending, name="pacs-out", daemon=True)
         polling = threading.Thread(target=self._keep_polling, name="pacs-in", daemon=True)
         with self._signals():
             self.journal.say("ready", bundle=self._checksum[:12], kinds=self._config.kinds)
-            sending.start()
+            self._outgoing.start()
             if once:
                 self._try_polling()
             elif self._config.poll is not None:
@@ -282,14 +202,13 @@ class Node:
             self._work(once)
         if server is not None:
             server.shutdown()
-        self._drain(sending)
+        self._drain()
         if health:
             health.shutdown()
         self._close()
         self.journal.say("end", **{name: self.journal.counts[name] for name in ("films_answered", "results_stored")})
 
     def _close(self) -> None:
-        self._sender.close()
         if self._finder is not None:
             self._finder.close()
         self._ledger.close()
@@ -310,7 +229,7 @@ class Node:
                 self.journal.problem("disk", type(error).__name__)
                 worked = False
             if worked:
-                self._made.set()
+                self._outgoing.wake()
                 continue
             if once and not self._waiting_films():
                 return
@@ -325,13 +244,11 @@ class Node:
         with contextlib.suppress(OSError, sqlite3.Error):
             self._ledger.free_rows_of_the_gone()
 
-    def _drain(self, sending: threading.Thread) -> None:
+    def _drain(self) -> None:
         until = time.monotonic() + self._config.limits.drain
-        while time.monotonic() < until and self._ledger.counts()["results"].get("waiting", 0) and not self._failures:
+        while time.monotonic() < until and not self._outgoing.idle and not self._outgoing.failures:
             time.sleep(0.05)
-        self._out.set()
-        self._made.set()
-        sending.join(self._config.store.timeout + 5)
+        self._outgoing.stop()
 
     def _alive(self) -> bool:
         return time.monotonic() - self._beat < STALLED

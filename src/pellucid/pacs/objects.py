@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._version import __version__
-from .codes import SCHEME, printable
-from .content import dataset
+from .codes import SCHEME, Code, printable
+from .content import contributing_equipment, dataset
 from .encoding import EXPLICIT_LITTLE_ENDIAN, fill, to_bytes
 from .findings import Findings
 from .kinds import find_kind
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 JPEG_LS_LOSSLESS = "1.2.840.10008.1.2.4.80"
+# The purpose for which equipment contributed: DICOM PS3.16, CID 7005.
+PROCESSING = Code("109102", "DCM", "Processing Equipment")
 # Of these the side must be told: DICOM PS3.16, annex L, column "paired".
 _PAIRED = """
 ANKLE ARM BREAST CALCANEUS CLAVICLE ELBOW EXTREMITY EYE FEMUR FINGER FOOT FOREARM HAND HIP HUMERUS KNEE LEG RADIUS
@@ -126,6 +128,8 @@ def _equipment(made: Dataset, findings: Findings, origin: ResultOrigin) -> None:
         SoftwareVersions=__version__,
         StationName="PELLUCID",
     )
+    device = contributing_equipment("pellucid", origin.name, origin.uid("device"), __version__, PROCESSING)
+    made[device.tag] = device
     if "InstitutionName" in findings.source.header and origin.plain:
         element = findings.source.header.get_item("InstitutionName")
         if getattr(element, "VR", None) == "LO":

@@ -19,6 +19,11 @@ PLACES = ("films", "outbox", "dead", "flagged")
 _NAME = re.compile(r"[0-9.]{1,64}\.dcm")
 
 
+def is_uid(text: str) -> bool:
+    """Whether a text can name an object: digits and points, at most 64."""
+    return _NAME.fullmatch(f"{text}.dcm") is not None
+
+
 class FilmSpool:
     """The folder `root` with one folder for each of `PLACES`. Raises ResourceError where it cannot be made."""
 
@@ -33,7 +38,7 @@ class FilmSpool:
 
     def path(self, place: str, uid: str) -> Path:
         """Where the object with this UID is, or would be, in one of `PLACES`. InputError for what is no UID."""
-        if not _NAME.fullmatch(f"{uid}.dcm"):
+        if not is_uid(uid):
             raise InputError("The object's UID is not a UID.")
         return self.root / place / f"{uid}.dcm"
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit
 
 from .config import TlsFiles
-from .trouble import NotStored, Unreachable, is_permanent
+from .trouble import DUPLICATE, NotStored, Unreachable, is_permanent
 
 MOST_BYTES = 512 * 2**20
 PAGE = 100
@@ -99,7 +99,7 @@ class WebClient:
                     self._drop()
                     # A kept connection may have been closed by the other side meanwhile: once more, by a new one.
                     if fresh or not kept or isinstance(error, TimeoutError):
-                        raise Unreachable(_code(error)) from None
+                        raise Unreachable(connection_code(error)) from None
             else:
                 raise AssertionError("the second attempt returns or raises")
         if status in BUSY or status in (401, 403):
@@ -173,6 +173,12 @@ class WebClient:
         except ValueError:
             raise Unreachable("no-json") from None
 
+    def check_service(self) -> None:
+        """Ask for one study. Raises Unreachable, also where no DICOMweb service is: nothing found is 204, or a list."""
+        status, _, data = self.request("GET", "/studies?limit=1", headers={"Accept": "application/dicom+json"})
+        if status != 204:
+            _rows(status, data)
+
     def get_bytes(self, path: str) -> bytes | None:
         """A body as it is; None where there is nothing (404)."""
         status, _, data = self.request("GET", path)
@@ -197,14 +203,14 @@ class WebClient:
             raise Unreachable(f"http-{status}")
         return next(parts_of(kind, data), None)
 
-    def store(self, data: bytes, uid: str) -> None:
-        """Store one object by STOW-RS. Raises NotStored unless the reply lists it as stored.
+    def store(self, parts: Sequence[bytes], uid: str) -> None:
+        """Store one object, given as parts, by STOW-RS. Raises NotStored unless the reply lists it as stored.
 
         Status 200 alone is not success: Orthanc answers an object that it cannot read with 200 and two empty lists.
         """
         boundary = secrets.token_hex(16)
         head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
-        body = (head, data, f"\r\n--{boundary}--\r\n".encode())
+        body = (head, *parts, f"\r\n--{boundary}--\r\n".encode())
         headers = {
             "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
             "Content-Length": str(sum(map(len, body))),
@@ -221,6 +227,8 @@ class WebClient:
         if uid in set(_uids(document, STORED)):
             return
         reasons = [int(r) for item in _items(document, FAILED) for r in item.get(REASON, {}).get("Value", ())]
+        if DUPLICATE in reasons:
+            return
         if reasons:
             raise NotStored(f"failure-{reasons[0]:04x}", permanent=all(is_permanent(r) for r in reasons))
         raise NotStored("not-listed", permanent=False)
@@ -275,7 +283,7 @@ class ReplyTooLong(Exception):
     """A reply of more bytes than are read."""
 
 
-def _code(error: Exception) -> str:
+def connection_code(error: Exception) -> str:
     """A stable code of a failed connection, with nothing of its text."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return "certificate"

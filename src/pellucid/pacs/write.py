@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..bundle.bundle import Bundle, load
-from ..errors import ImageError, InputError
+from ..errors import ImageError, InputError, ResourceError
 from ..files import write_whole
 from ..images.read import read_file
 from .captures import compressed
@@ -52,9 +52,11 @@ def write_results(
     `out/STUDY/FILM.KIND.dcm` is named by UIDs; what is there already is replaced. `at` is the time that results bear,
     by default each film's own, so that the same files give the same bytes. With `compress`, captures are JPEG-LS.
 
-    A film that cannot be used is skipped. Raises InputError for kinds that the bundle cannot give.
+    A film that cannot be used is skipped. Raises InputError for kinds that the bundle cannot give, and for an `out`
+    that is no folder.
     """
     check_kinds(kinds, origin.bundle.manifest)
+    make_folder(out)
     files: list[WrittenFile] = []
     skipped: list[tuple[Path, str]] = []
     listed: dict[str, list[Findings]] = {}
@@ -72,6 +74,16 @@ def write_results(
         result = Result("ko", key_objects(study, origin))
         files.append(WrittenFile(None, "ko", _save(result, study[0], out, compress)))
     return WrittenResults(tuple(files), tuple(skipped))
+
+
+def make_folder(out: Path) -> None:
+    """Make an output folder. Raises InputError for a file of this name, ResourceError where it cannot be made."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: name a folder as `out=`.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResourceError(f"The folder {out} cannot be made ({error.strerror}): choose another `out=`.") from None
 
 
 def _find(bundle: Bundle, path: Path, at: datetime.datetime | None) -> Findings:

@@ -1,0 +1,178 @@
+"""How a connection of pynetdicom takes in films: in large pieces, each copied once, and at rest while nothing comes.
+
+pynetdicom reads 4 kB at a time and copies each fragment of a film six times on its way into the message. After each
+piece its thread waits for the interpreter lock, which the thread that answers films may hold for milliseconds.
+
+Reference: DICOM PS3.8, 9.3.1 (PDUs) and 9.3.5 (P-DATA-TF).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+PDU = 2**22
+"""Bytes of one fragment of a film; by default pynetdicom takes 16 kB, and a film comes in a hundred pieces."""
+IDLE, BUSY = 0.25, 0.005
+"""Seconds between two looks at a quiet connection, and at one whose film is being stored; pynetdicom's are 0.001."""
+_HEADER, _DATA = 6, 4
+# Events of the state machine of PS3.8, 9.2, as pynetdicom names them.
+_DATA_CAME, _CLOSED, _INVALID = "Evt10", "Evt17", "Evt19"
+
+
+def settle(event: Any) -> None:
+    """A connection was opened: let it read in large pieces, and rest while nothing comes."""
+    provider = event.assoc.dul
+    provider._run_loop_delay = 0
+    reader, checkpoint = _Reader(provider), _Checkpoint(event.assoc)
+    provider.socket.recv = reader.receive
+    provider._read_pdu_data = reader.read
+    provider._is_transport_event = _Arrivals(provider, checkpoint).look
+    event.assoc._reactor_checkpoint = checkpoint
+
+
+class _Checkpoint:
+    """The event at which a connection's thread halts before each look for a message; it rests there until one comes."""
+
+    def __init__(self, link: Any) -> None:
+        self._event, self._messages = link._reactor_checkpoint, link.dimse.msg_queue
+        self._resting = False
+        self._primitives = link.dul.to_user_queue
+        put = self._primitives.put
+        self._primitives.put = lambda item: (put(item), self._wake())
+
+    def wait(self, timeout: float | None = None) -> bool:
+        passed = bool(self._event.wait(timeout))
+        with self._messages.not_empty:
+            if not self._something_came:
+                self._resting = True
+                self._messages.not_empty.wait(IDLE)
+                self._resting = False
+        return passed
+
+    @property
+    def _something_came(self) -> bool:
+        return bool(self._messages.queue or self._primitives.queue)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the thread has nothing to do, so that nothing is to be sent."""
+        return self._resting and not self._something_came
+
+    def _wake(self) -> None:
+        with self._messages.not_empty:
+            self._messages.not_empty.notify_all()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._event, name)
+
+
+class _Arrivals:
+    """Waits for what comes or is to be sent, where pynetdicom looks and sleeps."""
+
+    def __init__(self, provider: Any, checkpoint: _Checkpoint) -> None:
+        self._provider, self._checkpoint = provider, checkpoint
+        self._otherwise = provider._is_transport_event
+
+    def look(self) -> bool:
+        """Whether something came, which is then read."""
+        if self._checkpoint.quiet:
+            self._wait(IDLE)
+        else:
+            with self._provider.to_provider_queue.not_empty:
+                if not self._provider.to_provider_queue.queue:
+                    self._provider.to_provider_queue.not_empty.wait(BUSY)
+        return bool(self._otherwise())
+
+    def _wait(self, seconds: float) -> None:
+        link = self._provider.socket and self._provider.socket.socket
+        if link and not (hasattr(link, "pending") and link.pending()):
+            with contextlib.suppress(OSError, ValueError):  # a connection that is closed is found so by the look
+                select.select([link], [], [], seconds)
+
+
+class _Reader:
+    """Reads PDUs: those with data itself, all others by pynetdicom, which is given the header that was read."""
+
+    def __init__(self, provider: Any) -> None:
+        self._provider = provider
+        self._otherwise = provider._read_pdu_data
+        self._ahead = bytearray()
+
+    def receive(self, count: int) -> bytearray:
+        """`count` bytes; fewer where the other side closes the connection."""
+        if self._ahead:
+            found, self._ahead = self._ahead[:count], self._ahead[count:]
+            return found
+        return _received(self._provider.socket.socket, count)
+
+    def read(self) -> None:
+        """One PDU, as an event of pynetdicom's state machine."""
+        try:
+            header = self.receive(_HEADER)
+            if len(header) < _HEADER or header[0] != _DATA:
+                self._ahead = header
+                self._otherwise()
+                return
+            length = int.from_bytes(header[2:], "big")
+            data = self.receive(length)
+        except OSError:
+            self._provider.event_queue.put(_CLOSED)
+            return
+        if len(data) < length:
+            self._provider.event_queue.put(_CLOSED)
+            return
+        try:
+            pdu = _DataPdu(memoryview(data))
+        except ValueError:
+            self._provider.event_queue.put(_INVALID)
+            return
+        self._provider.event_queue.put(_DATA_CAME)
+        self._provider._recv_pdu.put(pdu)
+
+
+class _DataPdu:
+    """A P-DATA-TF PDU as its fragments (context, value), parts of what was read. Raises ValueError for a broken one."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._fragments = list(_fragments(data))
+
+    def to_primitive(self) -> Any:
+        """What the state machine gives to the message."""
+        from pynetdicom.pdu_primitives import P_DATA
+
+        made = P_DATA()
+        made.presentation_data_value_list.extend(self._fragments)  # type: ignore[arg-type]
+        return made
+
+
+def _fragments(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Each has a length of four bytes, a context, and a value that begins with a control byte."""
+    at = 0
+    while at < len(data):
+        if at + 6 > len(data):
+            raise ValueError("a fragment without a value")
+        (length,) = struct.unpack_from(">I", data, at)
+        end = at + 4 + length
+        if length < 2 or end > len(data):
+            raise ValueError("a fragment of another length than it states")
+        yield data[at + 4], data[at + 5 : end]
+        at = end
+
+
+def _received(link: Any, count: int) -> bytearray:
+    """`count` bytes of a socket; fewer where the other side closes it."""
+    data, size = bytearray(min(count, PDU + _HEADER)), 0
+    while size < count:
+        if size == len(data):  # a PDU that is longer than was agreed grows as it comes, not as it claims
+            data += bytes(min(count - size, PDU))
+        with memoryview(data) as view:
+            read = link.recv_into(view[size:])
+        if not read:
+            break
+        size += read
+    del data[size:]
+    return data
