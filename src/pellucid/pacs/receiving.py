@@ -41,8 +41,7 @@ class _Checkpoint:
         self._event, self._messages = link._reactor_checkpoint, link.dimse.msg_queue
         self._resting = False
         self._primitives = link.dul.to_user_queue
-        put = self._primitives.put
-        self._primitives.put = lambda item: (put(item), self._wake())
+        self._put, self._primitives.put = self._primitives.put, self._and_wake
 
     def wait(self, timeout: float | None = None) -> bool:
         passed = bool(self._event.wait(timeout))
@@ -62,7 +61,8 @@ class _Checkpoint:
         """Whether the thread has nothing to do, so that nothing is to be sent."""
         return self._resting and not self._something_came
 
-    def _wake(self) -> None:
+    def _and_wake(self, item: Any) -> None:
+        self._put(item)
         with self._messages.not_empty:
             self._messages.not_empty.notify_all()
 
