@@ -30,7 +30,7 @@ FILM_SYNTAXES = (
 )  # fmt: skip
 SUCCESS = 0x0000
 Arrival = Literal["safe", "full", "invalid"]
-"""What became of an object that arrived: safe, no room for it, or under a UID that is none."""
+"""What became of an object that arrived: safe, no room for it, or under an invalid UID."""
 ANSWERS: dict[Arrival, int] = {"safe": SUCCESS, "full": 0xA700, "invalid": 0x0117}
 WARNINGS = (0xB000, 0xB006, 0xB007)
 SECONDS = 30

@@ -24,7 +24,7 @@ from .trouble import cannot_listen
 COUNTERS = {
     "films_received": "Films taken in",
     "films_dropped": "Objects of kinds that are not answered, taken and dropped",
-    "films_refused": "Films under a UID that is none, refused",
+    "films_refused": "Films under an invalid UID, refused",
     "films_duplicate": "Films received again",
     "films_answered": "Films answered",
     "films_left_out": "Films left out by the rules",

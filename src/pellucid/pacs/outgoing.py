@@ -49,7 +49,7 @@ class AnsweredFilm:
     supersedes: int
 
 
-class Outcome(NamedTuple):
+class Sent(NamedTuple):
     """What became of one attempt to store a result; one that waits is tried again after `pause` seconds."""
 
     state: ResultState
@@ -58,7 +58,7 @@ class Outcome(NamedTuple):
     pause: float = 0
 
 
-STORED = Outcome("stored")
+STORED = Sent("stored")
 
 
 class Outgoing:
@@ -132,22 +132,22 @@ class Outgoing:
 
     def _send_film(self, film: AnsweredFilm) -> None:
         """Send a film's results; while the archive is away they go into the outbox."""
-        outcomes: list[Outcome] = []
+        outcomes: list[Sent] = []
         try:
             if not self.failures:
                 with self._reaching([result.reference.sop_class for result in film.results]) as sending:
                     for result in film.results:
                         outcomes.append(self._attempt(sending, result.reference.uid, result.parts, 0))
         except Unreachable as error:
-            later = Outcome("waiting", error.code, 0, self._pause)
+            later = Sent("waiting", error.code, 0, self._pause)
             outcomes += [later] * (len(film.results) - len(outcomes))
         finally:
             self._settle(film, outcomes)
             self._films.popleft()
 
-    def _settle(self, film: AnsweredFilm, outcomes: Sequence[Outcome]) -> None:
+    def _settle(self, film: AnsweredFilm, outcomes: Sequence[Sent]) -> None:
         """The film is answered, and is in hand no longer: what is not stored is on disk, and the ledger knows all."""
-        ends = (*outcomes, *[Outcome("waiting")] * (len(film.results) - len(outcomes)))
+        ends = (*outcomes, *[Sent("waiting")] * (len(film.results) - len(outcomes)))
         pairs = list(zip(film.results, ends, strict=True))
         try:
             for place, state in (("outbox", "waiting"), ("dead", "dead")):
@@ -167,7 +167,7 @@ class Outgoing:
             return
         self._tell(film, pairs)
 
-    def _tell(self, film: AnsweredFilm, pairs: Sequence[tuple[MadeResult, Outcome]]) -> None:
+    def _tell(self, film: AnsweredFilm, pairs: Sequence[tuple[MadeResult, Sent]]) -> None:
         self._journal.count("films_answered")
         self._journal.count("results_made", len(pairs))
         ref = self._journal.ref(film.row.source)
@@ -228,7 +228,7 @@ class Outgoing:
         try:
             parts = [self._spool.path("outbox", row.uid).read_bytes()]
         except FileNotFoundError:
-            end = Outcome("dead", "file-missing", row.tries)
+            end = Sent("dead", "file-missing", row.tries)
         else:
             end = self._attempt(sending, row.uid, parts, row.tries)
         if end.state == "dead":
@@ -260,7 +260,7 @@ class Outgoing:
     def _pause(self) -> float:
         return float(min(self._limits.longest_pause, 2.0 ** min(self.failures, 6)))
 
-    def _attempt(self, sending: Sending, uid: str, parts: Sequence[bytes], tries: int) -> Outcome:
+    def _attempt(self, sending: Sending, uid: str, parts: Sequence[bytes], tries: int) -> Sent:
         """Send one result. Raises Unreachable."""
         began = time.perf_counter()
         try:
@@ -270,8 +270,8 @@ class Outgoing:
         except Exception as error:  # an error that nobody foresaw must not keep the result in hand for ever
             code = error.code if isinstance(error, NotStored) else type(error).__name__
             if (isinstance(error, NotStored) and error.permanent) or tries + 1 >= self._limits.attempts:
-                return Outcome("dead", code, tries + 1)
-            return Outcome("waiting", code, tries + 1, min(self._limits.longest_pause, 2.0**tries))
+                return Sent("dead", code, tries + 1)
+            return Sent("waiting", code, tries + 1, min(self._limits.longest_pause, 2.0**tries))
         self._journal.spent("store", time.perf_counter() - began)
         return STORED
 
@@ -279,7 +279,7 @@ class Outgoing:
         self._journal.count("results_stored")
         self._journal.say("stored", ref=self._journal.ref(uid), kind=kind)
 
-    def _tell_failed(self, uid: str, kind: str, end: Outcome) -> None:
+    def _tell_failed(self, uid: str, kind: str, end: Sent) -> None:
         """An attempt failed; the last one makes a dead letter."""
         if end.code != "file-missing":
             self._journal.count("results_retried")
