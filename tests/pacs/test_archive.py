@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from pellucid.pacs.findings import find
 from pellucid.pacs.origin import SR_CLASSES, ResultOrigin
 from pellucid.pacs.reports import report
 from pellucid.pacs.source import read_source
+from pellucid.pacs.trouble import NotStored
+from pellucid.pacs.web import WebClient
 
 _collected = pytest.fixture(autouse=True)(collected)
 
@@ -51,8 +54,8 @@ def test_an_archive_of_few_syntaxes_gets_objects_as_it_takes_them(
     sender = Sender(configured(tmp_path, text + "compress = true\n").store)
     try:
         with sender.sending(classes) as sending:
-            sending(str(capture.SOPInstanceUID), to_bytes(compressed(capture)))
-            sending(str(answer.SOPInstanceUID), to_bytes(answer))
+            sending(str(capture.SOPInstanceUID), [to_bytes(compressed(capture))])
+            sending(str(answer.SOPInstanceUID), [to_bytes(answer)])
     finally:
         sender.close()
         server.shutdown()
@@ -61,3 +64,40 @@ def test_an_archive_of_few_syntaxes_gets_objects_as_it_takes_them(
     assert got.SOPInstanceUID == capture.SOPInstanceUID
     np.testing.assert_array_equal(got.pixel_array, capture.pixel_array)
     assert told.to_json_dict() == dcmread(io.BytesIO(to_bytes(answer))).to_json_dict()
+
+
+def test_an_object_that_the_archive_has_already_is_stored(
+    origin: ResultOrigin, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = to_bytes(films.film(6, 128))
+    source = read_source(data)
+    answer = report(find(bundle, data, source, source.time), origin, {})  # type: ignore[arg-type]
+    uid, port = str(answer.SOPInstanceUID), free_port()
+    statuses = [0x0111, 0x0117, 0xA700]
+    ae = AE(ae_title="PACS")
+    ae.add_supported_context(SR_CLASSES[origin.sr])
+    handlers = [(evt.EVT_C_STORE, lambda event: statuses.pop(0))]
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+    text = '[poll]\northanc = "http://127.0.0.1:1"\n[store]\n'
+    sender = Sender(configured(tmp_path, f'{text}host = "127.0.0.1"\nport = {port}\nae_title = "PACS"\n').store)
+    try:
+        with sender.sending([SR_CLASSES[origin.sr]]) as sending:
+            sending(uid, [to_bytes(answer)])
+            for permanent in (True, False):
+                with pytest.raises(NotStored) as caught:
+                    sending(uid, [to_bytes(answer)])
+                assert caught.value.permanent == permanent
+    finally:
+        sender.close()
+        server.shutdown()
+    web = Sender(configured(tmp_path, text + 'stow = "http://127.0.0.1:1"\n').store)
+    for reason, stored in ((0x0111, True), (0x0122, False)):
+        item = {"00081155": {"Value": [uid]}, "00081197": {"Value": [reason]}}
+        reply = json.dumps({"00081198": {"Value": [item]}}).encode()
+        monkeypatch.setattr(WebClient, "request", lambda *_, reply=reply, **__: (409, "", reply))
+        with web.sending([]) as sending:
+            if stored:
+                sending(uid, [to_bytes(answer)])
+            else:
+                with pytest.raises(NotStored, match="failure-0122"):
+                    sending(uid, [to_bytes(answer)])
