@@ -16,7 +16,7 @@ from tests.pacs import films
 from tests.pacs.archives import free_port
 from tests.pacs.nodes import collected, configured, listening, running, send, until
 
-from pellucid.errors import InputError, ResourceError
+from pellucid.errors import ResourceError
 from pellucid.pacs.care import ask_archive
 from pellucid.pacs.config import TlsFiles
 
@@ -112,10 +112,3 @@ def test_films_and_results_go_by_tls_with_certificates_on_both_sides(
             ask_archive(wrong)
     finally:
         server.shutdown()
-
-
-def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
-    (tmp_path / "x.pem").write_text("nothing", encoding="utf-8")
-    for path in (tmp_path / "x.pem", tmp_path / "none.pem"):
-        with pytest.raises(InputError, match="certificate of the TLS settings"):
-            TlsFiles(ca=path).context(server=False)
