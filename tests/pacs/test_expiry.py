@@ -14,6 +14,7 @@ from tests.pacs.nodes import configured, liar, listening, running, send, until
 
 from pellucid.pacs.ledger import Ledger
 from pellucid.pacs.objects import InstanceReference
+from pellucid.pacs.rows import ResultEntry
 from pellucid.pacs.spool import FilmSpool
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::ResourceWarning")
@@ -57,8 +58,8 @@ def test_what_is_still_needed_is_kept(tmp_path: Path, monkeypatch: pytest.Monkey
     for source in ("1.1", "1.2", "1.3"):
         old.begin(source, f"study {source}")
         old.end_film(source, "answered", "")
-    old.add_result("1.2", "sr", InstanceReference("c", "9.2", "study 1.2", "s"))  # an archive that is away
-    old.add_result("study 1.9", "ko", InstanceReference("c", "9.9", "study 1.9", "s"))
+    old.add_result("1.2", ResultEntry("sr", InstanceReference("c", "9.2", "study 1.2", "s")))  # an archive that is away
+    old.add_result("study 1.9", ResultEntry("ko", InstanceReference("c", "9.9", "study 1.9", "s")))
     old.end_result("9.9", "stored")
     monkeypatch.setattr(time, "time", lambda: now)
     new.begin("1.3", "study 1.3")  # waits for the new bundle
