@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..errors import InputError, UnknownNameError
 from .intervals import Indices, Values
-from .outside import Surroundings, describe_surroundings, principal, surroundings_of
+from .outside import Surroundings, all_finite, describe_surroundings, principal, surroundings_of
 
 Floats32 = npt.NDArray[np.float32]
 NEAREST = 5
@@ -59,7 +59,7 @@ class Neighbours:
         """Distances (N,), 0 to 2 without `others`."""
         given = np.asarray(features, np.float32)
         _check(given, len(self.mean))
-        whole = np.asarray(np.isfinite(given).all(axis=1))
+        whole = all_finite(given)
         known = given if whole.all() else np.where(whole[:, None], given, np.float32(0))
         directions = _directions(known, self.mean, self.components)
         own = _nearest(directions, self.rows, NEAREST)

@@ -21,7 +21,7 @@ from ..errors import InputError
 from .detectors import OutsideDetector, read_detector
 from .intervals import Values
 from .looks import LOOKS
-from .outside import Surroundings
+from .outside import Surroundings, all_finite
 
 LOOKING = "looks"
 """The part that takes the last columns of the features, how the image looks; the others take what is before them."""
@@ -53,7 +53,7 @@ class Joint:
         # In plain numbers: for one image, as a server asks, arrays would take most of the time.
         rows = zip(*(found.tolist() for found in self._of_parts(given, logits)), strict=True)
         together = np.array([_together(row, scales) for row in rows], np.float64)
-        return np.where(np.isfinite(given).all(axis=1), together, np.inf)
+        return np.where(all_finite(given), together, np.inf)
 
     def fitted(self, features: npt.ArrayLike, logits: npt.ArrayLike | None) -> Joint:
         """The same with the scale of each part from images like those to come: median, and from there to 97.5 %."""

@@ -80,9 +80,8 @@ class Surroundings:
         given = np.asarray(features, np.float64)
         if given.ndim != 2 or given.shape[1] != len(self.mean):
             raise InputError(f"Features must have the shape (N, {len(self.mean)}), not {given.shape}.")
-        finite = np.isfinite(given)
-        whole = finite.all(axis=1)
-        standard = ((given if whole.all() else np.where(finite, given, 0)) - self.mean) / self.deviation
+        whole = all_finite(given)
+        standard = ((given if whole.all() else np.where(np.isfinite(given), given, 0)) - self.mean) / self.deviation
         # Sums of squares by einsum: for one image it takes half the time of powers and their sum.
         along = np.einsum("nc,pc->np", standard, self.components) if len(given) == 1 else standard @ self.components.T
         squares = along * along
@@ -100,6 +99,13 @@ class Surroundings:
         arrays = (self.mean, self.deviation, self.components, self.variances, np.array([self.rest]))
         np.savez(stream, **dict(zip(_ARRAYS, (a.astype(np.float32) for a in arrays), strict=True)))  # type: ignore[arg-type]
         return stream.getvalue()
+
+
+def all_finite(features: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    """Whether all features (N, C) of each image are finite, (N,): then their sum is."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        finite: npt.NDArray[np.bool_] = np.isfinite(np.add.reduce(features, axis=1))
+    return finite
 
 
 _ARRAYS = ("mean", "deviation", "components", "variances", "rest")
