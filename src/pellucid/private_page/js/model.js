@@ -47,8 +47,9 @@ export class Model {
   }
 
   #graph(bytes, externalData) {
-    // A card's build takes some operations that it cannot run.
-    const provider = this.provider === "wasm" ? "wasm" : { name: this.provider, forceCpuNodeNames: this.facts.processor_nodes };
+    // A card's build takes some operations that it cannot run, and beside these gives wrong activations with channels last.
+    const card = { name: this.provider, preferredLayout: "NCHW", forceCpuNodeNames: this.facts.processor_nodes };
+    const provider = this.provider === "wasm" ? "wasm" : card;
     return this.ort.InferenceSession.create(bytes, { executionProviders: [provider], ...(externalData && { externalData }) });
   }
 
