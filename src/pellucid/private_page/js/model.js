@@ -47,7 +47,7 @@ export class Model {
   }
 
   #graph(bytes, externalData) {
-    // A card's build takes some operations that it cannot run, and beside these gives wrong activations with channels last.
+    // A card's build takes some operations that it cannot run, and with channels last it gave other activations.
     const card = { name: this.provider, preferredLayout: "NCHW", forceCpuNodeNames: this.facts.processor_nodes };
     const provider = this.provider === "wasm" ? "wasm" : card;
     return this.ort.InferenceSession.create(bytes, { executionProviders: [provider], ...(externalData && { externalData }) });
