@@ -2,7 +2,7 @@
 // transparent is laid on black.
 
 import { readDicom, through } from "./dicom.js";
-import { recognised } from "./formats.js";
+import { hasProfile, recognised } from "./formats.js";
 import { ownPng, unpack } from "./png.js";
 import { turned, webpOrientation } from "./upright.js";
 
@@ -20,7 +20,7 @@ export async function decode(blob, limits) {
   if (format === "DICOM") return { format, ...(await film(readDicom(bytes, limits))) };
   const own = format === "PNG" ? ownPng(bytes) : null;
   if (own) return { format, ...(await rowsOf(own, limits)) };
-  const bitmap = await upright(blob, bytes, format === "JPEG");
+  const bitmap = await upright(blob, bytes, options(format, bytes));
   const { width, height } = bitmap;
   if (width * height > limits.pixels) {
     bitmap.close();
@@ -32,7 +32,7 @@ export async function decode(blob, limits) {
 /** Rows of a DICOM film; the browser decodes its JPEG. */
 async function film({ width, height, warnings, rows, jpeg, shown }) {
   if (rows) return { width, height, warnings, read: rows, close() {} };
-  const bitmap = await upright(jpeg, new Uint8Array(), true);
+  const bitmap = await upright(jpeg, new Uint8Array(), OPAQUE);
   const pixels = await reader(bitmap);
   // Of grey each channel holds the value.
   const read = async (top, count) => through(shown, await pixels.read(top, count), 0, width * count, 4);
@@ -48,12 +48,17 @@ async function rowsOf(found, limits) {
   return { width, height, warnings, read: (top, rows) => rgba.subarray(4 * width * top, 4 * width * (top + rows)), close() {} };
 }
 
-async function upright(blob, bytes, opaque) {
+// Profiles are ignored. Not multiplied by a decoder, whose rounding may be another than the canvas's, which is Pillow's.
+const AS_STORED = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
+const OPAQUE = { colorSpaceConversion: "none" };
+
+/** How a file is to be decoded. Each option costs a copy of the picture, so that none is set which changes nothing. */
+const options = (format, bytes) => (format !== "JPEG" ? AS_STORED : hasProfile(bytes) ? OPAQUE : {});
+
+async function upright(blob, bytes, how) {
   let decoded;
   try {
-    // Not multiplied by a decoder, whose rounding may be another than the canvas's, which is Pillow's. A JPEG has no opacity,
-    // and would only be copied once more.
-    decoded = await createImageBitmap(blob, { colorSpaceConversion: "none", ...(opaque ? {} : { premultiplyAlpha: "none" }) });
+    decoded = await createImageBitmap(blob, how);
   } catch {
     throw { code: "damaged" };
   }
@@ -69,8 +74,12 @@ async function reader(bitmap) {
   const frame = await opaqueFrame(bitmap);
   if (!frame) return { read: byCanvas(bitmap), blueFirst: false, close: () => bitmap.close() };
   const { width } = bitmap;
+  // One place for all bands: a new one would have to be cleared each time, which takes longer than the copy.
+  let place = new Uint8ClampedArray();
   const read = async (top, count) => {
-    const pixels = new Uint8ClampedArray(4 * width * count);
+    const length = 4 * width * count;
+    if (place.length < length) place = new Uint8ClampedArray(length);
+    const pixels = place.subarray(0, length);
     await frame.copyTo(pixels, { rect: { x: 0, y: top, width, height: count } });
     return pixels;
   };

@@ -8,8 +8,8 @@ import { kernels } from "./kernels.js";
 import { inner } from "./place.js";
 
 const BITS = 22;
-// Pixels that are read at a time: each time the worker waits for the browser.
-const BAND = 2 ** 22;
+// Pixels that are read at a time.
+const BAND = 2 ** 20;
 const FILTERS = {
   bilinear: [1, (x) => (x < 1 ? 1 - x : 0)],
   lanczos: [3, (x) => (x < 3 ? sinc(x) * sinc(x / 3) : 0)],
