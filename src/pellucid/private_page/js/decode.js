@@ -2,9 +2,9 @@
 // transparent is laid on black.
 
 import { readDicom, through } from "./dicom.js";
-import { hasProfile, recognised } from "./formats.js";
+import { recognised } from "./formats.js";
 import { ownPng, unpack } from "./png.js";
-import { turned, webpOrientation } from "./upright.js";
+import { isPlainJpeg, turned, webpOrientation } from "./upright.js";
 
 // Of a canvas no more than this many pixels are read back at a time: no copy of a large picture is ever needed.
 const BAND = 2 ** 20;
@@ -53,7 +53,7 @@ const AS_STORED = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
 const OPAQUE = { colorSpaceConversion: "none" };
 
 /** How a file is to be decoded. Each option costs a copy of the picture, so that none is set which changes nothing. */
-const options = (format, bytes) => (format !== "JPEG" ? AS_STORED : hasProfile(bytes) ? OPAQUE : {});
+const options = (format, bytes) => (format !== "JPEG" ? AS_STORED : isPlainJpeg(bytes) ? {} : OPAQUE);
 
 async function upright(blob, bytes, how) {
   let decoded;

@@ -27,14 +27,3 @@ export function recognised(bytes) {
   const unread = KNOWN.find(([, is]) => is(bytes));
   throw { code: unread ? `unread-${unread[0]}` : "not-an-image" };
 }
-
-const [APP2, SCAN] = [0xe2, 0xda];
-
-/** Whether a JPEG states a colour profile, which a browser would apply; true also for one that is not understood. */
-export function hasProfile(bytes) {
-  for (let at = 2; at + 4 <= bytes.length && bytes[at] === 0xff; at += 2 + 256 * bytes[at + 2] + bytes[at + 3]) {
-    if (bytes[at + 1] === SCAN) return false;
-    if (bytes[at + 1] === APP2 && text(bytes, at + 4, 11) === "ICC_PROFILE") return true;
-  }
-  return true;
-}
