@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from .._optional import require
 from ..errors import ResourceError
 from .config import ArchiveStore, Listen
+from .objects import file_header
 from .receiving import PDU, settle
 from .trouble import DUPLICATE, NotStored, Unreachable, cannot_listen, is_permanent
 from .web import connection_code
@@ -144,7 +145,11 @@ def listen(config: Listen, on_store: Callable[[str, str, Callable[[], bytes]], A
     def store(event: Any) -> int:
         request = event.request
         uids = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
-        return ANSWERS[on_store(*uids, lambda: event.encoded_dataset())]
+
+        def read() -> bytes:
+            return bytes(request.DataSet.behind(file_header(*uids, str(event.context.transfer_syntax))))
+
+        return ANSWERS[on_store(*uids, read)]
 
     tls = None if config.tls is None else config.tls.context(server=True)
     events = library.evt

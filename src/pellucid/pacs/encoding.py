@@ -100,7 +100,7 @@ def _parts(made: Dataset) -> list[bytes]:
 
     stated = made.get("SpecificCharacterSet")
     unicode = stated == "ISO_IR 192"
-    parts = [_header(made.file_meta)]
+    parts = [header_bytes(made.file_meta)]
     for tag in sorted(made.keys()):
         element: Any = made.get_item(tag)
         value = _value(element, unicode=unicode)
@@ -114,7 +114,7 @@ def _parts(made: Dataset) -> list[bytes]:
     return parts
 
 
-def _header(meta: Dataset) -> bytes:
+def header_bytes(meta: Dataset) -> bytes:
     """Preamble and file meta information."""
     texts = [(int(tag), meta.get_item(tag)) for tag in sorted(meta.keys()) if tag not in (_GROUP_LENGTH, _VERSION)]
     parts = [*_element(_VERSION, "OB", b"\0\1")]

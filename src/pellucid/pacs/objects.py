@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .._version import __version__
 from .codes import SCHEME, Code, printable
 from .content import contributing_equipment, dataset
-from .encoding import EXPLICIT_LITTLE_ENDIAN, fill, to_bytes
+from .encoding import EXPLICIT_LITTLE_ENDIAN, fill, header_bytes, to_bytes
 from .findings import Findings
 from .kinds import find_kind
 from .origin import IMPLEMENTATION, ResultOrigin
@@ -97,6 +97,15 @@ def begin(
 def with_header(made: Dataset, syntax: str) -> None:
     """Give an object its file header."""
     _set_header(made, str(made.SOPClassUID), str(made.SOPInstanceUID), syntax)
+
+
+def file_header(sop_class: str, uid: str, syntax: str) -> bytes:
+    """Preamble and file meta information of an object that came without them."""
+    from pydicom.dataset import Dataset
+
+    made = Dataset()
+    _set_header(made, sop_class, uid, syntax)
+    return header_bytes(made.file_meta)
 
 
 def _set_header(made: Dataset, sop_class: str, uid: str, syntax: str) -> None:

@@ -9,6 +9,7 @@ Reference: DICOM PS3.8, 9.3.1 (PDUs) and 9.3.5 (P-DATA-TF).
 from __future__ import annotations
 
 import contextlib
+import io
 import select
 import struct
 from collections.abc import Iterator
@@ -126,7 +127,7 @@ class _Reader:
             self._provider.event_queue.put(_CLOSED)
             return
         try:
-            pdu = _DataPdu(memoryview(data))
+            pdu = _DataPdu(memoryview(data), self._provider.assoc.dimse)
         except ValueError:
             self._provider.event_queue.put(_INVALID)
             return
@@ -137,16 +138,40 @@ class _Reader:
 class _DataPdu:
     """A P-DATA-TF PDU as its fragments (context, value), parts of what was read. Raises ValueError for a broken one."""
 
-    def __init__(self, data: memoryview) -> None:
+    def __init__(self, data: memoryview, messages: Any = None) -> None:
         self._fragments = list(_fragments(data))
+        self._messages = messages
 
     def to_primitive(self) -> Any:
-        """What the state machine gives to the message."""
+        """What the state machine gives to the message; one that begins collects its data in pieces."""
+        from pynetdicom.dimse_messages import DIMSEMessage
         from pynetdicom.pdu_primitives import P_DATA
 
+        if self._messages is not None and self._messages.message is None:
+            self._messages.message = DIMSEMessage()
+            self._messages.message.data_set = Pieces()
         made = P_DATA()
         made.presentation_data_value_list.extend(self._fragments)  # type: ignore[arg-type]
         return made
+
+
+class Pieces(io.BytesIO):
+    """What is written, kept as it came until it is wanted: a film is then joined once, with its header before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[Any] = []
+
+    def write(self, piece: Any) -> int:
+        self._pieces.append(piece)
+        return len(piece)
+
+    def getvalue(self) -> bytes:
+        return b"".join(self._pieces)
+
+    def behind(self, header: bytes) -> bytes:
+        """All of it after a header."""
+        return b"".join((header, *self._pieces))
 
 
 def _fragments(data: memoryview) -> Iterator[tuple[int, memoryview]]:
