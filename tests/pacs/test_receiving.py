@@ -17,6 +17,7 @@ from tests.pacs.archives import free_port
 from tests.pacs.nodes import collected, configured, liar, listening, running, send, until
 
 from pellucid.pacs.encoding import to_bytes
+from pellucid.pacs.origin import IMPLEMENTATION
 from pellucid.pacs.receiving import _DataPdu, _received
 from pellucid.pacs.recent import RecentFilms
 from pellucid.pacs.source import read_source
@@ -88,6 +89,7 @@ def test_a_broken_pdu_ends_its_association_and_stops_nothing(run: Path, tmp_path
             ae.add_requested_context(films.DX)
             for broken in (pdu_of((1, b"\3x"))[:-1], b""):
                 link = ae.associate("127.0.0.1", port, ae_title="PELLUCID")
+                assert link.acceptor.implementation_class_uid == IMPLEMENTATION
                 link.dul.socket.send(b"\4\0" + struct.pack(">I", len(broken) or 99) + broken)
                 if not broken:  # the modality is switched off in the middle of a film
                     link.dul.socket.close()

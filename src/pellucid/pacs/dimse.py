@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from .._optional import require
 from ..errors import ResourceError
 from .config import ArchiveStore, Listen
-from .objects import file_header
+from .objects import file_header, version_name
+from .origin import IMPLEMENTATION
 from .receiving import PDU, settle
 from .trouble import DUPLICATE, NotStored, Unreachable, cannot_listen, is_permanent
 from .web import connection_code
@@ -52,10 +53,17 @@ def _library() -> Any:
     return pynetdicom
 
 
+def _entity(ae_title: str) -> Any:
+    """An application entity that says who it is as the files do that it writes."""
+    made = _library().AE(ae_title=ae_title)
+    made.implementation_class_uid, made.implementation_version_name = IMPLEMENTATION, version_name()
+    return made
+
+
 @contextmanager
 def association(store: ArchiveStore, wanted: list[tuple[str, str]]) -> Iterator[Any]:
     """An association with the archive for (SOP class, transfer syntax) pairs. Raises Unreachable."""
-    ae = _library().AE(ae_title=store.calling)
+    ae = _entity(store.calling)
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = store.timeout
     for sop_class, syntax in wanted:
         ae.add_requested_context(sop_class, syntax)
@@ -124,7 +132,7 @@ def listen(config: Listen, on_store: Callable[[str, str, Callable[[], bytes]], A
     class are taken, as a sender whose object is refused would try for ever. Raises ResourceError for a port in use.
     """
     library = _library()
-    ae = library.AE(ae_title=config.ae_title)
+    ae = _entity(config.ae_title)
     ae.require_called_aet = True
     ae.require_calling_aet = list(config.callers)
     ae.maximum_associations = config.associations

@@ -99,6 +99,11 @@ def with_header(made: Dataset, syntax: str) -> None:
     _set_header(made, str(made.SOPClassUID), str(made.SOPInstanceUID), syntax)
 
 
+def version_name() -> str:
+    """The Implementation Version Name of files and associations."""
+    return printable(f"PELLUCID {__version__}", 16)
+
+
 def file_header(sop_class: str, uid: str, syntax: str) -> bytes:
     """Preamble and file meta information of an object that came without them."""
     from pydicom.dataset import Dataset
@@ -118,7 +123,7 @@ def _set_header(made: Dataset, sop_class: str, uid: str, syntax: str) -> None:
         MediaStorageSOPInstanceUID=uid,
         TransferSyntaxUID=syntax,
         ImplementationClassUID=IMPLEMENTATION,
-        ImplementationVersionName=printable(f"PELLUCID {__version__}", 16),
+        ImplementationVersionName=version_name(),
     )
     made.preamble = b"\0" * 128
 
