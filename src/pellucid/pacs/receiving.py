@@ -149,13 +149,13 @@ class _DataPdu:
 
         if self._messages is not None and self._messages.message is None:
             self._messages.message = DIMSEMessage()
-            self._messages.message.data_set = Pieces()
+            self._messages.message.data_set = Fragments()
         made = P_DATA()
         made.presentation_data_value_list.extend(self._fragments)  # type: ignore[arg-type]
         return made
 
 
-class Pieces(io.BytesIO):
+class Fragments(io.BytesIO):
     """What is written, kept as it came until it is wanted: a film is then joined once, with its header before it."""
 
     def __init__(self) -> None:
