@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ..preprocessing import FloatArray, Preprocessing
 
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
-ENDS = np.array((1 / 128, 127 / 128), np.float32)
+ENDS = (1 / 128, 127 / 128)
 LINES = (4, 2, 1, 1)
 """Detail is measured on every fourth line at full size, on every second at half size, and on all below."""
 COLOURS, LEVELS, DETAIL = 4, len(QUANTILES) + 4, 4 * len(LINES)
@@ -105,9 +105,10 @@ class _Gauge:
 
     def _levels(self, found: FloatArray) -> None:
         """Quantiles, mean and deviation of grey levels, and the roots of the shares at both ends."""
-        levels = np.sort(self.sample, axis=None)
+        # Half the time of sorting.
+        levels = np.partition(self.sample, self.places, axis=None)
         levels -= self.shift
-        dark, bright = (int(count) / len(levels) for count in levels.searchsorted(ENDS))
+        dark, bright = (np.count_nonzero(levels < end) / len(levels) for end in ENDS)
         found[:-4] = levels[self.places]
         mean = float(np.add.reduce(levels)) / len(levels)
         levels -= np.float32(mean)
