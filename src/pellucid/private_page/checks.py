@@ -1,4 +1,4 @@
-"""Three tiny pictures with the pixels and logits that Python gives: each browser is held against them at every load."""
+"""Four tiny pictures with the pixels and logits that Python gives: each browser is held against them at every load."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _logits(bundle: Bundle, seen: Uint8Array) -> list[float]:
 
 
 def _files() -> list[tuple[str, bytes]]:
-    """A JPEG with halved colours and an orientation, a PNG with opacity, and a WebP with loss."""
+    """A JPEG with halved colours and an orientation, one without, a PNG with opacity, and a WebP with loss."""
     colours = _pattern(SIZE)
     opacity = np.linspace(0, 255, SIZE[1]).astype(np.uint8)[None].repeat(SIZE[0], axis=0)
     exif = PIL.Image.Exif()
@@ -52,6 +52,7 @@ def _files() -> list[tuple[str, bytes]]:
     layered = PIL.Image.fromarray(np.dstack([colours, opacity]))
     return [
         ("image/jpeg", _saved(picture, "JPEG", quality=85, subsampling="4:2:0", exif=exif)),
+        ("image/jpeg", _saved(picture, "JPEG", quality=85, subsampling="4:2:0")),
         ("image/png", _saved(layered, "PNG")),
         ("image/webp", _saved(picture, "WEBP", quality=80)),
     ]

@@ -1,4 +1,4 @@
-// Whether this browser gives the pixels and answers that Python gave for three tiny pictures.
+// Whether this browser gives the pixels and answers that Python gave for four tiny pictures.
 
 import { CAMS } from "./cams.js";
 import { decode } from "./decode.js";
