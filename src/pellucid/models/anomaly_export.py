@@ -22,6 +22,9 @@ from .patch_features import FeatureGraph
 MAP_TOLERANCE = 5e-3
 """Of a map's largest value. Its parts cancel in part, so that float32 keeps fewer digits of it than of a score."""
 
+AT_A_TIME = 4
+"""Images compared at a time: more of them would take more memory than the fit."""
+
 
 def export_detector(
     graph: FeatureGraph, detector: Detector, manifest: Manifest, folder: Path, *, images: FloatArray
@@ -54,13 +57,18 @@ def _stored_answers(graph: FeatureGraph, detector: Detector, manifest: Manifest,
 
 def _parity(graph: FeatureGraph, detector: Detector, exported: OnnxClassifier, images: FloatArray) -> Parity:
     """The largest difference of scores and of maps, as shares of the largest score and of each map's largest value."""
-    features = graph.session()(images)
-    maps, scores = detector.maps(features), detector.scores(features)
-    evidence = exported.evidence(images)
-    largest = max(float(np.abs(scores).max()), float(np.finfo(np.float32).tiny))
-    score = float(np.abs(evidence.logits[:, 0] - scores).max()) / largest
-    tops = np.maximum(np.abs(maps).max(axis=(1, 2)), np.finfo(np.float32).tiny)
-    heat_map = float((np.abs(evidence.activations[:, 0] - maps).max(axis=(1, 2)) / tops).max())
+    session, tiny = graph.session(), float(np.finfo(np.float32).tiny)
+    largest, off, heat_map = tiny, 0.0, 0.0
+    for start in range(0, len(images), AT_A_TIME):
+        some = images[start : start + AT_A_TIME]
+        features, evidence = session(some), exported.evidence(some)
+        maps, scores = detector.maps(features), detector.scores(features)
+        largest = max(largest, float(np.abs(scores).max()))
+        off = max(off, float(np.abs(evidence.logits[:, 0] - scores).max()))
+        tops = np.maximum(np.abs(maps).max(axis=(1, 2)), tiny)
+        apart = np.abs(evidence.activations[:, 0] - maps).max(axis=(1, 2)) / tops
+        heat_map = max(heat_map, float(apart.max()))
+    score = off / largest
     if not (score <= TOLERANCE and heat_map <= MAP_TOLERANCE):
         raise ParityError(
             f"The exported graph differs from the detector by {score:.2g} of the largest score and {heat_map:.2g} of a "
