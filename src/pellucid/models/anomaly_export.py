@@ -23,7 +23,7 @@ MAP_TOLERANCE = 5e-3
 """Of a map's largest value. Its parts cancel in part, so that float32 keeps fewer digits of it than of a score."""
 
 AT_A_TIME = 4
-"""Images compared at a time: more of them would take more memory than the fit."""
+"""Images compared at a time: more would take more memory than the fit."""
 
 
 def export_detector(
