@@ -27,7 +27,7 @@ _DATA_CAME, _CLOSED, _INVALID = "Evt10", "Evt17", "Evt19"
 def settle(event: Any) -> None:
     """A connection was opened: let it read in large pieces, and rest while nothing comes."""
     provider = event.assoc.dul
-    provider._run_loop_delay = 0
+    provider._run_loop_delay = 0.001
     reader, checkpoint = _Reader(provider), _Checkpoint(event.assoc)
     provider.socket.recv = reader.receive
     provider._read_pdu_data = reader.read
@@ -80,12 +80,13 @@ class _Arrivals:
 
     def look(self) -> bool:
         """Whether something came, which is then read."""
-        if self._checkpoint.quiet:
+        leaving = self._provider.to_provider_queue
+        if self._checkpoint.quiet and not leaving.queue:
             self._wait(IDLE)
         else:
-            with self._provider.to_provider_queue.not_empty:
-                if not self._provider.to_provider_queue.queue:
-                    self._provider.to_provider_queue.not_empty.wait(BUSY)
+            with leaving.not_empty:
+                if not leaving.queue:
+                    leaving.not_empty.wait(BUSY)
         return bool(self._otherwise())
 
     def _wait(self, seconds: float) -> None:
