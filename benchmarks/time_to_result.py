@@ -13,7 +13,8 @@ runs in an environment that this program makes; it uses the torch that is instal
 
 Printed for each: seconds from the command to its end (`train` with evaluation, explanations and report; the peers stop
 after their last epoch), its best validation AUC, and the seconds to the first epoch whose validation AUC reaches the
-best of each peer. `--against` is the source folder (src) of another build of pellucid; its own `default` takes part.
+best of each peer; all seconds also as seconds of all cores (CPU), which other load on the machine changes less.
+`--against` is the source folder (src) of another build of pellucid; its own `default` takes part.
 """
 
 from __future__ import annotations
@@ -31,9 +32,13 @@ from pathlib import Path
 
 import numpy as np
 
+NAN = float("nan")
 HERE = Path(__file__).resolve().parent
 RUNNERS = HERE / "time_to_result_runners.py"
-FASTAI = ("fastai==2.8.12", "fastcore", "fastprogress", "fasttransform", "plum-dispatch", "beartype", "fastdownload")
+FASTAI = (
+    *("fastai==2.8.12", "fastcore==2.2.41", "fasttransform==0.0.5", "fastdownload==0.0.8", "fastprogress==1.0.5"),
+    *("plum-dispatch==2.9.0", "beartype==0.23.1", "cloudpickle==3.1.2"),
+)
 
 
 def cut(source: Path, folder: Path, most: int) -> Path:
@@ -105,9 +110,12 @@ def compare(name: str, options: argparse.Namespace, fastai: Path | None, folder:
     peers = {label: max(row["auc"] for row in found[label][:-1]) for label, *_ in asked}
     rows = []
     for label, epochs in found.items():
-        row = {"set": name, "who": label, "end": epochs[-1]["end"], "best": max(e["auc"] for e in epochs[:-1])}
+        last = epochs[-1]
+        row = {"set": name, "who": label, "best": max(e["auc"] for e in epochs[:-1])}
+        row |= {"end": last["end"], "CPU": last["cpu"]}
         for peer, aim in peers.items():
-            row[f"to {peer}"] = next((e["seconds"] for e in epochs[:-1] if e["auc"] >= aim), float("nan"))
+            first = next((e for e in epochs[:-1] if e["auc"] >= aim), {})
+            row |= {f"to {peer}": first.get("seconds", NAN), f"CPU to {peer}": first.get("cpu", NAN)}
         rows.append(row)
     return rows
 
