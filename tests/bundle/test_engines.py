@@ -6,6 +6,8 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from tests.small_networks import noise
 
@@ -26,6 +28,7 @@ from pellucid.bundle.certificate import (
 )
 from pellucid.bundle.io import amend_bundle, read_bundle
 from pellucid.bundle.nearness import NEAR, decision_distances, is_near, largest_move
+from pellucid.bundle.openvino_session import OpenVinoSession
 from pellucid.bundle.runtimes import ModelRuntime
 from pellucid.errors import BundleError, InputError, MissingDependencyError, UnknownNameError
 from pellucid.evaluation.abstention import Abstention
@@ -80,6 +83,32 @@ def test_openvino_gives_what_onnxruntime_gives(bundle_folder: Path) -> None:
         np.testing.assert_allclose(theirs.logits(batch), ours.logits(batch), rtol=1e-4, atol=1e-5)
         for one, other in zip(ours.logits_and_features(batch), theirs.logits_and_features(batch), strict=True):
             np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (6, 6, 1, 1), (6, 6, 3, 3)], ids=["matrix", "point", "kernel"])
+def test_openvino_multiplies_by_the_same_weights_both_ways(shape: tuple[int, ...], tmp_path: Path) -> None:
+    """As a layer and its gradient do; sessions read weights inside a graph and in a file beside it."""
+    pytest.importorskip("openvino")
+    values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    given = np.random.default_rng(1).normal(size=(2, 6, *[5] * (len(shape) - 2))).astype(np.float32)
+    edge = {"pads": [shape[-1] // 2] * 4} if len(shape) == 4 else {}
+    kinds = ("Conv", "ConvTranspose") if edge else ("Gemm", "Gemm")
+    options = ({}, {}) if edge else ({"transB": 1}, {})
+    nodes = [
+        onnx.helper.make_node(kind, ["x", "w"], [out], **edge, **more)
+        for kind, more, out in zip(kinds, options, "yz", strict=True)
+    ]
+    described = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["n", *given.shape[1:]]) for n in "xyz"]
+    weights = onnx.numpy_helper.from_array(values, "w")
+    graph = onnx.helper.make_graph(nodes, "both", described[:1], described[1:], [weights])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    inside, beside = tmp_path / "inside.onnx", tmp_path / "beside.onnx"
+    onnx.save(model, inside)
+    onnx.save(model, beside, save_as_external_data=True, location="weights", size_threshold=0)
+    wanted = onnxruntime.InferenceSession(inside).run(["y", "z"], {"x": given})
+    for path in (inside, beside):
+        for found, right in zip(OpenVinoSession(path, threads=1).run(["y", "z"], {"x": given}), wanted, strict=True):
+            np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-4)
 
 
 def test_openvino_answers_threads_side_by_side_as_alone(bundle_folder: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import PIL.Image
 import pytest
 import torch
@@ -17,9 +18,12 @@ from pellucid.bundle.bundle import Bundle, load
 from pellucid.bundle.certificate import CERTIFICATE, Certificate, Tolerance, read_certificate
 from pellucid.bundle.io import amend_bundle, read_bundle
 from pellucid.bundle.nearness import NEAR
+from pellucid.bundle.openvino_session import OpenVinoSession
 from pellucid.bundle.runtimes import ModelRuntime
 from pellucid.errors import BundleError, InputError
 from pellucid.models.export import export_bundle
+from pellucid.workflow.from_torch import from_torch
+from pellucid.workflow.optimise.int8 import GRAPH, quantised
 from pellucid.workflow.optimise.quality import map_correlations
 from pellucid.workflow.optimise.run import optimise_run
 
@@ -118,6 +122,26 @@ def test_int8_needs_training_images(honest: Path, tmp_path: Path) -> None:
     assert [(u.runtime, u.reason) for u in found.untried if u.runtime == INT8] == [(INT8, "no training images")]
     assert found.find(INT8) is None
     assert read_certificate(honest, read_bundle(honest)) == found
+
+
+def test_int8_leaves_the_gradients_of_a_transformer_in_float(tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
+    network = timm.models.VisionTransformer(**sizes, num_classes=2).eval()
+    preprocessing = recipe_of("cnn", 32).preprocessing()
+    bundle = from_torch(
+        network, ["ant", "bee"], preprocessing, out=tmp_path / "bundle", gives="logits", every_method=False
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype(np.uint8)
+    for name, content in quantised(bundle, pixels).items():
+        (tmp_path / name).write_bytes(content)
+    target = np.ones((8, 1, bundle.manifest.logits), np.float32)
+    given = {"image": bundle.preprocessing.normalise(pixels), "target": target, "contrast": np.array(1, np.float32)}
+    (found,) = OpenVinoSession(tmp_path / GRAPH, "int8", 1).run(["gradients"], given)
+    (wanted,) = onnxruntime.InferenceSession(tmp_path / "bundle" / "model.onnx").run(["gradients"], given)
+    assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.98
 
 
 def test_int8_is_kept_when_accepted_and_goes_when_refused(honest: Path, tmp_path: Path) -> None:

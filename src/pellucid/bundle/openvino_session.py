@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -115,9 +115,34 @@ class OpenVinoSession:
 
     def _read(self) -> Any:
         try:
-            return core().read_model(str(self._path))
+            return _with_weights_apart(core().read_model(str(self._path)))
         except RuntimeError as error:
             raise BundleError(f"{self._path} cannot be read by OpenVINO {_version()}: {error}") from error
+
+
+def _with_weights_apart(model: Any) -> Any:
+    """The model, in which each use of weights has a copy of its own where two axes are of one length.
+
+    A layer's backward part uses its weights the other way round. OpenVINO 2026.4.1 keeps one prepared form of weights
+    for each place in memory, shape and type, and takes that of one use for the other: gradients through layers with as
+    many outputs as inputs were wrong (findings/openvino-weights-used-both-ways.sh).
+    """
+    constant = require("openvino", extra="openvino").opset8.constant
+    met: set[int] = set()
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Constant" or not node.get_element_type().is_real() or not _alike(node.shape):
+            continue
+        for use in node.output(0).get_target_inputs():
+            if node.data.ctypes.data in met:
+                use.replace_source_output(constant(np.array(node.data)).output(0))
+            met.add(node.data.ctypes.data)
+    return model
+
+
+def _alike(shape: Sequence[int]) -> bool:
+    """Whether two axes longer than 1 have one length."""
+    longer = [length for length in shape if length > 1]
+    return len(set(longer)) < len(longer)
 
 
 def _version() -> str:

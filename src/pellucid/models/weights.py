@@ -139,6 +139,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(f"There is no weights file {path}.") from error
     except (SafetensorError, OSError, RuntimeError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0].rstrip(".") or type(error).__name__
         raise WeightsError(f"{path} cannot be read as weights: {reason}.") from error

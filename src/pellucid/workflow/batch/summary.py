@@ -24,10 +24,11 @@ class Summary(Document):
     """The totals of a batch.
 
     `decisions` counts images by what is answered, `most_probable` by class, and `outcomes` by what became of each:
-    `answer`, `none` or `refer`. `histogram` counts them by the probability of the positive
-    class (of the decision, for more than two classes) in 20 bins from 0 to 1. `outside` counts images beyond the
-    warning distance from the training images; None for a model without reference. `seconds` and `rate` (images per
-    second) are those of the last session, which answered `answered_now`; `core_hours_per_million` follows from them.
+    `answer`, `none` or `refer`. `histogram` counts them by the probability of the positive class (of the decision, for
+    more than two classes) in 20 bins from 0 to 1; it is empty for scores, which have no fixed range. `outside` counts
+    images beyond the warning distance from the training images; None for a model without reference. `seconds` and
+    `rate` (images per second) are those of the last session, which answered `answered_now`; `core_hours_per_million`
+    follows from them.
     """
 
     schema_version: int = 1
@@ -117,7 +118,7 @@ def summarise(out: Path, job: BatchRecord, session: BatchSession, *, skipped: in
         parts=totals.parts,
         decisions={name: totals.decisions[name] for name in _met(job, totals)},
         most_probable={name: totals.probable[name] for name in job.classes},
-        histogram=tuple(int(n) for n in totals.histogram),
+        histogram=() if gives_score(job.task) else tuple(int(n) for n in totals.histogram),
         outside=totals.outside if totals.scored else None,
         with_warnings=totals.warned,
         pictures=pictures,

@@ -20,6 +20,20 @@ from ...preprocessing import Uint8Array
 
 GRAPH, VALUES = "int8.xml", "int8.bin"
 _WEIGHTED = frozenset({"Convolution", "GroupConvolution", "MatMul"})
+_MOVES = frozenset(
+    (
+        "Transpose",
+        "Reshape",
+        "Slice",
+        "StridedSlice",
+        "Split",
+        "VariadicSplit",
+        "Gather",
+        "Squeeze",
+        "Unsqueeze",
+        "Convert",
+    )
+)
 
 
 def quantised(bundle: Bundle, pixels: Uint8Array) -> dict[str, bytes]:
@@ -34,12 +48,15 @@ def quantised(bundle: Bundle, pixels: Uint8Array) -> dict[str, bytes]:
     nncf.set_log_level(40)
     model = core().read_model(str(bundle.folder / MODEL))
     wanted = [port.any_name for port in model.inputs]
+    free = {port.any_name: port.partial_shape for port in model.inputs}
+    # One image at a time: OpenVINO cannot compile every transformer for a free number.
+    model.reshape({name: [d.get_length() if d.is_static else 1 for d in shape] for name, shape in free.items()})
 
     def feed(index: int) -> dict[str, Any]:
         batch = bundle.preprocessing.normalise(pixels[index : index + 1])
         whole = {
             "image": batch,
-            "target": np.zeros((1, 1, bundle.manifest.logits), np.float32),
+            "target": np.ones((1, 1, bundle.manifest.logits), np.float32),
             "contrast": np.asarray(1, np.float32),
         }
         return {name: whole[name] for name in wanted}
@@ -51,6 +68,7 @@ def quantised(bundle: Bundle, pixels: Uint8Array) -> dict[str, bytes]:
             subset_size=len(pixels),
             ignored_scope=nncf.IgnoredScope(names=kept_in_float(model), validate=False),
         )
+    found.reshape(free)
     with TemporaryDirectory(prefix="pellucid-") as name:
         path = Path(name) / GRAPH
         openvino.save_model(found, str(path), compress_to_fp16=False)
@@ -60,7 +78,9 @@ def quantised(bundle: Bundle, pixels: Uint8Array) -> dict[str, bytes]:
 def kept_in_float(model: Any) -> list[str]:
     """The names of the operations that are not quantised: the first weighted one, and those behind the explained layer.
 
-    Of a model without an explained layer, the first and the last weighted one.
+    The values of the layer are those before they are cut and laid out as a map: a transformer's head reads tokens that
+    are not in the map. Gradients stay in float too. Of a model without an explained layer, the first and the last
+    weighted operation are kept.
     """
     operations = model.get_ordered_ops()
     weighted = [op for op in operations if op.get_type_name() in _WEIGHTED]
@@ -68,7 +88,11 @@ def kept_in_float(model: Any) -> list[str]:
     named = {name: port for port in model.outputs for name in port.get_names()}
     if "activations" in named:
         source = named["activations"].get_node().input_value(0).get_node()
-        kept |= _behind(source, lambda op: op.get_type_name() not in ("Constant", "Result"))
+        while source.get_type_name() in _MOVES:
+            source = source.input_value(0).get_node()
+        gradients = [port.get_node() for port in model.inputs if port.any_name == "target"]
+        for start in (source, *gradients):
+            kept |= _behind(start, lambda op: op.get_type_name() not in ("Constant", "Result"))
     return sorted(kept)
 
 
