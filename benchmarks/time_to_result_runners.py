@@ -77,7 +77,7 @@ def fastai(data: str, weights: str) -> None:
     dls = ImageDataLoaders.from_folder(
         data, train="train", valid="val", item_tfms=Resize(224), batch_tfms=aug_transforms(), bs=64, num_workers=0
     )
-    # MobileNetV2 is cut behind its features here: fastai finds no pooling module in it and ignores `vision_learner`'s own `cut`.
+    # MobileNetV2 is cut behind its features: fastai finds no pooling module in it, and ignores the learner's own `cut`.
     model_meta[models.mobilenet_v2] = {"cut": -1, "split": default_split}
     learner = vision_learner(dls, models.mobilenet_v2, pretrained=False)
     dls.add_tfms([Normalize.from_stats(*imagenet_stats, cuda=False)], "after_batch")
