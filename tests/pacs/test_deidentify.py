@@ -17,7 +17,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian
 from tests.pacs import films
-from tests.pacs.test_write import Called, cli
+from tests.pacs.conftest import Called
 
 from pellucid.data.folder import read_dataset
 from pellucid.images.read import read_image
@@ -26,8 +26,6 @@ from pellucid.pacs.deidentify import KEPT, SEQUENCES, Deidentifier, deidentify_f
 from pellucid.pacs.encoding import to_bytes
 from pellucid.pacs.source import UnusableFilm
 
-__all__ = ["cli"]
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 KEY = b"a secret of some length"
 SECRET = "Doe"
 TEXTS = {"LO": SECRET, "SH": SECRET, "PN": f"{SECRET}^Jane", "LT": SECRET, "ST": SECRET, "UT": SECRET, "UC": SECRET}

@@ -16,7 +16,7 @@ import pytest
 from tests.pacs import films
 from tests.pacs.archives import Orthanc, missing
 from tests.pacs.test_tls import signed
-from tests.pacs.test_write import Called, cli
+from tests.pacs.conftest import Called
 from tests.workflow.batch.rows import rows_of
 
 from pellucid.errors import ImageError, InputError, ResourceError
@@ -29,8 +29,6 @@ from pellucid.workflow.batch.reading import Reader
 from pellucid.workflow.batch.run import predict_archive
 from pellucid.workflow.batch.sources import Item, list_items
 
-__all__ = ["cli"]
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 with_orthanc = pytest.mark.skipif(bool(missing()), reason=missing())
 SECRETS: dict[str, Any] = {
     "RegisteredUsers": {"reader": "open sesame"},
