@@ -15,8 +15,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from tests.pacs import films
 from tests.pacs.archives import Orthanc, missing
-from tests.pacs.test_tls import signed
 from tests.pacs.conftest import Called
+from tests.pacs.test_tls import signed
 from tests.workflow.batch.rows import rows_of
 
 from pellucid.errors import ImageError, InputError, ResourceError
