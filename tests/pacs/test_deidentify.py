@@ -26,6 +26,8 @@ from pellucid.pacs.deidentify import KEPT, SEQUENCES, Deidentifier, deidentify_f
 from pellucid.pacs.encoding import to_bytes
 from pellucid.pacs.source import UnusableFilm
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+
 KEY = b"a secret of some length"
 SECRET = "Doe"
 TEXTS = {"LO": SECRET, "SH": SECRET, "PN": f"{SECRET}^Jane", "LT": SECRET, "ST": SECRET, "UT": SECRET, "UC": SECRET}

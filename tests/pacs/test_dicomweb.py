@@ -29,6 +29,8 @@ from pellucid.workflow.batch.reading import Reader
 from pellucid.workflow.batch.run import predict_archive
 from pellucid.workflow.batch.sources import Item, list_items
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+
 with_orthanc = pytest.mark.skipif(bool(missing()), reason=missing())
 SECRETS: dict[str, Any] = {
     "RegisteredUsers": {"reader": "open sesame"},
