@@ -87,8 +87,8 @@ POLL = '[poll]\northanc = "http://127.0.0.1:1"\n'
     ("text", "said"),
     [
         (STORE, "films come from nowhere"),
-        (POLL, "store: Field required"),
-        (POLL + STORE + "retries = 3", "store.retries: Extra inputs"),
+        (POLL, "store is missing"),
+        (POLL + STORE + "retries = 3", "there is no key store.retries"),
         (POLL + '[store]\nstow = "ftp://x"', "is not an address"),
         (POLL + "[store]\nport = 4", "give one of stow and host"),
         ("[listen]\nport = 11112\ncallers = []\n" + STORE, "listen.callers"),
