@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
 from tests.pacs import films
 from tests.pacs.archives import free_port
 from tests.pacs.nodes import collected, configured
@@ -101,3 +104,39 @@ def test_an_object_that_the_archive_has_already_is_stored(
             else:
                 with pytest.raises(NotStored, match="failure-0122"):
                     sending(uid, [to_bytes(answer)])
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_an_archive_s_reply_reaches_the_sender_on_a_busy_machine(
+    origin: ResultOrigin, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = to_bytes(films.film(6, 128))
+    source = read_source(data)
+    answer = report(find(bundle, data, source, source.time), origin, {})  # type: ignore[arg-type]
+
+    get_msg = DIMSEServiceProvider.get_msg
+
+    def go_on(link: Association, paused: bool) -> None:
+        if link.is_requestor and not paused:  # the association's own thread waits for the processor, no longer halted
+            time.sleep(0.1)
+        vars(link)["_paused"] = paused
+
+    def late(provider: DIMSEServiceProvider, block: bool = False) -> Any:
+        if block:  # and the sender does before it looks for the reply
+            time.sleep(0.2)
+        return get_msg(provider, block)
+
+    monkeypatch.setattr(DIMSEServiceProvider, "get_msg", late)
+    monkeypatch.setattr(Association, "_is_paused", property(lambda link: vars(link)["_paused"], go_on), raising=False)
+    ae, port = AE(ae_title="PACS"), free_port()
+    ae.add_supported_context(SR_CLASSES[origin.sr])
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda event: 0)])
+    text = f'host = "127.0.0.1"\nport = {port}\nae_title = "PACS"\ntimeout = 1\n'
+    sender = Sender(configured(tmp_path, '[poll]\northanc = "http://127.0.0.1:1"\n[store]\n' + text).store)
+    try:
+        with sender.sending([SR_CLASSES[origin.sr]]) as sending:
+            for _ in range(3):
+                sending(str(answer.SOPInstanceUID), [to_bytes(answer)])
+    finally:
+        sender.close()
+        server.shutdown()

@@ -121,3 +121,22 @@ def test_recent_films_are_bounded() -> None:
     recent.put("large", bytes(4 * len(data)), source)
     assert recent.take("large") is None
     assert recent._size == 0
+
+
+def test_a_sender_that_falls_silent_within_a_film_does_not_keep_its_place(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pellucid.pacs.dimse.SECONDS", 1)
+    port = free_port()
+    with liar() as root:
+        text = listening(port, f'stow = "{root}"').replace("[listen]", "[listen]\nassociations = 1")
+        with running(run, configured(tmp_path, text)) as (node, _):
+            ae = AE(ae_title="XRAY1")
+            ae.add_requested_context(films.DX)
+            until(lambda: send(port, films.film(8, 128)) == 0)
+            link = ae.associate("127.0.0.1", port, ae_title="PELLUCID")
+            link.dul.socket.send(b"\4\0" + struct.pack(">I", 99) + b"a part of it")
+            assert send(port, films.film(17, 128)) is None
+            until(lambda: send(port, films.film(17, 128)) == 0, 15)
+            link.abort()
+            assert node.journal.counts["films_received"] == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import socket
 import ssl
 from pathlib import Path
 
@@ -112,3 +113,12 @@ def test_films_and_results_go_by_tls_with_certificates_on_both_sides(
             ask_archive(wrong)
     finally:
         server.shutdown()
+
+
+def test_a_connection_that_says_nothing_keeps_no_other_waiting(run: Path, certificates: Path, tmp_path: Path) -> None:
+    port = free_port()
+    config = configured(tmp_path, listening(port, 'stow = "http://127.0.0.1:1"', tls("listen", certificates, "node")))
+    with running(run, config):
+        until(lambda: send(port, films.film(0, 128), tls=client(certificates, "xray")) == 0)
+        with socket.create_connection(("127.0.0.1", port)):
+            assert send(port, films.film(1, 128), tls=client(certificates, "xray")) == 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from .._optional import require
 from ..errors import ResourceError
 from .config import ArchiveStore, Listen
+from .halting import Halt
 from .objects import file_header, version_name
 from .origin import IMPLEMENTATION
 from .receiving import PDU, settle
@@ -74,6 +76,7 @@ def association(store: ArchiveStore, wanted: list[tuple[str, str]]) -> Iterator[
         raise Unreachable(connection_code(error)) from None
     if not link.is_established:
         raise Unreachable("association-rejected" if link.is_rejected else "no-association")
+    link._reactor_checkpoint = Halt(link)
     try:
         yield link
     finally:
@@ -125,6 +128,19 @@ def reach(store: ArchiveStore) -> str:
     return ""
 
 
+class _Unhurried:
+    """TLS for a server that leaves each handshake to the connection's own thread.
+
+    pynetdicom shakes hands in the thread that accepts connections: one that said nothing would keep all others waiting.
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+
+    def wrap_socket(self, link: socket.socket, *, server_side: bool) -> ssl.SSLSocket:
+        return self._context.wrap_socket(link, server_side=server_side, do_handshake_on_connect=False)
+
+
 def listen(config: Listen, on_store: Callable[[str, str, Callable[[], bytes]], Arrival]) -> Any:
     """Start the C-STORE provider; returns the server, whose `shutdown` ends it.
 
@@ -145,7 +161,7 @@ def listen(config: Listen, on_store: Callable[[str, str, Callable[[], bytes]], A
     }
 
     def offer(event: Any) -> None:
-        """What is asked for and known: of everything that is known, pynetdicom would make a copy for 40 ms of CPU."""
+        """What is asked for and known: of everything that is known, pynetdicom would make a copy each time (13 ms)."""
         asked = event.assoc.requestor.primitive.presentation_context_definition_list
         known = {str(c.abstract_syntax): supported.get(str(c.abstract_syntax)) for c in asked}
         event.assoc.acceptor.supported_contexts += [context for context in known.values() if context is not None]
@@ -159,7 +175,7 @@ def listen(config: Listen, on_store: Callable[[str, str, Callable[[], bytes]], A
 
         return ANSWERS[on_store(*uids, read)]
 
-    tls = None if config.tls is None else config.tls.context(server=True)
+    tls = None if config.tls is None else _Unhurried(config.tls.context(server=True))
     events = library.evt
     handlers = [(events.EVT_C_STORE, store), (events.EVT_CONN_OPEN, settle), (events.EVT_REQUESTED, offer)]
     try:

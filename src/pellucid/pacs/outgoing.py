@@ -142,8 +142,10 @@ class Outgoing:
             later = Sent("waiting", error.code, 0, self._pause)
             outcomes += [later] * (len(film.results) - len(outcomes))
         finally:
-            self._settle(film, outcomes)
-            self._films.popleft()
+            try:
+                self._settle(film, outcomes)
+            finally:
+                self._films.popleft()
 
     def _settle(self, film: AnsweredFilm, outcomes: Sequence[Sent]) -> None:
         """The film is answered, and is in hand no longer: what is not stored is on disk, and the ledger knows all."""
@@ -155,7 +157,7 @@ class Outgoing:
                     self._spool.keep_all(place, kept)
             entries = [ResultEntry(r.kind, r.reference, *end) for r, end in pairs]
             known = self._ledger.answer(film.row, film.label, film.flagged, entries)
-        except (OSError, sqlite3.Error) as error:
+        except Exception as error:  # disk, ledger or memory; no error may leave the film in hand for ever
             self.put_off(film.row, error)
             return
         finally:

@@ -25,8 +25,12 @@ _DATA_CAME, _CLOSED, _INVALID = "Evt10", "Evt17", "Evt19"
 
 
 def settle(event: Any) -> None:
-    """A connection was opened: let it read in large pieces, and rest while nothing comes."""
+    """A connection was opened: let it read in large pieces, and rest while nothing comes.
+
+    A side that falls silent within a PDU is given up: reading without a limit would keep its place for ever.
+    """
     provider = event.assoc.dul
+    provider.socket.socket.settimeout(event.assoc.network_timeout)
     provider._run_loop_delay = 0.001
     reader, checkpoint = _Reader(provider), _Checkpoint(event.assoc)
     provider.socket.recv = reader.receive

@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -56,7 +57,8 @@ class FilmSpool:
 
     def _put(self, place: str, uid: str, parts: Sequence[bytes]) -> Path:
         path = self.path(place, uid)
-        part = path.with_name(f".{uid}.{os.getpid()}.part")
+        # A film may come twice at once: each thread writes a file of its own.
+        part = path.with_name(f".{uid}.{threading.get_ident()}.{os.getpid()}.part")
         try:
             with open(part, "wb", opener=_private) as file:
                 file.writelines(parts)
