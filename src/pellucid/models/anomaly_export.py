@@ -57,18 +57,19 @@ def _stored_answers(graph: FeatureGraph, detector: Detector, manifest: Manifest,
 
 def _parity(graph: FeatureGraph, detector: Detector, exported: OnnxClassifier, images: FloatArray) -> Parity:
     """The largest difference of scores and of maps, as shares of the largest score and of each map's largest value."""
-    session, tiny = graph.session(), float(np.finfo(np.float32).tiny)
-    largest, off, heat_map = tiny, 0.0, 0.0
+    session, tiny = graph.session(), np.finfo(np.float32).tiny
+    sizes, scores_apart, maps_apart = [], [], []
     for start in range(0, len(images), AT_A_TIME):
         some = images[start : start + AT_A_TIME]
         features, evidence = session(some), exported.evidence(some)
         maps, scores = detector.maps(features), detector.scores(features)
-        largest = max(largest, float(np.abs(scores).max()))
-        off = max(off, float(np.abs(evidence.logits[:, 0] - scores).max()))
+        sizes.append(np.abs(scores))
+        scores_apart.append(np.abs(evidence.logits[:, 0] - scores))
         tops = np.maximum(np.abs(maps).max(axis=(1, 2)), tiny)
-        apart = np.abs(evidence.activations[:, 0] - maps).max(axis=(1, 2)) / tops
-        heat_map = max(heat_map, float(apart.max()))
-    score = off / largest
+        maps_apart.append(np.abs(evidence.activations[:, 0] - maps).max(axis=(1, 2)) / tops)
+    # NumPy's maximum keeps a value that is no number; Python's max may drop it.
+    largest, off, heat_map = (float(np.concatenate(found).max()) for found in (sizes, scores_apart, maps_apart))
+    score = off / max(largest, float(tiny))
     if not (score <= TOLERANCE and heat_map <= MAP_TOLERANCE):
         raise ParityError(
             f"The exported graph differs from the detector by {score:.2g} of the largest score and {heat_map:.2g} of a "
