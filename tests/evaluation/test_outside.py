@@ -10,6 +10,7 @@ from pellucid.evaluation.outside import (
     QUANTILE,
     Reference,
     Surroundings,
+    all_finite,
     describe_surroundings,
     outside_warning,
     with_threshold,
@@ -136,3 +137,8 @@ def test_the_warning_is_in_words():
     said = outside_warning(("normal", "ill"))
     assert "does not look like the images that the model was trained on (normal, ill)" in said
     assert "means little" in said
+
+
+def test_large_features_are_finite_though_their_sum_in_float32_is_not() -> None:
+    given = np.array([[3e38, 3e38], [np.inf, -np.inf], [1, np.nan], [1, 2]], np.float32)
+    assert all_finite(given).tolist() == [True, False, False, True]

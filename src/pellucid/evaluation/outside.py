@@ -104,7 +104,8 @@ class Surroundings:
 def all_finite(features: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
     """Whether all features (N, C) of each image are finite, (N,): then their sum is."""
     with np.errstate(invalid="ignore", over="ignore"):
-        finite: npt.NDArray[np.bool_] = np.isfinite(np.add.reduce(features, axis=1))
+        # In float64, as a sum of large float32 numbers may be infinite.
+        finite: npt.NDArray[np.bool_] = np.isfinite(np.add.reduce(features, axis=1, dtype=np.float64))
     return finite
 
 
