@@ -23,8 +23,8 @@ from .memory import Rows
 FAR_OUT = 3.5
 """Robust z-score from which a training image is suspect: Iglewicz and Hoaglin's limit of the modified z-score."""
 LEFT_OUT = 6.0
-"""Robust z-score from which it is not learnt from. From 3.5 on, that costs 0.008 of the area under the ROC curve on
-tiles: rare normal images are among those left out, and another picture of a rare normal part is then a false alarm."""
+"""Robust z-score from which it is not learnt from. From 3.5 on, that cost 0.008 of the area under the ROC curve on
+tiles, by means and deviations alone: rare normal images were left out, and others like them were then false alarms."""
 FEWEST = 10
 """Images below which none is called unlike the others."""
 ROUNDS = 2
