@@ -22,11 +22,11 @@ class Halt:
         self._open, self._halted = True, False
 
     def is_set(self) -> bool:
-        """Whether the thread may go on."""
+        """Whether the thread may continue."""
         return self._open
 
     def set(self) -> None:
-        """Let the thread go on."""
+        """Let the thread continue."""
         with self._changed:
             self._open = True
             self._changed.notify_all()
@@ -39,7 +39,7 @@ class Halt:
                 self._changed.wait(PAUSE)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Where the thread halts; whether it may go on."""
+        """Where the thread halts; whether it may continue."""
         with self._changed:
             self._halted = True
             self._changed.notify_all()
