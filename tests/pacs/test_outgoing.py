@@ -65,11 +65,12 @@ def test_results_are_sent_without_a_file_of_their_own(
 def test_results_that_were_sent_and_not_noted_are_the_same_again(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, failures = Ledger.answer, iter((True, True, False))
+    errors: list[Exception] = [MemoryError(), sqlite3.OperationalError("disk I/O error")]
+    original = Ledger.answer
 
     def answer(ledger: Ledger, film: FilmRow, *more: Any) -> bool:
-        if next(failures):
-            raise sqlite3.OperationalError("disk I/O error")
+        if errors:
+            raise errors.pop()
         return original(ledger, film, *more)
 
     monkeypatch.setattr(Ledger, "answer", answer)

@@ -7,6 +7,7 @@ import random
 import socket
 import struct
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from pellucid.pacs.origin import IMPLEMENTATION
 from pellucid.pacs.receiving import _DataPdu, _received
 from pellucid.pacs.recent import RecentFilms
 from pellucid.pacs.source import read_source
+from pellucid.pacs.spool import FilmSpool
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom", "ignore::ResourceWarning")
 _collected = pytest.fixture(autouse=True)(collected)
@@ -108,6 +110,14 @@ def test_a_film_under_no_uid_is_refused_and_not_silently_dropped(run: Path, tmp_
             until(lambda: send(port, film) == 0x0117)
             assert node.journal.counts["films_refused"] == 1
     assert not list((config.state / "films").iterdir())
+
+
+def test_a_film_that_comes_twice_at_once_is_kept_whole(tmp_path: Path) -> None:
+    spool, data = FilmSpool(tmp_path), random.Random(2).randbytes(2**20)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: spool.keep("films", "1.2.3", data), range(24)))
+    assert spool.path("films", "1.2.3").read_bytes() == data
+    assert len(list((tmp_path / "films").iterdir())) == 1
 
 
 def test_recent_films_are_bounded() -> None:

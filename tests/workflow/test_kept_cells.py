@@ -1,6 +1,8 @@
 """Cells on disk, instead of describing every image twice."""
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,6 +32,17 @@ def test_what_takes_too_much_room_is_not_kept(tmp_path: Path, monkeypatch: pytes
         cells.add(SAMPLES, PATCHES)
         assert not cells.complete
         assert np.array_equal(cells.read(SAMPLES[:2]), PATCHES[:2])
+
+
+def test_half_of_the_free_disk_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=6 * PATCHES[0].nbytes))
+    with kept_cells(tmp_path, SAMPLES) as cells:
+        assert cells is not None
+        cells.add(SAMPLES[:3], PATCHES[:3])
+        assert np.array_equal(cells.read(SAMPLES[:3]), PATCHES[:3])
+        cells.add(SAMPLES[3:], PATCHES[3:])
+        with pytest.raises(KeyError):
+            cells.read(SAMPLES[3:4])
 
 
 def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:

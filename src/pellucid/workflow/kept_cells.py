@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,14 +15,14 @@ from ..preprocessing import FloatArray
 from .prediction import Rows
 
 MOST_BYTES = 4_000_000_000
-"""Of disk. What takes more is described again when it is needed."""
+"""Of disk, and at most half of what is free. What takes more is described again when it is needed."""
 
 
 class KeptCells:
-    """The patches (h, w, C) of the samples `wanted` in a file without a name, which is gone when it is closed."""
+    """The patches (h, w, C) of the samples `wanted`, `most` bytes, in a file without a name: it is gone when closed."""
 
-    def __init__(self, file: IO[bytes], wanted: Rows) -> None:
-        self._file, self._wanted = file, frozenset(wanted.tolist())
+    def __init__(self, file: IO[bytes], wanted: Rows, most: int) -> None:
+        self._file, self._wanted, self._most = file, frozenset(wanted.tolist()), most
         self._place: dict[int, int] = {}
         self._shape: tuple[int, ...] = ()
         self._full = False
@@ -32,7 +33,7 @@ class KeptCells:
         for sample, values in zip(samples.tolist(), patches, strict=True):
             if self._full or sample not in self._wanted:
                 continue
-            self._full = (len(self._place) + 1) * values.nbytes > MOST_BYTES or not self._written(values)
+            self._full = (len(self._place) + 1) * values.nbytes > self._most or not self._written(values)
             if not self._full:
                 self._place[sample] = len(self._place)
 
@@ -61,9 +62,10 @@ class KeptCells:
 def kept_cells(folder: Path | None, wanted: Rows) -> Iterator[KeptCells | None]:
     """A place for cells in a folder, while open; None without a folder, or where it cannot be written to."""
     with ExitStack() as opened:
-        file = None
+        cells = None
         if folder is not None:
             with suppress(OSError):
                 folder.mkdir(parents=True, exist_ok=True)
-                file = opened.enter_context(tempfile.TemporaryFile(dir=folder, buffering=0))
-        yield None if file is None else KeptCells(file, wanted)
+                most = min(MOST_BYTES, shutil.disk_usage(folder).free // 2)
+                cells = KeptCells(opened.enter_context(tempfile.TemporaryFile(dir=folder, buffering=0)), wanted, most)
+        yield cells
