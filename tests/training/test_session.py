@@ -203,6 +203,9 @@ class TestStages:
         both, fitted = trained(recipe("all", epochs=20, fine_tune=later), tmp_path / "both")
         first, _ = trained(recipe("all", epochs=20), tmp_path / "first")
         assert fitted.history.best_row["epoch"] <= 20
+        assert {n for n, p in both.named_parameters() if p.requires_grad} == {
+            n for n, p in first.named_parameters() if p.requires_grad
+        }
         assert all(torch.equal(first.state_dict()[k], v) for k, v in both.state_dict().items())
 
     @pytest.mark.parametrize("broken_after", [2, 4, 6])

@@ -75,7 +75,7 @@ class Training:
 
 
 def train_network(network: Network, training: Training) -> Fitted:
-    """Train a network in place, leaving it on the CPU with the weights of its best epoch.
+    """Train a network in place, leaving it on the CPU with the weights of its best epoch, frozen as they were trained.
 
     What lies below the first layer that trains runs once per image and view where `plan_caching` finds that this pays.
     Raises what `fit` and `freeze` raise, and OSError when the disk is full.
@@ -102,6 +102,7 @@ def train_network(network: Network, training: Training) -> Fitted:
     best = _best_of(found, training.recipe)
     if best < len(found) - 1:
         _finished(network, folder / f"stage-{best + 1}.safetensors", training.recipe.train)
+        freeze(network, stages(training.recipe)[best][0])
     plain_batch_norm(network)
     network.to("cpu").eval()
     processes.wait()
