@@ -12,11 +12,16 @@ import sys
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from pellucid.bundle.bundle import load
+from pellucid.preprocessing import Preprocessing
+from pellucid.workflow.from_torch import from_torch
+
 from .attempt import attempt
-from .catalogue import FAMILIES, TINY
+from .catalogue import FAMILIES, TINY, build
 
 LIMIT = 1e-3
 ALLOWED_FAILURES = 0.02
@@ -65,6 +70,23 @@ def test_a_small_model_gives_evidence_at_its_last_deciding_layer(family):
         assert complaints(attempt(family, every_method=False)) == []
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", ["ConvNeXt", "ViT", "CaiT"])
+def test_openvino_gives_the_same_evidence_of_a_small_model(name, tmp_path):
+    """Layers with as many outputs as inputs lie behind the explained one of the transformers."""
+    pytest.importorskip("openvino")
+    family = next(f for f in TINY if f.name == name)
+    model, side = build(family), family.size
+    classes = [str(i) for i in range(5)]
+    preprocessing = Preprocessing(height=side, width=side)
+    ours = from_torch(model, classes, preprocessing, gives="logits", out=tmp_path / "bundle", every_method=False)
+    theirs = load(tmp_path / "bundle", threads=1, engine="openvino")
+    images = np.random.default_rng(1).normal(size=(2, 3, side, side)).astype(np.float32)
+    one, two = (bundle.evidence(images, "1") for bundle in (ours, theirs))
+    for part in ("logits", "activations", "gradients"):
+        wanted, found = getattr(one, part), getattr(two, part)
+        np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max(), rtol=0)
 
 
 @pytest.mark.slow
