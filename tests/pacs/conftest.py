@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.cli.conftest import Cli as Called
+from tests.cli.conftest import cli
 from tests.pacs import films
 from tests.small_networks import manifest_of, network_of, noise, recipe_of
 
 from pellucid.bundle.bundle import Bundle, load
 from pellucid.bundle.io import amend_bundle
-from pellucid.cli.main import main
 from pellucid.evaluation.calibration import Calibration
 from pellucid.evaluation.operating_point import OperatingPoint
 from pellucid.evaluation.outside import REFERENCE, Reference, describe_surroundings, with_threshold
@@ -24,8 +24,8 @@ from pellucid.models.export import export_bundle
 from pellucid.pacs.codes import CodeTable, read_codes
 from pellucid.pacs.origin import ResultOrigin
 
+__all__ = ["Called", "cli"]
 SIZE = (64, 64)
-Called = Callable[..., tuple[int, str, str]]
 CODES = """
 region = ["816094009", "SCT", "Chest"]
 [classes.opacity]
@@ -91,17 +91,3 @@ def codes(tmp_path_factory: pytest.TempPathFactory) -> CodeTable:
 @pytest.fixture(scope="session")
 def origin(bundle: Bundle, codes: CodeTable) -> ResultOrigin:
     return ResultOrigin(bundle, codes)
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Called:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pellucid", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
-
-    return call
