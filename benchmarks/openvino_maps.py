@@ -24,26 +24,31 @@ NAME = "OpenVINO XAI ReciproCAM"
 
 
 def openvino_rows(
-    python: Path, spots: Any, run: Any, aligned: dict[str, Any], measured: dict[str, Any], taken: dict[str, float]
+    python: Path,
+    spots: Any,
+    run: Any,
+    aligned: dict[str, Any],
+    measured: dict[str, Any],
+    taken: dict[str, float],
+    held: dict[str, float],
 ) -> None:
     """Add the row of OpenVINO XAI to the results of peers.py, its maps being made in `python`."""
     from peers import alignment, quality
 
     subject, images, places = spots
-    maps, _ = made(python, subject.network, images, [1] * len(images))
+    maps, *_ = made(python, subject.network, images, [1] * len(images))
     lookup = {image.tobytes(): values for image, values in zip(images, maps, strict=True)}
     aligned |= alignment({NAME: lambda image, index: lookup[image[0].tobytes()]}, images, places)
     subject, data = run
     by_class = {}
     for index in range(len(subject.bundle.classes)):
-        maps, seconds = made(python, subject.network, data.tensors, [index] * len(data.tensors))
+        maps, taken[NAME], held[NAME] = made(python, subject.network, data.tensors, [index] * len(data.tensors))
         by_class |= {(t.tobytes(), index): values for t, values in zip(data.tensors, maps, strict=True)}
     measured |= quality(subject, {NAME: lambda image, index: by_class[image[0].tobytes(), index]}, data)
-    taken[NAME] = seconds
 
 
-def made(python: Path, network: Any, images: Any, classes: list[int]) -> tuple[Any, float]:
-    """Maps (N, h, w) on the model's input by ReciproCAM, and the median seconds of one."""
+def made(python: Path, network: Any, images: Any, classes: list[int]) -> tuple[Any, float, float]:
+    """Maps (N, h, w) on the model's input by ReciproCAM, the median seconds of one, and MiB as peers.py counts them."""
     import torch
 
     with tempfile.TemporaryDirectory() as name:
@@ -57,7 +62,7 @@ def made(python: Path, network: Any, images: Any, classes: list[int]) -> tuple[A
         np.savez(folder / "asked.npz", images=images, classes=classes)
         subprocess.run([python, __file__, "--maps", folder], check=True, capture_output=True, text=True)
         with np.load(folder / "maps.npz") as found:
-            return found["maps"], float(found["seconds"])
+            return found["maps"], float(found["seconds"]), float(found["mebibytes"])
 
 
 def maps_here(folder: Path) -> None:
@@ -71,13 +76,22 @@ def maps_here(folder: Path) -> None:
     model = ov.Core().read_model(folder / "model.onnx")
     compiled = ov.Core().compile_model(xai.insert_xai(model, task=xai.Task.CLASSIFICATION), "CPU")
     maps, seconds = [], []
+    Path("/proc/self/clear_refs").write_text("5")
+    before = memory_now("VmRSS")
     for image, index in zip(images, classes, strict=True):
         began = time.perf_counter()
         found = compiled(image[None])["saliency_map"][0]
         values = found[index] if found.ndim == 3 else found
         maps.append(cv2.resize(values.astype(np.float32), image.shape[2:0:-1]))
         seconds.append(time.perf_counter() - began)
-    np.savez(folder / "maps.npz", maps=np.stack(maps), seconds=np.median(seconds))
+    held = memory_now("VmHWM") - before
+    np.savez(folder / "maps.npz", maps=np.stack(maps), seconds=np.median(seconds), mebibytes=held)
+
+
+def memory_now(which: str) -> float:
+    """MiB of this process by the kernel's account: VmRSS for now, VmHWM at most."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(which))
 
 
 def family_here(name: str) -> dict[str, Any]:

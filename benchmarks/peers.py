@@ -10,7 +10,9 @@ All libraries explain the class answered, and each brings its map to the model's
 - faithfulness: insertion minus deletion of the score, with its 95 % interval over images;
 - localisation, for the true class: share of the evidence inside, pointing game, average precision; chance beside them;
 - seconds per image with the prediction, one image at a time, medians in turns; and the most memory that a process
-  holds beyond what it held with the network loaded.
+  holds beyond what it held with the network loaded (Linux).
+
+Below the table: each peer less pellucid's method of the same kind, with 95 % intervals over the images.
 
 `--openvino` is the Python of an environment with openvino-xai 1.1.0, in which `benchmarks/openvino_maps.py` runs.
 """
@@ -18,8 +20,6 @@ All libraries explain the class answered, and each brings its map to the model's
 from __future__ import annotations
 
 import argparse
-import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -59,6 +59,11 @@ Maps = Callable[[Any, int], Any]
 """From one image (1, 3, h, w) and the index of a class to the map (h, w) on the model's input."""
 
 OURS = ("grad-cam", "grad-cam++", "layercam", "hirescam", "refine-cam", "winsor-cam")
+SAME = {"GradCAM": "grad-cam", "LayerGradCam": "grad-cam", "ReciproCAM": "grad-cam"}
+SAME |= {"LayerCAM": "layercam", "RefineCAM": "refine-cam"}
+"""How the names of peers' methods end, and pellucid's of the same kind."""
+
+MEASURES = ("gap", "pointing", "evidence inside", "AP")
 SPOT_SIZE, SPOT_STEPS, SPOT_IMAGES = 128, 80, 48
 
 
@@ -177,15 +182,16 @@ def captum_maps(subject: Subject) -> Maps:
 
 
 def of_run(run: Path, images: Any, folder: Path) -> Subject:
-    """The network of a run, rebuilt, and exported again with every graph."""
+    """The network of a run, rebuilt, and exported with every graph into a folder that is not there yet."""
     from safetensors.torch import load_file
 
     recipe, bundle = load_recipe(RunFolder(run).recipe), load(run)
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": "none"})})
     network = build_network(recipe, len(bundle.classes))
     network.load_state_dict(load_file(bundle.folder / "weights.safetensors"))
-    manifest = bundle.manifest.model_copy(update={"layers": (), "reference": None, "files": {}})
-    export_bundle(network.eval(), manifest, folder, images=images, source="images", every_method=True)
+    if not folder.exists():
+        manifest = bundle.manifest.model_copy(update={"layers": (), "reference": None, "files": {}})
+        export_bundle(network.eval(), manifest, folder, images=images, source="images", every_method=True)
     return subject_of(network, load(folder))
 
 
@@ -251,7 +257,6 @@ def quality(subject: Subject, maps: dict[str, Maps], images: Images) -> dict[str
     bundle = subject.bundle
     names = [bundle.classes[i] for i in images.answered]
     ends = ends_of(bundle, images.tensors, names)
-    resampling = Resampling.of(len(names), [""] * len(names), 2000, 0)
     found: dict[str, dict[str, Any]] = {}
     for name, make in maps.items():
         values = np.stack([make(t[None], i) for t, i in zip(images.tensors, images.answered, strict=True)])
@@ -262,8 +267,15 @@ def quality(subject: Subject, maps: dict[str, Maps], images: Images) -> dict[str
             if mask is not None
         ]
         measures = np.mean(places, axis=0) if places else np.full((2, 5), np.nan)
-        found[name] = {"gap": figure(curves.gap, resampling), "inside": measures[0], "chance": measures[1]}
+        each = np.array(places)[:, 0, :3].T if places else np.empty((3, 0))
+        found[name] = {"gap": interval(curves.gap), "inside": measures[0], "chance": measures[1]}
+        found[name]["each"] = dict(zip(MEASURES, (curves.gap, *each), strict=True))
     return found
+
+
+def interval(values: Any) -> Any:
+    """The mean over images with its 95 % interval."""
+    return figure(values, Resampling.of(len(values), [""] * len(values), 2000, 0))
 
 
 def on_original(bundle: Bundle, values: Any, size: tuple[int, int]) -> Any:
@@ -284,12 +296,16 @@ def seconds(maps: dict[str, Maps], images: Images, rounds: int) -> dict[str, flo
 
 
 def memory(name: str, subject: Subject, images: Images) -> float:
-    """MiB that this process holds at most, beyond what it held before, while one library explains 16 images."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """MiB that this process holds at most, beyond those with the network loaded, while one library explains images."""
+    from openvino_maps import memory_now
+
     make = all_maps(subject)[name]
+    subject.bundle.logits(images.tensors[:1])
+    Path("/proc/self/clear_refs").write_text("5")  # the highest mark from here on (Linux)
+    before = memory_now("VmRSS")
     for i in range(16):
         make(images.tensors[i % len(images.tensors)][None], images.answered[i % len(images.tensors)])
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return memory_now("VmHWM") - before
 
 
 def main() -> None:
@@ -300,34 +316,40 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--openvino", type=Path, help="Python of an environment with openvino-xai")
     parser.add_argument("--table", type=Path, help="Markdown file to write")
-    parser.add_argument("--memory-of", help="only print the memory that one library takes (used by the script itself)")
+    parser.add_argument("--memory-of", nargs=2, metavar=("NAME", "BUNDLE"), help="used by the script itself")
     options = parser.parse_args()
     images = read(load(options.run), options.data, options.images)
+    if options.memory_of:
+        name, folder = options.memory_of
+        print(memory(name, of_run(options.run, images.tensors[:4], Path(folder)), images))
+        return
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        subject = of_run(options.run, images.tensors[:4], folder / "run")
-        if options.memory_of:
-            print(json.dumps(memory(options.memory_of, subject, images)))
-            return
-        spots, spot_images, places = of_spots(folder / "spots")
-        aligned = alignment(all_maps(spots), spot_images, places)
-        maps = all_maps(subject)
-        measured = quality(subject, maps, images)
-        taken = seconds(maps, images, options.rounds)
-        if options.openvino is not None:
-            from openvino_maps import openvino_rows
-
-            openvino_rows(options.openvino, (spots, spot_images, places), (subject, images), aligned, measured, taken)
-    held = {name: memory_in_a_process(name, options) for name in maps}
-    text = table(aligned, measured, taken, held)
+        text = compared(options, images, Path(name))
     print(text)
     if options.table:
         options.table.write_text(text, encoding="utf-8")
 
 
-def memory_in_a_process(name: str, options: argparse.Namespace) -> float:
-    command = [sys.executable, __file__, str(options.run), str(options.data), "--images", "8", "--memory-of", name]
-    run = subprocess.run(command, check=True, capture_output=True, text=True)
+def compared(options: argparse.Namespace, images: Images, folder: Path) -> str:
+    """Everything measured, as Markdown."""
+    subject = of_run(options.run, images.tensors[:4], folder / "run")
+    spots, spot_images, places = of_spots(folder / "spots")
+    aligned = alignment(all_maps(spots), spot_images, places)
+    maps = all_maps(subject)
+    measured = quality(subject, maps, images)
+    taken = seconds(maps, images, options.rounds)
+    held = {name: memory_in_a_process(name, options, folder / "run") for name in maps}
+    if options.openvino is not None:
+        from openvino_maps import openvino_rows
+
+        rows = ((spots, spot_images, places), (subject, images), aligned, measured, taken, held)
+        openvino_rows(options.openvino, *rows)
+    return table(aligned, measured, taken, held) + "\n" + differences(measured)
+
+
+def memory_in_a_process(name: str, options: argparse.Namespace, bundle: Path) -> float:
+    command = [sys.executable, __file__, str(options.run), str(options.data), "--images", "8"]
+    run = subprocess.run([*command, "--memory-of", name, bundle], check=True, capture_output=True, text=True)
     return float(run.stdout.strip().splitlines()[-1])
 
 
@@ -346,6 +368,20 @@ def table(aligned: Any, measured: Any, taken: Any, held: Any) -> str:
             f"{inside[1]:.2f} ({chance[1]:.2f}) | {inside[0]:.2f} | {inside[2]:.2f} | {taken[name]:.3f} | "
             f"{mebibytes} |"
         )
+    return "\n".join(lines) + "\n"
+
+
+def differences(measured: Any) -> str:
+    """Each peer less pellucid's method of the same kind, on the same images, as Markdown."""
+    lines = [f"| peer, less pellucid's | {' | '.join(MEASURES)} |", "|---|---|---|---|---|"]
+    for name, found in measured.items():
+        kind = next((ours for theirs, ours in SAME.items() if name.endswith(theirs)), None)
+        if kind is None:
+            continue
+        ours = measured[f"pellucid {kind}"]["each"]
+        apart = [interval(found["each"][m] - ours[m]) for m in MEASURES]
+        cells = [f"{a.value:+.2f} [{a.low:+.2f}, {a.high:+.2f}]" for a in apart]
+        lines.append(f"| {name}, {kind} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -88,6 +88,42 @@ def test_a_live_network_gives_the_same_from_one_pass(bundle, network):
         assert np.abs(ours.gradients - theirs.gradients).max() <= 1e-4 * np.abs(theirs.gradients).max()
 
 
+class CountsImages(Tiles):
+    """Positions are laid out for as many images as came in, as XCiT does: nothing before them can run once for all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.randn(1, 8, 8, 8))
+
+    def forward(self, image):
+        before = self.backbone[:4](image) + self.positions.repeat(image.shape[0], 1, 1, 1)
+        return self.head(self.pool(self.backbone[4:](before)))
+
+
+def test_a_network_that_counts_its_images_runs_whole_for_each_target(tmp_path):
+    network = CountsImages().eval()
+    manifest = manifest_of(network, recipe_of(size=SIZE).preprocessing(), 3, "backbone.5")
+    export_bundle(network, manifest, tmp_path / "bundle", images=noise(2, SIZE), source="noise", every_method=True)
+    bundle, batch, names = load(tmp_path / "bundle", threads=1), noise(3, SIZE, seed=5), ("cat", "ant")
+    assert bundle.manifest.missing == {}
+    assert tuple(layer.name for layer in bundle.manifest.layered.layers) == NAMES
+    live = TorchClassifier(network, bundle.manifest)
+    for together in (bundle.layered_evidence(batch, names, "logit"), live.layered_evidence(batch, names, "logit")):
+        for evidence in together:
+            for i, name in enumerate(names):
+                activations, gradients = by_autograd(network, evidence.layer, batch, bundle.classes.index(name))
+                assert np.abs(evidence.activations - activations).max() <= 1e-4 * np.abs(activations).max()
+                assert np.abs(evidence.gradients[:, i] - gradients).max() <= 1e-4 * np.abs(gradients).max()
+
+
+def by_autograd(network, layer, batch, index):
+    kept = []
+    handle = network.get_submodule(layer).register_forward_hook(lambda module, inputs, output: kept.append(output))
+    score = network(torch.tensor(batch))[:, index].sum()
+    handle.remove()
+    return kept[0].detach().numpy(), torch.autograd.grad(score, kept[0])[0].numpy()
+
+
 @pytest.mark.parametrize("base", ["grad-cam++", "layercam", "grad-cam"])
 def test_refine_cam_is_that_of_pytorch_grad_cam(bundle, network, base):
     from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM, RefineCAM

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -20,17 +20,24 @@ from pellucid.models.traced_layer import frozen_copy
 
 from .catalogue import FAMILIES, Family, build
 
-STEPS, BATCH, PROBES = 60, 8, 16
+STEPS, BATCH, PROBES, SETTLING = 60, 8, 32, 4
+LEAST_CELLS = 4
+"""Along each side of the map: with fewer a map that says nothing would lie on most spots."""
+
 LEARNT, IN_A_ROW = 0.05, 5
 """Training ends early after so many steps in a row with a loss below this."""
 
 
 @dataclass(frozen=True)
 class OnSpot:
-    """Accuracy on new images with and without a spot, and the share of maps whose strongest cell is at the spot."""
+    """Accuracy on new images with and without a spot, and the share of maps whose strongest cell is at the spot.
+
+    `chance` is the share that cells drawn at random would have.
+    """
 
     accuracy: float
     hits: float
+    chance: float
     layer: str
 
 
@@ -60,14 +67,32 @@ def train(model: nn.Module, family: Family) -> None:
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        row = row + 1 if float(loss) < LEARNT else 0
+        row = row + 1 if loss.item() < LEARNT else 0
         if row == IN_A_ROW:
             break
+    settle(model, family, generator)
+
+
+def settle(model: nn.Module, family: Family, generator: torch.Generator) -> None:
+    """Put a model in evaluation mode, its normalisation with the statistics of the weights that it has now.
+
+    Running averages lag behind so few steps, and most networks would then answer one class only.
+    """
+    model.eval()
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over batches
+        norm.train()
+    with torch.no_grad():
+        for _ in range(SETTLING if norms else 0):
+            model(pictures(family, 2 * BATCH, generator)[0])
     model.eval()
 
 
 def share_on_spot(family: Family) -> OnSpot:
     """Train a family's model on spots, and look where the maps of the layer chosen by itself lie on new images."""
+    family = replace(family, size=max(family.size, LEAST_CELLS * family.stride))
     model = build(family, classes=2)
     train(model, family)
     frozen = frozen_copy(model)
@@ -84,14 +109,15 @@ def share_on_spot(family: Family) -> OnSpot:
     right = logits.argmax(1) == labels.numpy()
     maps = hirescam(activations, gradients)[:, 0]
     height, width = maps.shape[1:]
-    hits = []
+    hits, chances = [], []
     for grid, label, place in zip(maps, labels, places, strict=True):
         if label:
-            y, x = np.unravel_index(int(grid.argmax()), grid.shape)
-            cell = np.array([family.size / height, family.size / width])
+            cell = np.array([[[family.size / height]], [[family.size / width]]])
             # Neighbours count: a spot may lie between cells.
-            hits.append(bool((np.abs((np.array([y, x]) + 0.5) * cell - place) <= 1.5 * cell).all()))
-    return OnSpot(float(right.mean()), float(np.mean(hits)), layer)
+            near = (np.abs((np.indices(grid.shape) + 0.5) * cell - place[:, None, None]) <= cell).all(0)
+            hits.append(bool(near.flat[grid.argmax()]))
+            chances.append(near.mean())
+    return OnSpot(float(right.mean()), float(np.mean(hits)), float(np.mean(chances)), layer)
 
 
 if __name__ == "__main__":

@@ -30,15 +30,19 @@ class _OnTheWay:
     layout: Layout
 
 
-def layered_function(model: nn.Module, layers: Sequence[nn.Module]) -> LayeredFunction:
+def layered_function(model: nn.Module, layers: Sequence[nn.Module], *, from_image: bool = False) -> LayeredFunction:
     """The function (image, target, contrast) -> (logits, A of the first layer, its G, A of the second, ...).
 
-    As `evidence_function`, for layers that are given from front to back. Everything must pass the first one.
+    As `evidence_function`, for layers that are given from front to back. Everything must pass the first one. With
+    `from_image` what lies before it runs for each target too: what lies behind may then take the number of images
+    from anywhere.
     """
 
     def evidence(image: torch.Tensor, target: torch.Tensor, contrast: torch.Tensor) -> tuple[torch.Tensor, ...]:
         images, targets = target.shape[0], target.shape[1]
-        with torch.enable_grad(), _watched(model, layers, image, targets) as passed:
+        if from_image:
+            image = repeated(image, targets)
+        with torch.enable_grad(), _watched(model, layers, image, None if from_image else targets) as passed:
             every = model(image)
         if len(passed) < len(layers):
             raise InputError("A layer takes no part in the answer; choose others.")
@@ -61,7 +65,10 @@ def layered_function(model: nn.Module, layers: Sequence[nn.Module]) -> LayeredFu
 def _watched(
     model: nn.Module, layers: Sequence[nn.Module], image: torch.Tensor, targets: Any
 ) -> Iterator[dict[int, _OnTheWay]]:
-    """While open, the first layer's output is a leaf repeated for each target, and those of the others are noted."""
+    """While open, the first layer's output is a leaf, and those of the others are noted.
+
+    The leaf is repeated for each of the `targets`; None means that it has been before.
+    """
     passed: dict[int, _OnTheWay] = {}
     grids = Grids(model, image.shape[2:])
 
@@ -71,7 +78,10 @@ def _watched(
             raise InputError(NO_FEATURE_MAP)
         if id(module) in passed:
             raise InputError("A layer is used more than once in a pass; choose others.")
-        tensor = output if passed else repeated(output.detach(), targets).requires_grad_(True)
+        tensor = output
+        if not passed:
+            leaf = output.detach()
+            tensor = (leaf.clone() if targets is None else repeated(leaf, targets)).requires_grad_(True)
         passed[id(module)] = _OnTheWay(tensor, layout)
         # Cloned, so that an in-place activation behind the layer cannot change what is reported.
         return tensor.clone()
@@ -86,9 +96,25 @@ def _watched(
                 handle.remove()
 
 
+def shares_the_front(model: nn.Module, layers: Sequence[nn.Module], size: tuple[int, int], logits: int) -> bool:
+    """Whether what lies before the first layer may run once for all targets; the rest of some networks refuses that.
+
+    A model that reads the number of images off its input, and shapes a later tensor by it, needs `from_image`.
+    """
+    try:
+        layered_function(model, layers)(*(t.to(_device(model)) for t in question(2, 2, size, logits)))
+    except RuntimeError:
+        return False
+    return True
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
 def trace_layered(
-    model: nn.Module, layers: Sequence[nn.Module], size: tuple[int, int], logits: int
+    model: nn.Module, layers: Sequence[nn.Module], size: tuple[int, int], logits: int, *, from_image: bool = False
 ) -> tuple[GraphModule, tuple[torch.Tensor, ...]]:
     """Trace `layered_function`, as `trace_evidence` does its function."""
     example = question(3, 2, size, logits)
-    return traced(layered_function(model, layers), example, EVIDENCE_AXES), example
+    return traced(layered_function(model, layers, from_image=from_image), example, EVIDENCE_AXES), example

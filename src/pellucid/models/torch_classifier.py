@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..preprocessing import FloatArray
 from .evidence_graph import evidence_function, input_gradient_function, tail_function
 from .layer_choice import LEAST_LAYERED, NO_LAYERS_BEFORE, layered_names
-from .layered_graph import layered_function
+from .layered_graph import layered_function, shares_the_front
 from .layers import find_layer
 from .traced_layer import frozen_copy, trace_layer, trace_layers
 
@@ -78,9 +78,12 @@ class TorchClassifier(ManifestClassifier):
         self.check(batch)
         selector, contrast, names = selected_targets(self.classes, self.task, len(batch), target, score)
         layers = self._several()
-        run = layered_function(self._network, [self._network.get_submodule(layer.name) for layer in layers])
+        modules = [self._network.get_submodule(layer.name) for layer in layers]
+        size = (self.preprocessing.height, self.preprocessing.width)
         with self._evaluating(), torch.inference_mode(mode=False), torch.enable_grad():
             inputs = (self._tensor(batch), self._tensor(selector), self._tensor(np.float32(contrast)))
+            shared = selector.shape[1] == 1 or shares_the_front(self._network, modules, size, selector.shape[2])
+            run = layered_function(self._network, modules, from_image=not shared)
             logits, *found = (_array(t) for t in run(*inputs))
         answers = []
         for layer, activations, gradients in zip(layers, found[::2], found[1::2], strict=True):

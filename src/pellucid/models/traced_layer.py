@@ -11,10 +11,10 @@ from torch import nn
 from torch.fx import GraphModule
 
 from ..bundle.manifest import Layer
-from .evidence_graph import question, trace_evidence
+from .evidence_graph import trace_evidence
 from .geometry import grid_geometry
 from .layer_choice import LEAST_LAYERED
-from .layered_graph import layered_function, trace_layered
+from .layered_graph import shares_the_front, trace_layered
 from .layers import find_layer, keras_names
 
 
@@ -49,25 +49,29 @@ def trace_layers(frozen: nn.Module, names: Sequence[str], size: tuple[int, int],
     """Trace several layers of a frozen network in one graph; `names` are full ones, from front to back.
 
     First ones are left out where the rest of the network does not run for several targets, because it takes the number
-    of images from further in front.
+    of images from further in front. Where fewer than two are left, all are kept, and the whole network runs for each
+    target.
     """
-    names = _going_on(frozen, names, size, logits)
-    graph, example = trace_layered(frozen, [frozen.get_submodule(name) for name in names], size, logits)
+    names, from_image = _going_on(frozen, names, size, logits)
+    modules = [frozen.get_submodule(name) for name in names]
+    graph, example = trace_layered(frozen, modules, size, logits, from_image=from_image)
     outputs = graph(*example)
     layers = tuple(_described(frozen, name, graph, outputs[1 + 2 * i], size, 1 + 2 * i) for i, name in enumerate(names))
     return TracedLayers(graph, example, layers)
 
 
-def _going_on(frozen: nn.Module, names: Sequence[str], size: tuple[int, int], logits: int) -> Sequence[str]:
-    """The names without first ones whose rest of the network does not run for several targets; two at least."""
-    for start in range(len(names) - LEAST_LAYERED):
+def _going_on(
+    frozen: nn.Module, names: Sequence[str], size: tuple[int, int], logits: int
+) -> tuple[Sequence[str], bool]:
+    """The names without first ones whose rest of the network does not run for several targets, and False.
+
+    All names and True where fewer than two are left.
+    """
+    for start in range(len(names) - LEAST_LAYERED + 1):
         some = names[start:]
-        try:
-            layered_function(frozen, [frozen.get_submodule(n) for n in some])(*question(2, 2, size, logits))
-        except RuntimeError:
-            continue
-        return some
-    return names[-LEAST_LAYERED:]
+        if shares_the_front(frozen, [frozen.get_submodule(n) for n in some], size, logits):
+            return some, False
+    return names, True
 
 
 def _described(
