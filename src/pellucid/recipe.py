@@ -139,6 +139,13 @@ class ModelSection(RecipeSection):
         default="none",
         description="`none`, `all` (the backbone), `half` of its layers, a number of layers, or the first that trains",
     )
+    output_stride: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="pixels of the image along a cell of the last feature map, such as 16 for maps twice as fine as "
+        "most backbones'; strides become dilations",
+    )
     layer: str | None = Field(default=None, description="explained layer; found automatically when absent")
     layers: tuple[str, ...] = Field(default=(), description="further layers that can be explained")
     every_method: bool = Field(

@@ -13,6 +13,7 @@ from torch import nn
 from ..errors import InputError
 from ..recipe import ModelSection
 from .catalogue import find_backbone
+from .dilation import dilate
 
 # Children that come after the last feature map, by torchvision's names for them.
 HEAD_CHILDREN = {"avgpool", "fc", "classifier", "dropout", "head", "heads", "AuxLogits", "aux1", "aux2", "flatten"}
@@ -118,6 +119,14 @@ def timm_backbone(name: str, size: tuple[int, int]) -> nn.Module:
 
 def build_backbone(section: ModelSection, size: tuple[int, int]) -> nn.Module:
     """The untrained backbone that a recipe's model section asks for, for inputs of `size` (height, width)."""
+    backbone = _as_published(section, size)
+    if section.output_stride is not None:
+        dilate(backbone, size, section.output_stride)
+    return backbone
+
+
+def _as_published(section: ModelSection, size: tuple[int, int]) -> nn.Module:
+    """The backbone with its own strides."""
     source, name = find_backbone(section.backbone)
     if source == "own":
         smallest = 2 ** len(section.filters)
