@@ -301,7 +301,7 @@ def _say_parity(manifest: Manifest, progress: Progress) -> None:
     if layer is not None and 0 < layer.height * layer.width <= COARSE:
         progress.say(
             f"Heat maps have only {layer.height} x {layer.width} cells and hardly show where the evidence is: "
-            "choose a larger `data.size`."
+            "choose a larger `data.size`, or `model.output_stride` = 16."
         )
 
 
