@@ -1,6 +1,6 @@
 """A finer last feature map from the same weights: the strides of the last convolutions become dilations.
 
-Each cell then sees the image as before, and there are more of them. Chen et al. 2017, arXiv:1606.00915.
+Each cell then sees the image as before, and new cells lie between. Chen et al. 2017, arXiv:1606.00915.
 """
 
 from __future__ import annotations
