@@ -38,7 +38,9 @@ from pellucid.workflow.discovering_slices import Subjects
 from pellucid.workflow.evaluation import own_split
 from pellucid.workflow.training import train
 
-IMAGES, SIZE, EPOCHS = 400, 96, 12
+SIZE = 96
+PLANTED, PLAIN = (400, 12), (600, 16)
+"""Films and epochs of a model that a sign was planted for, and of one that has to learn the opacities."""
 TOOK = 0.25
 COLUMNS = ("name", "auc", "agrees", "against", "alarm", "first", "asked", "train", "search")
 
@@ -82,15 +84,18 @@ def parsed() -> argparse.Namespace:
 
 
 def wanted(arguments: argparse.Namespace) -> list[tuple[str, float, int]]:
-    """Kind, share and seed of every line; `clean` has no sign, and a share of 0.5 is a bystander."""
+    """Kind, share and seed of every line, in rounds, so that the table is balanced wherever the work is stopped.
+
+    `clean` has no sign, and a share of 0.5 is a bystander.
+    """
     kinds = [k for k in arguments.kinds.split(",") if k]
     shares = [float(share) for share in arguments.shares.split(",")]
-    most = max(arguments.seeds, arguments.clean, arguments.bystanders)
+    clean = -(-arguments.clean // max(arguments.seeds, 1))
     lines = []
-    for seed in range(most):
-        lines += [(kind, share, seed) for share in shares for kind in kinds if seed < arguments.seeds]
-        lines += [("clean", 0.0, seed)] if seed < arguments.clean else []
+    for seed in range(max(arguments.seeds, arguments.bystanders)):
+        lines += [("clean", 0.0, c) for c in range(clean * seed, clean * (seed + 1)) if c < arguments.clean]
         lines += [("clip", 0.5, seed)] if seed < arguments.bystanders else []
+        lines += [(kind, share, seed) for share in shares for kind in kinds if seed < arguments.seeds]
     return lines
 
 
@@ -101,11 +106,12 @@ def measured(folder: Path, name: str, kind: str, share: float, seed: int) -> dic
     if not run.is_dir():
         shutil.rmtree(films, ignore_errors=True)
         planted = [] if kind == "clean" or kind in DRAWN else [Shortcut.parse(f"{kind}={share}")]
-        generate_phantoms(films, images=IMAGES, size=SIZE, seed=seed, shortcuts=planted)
+        images, epochs = PLAIN if share <= 0.5 else PLANTED
+        generate_phantoms(films, images=images, size=SIZE, seed=seed, shortcuts=planted)
         if kind in DRAWN:
             draw_on_films(films, kind, share, seed)
         shutil.rmtree(films / "masks")
-        overrides = [f"data.size={SIZE}", f"train.epochs={EPOCHS}", "model.filters=[16, 24, 32, 48]"]
+        overrides = [f"data.size={SIZE}", f"train.epochs={epochs}", "model.filters=[16, 24, 32, 48]"]
         train(films, recipe="phantom", out=run, overrides=overrides, seed=seed, abroad="none")
     trained = time.monotonic()
     bundle = pellucid.load(run)

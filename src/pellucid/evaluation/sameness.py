@@ -5,7 +5,8 @@ their covariance), so that edges, slow shades and grain, which all pictures shar
 picture has weighs most. The comparison is a normalised correlation: a change of grey does not matter. A patch is
 turned, scaled and shifted over the other to its best fit, as an object lies differently in every picture. The best fit
 of any two patches is above 0, so the figure is judged against patches from pictures of the other classes, by
-permutation. Pictures with colours are compared in their grey and in two differences of colours.
+permutation. These lie at the same places: ribs of different patients resemble each other more than ribs and a heart do.
+Pictures with colours are compared in their grey and in two differences of colours.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ BANDS = 6
 AREA = 3
 """A texture is measured over shifts of up to this many pixels."""
 PLACES = 24
-"""How many places of other pictures patches are compared with, one of each group."""
+"""How many other pictures patches are compared with, one of each group."""
 ALIKE_SHARE = 0.5
 """The share of the other patches that the best patch must be alike with: the figure is this quantile."""
 
@@ -199,11 +200,11 @@ def correlations(places: Places) -> Values:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatchComparison:
-    """What the patches of a class are compared with: patches of pictures of other classes, one of each group."""
+    """What the patches of a class are compared with: `others`, pictures of other classes, one of each group."""
 
     pictures: WorkingPictures
     whiten: Whitening
-    others: Places
+    others: Indices
     reach: float
     seed: int
 
@@ -221,13 +222,13 @@ class PatchComparison:
         whiten = Whitening.of(pictures, images, rng)
         mixed = rng.permutation(images)
         first = np.sort(np.unique(units[mixed], return_index=True)[1])[:PLACES]
-        centres = np.stack([rng.uniform(0.1, 0.9, len(first)) * side for side in pixels.shape[1:3]], axis=1)
-        return cls(pictures, whiten, Places.of(pictures, whiten, mixed[first], centres, reach), reach, seed)
+        return cls(pictures, whiten, mixed[first], reach, seed)
 
     def of(self, images: Indices, centres: Values) -> SamenessEntry:
-        """How alike patches of `images` (n,) around `centres` (n, 2) are."""
+        """How alike patches of `images` (n,) around `centres` (n, 2) are, beside patches of `others` at these places."""
         mine = Places.of(self.pictures, self.whiten, images, centres, self.reach)
-        return sameness(mine, self.others, seed=self.seed)
+        same = np.resize(centres, (len(self.others), 2))
+        return sameness(mine, Places.of(self.pictures, self.whiten, self.others, same, self.reach), seed=self.seed)
 
 
 def sameness(mine: Places, others: Places, *, draws: int = 999, seed: int = 0) -> SamenessEntry:
