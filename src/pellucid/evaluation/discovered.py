@@ -53,7 +53,9 @@ class SamenessEntry(FiniteDocument):
     `alike` is the correlation of the most typical patch, at its best fit, with half of the others, `usual` that of
     patches of other classes, `chance` the share of random draws that reach it. `texture` is how many standard
     deviations the patches' texture lies from that of other classes' patches, on average over six bands, and
-    `texture_spread` the ratio of their own deviation to that of the others; None in an audit of an older version.
+    `texture_spread` the ratio of their own deviation to that of the others. `within`, `within_chance` and
+    `within_spread` are the same of textures relative to the rest of their own image. None in an audit of an older
+    version.
     """
 
     patches: int
@@ -63,6 +65,9 @@ class SamenessEntry(FiniteDocument):
     texture: float
     texture_chance: float
     texture_spread: float | None = None
+    within: float | None = None
+    within_chance: float | None = None
+    within_spread: float | None = None
 
 
 class AnswerEntry(FiniteDocument):

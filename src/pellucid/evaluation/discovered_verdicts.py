@@ -7,6 +7,7 @@ copies of each other or share a texture that no other image has, or they lie off
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -19,9 +20,10 @@ SHORTCUT, QUESTION = "Shortcut", "What it goes by"
 # How alike patches are at least, how much more than others', and how seldom by chance, so that they count as copies.
 # Defects of one kind reach 0.58 (blowholes of tiles), planted objects of 96 pixels' films 0.62 and more.
 ALIKE, MORE_ALIKE, CHANCE = 0.62, 0.12, 0.01
-# From this many standard deviations on, averaged over six bands, a texture is one that other images lack, if it varies
-# from image to image hardly more than theirs, as what a machine adds does; from the second figure on, always.
-OWN_TEXTURE, FAR_TEXTURE, SPREAD = 1.2, 2.0, 1.2
+# From this many standard deviations on, averaged over six bands, a texture relative to the rest of its image is one that
+# other images lack, if it varies from image to image hardly more than theirs, as what a machine adds does; from the
+# second figure on, always. A texture all over the images has to reach the second figure: sets differ in sharpness.
+OWN_TEXTURE, FAR_TEXTURE, SPREAD = 1.0, 2.0, 1.2
 # The presence of a concept must tell the class at least this well for certain; its fall must cover this share of the
 # difference between the classes.
 TELLS, OF_GAP = 0.6, 0.1
@@ -47,10 +49,22 @@ def is_copied(found: SamenessEntry | None) -> bool:
 
 def has_own_texture(found: SamenessEntry | None) -> bool:
     """Whether the patches share a texture that patches of other classes lack."""
-    if found is None or found.texture_chance > CHANCE:
-        return False
-    even = found.texture_spread is None or found.texture_spread <= SPREAD
-    return found.texture >= (OWN_TEXTURE if even else FAR_TEXTURE)
+    return found is not None and texture_beyond(found) > 0
+
+
+def texture_beyond(found: SamenessEntry) -> float:
+    """How many standard deviations the patches' own texture lies from others', 0 for one that is not their own."""
+    if found.within is None or found.within_chance is None:
+        # An audit of an older version.
+        own = _is_own(found.texture, found.texture_chance, found.texture_spread)
+        return found.texture if own else 0.0
+    sides = [(found.within, found.within_chance, found.within_spread), (found.texture, found.texture_chance, math.inf)]
+    return max((distance for distance, chance, spread in sides if _is_own(distance, chance, spread)), default=0.0)
+
+
+def _is_own(distance: float, chance: float, spread: float | None) -> bool:
+    even = spread is None or spread <= SPREAD
+    return chance <= CHANCE and distance >= (OWN_TEXTURE if even else FAR_TEXTURE)
 
 
 def lies_off(concept: ConceptEntry) -> bool:
@@ -150,7 +164,7 @@ def _signs(concept: ConceptEntry) -> Iterator[str]:
         )
     if found is not None and has_own_texture(found):
         yield (
-            f"Its patches share a texture that images of other classes lack ({found.texture:.1f} standard deviations "
+            f"Its patches share a texture that images of other classes lack ({texture_beyond(found):.1f} standard deviations "
             "away)"
         )
     if lies_off(concept) and concept.inside is not None:

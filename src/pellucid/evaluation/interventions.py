@@ -86,6 +86,17 @@ class Interventions:
         )
         return entry, falls[0]
 
+    def decisive_halves(self, patches: Patches, kept: Indices) -> Values:
+        """Where in the patches `kept` (n,) it lies: (n, 2), the middles of the halves that cost most to hide."""
+        height, width = self.pixels.shape[1:3]
+        boxes = patches.boxes(self.pixels)
+        middles = []
+        for at in kept:
+            picture, halves = self.pixels[patches.images[at]], boxes[at].halves(height, width)
+            scores, _ = self.ask(np.stack([drawn_together(picture, [half]) for half in halves]))
+            middles.append(halves[int(scores.argmin())].centre)
+        return np.array(middles)
+
     def _hidden(
         self, images: Indices, boxes: list[Box], elsewhere: list[Box], *, by_average: bool
     ) -> tuple[tuple[Values, Truth], tuple[Values, Truth]]:

@@ -40,7 +40,19 @@ class Box:
     def wider(self, factor: float, height: int, width: int) -> Box:
         """The square around the same middle with sides `factor` times as long, moved so that it lies inside."""
         side = round(factor * (self.bottom - self.top))
-        return Box.around((self.top + self.bottom) / 2, (self.left + self.right) / 2, side, height, width)
+        return Box.around(*self.centre, side, height, width)
+
+    def halves(self, height: int, width: int) -> list[Box]:
+        """The nine overlapping squares of half its side inside it, row by row."""
+        tall, wide = self.bottom - self.top, self.right - self.left
+        steps = (0.25, 0.5, 0.75)
+        centres = [(self.top + y * tall, self.left + x * wide) for y in steps for x in steps]
+        return [Box.around(y, x, -(-tall // 2), height, width) for y, x in centres]
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Its middle as (y, x)."""
+        return (self.top + self.bottom) / 2, (self.left + self.right) / 2
 
     @staticmethod
     def around(y: float, x: float, side: int, height: int, width: int) -> Box:

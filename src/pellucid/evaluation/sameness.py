@@ -7,6 +7,9 @@ turned, scaled and shifted over the other to its best fit, as an object lies dif
 of any two patches is above 0, so the figure is judged against patches from pictures of the other classes, by
 permutation. These lie at the same places: ribs of different patients resemble each other more than ribs and a heart do.
 Pictures with colours are compared in their grey and in two differences of colours.
+
+A texture is measured twice: against patches of other classes, and against that beside the patch's own surroundings. Sets
+of pictures differ in sharpness and grain all over; what was added at one place differs from the rest of its picture.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ WORKING_SIDE = 128
 """Pictures are reduced to about this shorter side first."""
 RADIUS, SHIFT = 7, 8
 """Radius of the round patch that is compared, and the largest shift, in pixels of the reduced picture."""
-TURNS, SCALES = 12, (0.8, 1.0, 1.25)
+TURNS, SCALES = 36, (0.8, 1.0, 1.25)
 COLOURED, COLOURED_SHARE = 8.0, 5e-4
 """Pictures have colours if differences of colours exceed this many grey levels in this share of the pixels."""
 SAMPLED = 4000
@@ -38,6 +41,8 @@ BANDS = 6
 """Into how many bands, from what varies most in other pictures to what varies least, a texture is divided."""
 AREA = 3
 """A texture is measured over shifts of up to this many pixels."""
+GROUND = 10
+"""At how many other places of its picture the texture around a patch is measured."""
 PLACES = 24
 """How many other pictures patches are compared with, one of each group."""
 ALIKE_SHARE = 0.5
@@ -123,27 +128,29 @@ class Places:
     """n places in pictures: their own patch, turned and scaled, (n, fits, D), and all shifts of it, whitened.
 
     `shifted` (n, shifts, D). All are of length 1. `bands` (n, BANDS) is the logarithm of the mean square of the patches
-    around each place, before, in each band.
+    around each place, before, in each band; `ground` (n, BANDS) that of other places of the same picture, on average.
     """
 
     turned: FloatArray
     shifted: FloatArray
     bands: Values
+    ground: Values
 
     @classmethod
     def of(cls, pictures: WorkingPictures, whiten: Whitening, images: Indices, centres: Values, reach: float) -> Places:
         """At the strangest point within `reach` pixels of each centre (n, 2), as (y, x), of `images` (n,)."""
-        turned, shifted, bands = [], [], []
+        turned, shifted, bands, ground = [], [], [], []
         for image, (y, x) in zip(images, centres, strict=True):
             near = max(1, round(reach / pictures.factor))
             lengths = np.linalg.norm(whiten(pictures.windows(int(image), y, x, near)), axis=1)
             row, column = divmod(int(lengths.argmax()), 2 * near + 1)
             y, x = y + pictures.factor * (row - near), x + pictures.factor * (column - near)
             around = whiten(pictures.windows(int(image), y, x, SHIFT))
-            bands.append(_bands(around))
+            bands.append(_bands(around, SHIFT))
+            ground.append(_ground(pictures, whiten, int(image), y, x))
             shifted.append(_unit(around))
             turned.append(_unit(whiten(_turned(pictures, int(image), y, x))))
-        return cls(np.array(turned), np.array(shifted), np.array(bands))
+        return cls(np.array(turned), np.array(shifted), np.array(bands), np.array(ground))
 
     def __len__(self) -> int:
         return len(self.turned)
@@ -153,16 +160,32 @@ class Places:
             np.concatenate([self.turned, other.turned]),
             np.concatenate([self.shifted, other.shifted]),
             np.concatenate([self.bands, other.bands]),
+            np.concatenate([self.ground, other.ground]),
         )
 
 
-def _bands(around: FloatArray) -> Values:
-    """The mean square in each band, (BANDS,), as a logarithm, over the inner ones of all shifts (shifts, D)."""
-    side = 2 * SHIFT + 1
-    inner = slice(SHIFT - AREA, SHIFT + AREA + 1, AREA)
+def _bands(around: FloatArray, reach: int) -> Values:
+    """The mean square in each band, (BANDS,), as a logarithm, over the inner ones of all shifts up to `reach`."""
+    side = 2 * reach + 1
+    inner = slice(reach - AREA, reach + AREA + 1, AREA)
     squares = around.reshape(side, side, -1)[inner, inner].astype(np.float64) ** 2
     parts = np.array_split(squares.mean(axis=(0, 1)), BANDS)
     return np.log([max(float(part.mean()), 1e-9) for part in parts])
+
+
+def _ground(pictures: WorkingPictures, whiten: Whitening, image: int, y: float, x: float) -> Values:
+    """The mean of `_bands` over places of a picture that do not touch the patch at a point."""
+    rng = np.random.default_rng(image)
+    height, width = (side * pictures.factor for side in pictures.planes.shape[1:3])
+    found: list[Values] = []
+    for _ in range(4 * GROUND):
+        down, across = rng.uniform(0.08, 0.92) * height, rng.uniform(0.08, 0.92) * width
+        if np.hypot(down - y, across - x) > 2 * RADIUS * pictures.factor:
+            found.append(_bands(whiten(pictures.windows(image, down, across, AREA)), AREA))
+        if len(found) == GROUND:
+            break
+    mean: Values = np.mean(found or [np.zeros(BANDS)], axis=0)
+    return mean
 
 
 def _unit(vectors: FloatArray) -> FloatArray:
@@ -238,21 +261,33 @@ def sameness(mine: Places, others: Places, *, draws: int = 999, seed: int = 0) -
     every = correlations(both)
     rng = np.random.default_rng(seed)
     orders = [rng.permutation(len(both)) for _ in range(draws)]
-    alike, texture = typical(every[:n, :n]), texture_distance(mine.bands, others.bands)
+    alike = typical(every[:n, :n])
     drawn = np.array([typical(every[np.ix_(o[:n], o[:n])]) for o in orders])
-    textures = np.array([texture_distance(both.bands[o[:n]], both.bands[o[n:]]) for o in orders])
     rest = every[n:, n:]
     size = min(n, len(rest))
     usual = [typical(rest[np.ix_(c, c)]) for c in (rng.permutation(len(rest))[:size] for _ in range(50))]
+    texture = _texture(both.bands, n, orders)
+    within = _texture(both.bands - both.ground, n, orders)
     return SamenessEntry(
         patches=n,
         alike=alike,
         usual=float(np.mean(usual)),
         chance=_chance(drawn, alike),
-        texture=texture,
-        texture_chance=_chance(textures, texture),
-        texture_spread=float((mine.bands.std(axis=0, ddof=1) / others.bands.std(axis=0, ddof=1)).mean()),
+        texture=texture[0],
+        texture_chance=texture[1],
+        texture_spread=texture[2],
+        within=within[0],
+        within_chance=within[1],
+        within_spread=within[2],
     )
+
+
+def _texture(bands: Values, n: int, orders: list[Indices]) -> tuple[float, float, float]:
+    """How far the textures of the first n lie from the others', its chance, and the ratio of their spreads."""
+    seen = texture_distance(bands[:n], bands[n:])
+    drawn = np.array([texture_distance(bands[o[:n]], bands[o[n:]]) for o in orders])
+    spread = (bands[:n].std(axis=0, ddof=1) / np.maximum(bands[n:].std(axis=0, ddof=1), 1e-9)).mean()
+    return seen, _chance(drawn, seen), float(spread)
 
 
 def _chance(drawn: Values, seen: float) -> float:

@@ -185,7 +185,8 @@ def _concepts(
             if is_proven(entry):
                 comparison = comparison or _comparison(question, cells)
                 decisive = np.sort(np.argsort(-falls, kind="stable")[:COMPARED])
-                alike = comparison.of(patches.images[decisive], patches.centres[decisive])
+                where = question.interventions.decisive_halves(patches, decisive)
+                alike = comparison.of(patches.images[decisive], where)
                 entry = entry.model_copy(update={"sameness": alike, "inside": _inside(question, patches, touches)})
         found.append(_FoundConcept(entry, presence))
     return found, ClassFactors(factors.parts, cells.usual)
