@@ -107,3 +107,18 @@ def test_squares_lie_inside_the_picture(side: int) -> None:
     box = Box.around(0, 39, side, SIDE, SIDE)
     assert (box.top, box.right) == (0, SIDE)
     assert box.bottom - box.top == min(side, SIDE)
+
+
+def test_the_half_that_costs_most_to_hide_is_where_the_model_reads(
+    subject: tuple[Interventions, Patches, np.ndarray],
+) -> None:
+    interventions, patches, _ = subject
+    # The squares are moved off what the model reads, by less than a quarter of their side.
+    moved = Patches(patches.images, patches.centres + np.array([3.0, -3.0]), 16, 20)
+    kept = np.arange(4, 12)
+    found = interventions.decisive_halves(moved, kept)
+    assert found.shape == (8, 2)
+    before = np.abs(moved.centres[kept] - patches.centres[kept]).max(axis=1)
+    after = np.abs(found - patches.centres[kept]).max(axis=1)
+    assert (after <= before).all()
+    assert np.median(after) < 3

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, rotate
 
+from pellucid.evaluation.discovered import SamenessEntry
+from pellucid.evaluation.discovered_verdicts import has_own_texture, is_copied
 from pellucid.evaluation.sameness import PatchComparison, texture_distance, typical
 
 SIDE = 96
@@ -21,10 +23,14 @@ def scene(seed: int) -> tuple[np.ndarray, np.random.Generator]:
     return pixels, rng
 
 
-def compared(pixels: np.ndarray, centres: np.ndarray) -> tuple[float, float, float, float]:
+def entry(pixels: np.ndarray, centres: np.ndarray) -> SamenessEntry:
     coloured = np.repeat(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)[..., None], 3, axis=3)
     other = np.arange(60) >= 20
-    found = PatchComparison.against(coloured, np.arange(60), other, 6, 0).of(np.arange(20), centres)
+    return PatchComparison.against(coloured, np.arange(60), other, 6, 0).of(np.arange(20), centres)
+
+
+def compared(pixels: np.ndarray, centres: np.ndarray) -> tuple[float, float, float, float]:
+    found = entry(pixels, centres)
     return found.alike - found.usual, found.chance, found.texture, found.texture_chance
 
 
@@ -40,6 +46,46 @@ def test_copies_are_found_at_any_place_angle_and_brightness(turned: bool) -> Non
     more, chance, _, _ = compared(pixels, centres + rng.integers(-3, 4, (20, 2)))
     assert more > 0.12
     assert chance <= 0.01
+
+
+def test_lines_at_any_angle_are_copies() -> None:
+    pixels, rng = scene(5)
+    centres = rng.integers(20, SIDE - 20, (20, 2)).astype(float)
+    ys, xs = np.mgrid[:SIDE, :SIDE]
+    for i, (y, x) in enumerate(centres):
+        angle = rng.uniform(0, np.pi)
+        pixels[i] += 60 * np.clip(1.5 - np.abs((ys - y) * np.cos(angle) - (xs - x) * np.sin(angle)), 0, 1)
+    more, chance, _, _ = compared(pixels, centres)
+    assert more > 0.12
+    assert chance <= 0.01
+
+
+def test_what_patients_of_all_classes_have_at_one_place_is_no_copy() -> None:
+    pixels, rng = scene(6)
+    ys, xs = np.mgrid[:SIDE, :SIDE]
+    ribs = 60 * (np.sin(ys / 2.5 + 0.15 * xs) > 0) * (np.hypot(ys - 30, xs - 40) < 18)
+    pixels += ribs
+    centres = np.array([30.0, 40.0]) + rng.integers(-3, 4, (20, 2))
+    found = entry(pixels, centres)
+    assert found.alike > 0.62
+    assert not is_copied(found)
+    pixels[20:] -= ribs
+    assert is_copied(entry(pixels, centres))
+
+
+def test_grain_all_over_the_pictures_of_a_class_is_no_texture_of_a_place() -> None:
+    pixels, rng = scene(7)
+    centres = rng.integers(20, SIDE - 20, (20, 2)).astype(float)
+    grainy = pixels.copy()
+    grainy[:20] += rng.normal(0, 1.5, (20, SIDE, SIDE))
+    found = entry(grainy, centres)
+    assert found.within is not None
+    assert 0.8 < found.texture < 2
+    assert abs(found.within) < 0.6
+    assert not has_own_texture(found)
+    for i, (y, x) in enumerate(centres.astype(int)):
+        pixels[i, y - 8 : y + 8, x - 8 : x + 8] += rng.normal(0, 7, (16, 16))
+    assert has_own_texture(entry(pixels, centres))
 
 
 def test_soft_spots_of_one_kind_are_no_copies() -> None:

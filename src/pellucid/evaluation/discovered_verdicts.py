@@ -20,9 +20,9 @@ SHORTCUT, QUESTION = "Shortcut", "What it goes by"
 # How alike patches are at least, how much more than others', and how seldom by chance, so that they count as copies.
 # Defects of one kind reach 0.58 (blowholes of tiles), planted objects of 96 pixels' films 0.62 and more.
 ALIKE, MORE_ALIKE, CHANCE = 0.62, 0.12, 0.01
-# From this many standard deviations on, averaged over six bands, a texture relative to the rest of its image is one that
-# other images lack, if it varies from image to image hardly more than theirs, as what a machine adds does; from the
-# second figure on, always. A texture all over the images has to reach the second figure: sets differ in sharpness.
+# From this many standard deviations on, averaged over six bands, a texture is one that other images lack: measured
+# beside the rest of its image, if it varies from image to image hardly more than theirs, as what a machine adds does;
+# from the second figure on, always. A texture all over the images has to reach the second: sets differ in sharpness.
 OWN_TEXTURE, FAR_TEXTURE, SPREAD = 1.0, 2.0, 1.2
 # The presence of a concept must tell the class at least this well for certain; its fall must cover this share of the
 # difference between the classes.
@@ -162,11 +162,8 @@ def _signs(concept: ConceptEntry) -> Iterator[str]:
             f"Its patches from {found.patches} groups are copies of each other, as nature does not make them "
             f"(correlation {found.alike:.2f}, among other images {found.usual:.2f})"
         )
-    if found is not None and has_own_texture(found):
-        yield (
-            f"Its patches share a texture that images of other classes lack ({texture_beyond(found):.1f} standard deviations "
-            "away)"
-        )
+    if found is not None and (beyond := texture_beyond(found)):
+        yield f"Its patches share a texture that images of other classes lack ({beyond:.1f} standard deviations away)"
     if lies_off(concept) and concept.inside is not None:
         yield f"Only {100 * concept.inside.value:.0f} % of its patches touch the masks or boxes"
 

@@ -8,8 +8,8 @@ of any two patches is above 0, so the figure is judged against patches from pict
 permutation. These lie at the same places: ribs of different patients resemble each other more than ribs and a heart do.
 Pictures with colours are compared in their grey and in two differences of colours.
 
-A texture is measured twice: against patches of other classes, and against that beside the patch's own surroundings. Sets
-of pictures differ in sharpness and grain all over; what was added at one place differs from the rest of its picture.
+A texture is measured as it is, and beside the rest of its own picture: sets of pictures differ in sharpness and grain
+all over, but what was added at one place differs from the rest of its picture.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ class PatchComparison:
         return cls(pictures, whiten, mixed[first], reach, seed)
 
     def of(self, images: Indices, centres: Values) -> SamenessEntry:
-        """How alike patches of `images` (n,) around `centres` (n, 2) are, beside patches of `others` at these places."""
+        """How alike patches of `images` (n,) around `centres` (n, 2) are, and those of `others` at these places."""
         mine = Places.of(self.pictures, self.whiten, images, centres, self.reach)
         same = np.resize(centres, (len(self.others), 2))
         return sameness(mine, Places.of(self.pictures, self.whiten, self.others, same, self.reach), seed=self.seed)

@@ -198,14 +198,10 @@ class SignFinder:
 def _inner(picture: Uint8Array, box: Box, score: Callable[[Uint8Array], Values]) -> tuple[Box, float]:
     """The part of a square, half its side and a rim, that costs most to hide; and its share of the whole cost."""
     height, width = picture.shape[:2]
-    half = -(-(box.bottom - box.top) // 2)
-    steps = (0.25, 0.5, 0.75)
-    centres = [
-        (box.top + y * (box.bottom - box.top), box.left + x * (box.right - box.left)) for y in steps for x in steps
-    ]
-    inner = [Box.around(y, x, half, height, width) for y, x in centres]
+    inner = box.halves(height, width)
     answers = score(np.stack([picture, *(drawn_together(picture, [b]) for b in (box, *inner))]))
     falls = answers[0] - answers[1:]
     best = int(falls[1:].argmax())
     share = float(falls[1 + best] / falls[0]) if falls[0] > 0 else 0.0
-    return Box.around(*centres[best], round(half * (1 + RIM)), height, width), share
+    side = round((inner[best].bottom - inner[best].top) * (1 + RIM))
+    return Box.around(*inner[best].centre, side, height, width), share
