@@ -24,7 +24,7 @@ def detector_at(folder: Path, recipe: Recipe) -> Path:
     patches = features.patches.reshape(20, -1, features.patches.shape[-1])
     section = AnomalySection(memory=30, candidates=200)
     fitted = fit_detector(patches, features.statistics, graph.grid, section)
-    seen = scored(fitted, features)
+    fitted, seen = scored(fitted, features).placed(fitted)
     fitted = with_units(fitted, seen.local, seen.image)
     manifest = manifest_of(network, shape, 2, network.explained_layer)
     manifest = manifest.model_copy(update={"task": "anomaly", "layer": graph.layer})

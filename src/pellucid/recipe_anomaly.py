@@ -52,3 +52,8 @@ class AnomalySection(RecipeSection):
         default=False, description="bad images of the data help to choose the threshold; else they are for testing only"
     )
     normal: str | None = Field(default=None, description="folder or label of the normal images, where names do not say")
+
+    @property
+    def with_places(self) -> bool:
+        """Whether distances are measured against what is usual at their place: where nothing is as it was published."""
+        return self.method == "combined"

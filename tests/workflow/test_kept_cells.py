@@ -21,7 +21,7 @@ def test_what_is_wanted_is_kept_as_it_was_and_the_file_is_gone_afterwards(tmp_pa
         assert not cells.complete
         cells.add(SAMPLES[3:], PATCHES[3:])
         assert cells.complete
-        assert np.array_equal(cells.read(SAMPLES[[4, 1]]), PATCHES[[4, 1]])
+        assert np.array_equal(cells.read(SAMPLES[[4, 1]])[0], PATCHES[[4, 1]])
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -31,7 +31,7 @@ def test_what_takes_too_much_room_is_not_kept(tmp_path: Path, monkeypatch: pytes
         assert cells is not None
         cells.add(SAMPLES, PATCHES)
         assert not cells.complete
-        assert np.array_equal(cells.read(SAMPLES[:2]), PATCHES[:2])
+        assert np.array_equal(cells.read(SAMPLES[:2])[0], PATCHES[:2])
 
 
 def test_half_of_the_free_disk_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,10 +39,10 @@ def test_half_of_the_free_disk_is_left(tmp_path: Path, monkeypatch: pytest.Monke
     with kept_cells(tmp_path, SAMPLES) as cells:
         assert cells is not None
         cells.add(SAMPLES[:3], PATCHES[:3])
-        assert np.array_equal(cells.read(SAMPLES[:3]), PATCHES[:3])
+        assert np.array_equal(cells.read(SAMPLES[:3])[0], PATCHES[:3])
         cells.add(SAMPLES[3:], PATCHES[3:])
         with pytest.raises(KeyError):
-            cells.read(SAMPLES[3:4])
+            cells.read(SAMPLES[3:4])[0]
 
 
 def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ others; the detector that is kept learns from all. The memory is chosen once: a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,8 @@ from ..preprocessing import FloatArray
 from ..recipe_anomaly import AnomalySection
 from .detector import Detector, ImageFeatures, PatchMemory, PositionGaussians
 from .fitting import FOLDS, fit_detector, fit_memory, fit_positions, folds_of, put_together
-from .memory import Rows
+from .memory import Rows, top_mean
+from .places import usual_places
 
 Mask = npt.NDArray[np.bool_]
 
@@ -33,21 +34,40 @@ class CrossFit:
 
 @dataclass(frozen=True, slots=True)
 class OutOfFold:
-    """Scores (N,) of images before they are added up, in the units of the features: None where a part is not used."""
+    """Scores (N,) of images before they are added up, in the units of the features: None where a part is not used.
+
+    `cells` (N, h, w) are the distances that `local` was made of, and `shares` (N, h, w) how `image` divides among cells,
+    where both are known.
+    """
 
     local: FloatArray | None
     image: FloatArray | None
+    cells: FloatArray | None = None
+    shares: FloatArray | None = None
+
+    def _fields(self) -> tuple[FloatArray | None, ...]:
+        return self.local, self.image, self.cells, self.shares
 
     @staticmethod
     def joined(parts: Sequence[OutOfFold]) -> OutOfFold:
         """Those of several lots of images."""
-        local = [p.local for p in parts if p.local is not None]
-        image = [p.image for p in parts if p.image is not None]
-        return OutOfFold(np.concatenate(local) if local else None, np.concatenate(image) if image else None)
+        found = []
+        for field in zip(*(p._fields() for p in parts), strict=True):
+            known = [part for part in field if part is not None]
+            found.append(np.concatenate(known) if len(known) == len(field) else None)
+        return OutOfFold(*found) if found else OutOfFold(None, None)
 
     def take(self, rows: Rows | Mask) -> OutOfFold:
         """Those of some images."""
-        return OutOfFold(*(None if part is None else part[rows] for part in (self.local, self.image)))
+        return OutOfFold(*(None if part is None else part[rows] for part in self._fields()))
+
+    def placed(self, detector: Detector) -> tuple[Detector, OutOfFold]:
+        """The detector with what is usual in each cell, and the local scores measured against it."""
+        if self.cells is None:
+            return detector, self
+        places = usual_places(self.cells, self.shares)
+        local = top_mean(self.cells / places.cells, detector.top)
+        return replace(detector, places=places), replace(self, local=local)
 
     def scores(self, detector: Detector) -> FloatArray:
         """The scores (N,) in the units of a detector."""
@@ -98,5 +118,7 @@ def cross_fit(
 def scored(detector: Detector, features: ImageFeatures) -> OutOfFold:
     """What a detector says of images, before it is put together."""
     parts = detector.parts(features)
-    local = None if parts.local is None else detector.local_scores(parts.local, features)
-    return OutOfFold(local, parts.whole)
+    if parts.local is None:
+        return OutOfFold(None, parts.whole)
+    shares = detector.shares(features) if features.maps and detector.whole is not None else None
+    return OutOfFold(detector.local_scores(parts.local, features), parts.whole, parts.local, shares)

@@ -3,7 +3,8 @@
 There are two parts, each in units of how much it varies among held-out normal images. The local part is, in each cell,
 the distance of its patch to the nearest of a memory of normal patches (PatchCore), or to the Gaussian of its position
 (PaDiM). The whole part is the distance of the image's statistics from those of normal images, divided among the cells
-(`moments.py`). The map is the sum of both; the score is the mean of the greatest cells of the local part, and the mean
+(`moments.py`). Both are measured against what is usual at their place in the image, since a network says other things at
+its border than within (`places.py`). The map is the sum of both; the score is the mean of the greatest cells of the local part, and the mean
 over all cells of the whole part, which weighs more in it: it tells best that something is wrong, and the local part
 tells best where.
 """
@@ -21,6 +22,7 @@ from ..preprocessing import FloatArray
 from .gaussian import Gaussian
 from .memory import nearest, reweighted_scores, top_mean
 from .moments import contributions
+from .places import Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class Detector:
     """A fitted detector. `local_unit` and `whole_unit` divide the two parts; `top` cells make up the local score.
 
     `map_units` divide them in the map, where they may weigh otherwise; None: as in the score. With `reweighted` the
-    local score is PatchCore's: see `memory.reweighted_scores`.
+    local score is PatchCore's: see `memory.reweighted_scores`. `places`, if any, says what is usual in each cell.
     """
 
     local: PatchMemory | PositionGaussians | None
@@ -101,6 +103,7 @@ class Detector:
     top: int = 1
     reweighted: bool = False
     map_units: tuple[float, float] | None = None
+    places: Places | None = None
 
     @property
     def units_of_map(self) -> tuple[float, float]:
@@ -115,19 +118,31 @@ class Detector:
     def parts(self, features: ImageFeatures) -> Parts:
         """The two distances, in the units of the features."""
         return Parts(
-            None if self.local is None else self.local.distances(features.patches),
+            self._distances(features),
             None if self.whole is None else self.whole.distances(features.statistics),
         )
 
+    def _distances(self, features: ImageFeatures) -> FloatArray | None:
+        """The distances (N, h, w) of the cells, None without a local part."""
+        if self.local is None:
+            return None
+        found = self.local.distances(features.patches)
+        return found if self.places is None else found / self.places.cells
+
+    def shares(self, features: ImageFeatures) -> FloatArray:
+        """How the image's distance divides among the cells (N, h, w) of images whose layers' maps were kept."""
+        if self.whole is None:
+            return np.zeros((len(features), *self.grid), np.float32)
+        found = contributions(features.maps, features.statistics, self.whole, self.grid)
+        return found if self.places is None else found - self.places.shares
+
     def maps(self, features: ImageFeatures) -> FloatArray:
         """The map (N, h, w) of images whose layers' maps were kept."""
-        found = np.zeros((len(features), *self.grid), np.float32)
         local_unit, whole_unit = self.units_of_map
-        if self.local is not None:
-            found += self.local.distances(features.patches) / np.float32(local_unit)
-        if self.whole is not None:
-            shares = contributions(features.maps, features.statistics, self.whole, self.grid)
-            found += shares / np.float32(whole_unit)
+        found = self.shares(features) / np.float32(whole_unit)
+        local = self._distances(features)
+        if local is not None:
+            found += local / np.float32(local_unit)
         return found
 
     def local_scores(self, local: FloatArray, features: ImageFeatures | None = None) -> FloatArray:
@@ -162,6 +177,8 @@ class Detector:
             }
         if self.whole is not None:
             found |= {"image.mean": self.whole.mean, "image.whitening": self.whole.whitening}
+        if self.places is not None:
+            found |= {"places.cells": self.places.cells, "places.shares": self.places.shares}
         return found
 
 
@@ -175,9 +192,10 @@ def detector_of(arrays: Mapping[str, FloatArray]) -> Detector:
             channels = arrays["cells.channels"].astype(np.int64)
             local = PositionGaussians(arrays["cells.mean"], arrays["cells.whitening"], channels)
         whole = Gaussian(arrays["image.mean"], arrays["image.whitening"]) if "image.mean" in arrays else None
+        places = Places(arrays["places.cells"], arrays["places.shares"]) if "places.cells" in arrays else None
         units, (top, reweighted, height, width) = arrays["units"].tolist(), arrays["score"]
     except (KeyError, ValueError) as error:
         raise BundleError(f"The weights of the anomaly detector lack {error}. Copy the bundle again.") from error
     grid = int(height), int(width)
     of_map = (units[2], units[3]) if len(units) > 2 else None  # detectors of before weighed the map as the score
-    return Detector(local, whole, grid, units[0], units[1], int(top), bool(reweighted), of_map)
+    return Detector(local, whole, grid, units[0], units[1], int(top), bool(reweighted), of_map, places)

@@ -69,6 +69,8 @@ def anomaly_model(features: FeatureGraph, detector: Detector) -> onnx.ModelProto
         scores.append(_local_score(head, detector, head.add("Mul", [cells, head.constant(1 / detector.local_unit)])))
     if detector.whole is not None:
         shares, distance = _whole(head, features, detector.whole, (units[1], detector.whole_unit), detector.grid)
+        if detector.places is not None:
+            shares = head.add("Sub", [shares, head.constant(detector.places.shares / units[1])])
         maps.append(shares)
         scores.append(distance)
     for parts, name in ((maps, "activations"), (scores, "logits")):
@@ -86,7 +88,8 @@ def _local(head: _Head, detector: Detector) -> str:
         found = _nearest(head, detector.local, rows)
     elif detector.local is not None:
         found = _by_position(head, detector.local, rows, h * w)
-    return head.shape(found, [-1, 1, h, w])
+    cells = head.shape(found, [-1, 1, h, w])
+    return cells if detector.places is None else head.add("Mul", [cells, head.constant(1 / detector.places.cells)])
 
 
 def _nearest(head: _Head, memory: PatchMemory, rows: str) -> str:

@@ -46,13 +46,16 @@ class PatchFeatures(nn.Module):
     """Images (N, 3, H, W) to statistics (N, S), and patches (N, C, h, w) of several layers on the finest grid.
 
     Each layer's map is averaged over `smoothing` x `smoothing` cells ("locally aware", Roth et al. 2022, section 3.1)
-    and brought to the grid of the finest layer, bilinearly. Statistics are those of `anomaly.moments`, of each layer
-    before smoothing, and each layer's map comes last, as it is.
+    and brought to the grid of the finest layer, bilinearly. With `padded` what is outside the image counts as 0, as
+    published, and else not at all. Statistics are those of `anomaly.moments`, of each layer before smoothing, and each
+    layer's map comes last, as it is.
     """
 
-    def __init__(self, backbone: nn.Module, layers: Sequence[str], smoothing: int = 3) -> None:
+    def __init__(
+        self, backbone: nn.Module, layers: Sequence[str], smoothing: int = 3, *, padded: bool = False
+    ) -> None:
         super().__init__()
-        self.backbone, self.smoothing = backbone, smoothing
+        self.backbone, self.smoothing, self.padded = backbone, smoothing, padded
         self.layers = tuple(find_layer(backbone, name) for name in layers)
 
     def maps(self, image: torch.Tensor) -> list[torch.Tensor]:
@@ -90,7 +93,7 @@ class PatchFeatures(nn.Module):
     def _on_grid(self, values: torch.Tensor, grid: Any) -> torch.Tensor:
         if self.smoothing > 1:
             around = self.smoothing // 2
-            values = functional.avg_pool2d(values, self.smoothing, 1, around, count_include_pad=False)
+            values = functional.avg_pool2d(values, self.smoothing, 1, around, count_include_pad=self.padded)
         if values.shape[2:] == grid:
             return values
         return functional.interpolate(values, size=(int(grid[0]), int(grid[1])), mode="bilinear", align_corners=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,28 +20,29 @@ MOST_BYTES = 4_000_000_000
 
 
 class KeptCells:
-    """The patches (h, w, C) of the samples `wanted`, `most` bytes, in a file without a name: it is gone when closed."""
+    """Arrays of the samples `wanted`, `most` bytes in all, in a file without a name: it is gone when closed."""
 
     def __init__(self, file: IO[bytes], wanted: Rows, most: int) -> None:
         self._file, self._wanted, self._most = file, frozenset(wanted.tolist()), most
         self._place: dict[int, int] = {}
-        self._shape: tuple[int, ...] = ()
+        self._shapes: list[tuple[int, ...]] = []
         self._full = False
 
-    def add(self, samples: Rows, patches: FloatArray) -> None:
-        """Keep the patches (N, h, w, C) of those of N samples that are wanted; no more once there is no room."""
-        self._shape = patches.shape[1:]
-        for sample, values in zip(samples.tolist(), patches, strict=True):
+    def add(self, samples: Rows, *arrays: FloatArray) -> None:
+        """Keep the rows of arrays (N, ...) of those of N samples that are wanted; no more once there is no room."""
+        self._shapes = [values.shape[1:] for values in arrays]
+        for i, sample in enumerate(samples.tolist()):
             if self._full or sample not in self._wanted:
                 continue
-            self._full = (len(self._place) + 1) * values.nbytes > self._most or not self._written(values)
+            row = np.concatenate([values[i].ravel() for values in arrays], dtype=np.float32)
+            self._full = (len(self._place) + 1) * row.nbytes > self._most or not self._written(row)
             if not self._full:
                 self._place[sample] = len(self._place)
 
-    def _written(self, values: FloatArray) -> bool:
+    def _written(self, row: FloatArray) -> bool:
         try:
-            self._file.seek(len(self._place) * values.nbytes)
-            return self._file.write(np.ascontiguousarray(values, np.float32).data) == values.nbytes
+            self._file.seek(len(self._place) * row.nbytes)
+            return self._file.write(row.data) == row.nbytes
         except OSError:  # the disk is full
             return False
 
@@ -49,13 +51,15 @@ class KeptCells:
         """Whether all that are wanted are kept."""
         return len(self._place) == len(self._wanted)
 
-    def read(self, samples: Rows) -> FloatArray:
-        """The patches (N, h, w, C) of samples that were kept."""
-        found = np.empty((len(samples), *self._shape), np.float32)
-        for i, sample in enumerate(samples.tolist()):
-            self._file.seek(self._place[sample] * found[i].nbytes)
-            found[i] = np.frombuffer(self._file.read(found[i].nbytes), np.float32).reshape(self._shape)
-        return found
+    def read(self, samples: Rows) -> list[FloatArray]:
+        """The arrays (N, ...) of samples that were kept, in the order of `add`."""
+        sizes = [math.prod(shape) for shape in self._shapes]
+        rows = np.empty((len(samples), sum(sizes)), np.float32)
+        for row, sample in zip(rows, samples.tolist(), strict=True):
+            self._file.seek(self._place[sample] * row.nbytes)
+            row[:] = np.frombuffer(self._file.read(row.nbytes), np.float32)
+        parts = np.split(rows, np.cumsum(sizes)[:-1], axis=1)
+        return [part.reshape(-1, *shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
 
 @contextmanager

@@ -82,7 +82,8 @@ class Describer:
         source = load_initial_weights(backbone, recipe.model.backbone, recipe.model.weights)
         layers = choose_layers(backbone, recipe.model.backbone, recipe.anomaly.layers, size)
         progress.say(f"Features of {recipe.model.backbone}: layers {' and '.join(layers)}.")
-        graph = feature_graph(PatchFeatures(backbone, layers, recipe.anomaly.smoothing), size)
+        padded = recipe.anomaly.method == "patch-memory"
+        graph = feature_graph(PatchFeatures(backbone, layers, recipe.anomaly.smoothing, padded=padded), size)
         return cls(graph, source, recipe, seed, progress)
 
     def passes(self, images: SeenImages, rows: Rows, what: str) -> Iterator[tuple[Rows, ImageFeatures]]:
@@ -97,7 +98,7 @@ class Describer:
     def described(self, images: SeenImages, rows: Rows, *, keep: KeptCells | None = None) -> Description:
         """The statistics of the normal samples `rows`, and as many cells of each as the memory chooses among.
 
-        All cells of all samples go into `keep`.
+        All cells of all samples go into `keep`, and the layers' maps where they are needed again.
         """
         cells = self.graph.grid[0] * self.graph.grid[1]
         wanted = cells_wanted(len(rows), self.recipe.anomaly, cells)
@@ -113,7 +114,7 @@ class Describer:
                 many += 1
             statistics.append(features.statistics)
             if keep is not None:
-                keep.add(samples, features.patches)
+                keep.add(samples, features.patches, *(features.maps if self.recipe.anomaly.with_places else ()))
         if patches is None:
             raise DataError("There are no normal images to describe.")
         return Description(rows, patches, np.concatenate(statistics))

@@ -83,7 +83,8 @@ def _fitted(
     )
     order = chosen[np.argsort(fitted.fold[chosen], kind="stable")]
     parts = _out_of_fold(describer, images, description, fitted, order, cells)
-    detector = with_units(fitted.whole, parts.local, parts.image, section.whole)
+    detector, parts = parts.placed(fitted.whole) if section.with_places else (fitted.whole, parts)
+    detector = with_units(detector, parts.local, parts.image, section.whole)
     held, scores = description.rows[order], parts.scores(detector)
     if len(bad):
         passes = describer.passes(images, bad, "Scoring the bad images that help")
@@ -150,5 +151,6 @@ def _features_again(
     with describer.progress.bar(what) as advance:
         for start in range(0, len(order), BATCH):
             places = order[start : start + BATCH]
-            yield places, ImageFeatures(cells.read(description.rows[places]), description.statistics[places])
+            patches, *maps = cells.read(description.rows[places])
+            yield places, ImageFeatures(patches, description.statistics[places], tuple(maps))
             advance(min(start + BATCH, len(order)), len(order))
