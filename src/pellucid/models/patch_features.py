@@ -51,9 +51,7 @@ class PatchFeatures(nn.Module):
     layer's map comes last, as it is.
     """
 
-    def __init__(
-        self, backbone: nn.Module, layers: Sequence[str], smoothing: int = 3, *, padded: bool = False
-    ) -> None:
+    def __init__(self, backbone: nn.Module, layers: Sequence[str], smoothing: int = 3, *, padded: bool = False) -> None:
         super().__init__()
         self.backbone, self.smoothing, self.padded = backbone, smoothing, padded
         self.layers = tuple(find_layer(backbone, name) for name in layers)
