@@ -38,8 +38,10 @@ def test_at_a_place_where_all_is_far_only_what_is_farther_counts() -> None:
     detector, features = detector_and(60)
     parts = scored(detector, features)
     placed, found = parts.placed(detector)
-    assert parts.cells is not None and placed.places is not None
-    assert found.local is not None and placed.local is not None
+    assert parts.cells is not None
+    assert found.local is not None
+    assert placed.local is not None
+    assert placed.places is not None
     expected = placed.local.distances(features.patches) / placed.places.cells
     np.testing.assert_allclose(found.local, top_mean(expected, 3), rtol=1e-6)
     outer = BORDER > 1

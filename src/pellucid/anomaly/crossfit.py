@@ -36,8 +36,8 @@ class CrossFit:
 class OutOfFold:
     """Scores (N,) of images before they are added up, in the units of the features: None where a part is not used.
 
-    `cells` (N, h, w) are the distances that `local` was made of, and `shares` (N, h, w) how `image` divides among cells,
-    where both are known.
+    `cells` (N, h, w) are the distances that `local` was made of, and `shares` (N, h, w) how `image` divides among
+    cells, where both are known.
     """
 
     local: FloatArray | None

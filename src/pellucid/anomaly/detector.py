@@ -3,10 +3,10 @@
 There are two parts, each in units of how much it varies among held-out normal images. The local part is, in each cell,
 the distance of its patch to the nearest of a memory of normal patches (PatchCore), or to the Gaussian of its position
 (PaDiM). The whole part is the distance of the image's statistics from those of normal images, divided among the cells
-(`moments.py`). Both are measured against what is usual at their place in the image, since a network says other things at
-its border than within (`places.py`). The map is the sum of both; the score is the mean of the greatest cells of the local part, and the mean
-over all cells of the whole part, which weighs more in it: it tells best that something is wrong, and the local part
-tells best where.
+(`moments.py`). Both are measured against what is usual at their place in the image, since a network says other things
+at its border than within (`places.py`). The map is the sum of both; the score is the mean of the greatest cells of the
+local part, and the mean over all cells of the whole part, which weighs more in it: it tells best that something is
+wrong, and the local part tells best where.
 """
 
 from __future__ import annotations

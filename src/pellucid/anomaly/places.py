@@ -1,4 +1,4 @@
-"""What is usual at each place of the image: networks say other things at their border, where they see their own padding.
+"""What is usual at each place of an image: at its border a network sees its own padding, and says other things.
 
 On tiles the greatest distance of 95 of 100 normal images lay in an outermost cell, with distances in one unit for all.
 """
