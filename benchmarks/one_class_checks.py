@@ -2,8 +2,8 @@
 
     python benchmarks/one_class_checks.py ../shared/data/tiles [--splits 50] [--keep FEATURES.npz]
 
-Every image is described once (kept in FEATURES.npz, where that is given) by the recipe `one-class` and 71 of its cells,
-the memory is smaller (300 of 6,000 patches), and everything else is as in a run.
+Every image is described once (kept in FEATURES.npz, where that is given) by the recipe `one-class` and a quarter of its
+cells, the memory is smaller (300 of 6,000 patches), and everything else is as in a run.
 
 Promise: the normal images are divided --splits times, 80 % to learn and to choose a threshold for 5 % false alarms, and
 20 % as new ones. Dirt: bad images are mixed into those 80 %, a tenth of the whole, and the others test. They are drawn
@@ -37,12 +37,12 @@ from pellucid.workflow.settling import settled_recipe
 
 RECIPE = load_recipe("one-class")
 SECTION = RECIPE.anomaly.model_copy(update={"memory": 300, "candidates": 6000})
-CELLS, GAP, ASKED = 71, 120, 0.05
+GAP, ASKED = 120, 0.05
 
 
 @dataclass(frozen=True)
 class Described:
-    """Cells (N, P, C), statistics (N, S), labels (N,) and paths (N,) of all images."""
+    """Cells (N, h, w, C), statistics (N, S), labels (N,) and paths (N,) of all images."""
 
     patches: np.ndarray
     statistics: np.ndarray
@@ -50,7 +50,11 @@ class Described:
     paths: np.ndarray
 
     def features(self, rows: np.ndarray) -> ImageFeatures:
-        return ImageFeatures(self.patches[rows][:, None], self.statistics[rows])
+        return ImageFeatures(self.patches[rows], self.statistics[rows])
+
+    def cells(self, rows: np.ndarray) -> np.ndarray:
+        """The cells (N, P, C) of some images."""
+        return self.patches[rows].reshape(len(rows), -1, self.patches.shape[-1])
 
 
 def described(data: Path, keep: Path | None) -> Described:
@@ -61,11 +65,11 @@ def described(data: Path, keep: Path | None) -> Described:
     recipe = settled_recipe(RECIPE, dataset, Silent())
     cached = cached_pixels(dataset, recipe.preprocessing(), cache_folder(), progress=lambda done, total: None)
     rows = np.arange(len(cached.dataset))
-    section = recipe.anomaly.model_copy(update={"candidates": CELLS * len(rows)})
-    describer = Describer.of(recipe.model_copy(update={"anomaly": section}), 0, Silent())
-    found = describer.described(SeenImages(cached.dataset, cached.pixels, rows), rows)
+    passes = Describer.of(recipe, 0, Silent()).passes(SeenImages(cached.dataset, cached.pixels, rows), rows, "")
+    found = [(features.patches[:, ::2, ::2].copy(), features.statistics) for _, features in passes]
+    patches, statistics = (np.concatenate(part) for part in zip(*found, strict=True))
     paths = np.array([s.path for s in cached.dataset.samples])
-    made = Described(found.patches, found.statistics, cached.dataset.labels, paths)
+    made = Described(patches, statistics, cached.dataset.labels, paths)
     if keep is not None:
         np.savez(keep, patches=made.patches, statistics=made.statistics, labels=made.labels, paths=paths)
     return made
@@ -73,12 +77,13 @@ def described(data: Path, keep: Path | None) -> Described:
 
 def fitted(data: Described, rows: np.ndarray, kept: np.ndarray, seed: int) -> tuple[CrossFit, Detector, np.ndarray]:
     """Detectors of the images `rows` that are `kept`, the one that is used, and the out-of-fold scores of the rows."""
-    patches, statistics = data.patches[rows], data.statistics[rows]
-    found = cross_fit(patches, statistics, (1, patches.shape[1]), SECTION, kept=kept, seed=seed)
+    grid = (data.patches.shape[1], data.patches.shape[2])
+    found = cross_fit(data.cells(rows), data.statistics[rows], grid, SECTION, kept=kept, seed=seed)
     order = np.argsort(found.fold, kind="stable")
     parts = [scored(d, data.features(rows).take(found.fold == k)) for k, d in enumerate(found.detectors)]
     parts = OutOfFold.joined(parts).take(np.argsort(order))
-    detector = with_units(found.whole, parts.local, parts.image, SECTION.whole)
+    detector, parts = parts.placed(found.whole)
+    detector = with_units(detector, parts.local, parts.image, SECTION.whole)
     return found, detector, parts.scores(detector)
 
 
@@ -139,7 +144,7 @@ def _by_object(shown: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def area(data: Described, rows: np.ndarray, new: np.ndarray, bad: np.ndarray) -> float:
     """The ROC-AUC of a detector of `rows`, without those that look very bad, on new normal and on bad images."""
-    far = judge(data.patches[rows], data.statistics[rows], [""] * len(rows), SECTION).far
+    far = judge(data.cells(rows), data.statistics[rows], [""] * len(rows), SECTION).far
     _, detector, _ = fitted(data, rows, ~far, 0)
     scores = detector.scores(data.features(np.r_[new, bad]))
     ranking = Ranking.of(scores, np.arange(len(scores)) >= len(new))
