@@ -43,11 +43,13 @@ def test_at_a_place_where_all_is_far_only_what_is_farther_counts() -> None:
     assert placed.local is not None
     assert placed.places is not None
     expected = placed.local.distances(features.patches) / placed.places.cells
-    np.testing.assert_allclose(found.local, top_mean(expected, 3), rtol=1e-6)
+    np.testing.assert_allclose(scored(placed, features).local, top_mean(expected, 3), rtol=1e-6)
+    others = usual_places(np.delete(parts.cells, 7, axis=0), None).cells
+    np.testing.assert_allclose(found.local[7], top_mean(parts.cells[7:8] / others, 3)[0], rtol=1e-5)
     outer = BORDER > 1
     assert parts.cells[:, outer].mean() > 1.5 * parts.cells[:, ~outer].mean()
     assert expected[:, outer].mean() == pytest.approx(expected[:, ~outer].mean(), rel=0.15)
-    np.testing.assert_allclose(placed.scores(features), found.scores(placed), rtol=1e-5)
+    np.testing.assert_allclose(placed.scores(features), found.scores(placed), rtol=0.03)
 
 
 def test_shares_still_add_up_to_the_distance_of_the_image() -> None:

@@ -18,7 +18,7 @@ from ..recipe_anomaly import AnomalySection
 from .detector import Detector, ImageFeatures, PatchMemory, PositionGaussians
 from .fitting import FOLDS, fit_detector, fit_memory, fit_positions, folds_of, put_together
 from .memory import Rows, top_mean
-from .places import usual_places
+from .places import placed_by_others, usual_places
 
 Mask = npt.NDArray[np.bool_]
 
@@ -62,11 +62,11 @@ class OutOfFold:
         return OutOfFold(*(None if part is None else part[rows] for part in self._fields()))
 
     def placed(self, detector: Detector) -> tuple[Detector, OutOfFold]:
-        """The detector with what is usual in each cell, and the local scores measured against it."""
+        """The detector with what is usual in each cell, and each image's local score, measured against the others."""
         if self.cells is None:
             return detector, self
         places = usual_places(self.cells, self.shares)
-        local = top_mean(self.cells / places.cells, detector.top)
+        local = top_mean(placed_by_others(self.cells), detector.top)
         return replace(detector, places=places), replace(self, local=local)
 
     def scores(self, detector: Detector) -> FloatArray:

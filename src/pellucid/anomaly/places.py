@@ -33,12 +33,28 @@ def usual_places(cells: FloatArray, shares: FloatArray | None) -> Places:
     They are of detectors that have not learnt from these images: the distances that a detector has learnt to be short
     would be so everywhere.
     """
-    many = len(cells)
-    trust = np.float32(many / (many + FEW))
-    mean = cells.mean(axis=0)
-    middle = max(float(mean.mean()), 1e-12)
-    usual = 1 + trust * (mean / np.float32(middle) - 1)
+    usual = _usual(cells.mean(axis=0), len(cells))
     if shares is None:
-        return Places(usual.astype(np.float32), np.zeros_like(mean))
+        return Places(usual, np.zeros_like(usual))
     above = shares.mean(axis=0)
-    return Places(usual.astype(np.float32), (trust * (above - above.mean())).astype(np.float32))
+    return Places(usual, (_trust(len(cells)) * (above - above.mean())).astype(np.float32))
+
+
+def placed_by_others(cells: FloatArray) -> FloatArray:
+    """The distances `cells` (N, h, w) of each image in units of what is usual among the others at the same place.
+
+    A new image is measured against others, too: scores that choose a threshold are then made as those that it judges.
+    """
+    others = max(len(cells) - 1, 1)
+    found: FloatArray = cells / _usual((cells.sum(axis=0) - cells) / np.float32(others), others)
+    return found
+
+
+def _usual(mean: FloatArray, images: int) -> FloatArray:
+    """Mean distances (..., h, w) of some images in units of their mean over the image, nearer to 1 for few."""
+    middle = np.maximum(mean.mean(axis=(-2, -1), keepdims=True), np.float32(1e-12))
+    return np.asarray(1 + _trust(images) * (mean / middle - 1), np.float32)
+
+
+def _trust(images: int) -> float:
+    return images / (images + FEW)
