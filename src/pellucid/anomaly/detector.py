@@ -22,7 +22,7 @@ from ..preprocessing import FloatArray
 from .gaussian import Gaussian
 from .memory import nearest, reweighted_scores, top_mean
 from .moments import contributions
-from .places import Places
+from .places import UsualPlaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Detector:
     top: int = 1
     reweighted: bool = False
     map_units: tuple[float, float] | None = None
-    places: Places | None = None
+    places: UsualPlaces | None = None
 
     @property
     def units_of_map(self) -> tuple[float, float]:
@@ -192,7 +192,7 @@ def detector_of(arrays: Mapping[str, FloatArray]) -> Detector:
             channels = arrays["cells.channels"].astype(np.int64)
             local = PositionGaussians(arrays["cells.mean"], arrays["cells.whitening"], channels)
         whole = Gaussian(arrays["image.mean"], arrays["image.whitening"]) if "image.mean" in arrays else None
-        places = Places(arrays["places.cells"], arrays["places.shares"]) if "places.cells" in arrays else None
+        places = UsualPlaces(arrays["places.cells"], arrays["places.shares"]) if "places.cells" in arrays else None
         units, (top, reweighted, height, width) = arrays["units"].tolist(), arrays["score"]
     except (KeyError, ValueError) as error:
         raise BundleError(f"The weights of the anomaly detector lack {error}. Copy the bundle again.") from error

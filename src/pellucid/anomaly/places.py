@@ -16,7 +16,7 @@ FEW = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class UsualPlaces:
     """Of normal images: `cells` (h, w), their usual distance in units of its mean over the image; and `shares` (h, w).
 
     The latter is how much more or less than the mean a cell has of the image's distance. Its mean is 0, so that the
@@ -27,7 +27,7 @@ class Places:
     shares: FloatArray
 
 
-def usual_places(cells: FloatArray, shares: FloatArray | None) -> Places:
+def usual_places(cells: FloatArray, shares: FloatArray | None) -> UsualPlaces:
     """The places of N normal images from their distances `cells` (N, h, w), and from `shares` (N, h, w) if there are.
 
     They are of detectors that have not learnt from these images: the distances that a detector has learnt to be short
@@ -35,9 +35,9 @@ def usual_places(cells: FloatArray, shares: FloatArray | None) -> Places:
     """
     usual = _usual(cells.mean(axis=0), len(cells))
     if shares is None:
-        return Places(usual, np.zeros_like(usual))
+        return UsualPlaces(usual, np.zeros_like(usual))
     above = shares.mean(axis=0)
-    return Places(usual, (_trust(len(cells)) * (above - above.mean())).astype(np.float32))
+    return UsualPlaces(usual, (_trust(len(cells)) * (above - above.mean())).astype(np.float32))
 
 
 def placed_by_others(cells: FloatArray) -> FloatArray:
