@@ -7,7 +7,6 @@ copies of each other or share a texture that no other image has, or they lie off
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -23,7 +22,8 @@ ALIKE, MORE_ALIKE, CHANCE = 0.62, 0.12, 0.01
 # From this many standard deviations on, averaged over six bands, a texture is one that other images lack: measured
 # beside the rest of its image, if it varies from image to image hardly more than theirs, as what a machine adds does;
 # from the second figure on, always. A texture all over the images has to reach the second: sets differ in sharpness.
-OWN_TEXTURE, FAR_TEXTURE, SPREAD = 1.0, 2.0, 1.2
+OWN_TEXTURE, FAR_TEXTURE, SPREAD = 0.8, 2.0, 1.2
+OLDER_OWN_TEXTURE = 1.2
 # The presence of a concept must tell the class at least this well for certain; its fall must cover this share of the
 # difference between the classes.
 TELLS, OF_GAP = 0.6, 0.1
@@ -55,16 +55,14 @@ def has_own_texture(found: SamenessEntry | None) -> bool:
 def texture_beyond(found: SamenessEntry) -> float:
     """How many standard deviations the patches' own texture lies from others', 0 for one that is not their own."""
     if found.within is None or found.within_chance is None:
-        # An audit of an older version.
-        own = _is_own(found.texture, found.texture_chance, found.texture_spread)
-        return found.texture if own else 0.0
-    sides = [(found.within, found.within_chance, found.within_spread), (found.texture, found.texture_chance, math.inf)]
-    return max((distance for distance, chance, spread in sides if _is_own(distance, chance, spread)), default=0.0)
-
-
-def _is_own(distance: float, chance: float, spread: float | None) -> bool:
-    even = spread is None or spread <= SPREAD
-    return chance <= CHANCE and distance >= (OWN_TEXTURE if even else FAR_TEXTURE)
+        # An audit of an older version, which did not look at the rest of the image.
+        even = found.texture_spread is None or found.texture_spread <= SPREAD
+        least = OLDER_OWN_TEXTURE if even else FAR_TEXTURE
+        return found.texture if found.texture_chance <= CHANCE and found.texture >= least else 0.0
+    even = found.within_spread is None or found.within_spread <= SPREAD
+    local = found.within_chance <= CHANCE and found.within >= (OWN_TEXTURE if even else FAR_TEXTURE)
+    everywhere = found.texture_chance <= CHANCE and found.texture >= FAR_TEXTURE
+    return max(found.within if local else 0.0, found.texture if everywhere else 0.0)
 
 
 def lies_off(concept: ConceptEntry) -> bool:
