@@ -48,6 +48,10 @@ def test_the_answer_counts_images(result: EvaluationResult, make_run: Callable[.
         f"It finds {(positive & said).sum()} of {positive.sum()} images of opacity, "
         f"and mistakes {(~positive & said).sum()} of {(~positive).sum()} images of clear for opacity."
     )
+    assert views.answer(replace(result, task="anomaly")) == (
+        f"It finds {(positive & said).sum()} of {positive.sum()} bad images, "
+        f"and flags {(~positive & said).sum()} of {(~positive).sum()} normal ones."
+    )
     flowers = read_run(make_run(("daisy", "rose", "tulip"), explained=0)).evaluation
     assert flowers is not None
     right = (flowers.predicted == flowers.labels).sum()

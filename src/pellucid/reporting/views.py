@@ -144,6 +144,9 @@ def answer(result: EvaluationResult) -> str:
         negative, positive = result.classes
         (_, alarms), (_, found) = result.confusion
         of_negative, of_positive = result.confusion.sum(axis=1)
+        if result.task == "anomaly":
+            flagged = f"flags {alarms:,} of {of_negative:,} normal ones"
+            return f"It finds {found:,} of {of_positive:,} bad images, and {flagged}."
         return (
             f"It finds {found:,} of {of_positive:,} images of {positive}, "
             f"and mistakes {alarms:,} of {of_negative:,} images of {negative} for {positive}."
