@@ -134,11 +134,9 @@ def test_a_model_trained_with_the_sign_hidden_no_longer_goes_by_it(tmp_path: Pat
     from pellucid.workflow.hiding_run import compare_hidden
     from pellucid.workflow.training import train
 
-    generate_phantoms(tmp_path / "films", images=300, size=64, seed=2, shortcuts=(Shortcut("clip", 0.95),))
-    settings = ["data.size=64", "model.filters=[12, 16, 24]", "augment.flip=false"]
-    first = train(
-        tmp_path / "films", recipe="phantom", out=tmp_path / "a", overrides=[*settings, "train.epochs=8"], abroad="none"
-    )
+    generate_phantoms(tmp_path / "films", images=400, size=96, seed=0, shortcuts=(Shortcut("clip", 0.95),))
+    settings = ["data.size=96", "model.filters=[16, 24, 32, 48]", "train.epochs=12"]
+    first = train(tmp_path / "films", recipe="phantom", out=tmp_path / "a", overrides=settings, abroad="none")
     found, _ = audit_run(first, settings=AuditSettings(discover=True))
     assert found.discovered is not None
     assert is_first_on_clips(found.discovered.concepts[0].label)
@@ -146,16 +144,20 @@ def test_a_model_trained_with_the_sign_hidden_no_longer_goes_by_it(tmp_path: Pat
         tmp_path / "films",
         recipe="phantom",
         out=tmp_path / "b",
-        overrides=[*settings, "train.epochs=12"],
+        overrides=settings,
         abroad="none",
         hide=[f"{first}:concept-1"],
     )
     compared = compare_hidden(second)
     rows = {row.what: row for row in compared.rows}
     assert compared.truth == "planted"
-    before, after = rows["put-in"].before, rows["put-in"].after
-    assert before is not None
-    assert after.value > before.value + 0.1
+    agrees, against = rows["agrees"], rows["against"]
+    assert agrees.before is not None
+    assert against.before is not None
+    # So few films teach the opacities to no model: it answers alike where the clip agrees and where not.
+    before = agrees.before.value - against.before.value
+    assert before > 0.6
+    assert agrees.after.value - against.after.value < before - 0.4
 
 
 def is_first_on_clips(label: str) -> bool:
