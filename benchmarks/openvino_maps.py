@@ -23,28 +23,21 @@ ROOT = Path(__file__).resolve().parents[1]
 NAME = "OpenVINO XAI ReciproCAM"
 
 
-def openvino_rows(
-    python: Path,
-    spots: Any,
-    run: Any,
-    aligned: dict[str, Any],
-    measured: dict[str, Any],
-    taken: dict[str, float],
-    held: dict[str, float],
-) -> None:
-    """Add the row of OpenVINO XAI to the results of peers.py, its maps being made in `python`."""
-    from peers import alignment, quality
+def openvino_row(python: Path, spots: Any, run: Any) -> dict[str, Any]:
+    """The results of OpenVINO XAI as peers.py has them of others, its maps being made in `python`."""
+    from peers import alignment, plain, quality
 
     subject, images, places = spots
     maps, *_ = made(python, subject.network, images, [1] * len(images))
     lookup = {image.tobytes(): values for image, values in zip(images, maps, strict=True)}
-    aligned |= alignment({NAME: lambda image, index: lookup[image[0].tobytes()]}, images, places)
+    off = alignment({NAME: lambda image, index: lookup[image[0].tobytes()]}, images, places)[NAME]
     subject, data = run
     by_class = {}
     for index in range(len(subject.bundle.classes)):
-        maps, taken[NAME], held[NAME] = made(python, subject.network, data.tensors, [index] * len(data.tensors))
+        maps, seconds, mebibytes = made(python, subject.network, data.tensors, [index] * len(data.tensors))
         by_class |= {(t.tobytes(), index): values for t, values in zip(data.tensors, maps, strict=True)}
-    measured |= quality(subject, {NAME: lambda image, index: by_class[image[0].tobytes(), index]}, data)
+    found = quality(subject, {NAME: lambda image, index: by_class[image[0].tobytes(), index]}, data)[NAME]
+    return {"off": off, "quality": plain(found), "seconds": seconds, "mebibytes": mebibytes}
 
 
 def made(python: Path, network: Any, images: Any, classes: list[int]) -> tuple[Any, float, float]:

@@ -1,8 +1,9 @@
 """Heat maps of pellucid and of four other libraries on the same network, images and masks, in one table.
 
-    python benchmarks/peers.py RUN DATA [--images 24] [--rounds 5] [--openvino PYTHON] [--table peers.md]
+    python benchmarks/peers.py RUN [DATA] [--images 24] [--rounds 5] [--openvino PYTHON] [--table peers.md]
 
-RUN is a run of pellucid whose network is rebuilt in torch; DATA are labelled images with masks or boxes (`boxes.json`).
+RUN is a run of pellucid whose network is rebuilt in torch; DATA are labelled images with masks or boxes (`boxes.json`),
+by default the test images of the run.
 All libraries explain the class answered, and each brings its map to the model's input as it does by itself. Measured:
 
 - alignment: how far the centre of the evidence lies from a planted spot that alone decides, in pixels, on a small
@@ -35,12 +36,13 @@ import torch
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(ROOT / "benchmarks")]
 
+from openvino_maps import NAME, memory_now, openvino_row  # noqa: E402
+from peers_table import MEASURES, Results, differences, interval, table  # noqa: E402
 from pellucid.bundle.bundle import Bundle, load  # noqa: E402
 from pellucid.bundle.run import RunFolder  # noqa: E402
 from pellucid.classifier import probabilities_from_logits  # noqa: E402
-from pellucid.evaluation.intervals import Resampling  # noqa: E402
 from pellucid.explanation.attribution import Attribution  # noqa: E402
 from pellucid.explanation.catalogue import find_method  # noqa: E402
 from pellucid.explanation.faithfulness import deletion_insertion, ends_of  # noqa: E402
@@ -48,22 +50,16 @@ from pellucid.explanation.maps import INPUT_PIXELS, laid_on_input  # noqa: E402
 from pellucid.models.export import export_bundle  # noqa: E402
 from pellucid.models.network import build_network  # noqa: E402
 from pellucid.recipe import load_recipe  # noqa: E402
-from pellucid.workflow.evaluation import foreign_split  # noqa: E402
+from pellucid.workflow.evaluation import foreign_split, own_split  # noqa: E402
 from pellucid.workflow.from_torch import from_torch  # noqa: E402
 from pellucid.workflow.localisation import true_mask  # noqa: E402
 from pellucid.workflow.trust.audit import choose_samples  # noqa: E402
-from pellucid.workflow.trust.card import figure  # noqa: E402
 from pellucid.workflow.trust.measures import located  # noqa: E402
 
 Maps = Callable[[Any, int], Any]
 """From one image (1, 3, h, w) and the index of a class to the map (h, w) on the model's input."""
 
 OURS = ("grad-cam", "grad-cam++", "layercam", "hirescam", "refine-cam", "winsor-cam")
-SAME = {"GradCAM": "grad-cam", "LayerGradCam": "grad-cam", "ReciproCAM": "grad-cam"}
-SAME |= {"LayerCAM": "layercam", "RefineCAM": "refine-cam"}
-"""How the names of peers' methods end, and pellucid's of the same kind."""
-
-MEASURES = ("gap", "pointing", "evidence inside", "AP")
 SPOT_SIZE, SPOT_STEPS, SPOT_IMAGES = 128, 80, 48
 
 
@@ -242,8 +238,13 @@ class Images:
     masks: list[Any]
 
 
-def read(bundle: Bundle, data: Path, count: int) -> Images:
-    dataset = foreign_split(bundle, data, "test")
+def read(bundle: Bundle, data: Path | None, count: int, run: Path | None = None) -> Images:
+    """Images of `data`, or of the test split of a run."""
+    if data is not None:
+        dataset = foreign_split(bundle, data, "test")
+    else:
+        assert run is not None
+        dataset = own_split(RunFolder(run), bundle, "test")
     samples = choose_samples(dataset, count, 0)
     read = [bundle.read(dataset.file(s)) for s in samples]
     tensors = bundle.preprocessing.tensors(read)
@@ -273,11 +274,6 @@ def quality(subject: Subject, maps: dict[str, Maps], images: Images) -> dict[str
     return found
 
 
-def interval(values: Any) -> Any:
-    """The mean over images with its 95 % interval."""
-    return figure(values, Resampling.of(len(values), [""] * len(values), 2000, 0))
-
-
 def on_original(bundle: Bundle, values: Any, size: tuple[int, int]) -> Any:
     return bundle.preprocessing.to_original(np.maximum(values, 0).astype(np.float32), INPUT_PIXELS, size)
 
@@ -297,8 +293,6 @@ def seconds(maps: dict[str, Maps], images: Images, rounds: int) -> dict[str, flo
 
 def memory(name: str, subject: Subject, images: Images) -> float:
     """MiB that this process holds at most, beyond those with the network loaded, while one library explains images."""
-    from openvino_maps import memory_now
-
     make = all_maps(subject)[name]
     subject.bundle.logits(images.tensors[:1])
     Path("/proc/self/clear_refs").write_text("5")  # the highest mark from here on (Linux)
@@ -311,78 +305,56 @@ def memory(name: str, subject: Subject, images: Images) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?", help="by default the test images of the run")
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--openvino", type=Path, help="Python of an environment with openvino-xai")
+    parser.add_argument("--results", type=Path, help="JSON of what was measured: an interrupted run goes on from there")
     parser.add_argument("--table", type=Path, help="Markdown file to write")
     parser.add_argument("--memory-of", nargs=2, metavar=("NAME", "BUNDLE"), help="used by the script itself")
     options = parser.parse_args()
-    images = read(load(options.run), options.data, options.images)
+    images = read(load(options.run), options.data, options.images, options.run)
     if options.memory_of:
         name, folder = options.memory_of
         print(memory(name, of_run(options.run, images.tensors[:4], Path(folder)), images))
         return
     with tempfile.TemporaryDirectory() as name:
-        text = compared(options, images, Path(name))
+        results = compared(options, images, Path(name))
+    text = table(results) + "\n" + differences(results, len(images.tensors))
     print(text)
     if options.table:
         options.table.write_text(text, encoding="utf-8")
 
 
-def compared(options: argparse.Namespace, images: Images, folder: Path) -> str:
-    """Everything measured, as Markdown."""
-    subject = of_run(options.run, images.tensors[:4], folder / "run")
+def compared(options: argparse.Namespace, images: Images, folder: Path) -> Results:
+    """Everything measured of each library and method."""
+    results, ours = Results(options.results), folder / "run"
+    subject = of_run(options.run, images.tensors[:4], ours)
     spots, spot_images, places = of_spots(folder / "spots")
-    aligned = alignment(all_maps(spots), spot_images, places)
-    maps = all_maps(subject)
-    measured = quality(subject, maps, images)
-    taken = seconds(maps, images, options.rounds)
-    held = {name: memory_in_a_process(name, options, folder / "run") for name in maps}
-    if options.openvino is not None:
-        from openvino_maps import openvino_rows
+    on_spots, maps = all_maps(spots), all_maps(subject)
+    for name in maps:
+        results.keep(name, "off", lambda n=name: alignment({n: on_spots[n]}, spot_images, places)[n])
+        results.keep(name, "quality", lambda n=name: plain(quality(subject, {n: maps[n]}, images)[n]))
+        results.keep(name, "mebibytes", lambda n=name: memory_in_a_process(n, options, ours))
+    if any("seconds" not in results.of(name) for name in maps):
+        for name, value in seconds(maps, images, options.rounds).items():
+            results.keep(name, "seconds", lambda v=value: v)
+    if options.openvino is not None and NAME not in results.names:
+        found = openvino_row(options.openvino, (spots, spot_images, places), (subject, images))
+        for what, value in found.items():
+            results.keep(NAME, what, lambda v=value: v)
+    return results
 
-        rows = ((spots, spot_images, places), (subject, images), aligned, measured, taken, held)
-        openvino_rows(options.openvino, *rows)
-    return table(aligned, measured, taken, held) + "\n" + differences(measured)
+
+def plain(found: dict[str, Any]) -> dict[str, Any]:
+    """What `quality` says of a method, for JSON."""
+    return {"each": {m: v.tolist() for m, v in found["each"].items()}, "chance": float(found["chance"][0])}
 
 
 def memory_in_a_process(name: str, options: argparse.Namespace, bundle: Path) -> float:
-    command = [sys.executable, __file__, str(options.run), str(options.data), "--images", "8"]
+    command = [sys.executable, __file__, options.run, *([options.data] if options.data else []), "--images", "8"]
     run = subprocess.run([*command, "--memory-of", name, bundle], check=True, capture_output=True, text=True)
     return float(run.stdout.strip().splitlines()[-1])
-
-
-def table(aligned: Any, measured: Any, taken: Any, held: Any) -> str:
-    """The results as Markdown."""
-    lines = [
-        "| library and method | off a spot, px (y, x) | gap | evidence inside (chance) | pointing | AP | s | MiB |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, found in measured.items():
-        gap, inside, chance = found["gap"], found["inside"], found["chance"]
-        distance, y, x = aligned[name]
-        mebibytes = f"{held[name]:.0f}" if name in held else ""
-        lines.append(
-            f"| {name} | {distance:.1f} ({y:+.1f}, {x:+.1f}) | {gap.value:.2f} [{gap.low:.2f}, {gap.high:.2f}] | "
-            f"{inside[1]:.2f} ({chance[1]:.2f}) | {inside[0]:.2f} | {inside[2]:.2f} | {taken[name]:.3f} | "
-            f"{mebibytes} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def differences(measured: Any) -> str:
-    """Each peer less pellucid's method of the same kind, on the same images, as Markdown."""
-    lines = [f"| peer, less pellucid's | {' | '.join(MEASURES)} |", "|---|---|---|---|---|"]
-    for name, found in measured.items():
-        kind = next((ours for theirs, ours in SAME.items() if name.endswith(theirs)), None)
-        if kind is None:
-            continue
-        ours = measured[f"pellucid {kind}"]["each"]
-        apart = [interval(found["each"][m] - ours[m]) for m in MEASURES]
-        cells = [f"{a.value:+.2f} [{a.low:+.2f}, {a.high:+.2f}]" for a in apart]
-        lines.append(f"| {name}, {kind} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
