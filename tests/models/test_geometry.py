@@ -136,6 +136,21 @@ def test_a_coarse_map_that_is_added_to_a_fine_one_moves_no_cell():
     assert derived_geometry(network.eval(), (32, 48), (16, 24)) == GridGeometry((2.0, 2.0), (1.0, 1.0))
 
 
+def test_a_sum_of_paths_that_lie_apart_lies_between_them():
+    class Halved(nn.Module):
+        """As in a ResNet-D: the shortcut averages 2 x 2 cells, whose centre is half a pixel after the convolution's."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.main, self.shortcut = nn.Conv2d(3, 4, 3, 2, 1), nn.Sequential(nn.AvgPool2d(2, 2), nn.Conv2d(3, 4, 1))
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return self.main(image) + self.shortcut(image)
+
+    network = Network(Halved(), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), nn.Linear(4, 1), "backbone")
+    assert derived_geometry(network.eval(), (32, 48), (16, 24)) == GridGeometry((2.0, 2.0), (0.75, 0.75))
+
+
 def test_where_positions_mix_the_cells_tile_the_input():
     class Mixed(nn.Module):
         """Slices, as hierarchical transformers merge patches: no window says that the grid is halved."""

@@ -55,13 +55,23 @@ def _through(node: Node, known: dict[Node, tuple[_Axis, _Axis]]) -> tuple[_Axis,
     sources = [known[a] for a in node.all_input_nodes if a in known]
     if not sources:
         return None
-    # Of several inputs (a residual sum, a gate) the one with the finest step has kept its place in space.
-    axes = min(sources, key=lambda s: s[0].step)
+    axes = tuple(_together([s[i] for s in sources]) for i in (0, 1))
     window = _window(node)
     if window is None:
         return axes
     kernel, stride, padding, dilation = window
     return tuple(axes[i].window(kernel[i], stride[i], padding[i], dilation[i]) for i in (0, 1))  # type: ignore[return-value]
+
+
+def _together(sources: list[_Axis]) -> _Axis:
+    """What several inputs (a residual sum, a gate) have in common along an axis.
+
+    Those with the finest step have kept their place in space. Where they differ, as in a ResNet-D, whose shortcuts
+    average 2 x 2 cells beside convolutions of 3 x 3, the sum lies between them.
+    """
+    step = min(s.step for s in sources)
+    offsets = [s.offset for s in sources if s.step == step]
+    return _Axis(sum(offsets) / len(offsets), step)
 
 
 def _window(node: Node) -> tuple[list[int], list[int], list[int], list[int]] | None:
