@@ -55,7 +55,7 @@ def _through(node: Node, known: dict[Node, tuple[_Axis, _Axis]]) -> tuple[_Axis,
     sources = [known[a] for a in node.all_input_nodes if a in known]
     if not sources:
         return None
-    axes = tuple(_together([s[i] for s in sources]) for i in (0, 1))
+    axes = (_together([s[0] for s in sources]), _together([s[1] for s in sources]))
     window = _window(node)
     if window is None:
         return axes
