@@ -136,7 +136,7 @@ def page(rows: list[dict[str, Any]], peer: Rows, spots: Rows) -> str:
         "pictures; 1e-3 is the limit. Seconds are those of this export on a busy machine. Spot: the share of",
         "maps of the chosen layer (of 16 images, at least 4 x 4 cells) that are strongest within a cell of a planted",
         "spot that alone decides, after up to 60 steps of training on it (`python -m tests.families.spots NAME...`);",
-        "chance in brackets.",
+        "chance in brackets. Without brackets: an earlier measure, within one and a half cells.",
         "",
         f"Measured: {len(shown)} of {len(FAMILIES)} families; with evidence: {len(good)}. {_taken(peer)}".rstrip(),
         "",
@@ -163,7 +163,8 @@ def on_spot(found: dict[str, Any] | None) -> str:
         return f" no: {found['error'][:60]} |"
     if found["accuracy"] < LEARNT:
         return f" not learnt ({found['accuracy']:.0%}) |"
-    return f" {found['hits']:.0%} ({found['chance']:.0%}) |"
+    chance = f" ({found['chance']:.0%})" if "chance" in found else ""
+    return f" {found['hits']:.0%}{chance} |"
 
 
 def beside(found: dict[str, Any] | None) -> str:
