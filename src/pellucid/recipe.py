@@ -7,7 +7,7 @@ frozen `Recipe`; `Recipe.to_toml` writes it back so that a run can be repeated f
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +27,8 @@ else:
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+NETWORK = frozenset({"model.backbone", "model.weights", "data.size"})
+"""What belongs together: a backbone, its weights, and the size that suits them."""
 Schedule = Literal["constant", "plateau", "one-cycle", "cosine"]
 
 
@@ -222,6 +224,9 @@ class FineTuneSection(RecipeSection):
     schedule: Schedule = Field(default="cosine", description="as train.schedule")
     warmup: float = Field(default=0, ge=0, le=1000, description="as train.warmup")
     patience: int = Field(default=0, ge=0, description="as train.patience")
+    enough: float = Field(
+        default=0, ge=0, le=1, description="validation AUC of the first stage that leaves nothing to gain; 0: always go on"
+    )
 
     @field_validator("freeze", mode="before")
     @classmethod
@@ -288,7 +293,20 @@ class Recipe(RecipeSection):
     fine_tune: FineTuneSection = Field(default=FineTuneSection(), description="a second stage of training")
     decision: DecisionSection = Field(default=DecisionSection(), description="calibration and operating point")
     anomaly: AnomalySection = Field(default=AnomalySection(), description="what is anomalous, for that task")
+    photographs: dict[str, Any] = Field(
+        default_factory=dict,
+        description="section.key = value, instead of the above where most images are in colour; what is chosen "
+        "otherwise is left alone, and with the backbone, its weights or the size all three",
+    )
     published: tuple[PublishedFigure, ...] = Field(default=(), description="figures to be compared with")
+
+    @field_validator("photographs")
+    @classmethod
+    def _settings(cls, photographs: dict[str, Any]) -> dict[str, Any]:
+        unknown = [key for key in photographs if key not in known_keys() or "." not in key]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is not a setting of a section, such as data.size")
+        return photographs
 
     @model_validator(mode="after")
     def _train_fits_task(self) -> Recipe:
@@ -307,6 +325,20 @@ class Recipe(RecipeSection):
             if stage.epochs and stage.warmup >= stage.epochs:
                 raise ValueError(f"{name}.warmup = {stage.warmup:g} must end before the {stage.epochs} epochs do")
         return self
+
+    def for_photographs(self) -> Recipe:
+        """The recipe with what it takes for colour photographs; RecipeError where that is out of range."""
+        values = self.model_dump(exclude={"photographs"})
+        for key, value in self.photographs.items():
+            section, _, last = key.partition(".")
+            values[section][last] = value
+        return validate_recipe(values, f"{self.name} for photographs")
+
+    def chosen_by_hand(self, keys: Set[str]) -> Recipe:
+        """The recipe whose settings for photographs leave these keys alone, and the network if one of them is its."""
+        left_alone = keys | NETWORK if keys & NETWORK else keys
+        kept = {key: value for key, value in self.photographs.items() if key not in left_alone}
+        return self.model_copy(update={"photographs": kept})
 
     def preprocessing(self) -> Preprocessing:
         """The preprocessing of this recipe's data section; `fit = "auto"` counts as stretch until decided."""
@@ -369,7 +401,9 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"The recipe {source} is not valid TOML: {error}") from error
     for override in overrides:
         _apply(values, override)
-    return validate_recipe(values, str(source))
+    recipe = validate_recipe(values, str(source))
+    recipe.for_photographs()  # what is out of range in it is found now
+    return recipe.chosen_by_hand({override.partition("=")[0].strip() for override in overrides})
 
 
 def validate_recipe(values: Mapping[str, Any], source: str) -> Recipe:

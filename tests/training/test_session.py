@@ -208,6 +208,19 @@ class TestStages:
         }
         assert all(torch.equal(first.state_dict()[k], v) for k, v in both.state_dict().items())
 
+    def test_a_first_stage_that_leaves_nothing_to_gain_is_the_last(self, tmp_path):
+        reached = trained(recipe("all"), tmp_path / "first")[1].history.best_row["val_roc_auc"]
+        later, lines = {**self.LATER, "enough": reached}, Lines()
+        both, fitted = trained(recipe("all", fine_tune=later), tmp_path / "enough", progress=lines)
+        assert len(fitted.history.rows) == 4
+        assert fitted.ended == "all 4 epochs done"
+        assert lines.lines[-1].endswith(f"and is left out (`fine_tune.enough` = {reached:g}).")
+        first, _ = trained(recipe("all"), tmp_path / "again")
+        assert all(torch.equal(first.state_dict()[k], v) for k, v in both.state_dict().items())
+        if reached < 1:
+            later["enough"] = reached + 1e-6
+            assert len(trained(recipe("all", fine_tune=later), tmp_path / "more")[1].history.rows) == 7
+
     @pytest.mark.parametrize("broken_after", [2, 4, 6])
     def test_broken_off_in_either_it_ends_the_same(self, tmp_path, broken_after):
         wanted = recipe("all", fine_tune=dict(self.LATER), augment={"flip": True, "rotation": 10}, cached_views=2)

@@ -84,6 +84,8 @@ def train_network(network: Network, training: Training) -> Fitted:
     folder, found = training.checkpoints, list[Fitted]()
     folder.mkdir(parents=True, exist_ok=True)
     for number, (frozen, asked) in enumerate(stages(training.recipe), 1):
+        if found and _is_enough(found[-1], training):
+            break
         freeze(network, frozen)
         section = _long_enough(asked, len(training.train[2]))
         done, before = folder / f"stage-{number}.safetensors", sum(len(f.history.rows) for f in found)
@@ -281,6 +283,19 @@ def _finished(network: Network, path: Path, section: TrainSection) -> Fitted | N
     facts, answers = found.facts, found.tensors.get("answers")
     kept = None if answers is None else answers["test"].numpy()
     return Fitted(History(section.monitor, facts["rows"]), facts["ended"], facts["seconds"], kept)
+
+
+def _is_enough(first: Fitted, training: Training) -> bool:
+    """Whether a further stage could hardly show on the validation images that it made a better model."""
+    enough = training.recipe.fine_tune.enough
+    reached = first.history.best_row.get("val_roc_auc", 0.0)
+    if not enough or reached < enough:
+        return False
+    training.progress.say(
+        f"The frozen backbone with its trained head has a validation AUC of {reached:.4f}: fine-tuning could hardly be seen to "
+        f"improve on it, and is left out (`fine_tune.enough` = {enough:g})."
+    )
+    return True
 
 
 def _best_of(found: list[Fitted], recipe: Recipe) -> int:

@@ -86,7 +86,8 @@ def choose_recipe(
     data = {"group_by": group_by, "positive": positive, "merge": merge, "hide": tuple(hide)}
     for section, given in (("model", model), ("data", data)):
         values[section] |= {key: value for key, value in given.items() if value}
-    chosen = validate_recipe(values, str(values["name"]))
+    by_hand = {f"model.{key}" for key, value in model.items() if value}
+    chosen = validate_recipe(values, str(values["name"])).chosen_by_hand(by_hand)
     _check_task(chosen, overrides)
     _check_names(chosen)
     return chosen

@@ -1,11 +1,13 @@
-"""What a recipe leaves to the data and the backbone: crop or stretch, and how pixel values are scaled."""
+"""What a recipe leaves to the data: settings for photographs, crop or stretch, how pixel values are scaled."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..data.dataset import Dataset
-from ..errors import ImageError
+from ..errors import ImageError, WeightsError
 from ..images import read_image
 from ..progress import Progress
 from ..recipe import Recipe
@@ -18,9 +20,23 @@ VARIOUS = 0.1
 tenth wider or narrower than the typical one."""
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """Width over height of some images, and the share of them that is grey."""
+
+    shapes: np.ndarray
+    grey: float
+
+
 def settled_recipe(recipe: Recipe, dataset: Dataset, progress: Progress) -> Recipe:
-    """The recipe with `data.fit` and `data.values` decided; unchanged where the recipe decides both."""
-    return _decided_values(decided_fit(recipe, dataset, progress))
+    """The recipe with what it takes for photographs, `data.fit` and `data.values` decided and said.
+
+    Up to 200 images are looked at, unless the recipe decides by itself.
+    """
+    if recipe.data.fit == "auto" or recipe.photographs:
+        seen = _seen(dataset)
+        recipe = _decided_fit(_for_photographs(recipe, seen, progress), seen, progress)
+    return _decided_values(recipe)
 
 
 def _decided_values(recipe: Recipe) -> Recipe:
@@ -32,28 +48,47 @@ def _decided_values(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"values": values})})
 
 
-def decided_fit(recipe: Recipe, dataset: Dataset, progress: Progress) -> Recipe:
-    """The recipe with `data.fit` decided from up to 200 images, and said; unchanged where the recipe decides.
+def _for_photographs(recipe: Recipe, seen: _Seen, progress: Progress) -> Recipe:
+    """The recipe for photographs where most images are in colour; where its weights cannot be had, the recipe as is."""
+    if not recipe.photographs:
+        return recipe
+    without = recipe.model_copy(update={"photographs": {}})
+    if recipe.medical or seen.grey > 0.5:
+        return without
+    from ..models.weights import fetched
+
+    wanted = recipe.for_photographs()
+    try:
+        if wanted.model.weights == "imagenet":
+            fetched(wanted.model.backbone)
+    except WeightsError as error:
+        progress.say(f"{error} Training continues with {recipe.model.backbone}, which is less accurate on photographs.")
+        return without
+    settings = ", ".join(f"{key} = {value}" for key, value in recipe.photographs.items())
+    progress.say(f"Most images are in colour: the recipe's settings for photographs are used ({settings}).")
+    return wanted
+
+
+def _decided_fit(recipe: Recipe, seen: _Seen, progress: Progress) -> Recipe:
+    """The recipe with `data.fit` decided.
 
     Films and other grey pictures are never cropped: what matters may lie at the border. Colour photographs of various
     shapes are cropped, since stretching each by another factor changes what the model sees.
     """
     if recipe.data.fit != "auto":
         return recipe
-    shapes, grey = _looked_at(dataset)
-    spread = float(np.log(shapes).std()) if len(shapes) else 0.0
-    if recipe.medical or grey > 0.5:
-        fit, reason = "stretch", "grey pictures are never cropped" if grey > 0.5 else "films are never cropped"
+    spread = float(np.log(seen.shapes).std()) if len(seen.shapes) else 0.0
+    if recipe.medical or seen.grey > 0.5:
+        fit, reason = "stretch", "grey pictures are never cropped" if seen.grey > 0.5 else "films are never cropped"
     elif spread > VARIOUS:
-        fit, reason = "crop", f"colour photographs whose shapes vary (width / height {_range(shapes)})"
+        fit, reason = "crop", f"colour photographs whose shapes vary (width / height {_range(seen.shapes)})"
     else:
         fit, reason = "stretch", "all images have about the same shape"
     progress.say(f"Images are {'cropped' if fit == 'crop' else 'stretched'} to the model's input: {reason}.")
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"fit": fit})})
 
 
-def _looked_at(dataset: Dataset) -> tuple[np.ndarray, float]:
-    """Width over height of some images, and the share that is grey."""
+def _seen(dataset: Dataset) -> _Seen:
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(LOOKED_AT, len(dataset))).round().astype(int))
     shapes, grey = [], []
     for i in chosen:
@@ -65,7 +100,7 @@ def _looked_at(dataset: Dataset) -> tuple[np.ndarray, float]:
         shapes.append(width / height)
         pixels = image.pixels.astype(np.int16)
         grey.append(float((pixels.max(axis=2) - pixels.min(axis=2)).mean()) < GREY)
-    return np.array(shapes), float(np.mean(grey)) if grey else 0.0
+    return _Seen(np.array(shapes), float(np.mean(grey)) if grey else 0.0)
 
 
 def _range(shapes: np.ndarray) -> str:
