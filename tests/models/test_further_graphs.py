@@ -14,7 +14,7 @@ from torch import nn
 import pellucid.models.further_graphs as further_graphs
 from pellucid.bundle.bundle import load
 from pellucid.bundle.manifest import Manifest
-from pellucid.errors import BundleError, InputError, UnknownNameError
+from pellucid.errors import BundleError, InputError, ParityError, UnknownNameError
 from pellucid.explanation.explain import explain_tensors
 from pellucid.explanation.integrated_gradients import IntegratedGradientsSettings
 from pellucid.explanation.smooth_grad import SmoothGradSettings
@@ -252,3 +252,32 @@ def test_a_kink_at_an_image_is_no_fault_of_the_graph(tmp_path):
     ours = load(tmp_path / "b").input_gradients(moved).gradients
     theirs = TorchClassifier(network, finished).input_gradients(moved).gradients
     assert further_graphs.gradient_differences(ours, theirs).max() <= further_graphs.GRADIENT_TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("at_images", "on_even", "accepted"),
+    [(2e-3, 1e-7, True), (2e-3, 2e-3, False), (0.1, 1e-7, False), (float("nan"), 1e-7, False), (5e-4, 1.0, True)],
+)
+def test_where_kinks_lie_beside_every_image_even_pictures_decide(at_images, on_even, accepted):
+    asked = []
+
+    def differences(batch):
+        assert batch.dtype == np.float32
+        is_even = np.ptp(batch, axis=(2, 3)).max(axis=1) == 0
+        asked.extend(is_even)
+        return np.where(is_even, on_even, at_images)
+
+    if accepted:
+        assert further_graphs.agreement(differences, noise(3, 16)) == (at_images if at_images < 1e-3 else on_even)
+    else:
+        with pytest.raises(ParityError, match=r"of their norm, up to 0\.001 is accepted"):
+            further_graphs.agreement(differences, noise(3, 16))
+    assert any(asked) is (at_images == 2e-3)
+
+
+def test_each_image_is_compared_until_one_of_its_copies_agrees():
+    """Kinks at random beside every image, each second time: no image is given up for what another one shows."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        found = further_graphs.agreement(lambda batch: rng.choice([1e-6, 5e-3], len(batch)), noise(4, 8))
+        assert found == 1e-6

@@ -432,6 +432,11 @@ class TestParts:
         assert recorder.lines[1].startswith("epoch   2/2  loss ")
         assert "val loss 0.5000  val accuracy 1.0000  val AUC 0.5000" in recorder.lines[1]
 
+    def test_of_many_brief_epochs_some_have_a_line(self):
+        fitted, _, recorder = scripted(tuple(np.linspace(0.9, 0.5, 40)), patience=0)
+        assert len(fitted.history.rows) == 40
+        assert [line.split()[1] for line in recorder.lines] == ["1/40", *(f"{n}/40" for n in range(3, 40, 3)), "40/40"]
+
 
 def numbers(history):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in history.rows]

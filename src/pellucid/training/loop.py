@@ -37,6 +37,8 @@ FIGURES = {
     "val_mae": "val MAE",
 }
 LOOK_EVERY = 20
+LINES, BRIEF = 15, 1.0
+"""Of epochs that take less than `BRIEF` seconds, about so many have a line on the terminal; `history.csv` has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,8 @@ class _Fit:
         self.seconds += time.perf_counter() - started
         self._save()
         job.track(row)
-        if job.announce:
+        brief = row["seconds"] < BRIEF and number % -(-section.epochs // LINES) and number > 1 and not self.ended
+        if job.announce and not brief:
             self.progress.say(_epoch_line(row, job.epochs_before + section.epochs))
 
     def _train(self, number: int, advance: Callable[[int, int], None]) -> float:
