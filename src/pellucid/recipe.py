@@ -225,7 +225,10 @@ class FineTuneSection(RecipeSection):
     warmup: float = Field(default=0, ge=0, le=1000, description="as train.warmup")
     patience: int = Field(default=0, ge=0, description="as train.patience")
     enough: float = Field(
-        default=0, ge=0, le=1, description="validation AUC of the first stage that leaves nothing to gain; 0: always go on"
+        default=0,
+        ge=0,
+        le=1,
+        description="validation AUC of the first stage that leaves nothing to gain; 0: always go on",
     )
 
     @field_validator("freeze", mode="before")

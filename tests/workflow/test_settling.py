@@ -127,6 +127,7 @@ def test_photographs_of_various_shapes_are_cropped(
     tmp_path: Path, sides: tuple[tuple[int, int], ...], fit: str
 ) -> None:
     recipe = load_recipe("scratch-cnn", ["data.fit=auto"])
-    assert settled_recipe(recipe, pictures(tmp_path / "colour", colour=9, grey=0, sides=sides), Silent()).data.fit == fit
+    colour = pictures(tmp_path / "colour", colour=9, grey=0, sides=sides)
+    assert settled_recipe(recipe, colour, Silent()).data.fit == fit
     grey = pictures(tmp_path / "grey", colour=0, grey=9, sides=sides)
     assert settled_recipe(recipe, grey, Silent()).data.fit == "stretch"

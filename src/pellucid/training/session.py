@@ -292,8 +292,8 @@ def _is_enough(first: Fitted, training: Training) -> bool:
     if not enough or reached < enough:
         return False
     training.progress.say(
-        f"The frozen backbone with its trained head has a validation AUC of {reached:.4f}: fine-tuning could hardly be seen to "
-        f"improve on it, and is left out (`fine_tune.enough` = {enough:g})."
+        f"The frozen backbone with its trained head has a validation AUC of {reached:.4f}: fine-tuning could hardly be "
+        f"seen to improve on it, and is left out (`fine_tune.enough` = {enough:g})."
     )
     return True
 
