@@ -202,17 +202,19 @@ def agreement(differences: Callable[[FloatArray], Doubles], images: FloatArray) 
     def again(over: npt.NDArray[np.bool_], beside: Callable[[int], FloatArray]) -> Doubles:
         least = np.full(int(over.sum()), np.inf)
         for seed in range(NUDGES):
-            least = np.fmin(least, differences(beside(seed)[over].astype(np.float32)))
+            least = np.fmin(least, differences(beside(seed)[over]))
             if (least <= GRADIENT_TOLERANCE).all():
                 break
         return least
 
     def moved(seed: int) -> FloatArray:
-        return images + NUDGE * size * np.random.default_rng(seed).normal(size=images.shape)
+        noise = np.random.default_rng(seed).normal(size=images.shape)
+        return np.asarray(images + NUDGE * size * noise, np.float32)
 
     def even(seed: int) -> FloatArray:
         shades = SHADES * size * np.random.default_rng(seed).uniform(-1, 1, (len(images), images.shape[1], 1, 1))
-        return np.broadcast_to(images.mean(axis=(2, 3), keepdims=True) + shades, images.shape)
+        plain = np.asarray(images.mean(axis=(2, 3), keepdims=True) + shades, np.float32)
+        return np.broadcast_to(plain, images.shape)
 
     size = float(np.sqrt((images**2).mean()))
     if (over := ~(found <= GRADIENT_TOLERANCE)).any():
