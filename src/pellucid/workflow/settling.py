@@ -21,7 +21,7 @@ tenth wider or narrower than the typical one."""
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _LookedAt:
     """Width over height of some images, and the share of them that is grey."""
 
     shapes: np.ndarray
@@ -48,7 +48,7 @@ def _decided_values(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"values": values})})
 
 
-def _for_photographs(recipe: Recipe, seen: _Seen, progress: Progress) -> Recipe:
+def _for_photographs(recipe: Recipe, seen: _LookedAt, progress: Progress) -> Recipe:
     """The recipe for photographs where most images are in colour; where its weights cannot be had, the recipe as is."""
     if not recipe.photographs:
         return recipe
@@ -69,7 +69,7 @@ def _for_photographs(recipe: Recipe, seen: _Seen, progress: Progress) -> Recipe:
     return wanted
 
 
-def _decided_fit(recipe: Recipe, seen: _Seen, progress: Progress) -> Recipe:
+def _decided_fit(recipe: Recipe, seen: _LookedAt, progress: Progress) -> Recipe:
     """The recipe with `data.fit` decided.
 
     Films and other grey pictures are never cropped: what matters may lie at the border. Colour photographs of various
@@ -88,7 +88,7 @@ def _decided_fit(recipe: Recipe, seen: _Seen, progress: Progress) -> Recipe:
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"fit": fit})})
 
 
-def _seen(dataset: Dataset) -> _Seen:
+def _seen(dataset: Dataset) -> _LookedAt:
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(LOOKED_AT, len(dataset))).round().astype(int))
     shapes, grey = [], []
     for i in chosen:
@@ -100,7 +100,7 @@ def _seen(dataset: Dataset) -> _Seen:
         shapes.append(width / height)
         pixels = image.pixels.astype(np.int16)
         grey.append(float((pixels.max(axis=2) - pixels.min(axis=2)).mean()) < GREY)
-    return _Seen(np.array(shapes), float(np.mean(grey)) if grey else 0.0)
+    return _LookedAt(np.array(shapes), float(np.mean(grey)) if grey else 0.0)
 
 
 def _range(shapes: np.ndarray) -> str:
