@@ -38,7 +38,7 @@ FIGURES = {
 }
 LOOK_EVERY = 20
 LINES, BRIEF = 15, 1.0
-"""Of epochs that take less than `BRIEF` seconds, about so many have a line on the terminal; `history.csv` has all."""
+"""Up to `LINES` + 2 of the epochs that take less than `BRIEF` seconds have a line on the terminal."""
 
 
 @dataclass(frozen=True, slots=True)

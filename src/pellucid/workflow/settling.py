@@ -22,7 +22,7 @@ tenth wider or narrower than the typical one."""
 
 @dataclass(frozen=True)
 class _LookedAt:
-    """Width over height of some images, and the share of them that is grey."""
+    """Width over height of some images, and the share that is grey."""
 
     shapes: np.ndarray
     grey: float
@@ -31,7 +31,7 @@ class _LookedAt:
 def settled_recipe(recipe: Recipe, dataset: Dataset, progress: Progress) -> Recipe:
     """The recipe with what it takes for photographs, `data.fit` and `data.values` decided and said.
 
-    Up to 200 images are looked at, unless the recipe decides by itself.
+    Up to 200 images are looked at, unless the recipe decides all of it.
     """
     if recipe.data.fit == "auto" or recipe.photographs:
         seen = _seen(dataset)
