@@ -228,7 +228,7 @@ class FineTuneSection(RecipeSection):
         default=0,
         ge=0,
         le=1,
-        description="validation AUC of the first stage that leaves nothing to gain; 0: always go on",
+        description="validation AUC of the first stage from which there is no second; 0: always one",
     )
 
     @field_validator("freeze", mode="before")
@@ -338,7 +338,7 @@ class Recipe(RecipeSection):
         return validate_recipe(values, f"{self.name} for photographs")
 
     def chosen_by_hand(self, keys: Set[str]) -> Recipe:
-        """The recipe whose settings for photographs leave these keys alone, and the network if one of them is its."""
+        """The recipe whose settings for photographs leave these keys alone, and the whole network if one key is part of it."""
         left_alone = keys | NETWORK if keys & NETWORK else keys
         kept = {key: value for key, value in self.photographs.items() if key not in left_alone}
         return self.model_copy(update={"photographs": kept})
