@@ -338,7 +338,7 @@ class Recipe(RecipeSection):
         return validate_recipe(values, f"{self.name} for photographs")
 
     def chosen_by_hand(self, keys: Set[str]) -> Recipe:
-        """The recipe whose settings for photographs leave these keys alone, and the whole network if one key is part of it."""
+        """The recipe whose settings for photographs leave these keys alone; with a part of the network, all of it."""
         left_alone = keys | NETWORK if keys & NETWORK else keys
         kept = {key: value for key, value in self.photographs.items() if key not in left_alone}
         return self.model_copy(update={"photographs": kept})
