@@ -8,7 +8,8 @@ import torch
 from pellucid.bundle.manifest import Layer, Manifest
 from pellucid.models.network import Network, build_network, number_of_logits, task_of
 from pellucid.preprocessing import FloatArray, Preprocessing
-from pellucid.recipe import DataSection, ModelSection, Recipe
+from pellucid.recipe import Recipe
+from pellucid.recipe_sections import DataSection, ModelSection
 
 CLASSES = ("ant", "bee", "cat")
 

@@ -9,19 +9,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from pellucid.errors import RecipeError, UnknownNameError
-from pellucid.recipe import (
-    AugmentSection,
-    DataSection,
-    ModelSection,
-    Recipe,
-    TrainSection,
-    known_keys,
-    load_recipe,
-    recipe_names,
-    recipe_text,
-    tomllib,
-    validate_recipe,
-)
+from pellucid.recipe import Recipe, known_keys, load_recipe, recipe_names, recipe_text, tomllib, validate_recipe
+from pellucid.recipe_sections import AugmentSection, DataSection, ModelSection, TrainSection
 
 
 def file(folder, text):

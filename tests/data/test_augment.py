@@ -19,7 +19,7 @@ from pellucid.data.dataset import Dataset, Sample
 from pellucid.data.folder import read_dataset
 from pellucid.data.split import fold_dataset, split_dataset
 from pellucid.errors import InputError
-from pellucid.recipe import AugmentSection
+from pellucid.recipe_sections import AugmentSection
 
 SECTION = AugmentSection(rotation=20, shift=0.1, shear=0.1, zoom=0.2, flip=True, brightness=0.1, contrast=0.3)
 

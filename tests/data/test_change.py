@@ -11,7 +11,7 @@ from scipy import ndimage, stats
 
 from pellucid.data.change import CHANGES, Change, change_boxes, change_mask, change_pixels, draw_change
 from pellucid.preprocessing import Uint8Array
-from pellucid.recipe import AugmentSection
+from pellucid.recipe_sections import AugmentSection
 
 WIDE = AugmentSection(rotation=180, shift=0.5, shear=0.5, zoom=0.5, flip=True, brightness=0.5, contrast=0.9)
 ALL = WIDE.model_copy(update={"gamma": 0.9, "blur": 8.0, "compression": 0.95})

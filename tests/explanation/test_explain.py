@@ -18,7 +18,8 @@ from pellucid.models.geometry import grid_geometry
 from pellucid.models.network import build_network
 from pellucid.models.torch_classifier import TorchClassifier
 from pellucid.preprocessing import FloatArray, GridGeometry, Preprocessing
-from pellucid.recipe import DataSection, Recipe
+from pellucid.recipe import Recipe
+from pellucid.recipe_sections import DataSection
 
 SIZE = 224
 

@@ -9,7 +9,7 @@ from tests.small_networks import noise, recipe_of
 
 from pellucid.explanation.gradients import GradientSettings
 from pellucid.explanation.saliency import explainer, gradient_x_input, saliency
-from pellucid.recipe import DataSection
+from pellucid.recipe_sections import DataSection
 
 # ImageNet's deviations differ between colours, so that a gradient left in the tensor's units would be found out.
 RECIPE = recipe_of(pool="max", head=[{"dense": 16}]).model_copy(

@@ -9,7 +9,7 @@ from tests.small_networks import noise, recipe_of
 
 from pellucid.errors import InputError
 from pellucid.explanation.smooth_grad import SmoothGradSettings, smooth_grad
-from pellucid.recipe import DataSection
+from pellucid.recipe_sections import DataSection
 
 RECIPE = recipe_of(pool="max", head=[{"dense": 16}]).model_copy(
     update={"data": DataSection(size=24, values="imagenet")}

@@ -13,7 +13,7 @@ from torch import nn
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.models.backbones import build_backbone, last_feature_layer
 from pellucid.models.weights import fit_state
-from pellucid.recipe import ModelSection
+from pellucid.recipe_sections import ModelSection
 
 # Which child of torchvision's classifier takes the feature map, or takes its mean over space.
 TAKES_MAP = {

@@ -9,7 +9,7 @@ from pellucid.models.backbones import build_backbone
 from pellucid.models.dilation import dilate
 from pellucid.models.network import Network
 from pellucid.models.traced_layer import frozen_copy, trace_layer
-from pellucid.recipe import ModelSection
+from pellucid.recipe_sections import ModelSection
 
 SIZE = (64, 96)
 

@@ -11,7 +11,7 @@ from scipy import ndimage, stats
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import affine
 
-from pellucid.recipe import AugmentSection
+from pellucid.recipe_sections import AugmentSection
 from pellucid.training.augmentation import augment, blurred, change, draw_changes, random_affine
 from pellucid.training.compression import _steps, compressed
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from pellucid.errors import InputError
 from pellucid.preprocessing import Preprocessing
-from pellucid.recipe import AugmentSection
+from pellucid.recipe_sections import AugmentSection
 from pellucid.training.batches import FeatureBatches, ImageBatches, Order, ProcessShare
 from pellucid.training.rows import Features
 

@@ -10,7 +10,7 @@ from tests.small_networks import recipe_of
 
 from pellucid.models.network import build_network
 from pellucid.preprocessing import Preprocessing
-from pellucid.recipe import AugmentSection, TrainSection
+from pellucid.recipe_sections import AugmentSection, TrainSection
 from pellucid.training.batches import ImageBatches
 from pellucid.training.caching import Counts, plan_caching
 from pellucid.training.cutting import cut_network

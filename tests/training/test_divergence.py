@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from pellucid.recipe import TrainSection
+from pellucid.recipe_sections import TrainSection
 from pellucid.training.divergence import grown, guessing_loss
 from pellucid.training.objective import loss_function
 

@@ -8,7 +8,7 @@ from torch import nn
 from pellucid.errors import ResourceError
 from pellucid.models.network import Network
 from pellucid.preprocessing import Preprocessing
-from pellucid.recipe import AugmentSection
+from pellucid.recipe_sections import AugmentSection
 from pellucid.training.batches import ImageBatches
 from pellucid.training.features import frozen_features, store_features
 

@@ -12,7 +12,7 @@ from torch import nn
 from pellucid.errors import InputError, ResourceError
 from pellucid.preprocessing import Preprocessing
 from pellucid.progress import Silent
-from pellucid.recipe import AugmentSection, TrainSection
+from pellucid.recipe_sections import AugmentSection, TrainSection
 from pellucid.training import loop
 from pellucid.training.batches import FeatureBatches, ImageBatches
 from pellucid.training.checkpoint import read_state

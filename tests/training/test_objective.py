@@ -7,7 +7,7 @@ from sklearn import metrics
 from sklearn.utils.class_weight import compute_class_weight
 
 from pellucid.classifier import probabilities_from_logits
-from pellucid.recipe import TrainSection
+from pellucid.recipe_sections import TrainSection
 from pellucid.training.objective import class_weights, loss_function, watched_values
 
 RNG = np.random.default_rng(4)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pellucid.recipe import TrainSection
+from pellucid.recipe_sections import TrainSection
 from pellucid.training.schedule import Schedule, plateaus
 
 

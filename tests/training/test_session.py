@@ -15,8 +15,9 @@ from torch import nn
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.models.network import Network, build_network
 from pellucid.progress import Silent
-from pellucid.recipe import AugmentSection, validate_recipe
-from pellucid.training import session
+from pellucid.recipe import validate_recipe
+from pellucid.recipe_sections import AugmentSection
+from pellucid.training import loop, session
 from pellucid.training.history import History
 from pellucid.training.session import Training, forget, freeze, train_network
 
@@ -217,9 +218,12 @@ class TestStages:
         assert lines.lines[-1].endswith(f"and is left out (`fine_tune.enough` = {reached:g}).")
         first, _ = trained(recipe("all"), tmp_path / "again")
         assert all(torch.equal(first.state_dict()[k], v) for k, v in both.state_dict().items())
-        if reached < 1:
-            later["enough"] = reached + 1e-6
-            assert len(trained(recipe("all", fine_tune=later), tmp_path / "more")[1].history.rows) == 7
+
+    def test_a_first_stage_short_of_enough_is_followed(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(loop, "watched_values", lambda *_: {"val_accuracy": 0.5, "val_roc_auc": 0.9})
+        for enough, epochs in ((0.9, 4), (0.91, 7), (0, 7)):
+            later = {**self.LATER, "enough": enough}
+            assert len(trained(recipe("all", fine_tune=later), tmp_path / str(enough))[1].history.rows) == epochs
 
     @pytest.mark.parametrize("broken_after", [2, 4, 6])
     def test_broken_off_in_either_it_ends_the_same(self, tmp_path, broken_after):

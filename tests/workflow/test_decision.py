@@ -13,7 +13,7 @@ from pellucid.evaluation.calibration import fit_calibration
 from pellucid.evaluation.operating_point import choose_operating_point
 from pellucid.evaluation.schema import read_evaluation
 from pellucid.evaluation.validation import read_validation
-from pellucid.recipe import DecisionSection
+from pellucid.recipe_sections import DecisionSection
 from pellucid.workflow.decision import check_decision, choose_again
 from pellucid.workflow.evaluation import evaluate_run
 from pellucid.workflow.training import train

@@ -18,7 +18,7 @@ from pellucid.evaluation.conformal import fit_sets
 from pellucid.evaluation.looks import LOOKS
 from pellucid.evaluation.schema import read_evaluation
 from pellucid.evaluation.validation import read_validation
-from pellucid.recipe import DecisionSection
+from pellucid.recipe_sections import DecisionSection
 from pellucid.workflow.answering import check_answering
 from pellucid.workflow.decision import choose_again
 from pellucid.workflow.evaluation import evaluate_run

@@ -55,7 +55,8 @@ def show_layers(backbone: str, size: int, *, json: bool) -> None:
 
     from ..models.layers import spatial_layers
     from ..models.network import build_network
-    from ..recipe import DataSection, ModelSection, Recipe
+    from ..recipe import Recipe
+    from ..recipe_sections import DataSection, ModelSection
 
     model = ModelSection(backbone=backbone, weights="none")
     network = build_network(Recipe(data=DataSection(size=size), model=model), 2)

@@ -20,7 +20,7 @@ from ..errors import ImageError, InputError
 from ..images import Image, read_file, read_image
 from ..images.formats import IMAGE_SUFFIXES
 from ..preprocessing import Uint8Array
-from ..recipe import AugmentSection
+from ..recipe_sections import AugmentSection
 from .change import CHANGES, change_boxes, change_mask, change_pixels, digest, draw_change
 from .dataset import SPLITS, Box, Dataset, OmittedFile, Sample
 from .groups import COPY

@@ -18,7 +18,7 @@ import PIL.Image
 from scipy import ndimage
 
 from ..preprocessing import FloatArray, Uint8Array
-from ..recipe import AugmentSection
+from ..recipe_sections import AugmentSection
 from .dataset import Box
 
 Matrix = npt.NDArray[np.float64]

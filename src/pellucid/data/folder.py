@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import DataError
-from ..recipe import DataSection
+from ..recipe_sections import DataSection
 from .annotations import Annotations, read_annotations
 from .dataset import Dataset, OmittedFile, Reason
 from .labelling import LabelledFile, build_dataset, complement, counted, shorten

@@ -11,7 +11,7 @@ import torchvision
 from torch import nn
 
 from ..errors import InputError
-from ..recipe import ModelSection
+from ..recipe_sections import ModelSection
 from .catalogue import find_backbone
 from .dilation import dilate
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from ..classifier import Task
 from ..errors import InputError
-from ..recipe import ModelSection, Recipe
+from ..recipe import Recipe
+from ..recipe_sections import ModelSection
 from .backbones import build_backbone, last_feature_layer
 from .catalogue import OWN
 from .evidence_graph import check_layer

@@ -62,7 +62,7 @@ def _imagenet(backbone: nn.Module, name: str) -> dict[str, str]:
 
 def fetched(name: str) -> None:
     """See to it that a backbone's ImageNet weights are on this machine. WeightsError where they cannot be had."""
-    from ..recipe import ModelSection
+    from ..recipe_sections import ModelSection
     from .backbones import build_backbone
 
     if where_weights_are(name) == "hub":

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from ..recipe import AugmentSection
+from ..recipe_sections import AugmentSection
 from .compression import compressed
 from .equalization import draw_equalization, equalized
 

@@ -16,7 +16,7 @@ import torch
 from ..errors import InputError
 from ..evaluation.hiding import SignHiding
 from ..preprocessing import Preprocessing, Uint8Array
-from ..recipe import AugmentSection
+from ..recipe_sections import AugmentSection
 from .augmentation import change, draw_changes
 from .rows import Features, RowReader
 

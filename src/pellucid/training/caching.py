@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ..recipe import TrainSection
+from ..recipe_sections import TrainSection
 from .batches import ImageBatches
 from .cutting import Cut
 from .features import Precision, measure

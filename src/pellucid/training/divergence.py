@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ..classifier import Task
-from ..recipe import TrainSection
+from ..recipe_sections import TrainSection
 
 GROWN = 10.0
 """A loss has grown when it exceeds its reference by this factor."""

@@ -18,7 +18,7 @@ from torch import nn
 from ..classifier import Task
 from ..errors import InputError
 from ..progress import Progress, Silent
-from ..recipe import TrainSection
+from ..recipe_sections import TrainSection
 from .averaging import RunningAverage
 from .batches import Batch, Batches
 from .checkpoint import State, optimizer_state, read_state, restore_optimizer, write_state

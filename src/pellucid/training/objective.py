@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from ..classifier import Task, probabilities_from_logits
-from ..recipe import TrainSection
+from ..recipe_sections import TrainSection
 
 
 def class_weights(labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float32]:

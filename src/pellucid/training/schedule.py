@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..recipe import TrainSection
+from ..recipe_sections import TrainSection
 from .history import LARGER_IS_BETTER
 
 # As torch's ReduceLROnPlateau: a change of less than this share is none.

@@ -17,7 +17,8 @@ from ..models.layers import keras_names
 from ..models.network import Network, task_of
 from ..preprocessing import Uint8Array
 from ..progress import Progress, Silent
-from ..recipe import AugmentSection, Recipe, TrainSection
+from ..recipe import Recipe
+from ..recipe_sections import AugmentSection, TrainSection
 from .batches import Batches, FeatureBatches, ImageBatches, Labels, Rows
 from .caching import Counts, plan_caching
 from .checkpoint import State, read_state, write_state

@@ -22,7 +22,8 @@ from ..evaluation.subgroups import subgroup_names
 from ..evaluation.validation import ValidationAnswers
 from ..preprocessing import FloatArray
 from ..progress import Progress
-from ..recipe import DecisionSection, load_recipe
+from ..recipe import load_recipe
+from ..recipe_sections import DecisionSection
 from ..reporting.decisions import abstention_words
 from .subgrouping import ImageTable, as_they_are, told_apart
 

@@ -29,7 +29,7 @@ from ..evaluation.validation import VALIDATION_FILE, ValidationAnswers, read_val
 from ..explanation import anomaly_map
 from ..preprocessing import FloatArray, Uint8Array
 from ..progress import Progress, Silent
-from ..recipe import DecisionSection
+from ..recipe_sections import DecisionSection
 from ..storage import cache_folder
 from .answering import check_answering, fit_rules, in_subgroups, wanted_rules
 from .evaluation import own_split

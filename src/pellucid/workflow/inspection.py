@@ -26,7 +26,8 @@ from ..data.table import TableOptions
 from ..errors import InputError
 from ..preprocessing import FloatArray, Preprocessing
 from ..progress import Advance, Progress, Silent
-from ..recipe import AugmentSection, DataSection, ModelSection, Recipe, load_recipe
+from ..recipe import Recipe, load_recipe
+from ..recipe_sections import AugmentSection, DataSection, ModelSection
 from ..storage import cache_folder
 from .normals import odd_normals
 

@@ -11,7 +11,8 @@ from ..data.manifest import read_csv
 from ..data.table import TableOptions
 from ..errors import InputError
 from ..evaluation.subgroups import subgroup_names, subgroups_of
-from ..recipe import DataSection, load_recipe
+from ..recipe import load_recipe
+from ..recipe_sections import DataSection
 
 
 @dataclass(frozen=True, slots=True)
