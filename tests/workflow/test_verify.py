@@ -70,6 +70,23 @@ def test_stored_answers_are_those_of_torch(whole):
         assert np.allclose(stored["logits"], network(torch.from_numpy(stored["images"])).numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("threshold", [0.0, 0.999999])
+def test_another_operating_point_changes_no_stored_answer(tmp_path, threshold):
+    # `evaluate` and `adapt` move the threshold, and with it the class that is predicted and explained.
+    recipe = recipe_of(size=SIZE)
+    network = network_of(recipe, 2)
+    manifest = manifest_of(network, recipe.preprocessing(), 2, network.explained_layer)
+    folder = tmp_path / "bundle"
+    export_bundle(network, manifest, folder, images=noise(2, SIZE), source="noise", every_method=True)
+    amend_bundle(folder, {"threshold": threshold})
+    found = verify(folder)
+    subjects = [f.subject for f in found.findings if f.kind == "stored answer"]
+    assert subjects == ["probabilities", "map of backbone.relu2", "input gradient"]
+    assert found.holds
+    changed(folder, "map of backbone.relu2", 1.05)
+    assert [f.subject for f in verify(folder).findings if not f.holds] == ["map of backbone.relu2"]
+
+
 @pytest.mark.parametrize("name", ["logits", "map of backbone.relu2", "map of backbone.pool1", "input gradient"])
 def test_another_answer_is_found_out(bundle, name):
     changed(bundle, name, 1.05)

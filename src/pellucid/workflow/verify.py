@@ -119,11 +119,25 @@ def _stored(classifier: OnnxClassifier, stored: dict[str, FloatArray]) -> list[C
             limit = TOLERANCE if first else FURTHER_TOLERANCE
             if _unbounded(classifier) and classifier.manifest.parity is not None:
                 limit = classifier.manifest.parity.tolerance
+            found = _as_asked(classifier, found, expected)
             findings.append(_compared("stored answer", name, found, expected, limit))
         elif name == INPUT_GRADIENT:
-            found = classifier.input_gradients(images).gradients[:, 0]
+            found = _as_asked(classifier, classifier.input_gradients(images).gradients[:, 0], expected)
             findings.append(_compared("stored answer", name, found, expected, TOLERANCE, norm=True))
     return findings
+
+
+def _as_asked(classifier: OnnxClassifier, found: FloatArray, expected: FloatArray) -> FloatArray:
+    """Maps or gradients (N, ...) of two classes, each for the class for which the stored one was made.
+
+    That was the class predicted at the operating point of the export, which `evaluate` and `adapt` may have moved
+    since. With one logit the evidence for a class is minus that for the other.
+    """
+    if classifier.task != "binary" or found.shape != expected.shape:
+        return found
+    along = (found * expected).reshape(len(found), -1).sum(axis=1)
+    turned: FloatArray = np.where(along < 0, np.float32(-1), np.float32(1)).reshape(-1, *[1] * (found.ndim - 1))
+    return found * turned
 
 
 def _repeated(classifier: OnnxClassifier, folder: Path, images: Sequence[Path], threads: int | None) -> list[Checked]:
