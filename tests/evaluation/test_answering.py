@@ -6,7 +6,8 @@ import pytest
 from pellucid.classifier import NONE_OF_THESE, REFER, Reason
 from pellucid.evaluation.abstention import Abstention, fit_abstention
 from pellucid.evaluation.answering import OUTCOMES, AnsweringRules, confidences, decide
-from pellucid.evaluation.conformal import ClassSets, ScoreInterval
+from pellucid.evaluation.conformal import ClassSets, ScoreInterval, fit_interval, fit_sets
+from pellucid.evaluation.flags import FLAGGED, SURE, sure_distance
 
 CLASSES = ("ant", "bee", "crab")
 SETS = ClassSets(score="lac", coverage=0.9, thresholds=(0.7, 0.7, 0.7), images=(20, 20, 20))
@@ -99,3 +100,32 @@ def test_a_regression_has_an_interval():
 def test_rules_are_read_back_as_written():
     rules = AnsweringRules(sets=SETS.model_copy(update={"thresholds": (0.1, None, 0.3)}), abstention=abstention(None))
     assert AnsweringRules.model_validate_json(rules.model_dump_json()) == rules
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_image_that_a_rule_was_fitted_to_changes_sides_when_another_machine_rounds_otherwise(seed):
+    # Limits lie beside the validation images from which they are taken, never exactly on one of them.
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, 150)
+    logits = rng.normal(0, 1, (150, 3)) + 3 * np.eye(3)[labels] * (rng.random((150, 1)) < 0.9)
+    distances = rng.lognormal(0, 1, 150)
+    rounded = logits + rng.choice([-5e-7, 5e-7], logits.shape), distances * (1 + rng.choice([-5e-7, 5e-7], 150))
+
+    def shares(z: np.ndarray) -> np.ndarray:
+        return np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+
+    here, predicted = shares(logits), logits.argmax(axis=1)
+    sets = fit_sets(labels, here, coverage=0.9, by="class")
+    limit = fit_abstention("errors<=0.1", labels=labels, predicted=predicted, confidence=here.max(axis=1))
+    unusual = sure_distance(distances, (), FLAGGED, SURE)
+    interval = fit_interval(labels, logits[:, 0], coverage=0.9)
+    assert limit.least is not None and limit.least > 0 and interval is not None
+    rules = AnsweringRules(sets=sets, abstention=limit, reject="unlike")
+    there = shares(rounded[0])
+    assert (sets.members(here) == sets.members(there)).all()
+    seen, now = (
+        rules.withheld(p.max(axis=1), predicted, far / unusual) for p, far in ((here, distances), (there, rounded[1]))
+    )
+    assert set(seen) == {0, 1, 2} and (seen == now).all()
+    ends, moved = (np.column_stack(interval.around(z[:, 0])) - labels[:, None] for z in (logits, rounded[0]))
+    assert (np.sign(ends) == np.sign(moved)).all()

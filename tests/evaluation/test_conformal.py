@@ -218,7 +218,7 @@ def test_a_class_that_is_missing_belongs_to_every_set() -> None:
 def test_ten_validation_images() -> None:
     labels, p = table(10, 2)
     rule = fit_sets(labels, p, coverage=0.9)
-    assert rule.thresholds[0] == pytest.approx(set_scores(p, "lac")[np.arange(10), labels].max())
+    assert rule.thresholds[0] == pytest.approx(set_scores(p, "lac")[np.arange(10), labels].max(), rel=1e-5)
     assert fit_sets(labels, p, coverage=0.95).thresholds == (None, None)
 
 
@@ -268,7 +268,7 @@ def test_intervals_are_those_of_mapie() -> None:
     theirs = regression.SplitConformalRegressor(Given(2), confidence_level=0.9, prefit=True).conformalize(x, target)
     wanted = theirs.predict_interval(x)[1][:, :, 0]
     ours = fit_interval(target, x[:, 0], coverage=0.9)
-    assert np.allclose(np.column_stack(ours.of(x[:, 0])), wanted)
+    assert np.allclose(np.column_stack(ours.of(x[:, 0])), wanted, atol=2e-5)
     assert fit_interval(target[:8], x[:8, 0], coverage=0.9) is None
 
 

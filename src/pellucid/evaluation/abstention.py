@@ -26,7 +26,7 @@ from pydantic import Field
 from ..documents import FiniteDocument
 from ..errors import InputError
 from .intervals import LEVEL, Indices, Resampling, Values
-from .risk import p_value, upper_bound
+from .risk import ROUNDING, p_value, upper_bound
 
 Wrong = Literal["errors", "fn", "fp"]
 Mask = npt.NDArray[np.bool_]
@@ -175,7 +175,9 @@ class _RuleTrial:
         """
         ranked = np.sort(sure[judged & bound_by])[::-1]
         places = np.unique(np.linspace(0, len(ranked), STEPS + 1).astype(np.int64)[1:-1])[: len(ranked)]
-        above = np.nextafter(ranked[places].astype(np.float32), np.float32(np.inf)).astype(np.float64)
+        passed = ranked[places]
+        next_above = np.nextafter(passed.astype(np.float32), np.float32(np.inf)).astype(np.float64)
+        above = np.maximum(next_above, passed + ROUNDING * (1 - passed))
         cuts = np.array([*dict.fromkeys(above.tolist()), -np.inf])
         grouped = bool((np.bincount(units.unit_of[judged]) > 1).any())
         seen = [_seen(judged & ((sure >= cut) | ~bound_by), error, units, grouped) for cut in cuts]

@@ -26,6 +26,7 @@ from ..documents import FiniteDocument
 from ..errors import InputError
 from .difficulty import Difficulty
 from .intervals import LEVEL, Indices, Resampling, Values
+from .risk import ROUNDING
 
 SetScore = Literal["lac", "aps", "raps"]
 Conditional = Literal["all", "class", "subgroup"]
@@ -159,7 +160,7 @@ def fit_sets(
         score=score,
         coverage=coverage,
         by=by,
-        thresholds=tuple(None if math.isinf(t) else t for t in limits),
+        thresholds=tuple(None if math.isinf(t) else t + ROUNDING * abs(1 - t) for t in limits),
         images=tuple(int((truth == k).sum()) for k in classes),
         groups=tuple(units.units_among(truth == k) for k in classes) if units.grouped else None,
     )
@@ -225,7 +226,7 @@ def fit_interval(
     units = Resampling.of(len(truth), groups, resamples=100, seed=0)
     return ScoreInterval(
         coverage=coverage,
-        half_width=half,
+        half_width=half * (1 + ROUNDING),
         normalised=difficulty is not None,
         by="subgroup" if len(subgroups) else "all",
         images=len(truth),

@@ -15,7 +15,7 @@ from .detectors import OutsideDetector, read_detector
 from .intervals import Resampling, Values
 from .joint import Joint, read_joint
 from .outside import Reference, read_arrays, unreadable
-from .risk import p_value
+from .risk import ROUNDING, p_value
 
 FLAGGED, SURE = 0.95, 0.7
 """The share of images like the validation images that stays within a new bundle's distance, and how sure that is."""
@@ -73,7 +73,7 @@ def sure_distance(distances: Values, groups: Sequence[str], quantile: float, con
     beyond = np.concatenate([[0.0], np.cumsum(weights)[:-1]])
     beyond = beyond[np.searchsorted(-ranked, -ranked)]  # equal distances are beyond together
     sure = p_value(beyond, units.units, 1 - quantile, bool((sizes > 1).any())) <= 1 - confidence
-    return max(float(ranked[sure][-1] if sure.any() else ranked[0]), 1e-9)
+    return max(float(ranked[sure][-1] if sure.any() else ranked[0]) * (1 + ROUNDING), 1e-9)
 
 
 def read_flag(path: Path, reference: Reference) -> Flag:

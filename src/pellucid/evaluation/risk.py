@@ -13,6 +13,12 @@ import numpy as np
 
 from .intervals import LEVEL, Indices, Values
 
+ROUNDING = 1e-5
+"""How far beyond an image a limit lies that is taken from it: more than engines and machines round differently.
+
+A limit that is exactly the figure of one validation image would let this image change sides on every other machine.
+"""
+
 
 def lower_bound(rate: float, units: int, confidence: float = LEVEL, *, grouped: bool = False) -> float:
     """What a true share is at least, with `confidence`, when `rate` of `units` independent units was seen.
