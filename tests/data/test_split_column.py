@@ -108,16 +108,27 @@ def test_plus_and_minus_are_classes(tmp_path: Path) -> None:
     assert set(read_dataset(listed(tmp_path, "label", ["+", "-", "+", "?"])).classes) == {"+", "-"}
 
 
-def test_measured_numbers_are_no_classes(tmp_path: Path) -> None:
-    source = listed(tmp_path, "label", ["0.11", "0.23", "0.35", "1.7", "2.9", "3.1"])
+@pytest.mark.parametrize("values", [["0.11", "0.23", "0.35", "1.7", "2.9", "3.1"], ["12", "7", "130", "45", "66", "9"]])
+def test_measured_numbers_are_no_classes(tmp_path: Path, values: list[str]) -> None:
+    source = listed(tmp_path, "label", values)
     for i in range(6):
         pixels = np.random.default_rng(i).integers(0, 255, (40, 40, 3), np.uint8)
         PIL.Image.fromarray(pixels).save(tmp_path / f"{i}.png")
     dataset = read_dataset(source)
-    assert any("labels are numbers" in note for note in dataset.notes)
+    assert any("labels are numbers" in note for note in dataset.notes) == ("." in values[0])
     with pytest.raises(DataError, match="hold numbers, not classes") as caught:
         split_dataset(dataset, seed=0)
     assert "leave_out" not in str(caught.value)
+
+
+def test_a_regression_of_measured_numbers_says_what_to_do(tmp_path: Path) -> None:
+    from pellucid.recipe import load_recipe
+    from pellucid.workflow.preparing import read_labelled
+
+    for i in range(6):
+        (tmp_path / f"{i}.png").touch()
+    with pytest.raises(DataError, match="Divide the values into classes"):
+        read_labelled(listed(tmp_path, "label", ["1", "2", "3", "1", "2", "3"]), load_recipe("anomaly-score"))
 
 
 def test_several_files_of_one_name_are_told_without_a_parameter(tmp_path: Path) -> None:

@@ -109,3 +109,27 @@ def test_no_accuracy_is_estimated_where_the_images_moved_or_nobody_knows(drift: 
     (finding,) = [f for f in findings_of(None, 0, [drift], True, None, found)[0] if f.topic == "without labels"]
     assert "cannot be estimated" in finding.text
     assert estimate_of(np.full(29, 0.5), np.full(500, 0.5), ("ant", "bee"), []) is None
+
+
+def test_the_change_of_accuracy_is_that_of_the_answers_given_at_the_threshold():
+    rng = np.random.default_rng(4)
+    a, b = rng.beta(2, 2, 4000), rng.beta(1, 4, 4000)
+    drift = distance(0.01, 0.5)
+    found = estimate_of(a, b, ("ant", "bee"), [drift], threshold=0.9)
+    assert found is not None and found.accuracy_change is not None
+    # With calibrated probabilities the truth is drawn from them, and answers are bee from 0.9 on.
+    right = [((p >= 0.9) == (rng.random((200, len(p))) < p)).mean() for p in (a, b)]
+    assert found.accuracy_change == pytest.approx(right[1] - right[0], abs=0.01)
+    other = estimate_of(a, b, ("ant", "bee"), [drift])
+    assert other is not None and other.accuracy_change is not None
+    assert abs(other.accuracy_change - found.accuracy_change) > 0.1
+
+
+def test_models_of_other_classes_are_named():
+    def level(a, b):
+        found, verdict = findings_of(None, 0, [], same_model=False, classes=(a, b))
+        return [f.level for f in found if f.topic == "classes"], verdict
+
+    assert level(("cat", "dog"), ("dog", "cat"))[0] == []
+    assert level(("cat", "dog"), ("cat", "dog", "owl")) == (["caution"], "The two differ: classes.")
+    assert level(("circle", "square"), ("cat", "dog"))[0] == ["problem"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.reporting.reporting_samples import history
 
 from pellucid.errors import BundleError
-from pellucid.reporting.contents import prove_split, read_history, read_run
+from pellucid.reporting.contents import as_evaluated, prove_split, read_history, read_run
 
 
 @pytest.fixture
@@ -106,3 +107,24 @@ def test_medical_comes_from_the_recipe_or_the_model(make_run: Callable[..., Path
     plain = "name = 'x'"
     assert not read_run(make_run(recipe=plain, medical=False, explained=0)).medical
     assert read_run(make_run(recipe=plain, medical=True, explained=0)).medical
+
+
+def test_examples_have_the_answers_of_the_last_evaluation(copy: Path) -> None:
+    """`evaluate --operating-point` changes answers after the examples were explained; their maps stay."""
+    before = read_run(copy)
+    assert before.evaluation is not None and before.explanations is not None
+    tested = before.evaluation
+    moved = replace(tested, threshold=0.97)
+    after = as_evaluated(before.explanations, moved)
+    rows = {path: i for i, path in enumerate(tested.paths)}
+    turned = 0
+    for old, new in zip(before.explanations.images, after.images, strict=True):
+        row = rows[new.path]
+        assert new.label == new.predicted == tested.classes[int(tested.probabilities[row, 1] >= 0.97)]
+        assert new.right == (new.label == new.true_label)
+        assert new.confidence == pytest.approx(tested.probabilities[row, tested.classes.index(new.label)])
+        assert (new.target, new.files, new.verdict) == (old.target, old.files, old.verdict)
+        turned += old.label != new.label
+    assert turned
+    elsewhere = replace(tested, paths=tuple(f"other/{path}" for path in tested.paths), threshold=0.97)
+    assert as_evaluated(before.explanations, elsewhere) == before.explanations

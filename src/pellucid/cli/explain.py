@@ -16,7 +16,7 @@ from .options import Engine, EnginePrecision
 
 if TYPE_CHECKING:
     from ..bundle.bundle import Bundle
-    from ..explanation.record import ExplanationManifest
+    from ..explanation.record import ExplanationManifest, ExplanationRecord
     from ..progress import Progress
     from ..workflow.explanation import ToExplain
 
@@ -136,14 +136,15 @@ def _show(manifest: ExplanationManifest, folder: Path, medical: bool) -> None:
         return
     several = len({r.method for r in manifest.images}) > 1
     checked = any(r.trust for r in manifest.images)
-    columns = [("image", False), ("class", False), ("confidence", True)]
+    scored = any(r.output is not None for r in manifest.images)
+    columns = [("image", False), ("class", False), ("score" if scored else "confidence", True)]
     columns += [("method", False)] * several + [("finding", False)]
     columns += [("reliability", False)] * checked
     rows = [
         (
             r.path,
             f"{r.label} ({r.predicted})" if r.withheld else r.label,
-            "" if r.confidence is None else f"{100 * r.confidence:.1f} %",
+            _figure(r),
             *([r.method] * several),
             r.verdict,
             *([f"{LEVEL_WORDS[r.trust.level]}: {r.trust.verdict}" if r.trust else ""] * checked),
@@ -158,6 +159,12 @@ def _show(manifest: ExplanationManifest, folder: Path, medical: bool) -> None:
     out.print(f"\n{images:,}{of} explained; pictures and manifest.json are in {folder}. Open {folder / 'index.html'}")
     if medical:
         out.print("For research and education, not for diagnosis.")
+
+
+def _figure(record: ExplanationRecord) -> str:
+    if record.confidence is not None:
+        return f"{100 * record.confidence:.1f} %"
+    return "" if record.output is None else f"{record.output:.3f}"
 
 
 def _split(texts: Sequence[str] | None) -> list[str]:

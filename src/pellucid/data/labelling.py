@@ -161,13 +161,22 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def are_numbers(names: Sequence[str]) -> bool:
-    """Whether names of classes are measured values: three or more numbers, and not all whole."""
+def are_numbers(names: Sequence[str], *, whole: bool = False) -> bool:
+    """Whether names of classes are measured values: three or more numbers, and not all whole, unless `whole` may be."""
     try:
         values = [float(name.replace(",", ".")) for name in names]
     except ValueError:
         return False
-    return len(values) > 2 and not all(value.is_integer() for value in values)
+    return len(values) > 2 and (whole or not all(value.is_integer() for value in values))
+
+
+def numbers_as_labels(names: Sequence[str]) -> str:
+    """What to do where the labels are measured values, which pellucid does not fit."""
+    return (
+        f"The labels hold numbers, not classes: {counted(len(names), 'number')}, such as {', '.join(names[:3])}. A "
+        "measured value cannot be fitted. Divide the values into classes, low and high for example, in a column of the "
+        "table, and name it by `label_column=`."
+    )
 
 
 def _key(name: str) -> str:

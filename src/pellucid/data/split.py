@@ -17,7 +17,7 @@ from .dataset import SPLITS, Dataset, OmittedFile, Sample, Split
 from .disjointness import Disjointness, Kinship, kinship_of, proof_of
 from .fingerprint import Fingerprints, IntArray, fingerprint
 from .groups import copies_by_name
-from .labelling import are_numbers, counted, shorten
+from .labelling import are_numbers, counted, numbers_as_labels, shorten
 
 FloatMatrix = npt.NDArray[np.float64]
 
@@ -250,12 +250,8 @@ def _check_training(
     sizes = np.bincount(dataset.labels[train], minlength=len(dataset.classes))
     few = [(c, int(n)) for c, n in zip(dataset.classes, sizes, strict=True) if n < (2 if drawn else 1)]
     if few:
-        if are_numbers(dataset.classes):
-            raise DataError(
-                f"The labels hold numbers, not classes: {counted(len(dataset.classes), 'number')}, such as "
-                f"{', '.join(dataset.classes[:3])}, and few images share one. Divide them into classes, low and high "
-                "for example, in a column of the table, and name it by `label_column=`."
-            )
+        if are_numbers(dataset.classes, whole=len(few) > len(dataset.classes) / 2):
+            raise DataError(numbers_as_labels(dataset.classes))
         listed = shorten([f"{c} ({n})" for c, n in few])
         out = " ".join(f"`leave_out={c}`" for c, _ in few[:6])
         raise DataError(

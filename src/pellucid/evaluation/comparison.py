@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from ..classifier import reaches
 from ..data.finding import Finding
 from ..documents import Document
 from .exchangeability import StreamTest
@@ -217,9 +218,10 @@ def findings_of(
     same_model: bool,
     stream: StreamTest | None = None,
     estimate: BatchEstimate | None = None,
+    classes: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> tuple[tuple[Finding, ...], str]:
-    """What is to be said of a comparison, worst first, and the verdict in one sentence."""
-    found = []
+    """What is to be said of a comparison, worst first, and the verdict in one sentence. `classes` are the models'."""
+    found = [] if classes is None else _about_classes(*classes)
     if agreement is not None:
         found.append(_about_agreement(agreement, flipped, same_model))
     else:
@@ -236,8 +238,13 @@ def findings_of(
     return tuple(found), "Nothing speaks for a difference that matters."
 
 
-def estimate_of(a: Floats, b: Floats, classes: tuple[str, str], drifts: Sequence[Drift]) -> BatchEstimate | None:
-    """What probabilities (N,) and (M,) of the second class say of the second batch; None for few images on a side."""
+def estimate_of(
+    a: Floats, b: Floats, classes: tuple[str, str], drifts: Sequence[Drift], threshold: float = 0.5
+) -> BatchEstimate | None:
+    """What probabilities (N,) and (M,) of the second class say of the second batch; None for few images on a side.
+
+    From `threshold` on the second class is answered: how probable the answers are says how often they are right.
+    """
     if min(len(a), len(b)) < FEWEST_ESTIMATED:
         return None
     mean = float(a.mean())
@@ -247,7 +254,8 @@ def estimate_of(a: Floats, b: Floats, classes: tuple[str, str], drifts: Sequence
     mix = class_mix(np.stack([1 - b, b], axis=1), home)
     distance = next((d for d in drifts if d.what == "distance to the training images"), None)
     alike = distance is not None and distance.level in ("good", "information") and distance.probability is not None
-    change = float(np.maximum(b, 1 - b).mean() - np.maximum(a, 1 - a).mean()) if alike else None
+    sure_a, sure_b = (float(np.where(reaches(p, threshold), p, 1 - p).mean()) for p in (a, b))
+    change = sure_b - sure_a if alike else None
     shares = [dict(zip(classes, map(float, of), strict=True)) for of in (home, mix)]
     return BatchEstimate(mix_a=shares[0], mix=shares[1], accuracy_change=change)
 
@@ -264,6 +272,22 @@ def _about_estimate(found: BatchEstimate) -> Finding:
         return Finding(level="information", topic="without labels", text=f"{text} {said}", advice=advice)
     said = f"By confidence the accuracy in B is {found.accuracy_change:+.3f} against A, if only the mix has changed."
     return Finding(level="information", topic="without labels", text=f"{text} {said}")
+
+
+def _about_classes(a: Sequence[str], b: Sequence[str]) -> list[Finding]:
+    """That the two models do not know the same classes, so that their answers cannot all agree."""
+    if set(a) == set(b):
+        return []
+    shared = bool(set(a) & set(b))
+    said = "The two models do not know the same classes" if shared else "The two models have no class in common"
+    text = f"{said}: {_named(a)} in A, {_named(b)} in B. Answers that differ for this reason say nothing of the images."
+    advice = "Compare batches of models that answer one question."
+    return [Finding(level="caution" if shared else "problem", topic="classes", text=text, advice=advice)]
+
+
+def _named(classes: Sequence[str], most: int = 6) -> str:
+    shown = [*classes[:most], *([f"{len(classes) - most} more"] if len(classes) > most else [])]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def _about_agreement(agreement: BatchAgreement, flipped: int, same_model: bool) -> Finding:
@@ -289,7 +313,8 @@ def _about(drift: Drift) -> Finding:
         medians = f" (median {drift.median_a:.3g} in A, {drift.median_b:.3g} in B)"
     size = f"distance {drift.distance:.3f} of at most 1{medians}"
     if drift.probability is None:
-        return Finding(level="information", topic=drift.what, text=f"Not tested, as the images are the same: {size}.")
+        why = "one batch has no image of its own" if any(drift.images) else "the images are the same"
+        return Finding(level="information", topic=drift.what, text=f"Not tested, as {why}: {size}.")
     chance = f"less than {LEVEL:g}" if drift.probability < LEVEL else f"{drift.probability:.2g}"
     said, advice = "No difference to be seen", ""
     if drift.level == "information":

@@ -50,7 +50,8 @@ def task_of(recipe: Recipe, classes: int) -> Task:
     if recipe.task == "regression":
         if classes != 2:
             raise InputError(
-                f"A regression recipe scores one class against another and needs two classes, not {classes}."
+                f"A regression recipe scores one class against another and needs two classes, not {classes}: choose "
+                "another recipe, or tell one class from the rest by `one_against_rest=`."
             )
         return "regression"
     return "binary" if classes == 2 else "multiclass"

@@ -106,8 +106,7 @@ def mistakes_sheet(manifest: ExplanationManifest, folder: Path, most: int = 8) -
     for record in wrong:
         with PIL.Image.open(folder / record.files["overlay"]) as file:
             picture = np.asarray(file.convert("RGB"))
-        sure = "" if record.confidence is None else f" {number(record.confidence)}"
-        cells.append(Cell(f"{record.label}{sure}, is {record.true_label}", picture))
+        cells.append(Cell(f"{record.label} {_sure(record)}".rstrip() + f", is {record.true_label}", picture))
     return comparison_sheet(f"The most confident mistakes, {manifest.images[0].method} for the answer", [cells])
 
 
@@ -146,7 +145,7 @@ def _case(record: ExplanationRecord, manifest: ExplanationManifest, folder: Path
         label=record.label,
         predicted=record.predicted or record.label,
         withheld=record.withheld,
-        confidence="" if record.confidence is None else number(record.confidence),
+        confidence=_sure(record),
         true_label=record.true_label,
         right=record.right,
         target=record.target,
@@ -157,6 +156,13 @@ def _case(record: ExplanationRecord, manifest: ExplanationManifest, folder: Path
         scale=_scale(record, manifest),
         unit=record.unit,
     )
+
+
+def _sure(record: ExplanationRecord) -> str:
+    """How sure the answer is, or the score of a model without probabilities; empty where an older run has neither."""
+    if record.confidence is not None:
+        return number(record.confidence)
+    return "" if record.output is None else f"score {number(record.output)}"
 
 
 def _scale(record: ExplanationRecord, manifest: ExplanationManifest) -> tuple[str, str] | None:

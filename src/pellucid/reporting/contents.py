@@ -14,12 +14,14 @@ from pydantic import BaseModel
 from ..bundle.certificate import CERTIFICATE, Certificate, decision_digest, read_certificate
 from ..bundle.manifest import MANIFEST, Manifest
 from ..bundle.run import RunFolder, RunRecord
+from ..classifier import NONE_OF_THESE, REFER, gives_score
 from ..errors import BundleError
+from ..evaluation.answering import OUTCOMES
 from ..evaluation.audit import AUDIT_FILE, AuditDocument
 from ..evaluation.hidden import HIDDEN_FILE, HiddenDocument
 from ..evaluation.result import EvaluationResult
 from ..evaluation.schema import METRICS_FILE, MetricsDocument, read_evaluation
-from ..explanation.record import ExplanationManifest
+from ..explanation.record import ExplanationManifest, ExplanationRecord
 from ..recipe import Recipe, load_recipe
 
 _Document = TypeVar("_Document", bound=BaseModel)
@@ -92,6 +94,8 @@ def read_run(root: Path) -> RunContents:
     if not folder.recipe.is_file() and record.imported is None:
         raise BundleError(f"{root} has no recipe.toml, so it is not whole. Copy the folder again or train again.")
     bundle, shown = folder.bundle / MANIFEST, folder.explanations / EXPLANATIONS_FILE
+    evaluation = read_evaluation(folder.evaluation) if (folder.evaluation / METRICS_FILE).is_file() else None
+    explanations = _document(ExplanationManifest, shown) if shown.is_file() else None
     return RunContents(
         folder=folder,
         record=record,
@@ -100,8 +104,8 @@ def read_run(root: Path) -> RunContents:
         history=read_history(folder.history) if folder.history.is_file() else (),
         manifest=_document(Manifest, bundle) if bundle.is_file() else None,
         split=prove_split(folder.split) if folder.split.is_file() else None,
-        evaluation=read_evaluation(folder.evaluation) if (folder.evaluation / METRICS_FILE).is_file() else None,
-        explanations=_document(ExplanationManifest, shown) if shown.is_file() else None,
+        evaluation=evaluation,
+        explanations=as_evaluated(explanations, evaluation) if explanations and evaluation else explanations,
         others=tuple(
             (file.parent.name.removeprefix(OTHER), _document(MetricsDocument, file))
             for file in sorted(root.glob(f"{OTHER}*/{METRICS_FILE}"))
@@ -112,6 +116,33 @@ def read_run(root: Path) -> RunContents:
         hidden=_document(HiddenDocument, root / HIDDEN_FILE) if (root / HIDDEN_FILE).is_file() else None,
         engines=_engines(folder.bundle, bundle),
     )
+
+
+def as_evaluated(shown: ExplanationManifest, result: EvaluationResult) -> ExplanationManifest:
+    """The explained images with the answers that the evaluation gives them.
+
+    A later operating point or rule of answering changes what is answered, and no map: the target of each stays.
+    """
+    places = {path: i for i, path in enumerate(result.paths)}
+    predicted = result.predicted
+    outcomes = [0] * len(predicted) if result.answered is None else result.answered.outcomes.tolist()
+
+    def restated(record: ExplanationRecord) -> ExplanationRecord:
+        place = places.get(record.path)
+        if place is None or record.true_label != result.classes[int(result.labels[place])]:
+            return record
+        index = int(predicted[place])
+        named, outcome = result.classes[index], OUTCOMES[outcomes[place]]
+        changes: dict[str, object] = {
+            "label": {"answer": named, "none": NONE_OF_THESE, "refer": REFER}[outcome],
+            "predicted": named,
+            "outcome": outcome,
+        }
+        if not gives_score(result.task):
+            changes["confidence"] = float(result.probabilities[place, index])
+        return record.model_copy(update=changes)
+
+    return shown.model_copy(update={"images": tuple(map(restated, shown.images))})
 
 
 def _engines(folder: Path, manifest: Path) -> Certificate | None:

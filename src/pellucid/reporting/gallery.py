@@ -87,7 +87,8 @@ def _entry(path: str, records: Sequence[ExplanationRecord], manifest: Explanatio
         about = [record.method if len(methods) > 1 else "", record.target if len(targets) > 1 else ""]
         heading = ": ".join(a for a in about if a) or f"{record.method}, evidence for {record.target}"
         maps.append(GalleryMap(record, heading, _ends(record, manifest)))
-    sure = "" if first.confidence is None else percent(first.confidence)
+    score = "" if first.output is None else f"score {number(first.output)}"
+    sure = score if first.confidence is None else percent(first.confidence)
     return GalleryImage(path, first, sure, tuple(maps), manifest.sheets.get(path))
 
 

@@ -186,12 +186,13 @@ def _along(value: float, start: float) -> float:
 
 
 def mistakes(result: EvaluationResult) -> list[Mistake]:
-    """The most confident wrong answers; empty for a regression, which has no confidence."""
+    """The most confident wrong answers that are given; empty for a regression, which has no confidence."""
     if gives_score(result.task):
         return []
     predicted = result.predicted
     confidence = result.probabilities[np.arange(len(predicted)), predicted]
-    wrong = np.flatnonzero(predicted != result.labels)
+    given = np.ones(len(predicted), bool) if result.answered is None else result.answered.outcomes == 0
+    wrong = np.flatnonzero((predicted != result.labels) & given)
     return [
         Mistake(result.paths[i], result.classes[result.labels[i]], result.classes[predicted[i]], float(confidence[i]))
         for i in wrong[np.argsort(-confidence[wrong], kind="stable")][:_MOST_MISTAKES]

@@ -220,6 +220,7 @@ def _records(
             outcome="answer" if prediction.decision is None else prediction.decision.outcome,
             true_label=opened.item.true_label,
             confidence=prediction.confidence,
+            output=prediction.output,
             probabilities=prediction.probabilities,
             target=a.target,
             method=a.method,

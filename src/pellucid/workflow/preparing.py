@@ -15,6 +15,7 @@ from ..data.cache import cached_pixels
 from ..data.dataset import Dataset
 from ..data.disjointness import Disjointness
 from ..data.folder import read_by_recipe
+from ..data.labelling import are_numbers, numbers_as_labels
 from ..data.split import split_dataset
 from ..errors import DataError, InputError, WeightsError
 from ..preprocessing import Uint8Array
@@ -150,8 +151,11 @@ def _check_names(recipe: Recipe) -> None:
 
 
 def read_labelled(data: Path, recipe: Recipe) -> Dataset:
-    """The dataset that a recipe's data section makes of a folder or CSV."""
-    return read_by_recipe(data, recipe.data)
+    """The dataset that a recipe's data section makes of a folder or CSV; DataError for numbers to fit."""
+    dataset = read_by_recipe(data, recipe.data)
+    if recipe.task == "regression" and are_numbers(dataset.classes, whole=True):
+        raise DataError(numbers_as_labels(dataset.classes))
+    return dataset
 
 
 def prepare(dataset: Dataset, recipe: Recipe, seed: int, progress: Progress) -> Prepared:

@@ -80,7 +80,8 @@ def compare_batches(a: str | Path, b: str | Path) -> tuple[Comparison, dict[str,
     same_model = one.job.model == two.job.model
     stream = _stream(one, two, fresh) if same_model else None
     estimate = _estimate(one, two, drifts) if same_model else None
-    findings, verdict = findings_of(agreement, len(places), drifts, same_model, stream, estimate)
+    known = one.job.classes, two.job.classes
+    findings, verdict = findings_of(agreement, len(places), drifts, same_model, stream, estimate, known)
     comparison = Comparison(
         a=_side(one, int(fresh[0].sum())),
         b=_side(two, int(fresh[1].sum())),
@@ -249,7 +250,7 @@ def _estimate(one: _Answers, two: _Answers, drifts: list[Drift]) -> BatchEstimat
     if one.job.task != "binary":
         return None
     negative, positive = one.job.classes
-    return estimate_of(one.score, two.score, (negative, positive), drifts)
+    return estimate_of(one.score, two.score, (negative, positive), drifts, one.job.threshold)
 
 
 def _counts(decided: npt.NDArray[np.int64], classes: list[str]) -> dict[str, int]:
