@@ -119,13 +119,16 @@ def test_no_image_that_a_rule_was_fitted_to_changes_sides_when_another_machine_r
     limit = fit_abstention("errors<=0.1", labels=labels, predicted=predicted, confidence=here.max(axis=1))
     unusual = sure_distance(distances, (), FLAGGED, SURE)
     interval = fit_interval(labels, logits[:, 0], coverage=0.9)
-    assert limit.least is not None and limit.least > 0 and interval is not None
+    assert limit.least is not None
+    assert limit.least > 0
+    assert interval is not None
     rules = AnsweringRules(sets=sets, abstention=limit, reject="unlike")
     there = shares(rounded[0])
     assert (sets.members(here) == sets.members(there)).all()
     seen, now = (
         rules.withheld(p.max(axis=1), predicted, far / unusual) for p, far in ((here, distances), (there, rounded[1]))
     )
-    assert set(seen) == {0, 1, 2} and (seen == now).all()
+    assert set(seen) == {0, 1, 2}
+    assert (seen == now).all()
     ends, moved = (np.column_stack(interval.around(z[:, 0])) - labels[:, None] for z in (logits, rounded[0]))
     assert (np.sign(ends) == np.sign(moved)).all()

@@ -116,12 +116,14 @@ def test_the_change_of_accuracy_is_that_of_the_answers_given_at_the_threshold():
     a, b = rng.beta(2, 2, 4000), rng.beta(1, 4, 4000)
     drift = distance(0.01, 0.5)
     found = estimate_of(a, b, ("ant", "bee"), [drift], threshold=0.9)
-    assert found is not None and found.accuracy_change is not None
+    assert found is not None
+    assert found.accuracy_change is not None
     # With calibrated probabilities the truth is drawn from them, and answers are bee from 0.9 on.
     right = [((p >= 0.9) == (rng.random((200, len(p))) < p)).mean() for p in (a, b)]
     assert found.accuracy_change == pytest.approx(right[1] - right[0], abs=0.01)
     other = estimate_of(a, b, ("ant", "bee"), [drift])
-    assert other is not None and other.accuracy_change is not None
+    assert other is not None
+    assert other.accuracy_change is not None
     assert abs(other.accuracy_change - found.accuracy_change) > 0.1
 
 

@@ -112,7 +112,8 @@ def test_medical_comes_from_the_recipe_or_the_model(make_run: Callable[..., Path
 def test_examples_have_the_answers_of_the_last_evaluation(copy: Path) -> None:
     """`evaluate --operating-point` changes answers after the examples were explained; their maps stay."""
     before = read_run(copy)
-    assert before.evaluation is not None and before.explanations is not None
+    assert before.evaluation is not None
+    assert before.explanations is not None
     tested = before.evaluation
     moved = replace(tested, threshold=0.97)
     after = as_evaluated(before.explanations, moved)

@@ -17,7 +17,8 @@ class ExplanationRecord(Document):
     `label` is what is answered, `predicted` the class at the operating point, which `confidence` belongs to (null in
     older folders), and `outcome` says whether it is answered. `sha256` is that of the image file. `largest` and
     `smallest` are the extreme raw values of the map and `limit` the value drawn at the top of the colour scale, all in
-    `unit`. `output` is the score of a model without probabilities. `verdict` is the one-line reading, `trust` the short trust check, where asked for.
+    `unit`. `output` is the score of a model without probabilities. `verdict` is the one-line reading, `trust` the short
+    trust check, where asked for.
     """
 
     path: str
