@@ -77,6 +77,31 @@ def test_the_energy_is_that_of_the_logits():
         found.distances(np.zeros((1, 4)))
 
 
+@pytest.mark.parametrize("detector", ["mahalanobis", "few", "neighbours", "others", "class", "energy"])
+def test_one_image_alone_is_as_far_as_among_others(detector: str) -> None:
+    train = np.concatenate([cloud(300), cloud(300, 5) ** 2, cloud(300, 6)], axis=1)
+    new = np.concatenate([cloud(20, 1), cloud(20, 7) ** 2, cloud(20, 8, shift=0.5)], axis=1)
+    logits = new[:, :3] - 5
+    found = {
+        "mahalanobis": lambda: describe_surroundings(train),
+        "few": lambda: describe_surroundings(train[:, :20]),
+        "neighbours": lambda: describe_neighbours(train),
+        "others": lambda: describe_neighbours(train, new[10:]),
+        "class": lambda: describe_classes(train, np.arange(300) % 3),
+        "energy": lambda: describe_energy(train[:, :3] - 5),
+    }[detector]()
+    given = new[:, :20] if detector == "few" else new
+    given = np.concatenate([given, given.mean(axis=0)[None] * 1e25, given[:3]])
+    given[-3:, 2] = np.nan, np.inf, -np.inf
+    logits = np.concatenate([logits, logits[:1], np.full((3, 3), np.nan, np.float32)])
+    with np.errstate(all="ignore"):
+        expected = found.distances(given, logits)
+        alone = [found.distance(*row) for row in zip(given, logits, strict=True)]
+    assert alone == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert np.isfinite(expected[:21]).all()
+    assert np.isinf(expected[21:]).all()
+
+
 def described(method: str, features: np.ndarray, logits: np.ndarray):
     if method == "neighbours":
         return describe_neighbours(features)

@@ -85,9 +85,12 @@ def test_one_image_alone_is_as_far_as_among_others() -> None:
     train, home, new = images(200, 0), images(100, 1), images(10, 2, 0.5).astype(np.float32)
     found = together(train).fitted(home, home[:, :3])
     new[3, 5] = np.nan
-    alone = [found.distances(image[None], image[None, :3])[0] for image in new]
+    alone = [found.distance(image, image[:3]) for image in new]
     assert alone == pytest.approx(found.distances(new, new[:, :3]), rel=1e-5)
     assert np.isinf(alone[3])
+    energetic = joined({name: found.parts[name] for name in ("energy", LOOKING)}).fitted(home, home[:, :3])
+    alone = [energetic.distance(image, image[:3]) for image in new]
+    assert alone == pytest.approx(energetic.distances(new, new[:, :3]), rel=1e-5)
 
 
 def test_rare_directions_of_looks_count_less_than_in_mahalanobis_distance() -> None:

@@ -199,8 +199,8 @@ class Bundle(ManifestClassifier):
         With the `features` (C,) of the same pass it also says how far the image is from the training images.
         """
         score = None
-        if features is not None and (scores := self.outside_scores(features[None], logits[None])) is not None:
-            score = float(scores[0])
+        if features is not None and self._flag is not None:
+            score = self._flag.score(features, logits)
             warnings = (outside_warning(self.classes), *warnings) if score > 1 else warnings
         quality = None if self.proof is None else self.proof.quality
         if quality is not None and not self.runtime.exact:

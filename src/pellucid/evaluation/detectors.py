@@ -8,6 +8,7 @@ not resemble the training images.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,8 +18,9 @@ import numpy.typing as npt
 
 from ..errors import InputError, UnknownNameError
 from .intervals import Indices, Values
-from .outside import Surroundings, all_finite, describe_surroundings, principal, surroundings_of
+from .outside import Surroundings, all_finite, describe_surroundings, one_product, principal, surroundings_of
 
+Floats = npt.NDArray[np.floating]
 Floats32 = npt.NDArray[np.float32]
 NEAREST = 5
 """The training image of which rank gives the distance: 1 and 20 told raccoons from cats and dogs less well."""
@@ -33,6 +35,10 @@ class OutsideDetector(Protocol):
 
     def distances(self, features: npt.ArrayLike, logits: npt.ArrayLike | None = None) -> Values:
         """Distances (N,) of images with features (N, C) and logits (N, L); infinite where these are not finite."""
+        ...
+
+    def distance(self, features: Floats, logits: Floats | None = None) -> float:
+        """The distance of one image with features (C,) and logits (L,), in a fraction of the time."""
         ...
 
     def to_bytes(self) -> bytes:
@@ -66,6 +72,20 @@ class Neighbours:
         if len(self.others):
             own = own + OTHERS_WEIGHT * np.maximum(own - _nearest(directions, self.others, 1), 0)
         return np.where(whole, own, np.inf)
+
+    def distance(self, features: Floats, logits: Floats | None = None) -> float:
+        """The distance of one image with features (C,)."""
+        given = np.asarray(features, np.float32)
+        _check(given[None], len(self.mean))
+        centred = given - self.mean
+        squared = one_product(centred[None], centred).item()
+        if not 1e-24 < squared < math.inf:
+            return float(self.distances(given[None])[0])
+        direction = one_product(self.components, centred) / np.float32(math.sqrt(squared))
+        own = _nearest_one(direction, self.rows, NEAREST)
+        if len(self.others):
+            own += OTHERS_WEIGHT * max(own - _nearest_one(direction, self.others, 1), 0)
+        return own
 
     def to_bytes(self) -> bytes:
         """The arrays; features as float16."""
@@ -111,6 +131,12 @@ class ByClass:
         nearest = np.min([self.within.distances(standard - centre) for centre in self.centres], axis=0)
         return np.where(np.isfinite(given).all(axis=1), nearest, np.inf)
 
+    def distance(self, features: Floats, logits: Floats | None = None) -> float:
+        """The distance of one image with features (C,)."""
+        _check(features[None], len(self.mean))
+        standard = (features - self.mean) / self.deviation
+        return min(self.within.distance(standard - centre) for centre in self.centres)
+
     def to_bytes(self) -> bytes:
         """The arrays as float32."""
         inner = self.within
@@ -148,6 +174,10 @@ class Energy:
             raise InputError("The energy is of the logits, and none are given.")
         energy = _energy(logits)
         return np.where(np.isfinite(energy), np.maximum(energy + self.offset, 1e-9), np.inf)
+
+    def distance(self, features: Floats, logits: Floats | None = None) -> float:
+        """The distance of one image with logits (L,)."""
+        return float(self.distances(features[None], None if logits is None else logits[None])[0])
 
     def to_bytes(self) -> bytes:
         """The offset."""
@@ -208,21 +238,23 @@ def _directions(features: Floats32, mean: Floats32, components: Floats32) -> Flo
     """Centred features (N, C) within the components (P, C), divided by their whole length: (N, P)."""
     centred = features - mean
     length = np.maximum(np.sqrt(np.einsum("nc,nc->n", centred, centred)), 1e-12)[:, None]
-    found: Floats32 = _products(centred, components) / length
+    found: Floats32 = (centred @ components.T) / length
     return found
-
-
-def _products(features: Floats32, rows: Floats32) -> Floats32:
-    """`features @ rows.T`; for one image without the threads of a matrix product, which take longer to wake than it."""
-    return np.einsum("nc,mc->nm", features, rows) if len(features) == 1 else features @ rows.T
 
 
 def _nearest(directions: Floats32, rows: Floats32, rank: int) -> Values:
     """Distances (N,) of directions (N, C) to the row (M, C) of this rank by nearness."""
-    cosines = _products(directions, rows)
+    cosines = directions @ rows.T
     place = cosines.shape[1] - min(rank, cosines.shape[1])
     found = np.partition(cosines, place, axis=1)[:, place].astype(np.float64)
     return np.sqrt(np.maximum(2 - 2 * found, 0))
+
+
+def _nearest_one(direction: Floats32, rows: Floats32, rank: int) -> float:
+    """The distance of one direction (C,) to the row (M, C) of this rank by nearness."""
+    cosines = one_product(rows, direction)
+    cosines.sort()  # in NumPy without branches: half the time of a partition
+    return math.sqrt(max(2 - 2 * cosines[-min(rank, len(cosines))].item(), 0.0))
 
 
 def _check(given: npt.NDArray[np.floating], channels: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BundleError, UnknownNameError
-from .detectors import OutsideDetector, read_detector
+from .detectors import Floats, OutsideDetector, read_detector
 from .intervals import Resampling, Values
 from .joint import Joint, read_joint
 from .outside import Reference, read_arrays, unreadable
@@ -40,6 +40,10 @@ class Flag:
     def scores(self, features: npt.ArrayLike, logits: npt.ArrayLike | None = None) -> Values:
         """Distances (N,) over the threshold: above 1 an image is unusual."""
         return self.detector.distances(features, logits) / self.threshold
+
+    def score(self, features: Floats, logits: Floats | None = None) -> float:
+        """The distance of one image with features (C,) and logits (L,) over the threshold."""
+        return self.detector.distance(features, logits) / self.threshold
 
     def fitted(
         self,

@@ -13,12 +13,13 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from .detectors import OutsideDetector, read_detector
+from .detectors import Floats, OutsideDetector, read_detector
 from .intervals import Values
 from .looks import LOOKS
 from .outside import Surroundings, all_finite
@@ -49,11 +50,23 @@ class Joint:
         given = np.asarray(features)
         if given.ndim != 2:
             raise InputError(f"Features must have the shape (N, C), not {given.shape}.")
-        scales = list(zip(*(getattr(self, name).tolist() for name in _SCALES), strict=True))
-        # In plain numbers: for one image, as a server asks, arrays would take most of the time.
         rows = zip(*(found.tolist() for found in self._of_parts(given, logits)), strict=True)
-        together = np.array([_together(row, scales) for row in rows], np.float64)
+        together = np.array([_together(row, self._scales) for row in rows], np.float64)
         return np.where(all_finite(given), together, np.inf)
+
+    def distance(self, features: Floats, logits: Floats | None = None) -> float:
+        """The distance of one image with features (C,) and logits (L,)."""
+        if self.parts.keys() <= {LOOKING, "energy"} and not np.isfinite(features).all():
+            return math.inf  # every other part finds so itself
+        place = len(features) - self.looks
+        own, looks = features[:place], features[place:]
+        found = [part.distance(looks if name == LOOKING else own, logits) for name, part in self.parts.items()]
+        return _together(found, self._scales)
+
+    @cached_property
+    def _scales(self) -> list[tuple[float, float, float]]:
+        """The usual value, the spread and the weight of each part."""
+        return list(zip(*(getattr(self, name).tolist() for name in _SCALES), strict=True))
 
     def fitted(self, features: npt.ArrayLike, logits: npt.ArrayLike | None) -> Joint:
         """The same with the scale of each part from images like those to come: median, and from there to 97.5 %."""
