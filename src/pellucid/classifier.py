@@ -289,5 +289,5 @@ def probabilities_from_logits(logits: FloatArray) -> FloatArray:
         # Softmax over (0, z) is the sigmoid, and is stable at both ends.
         logits = np.concatenate([np.zeros_like(logits), logits], axis=-1)
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    result: FloatArray = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    result: FloatArray = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32, copy=False)
     return result

@@ -54,6 +54,19 @@ def test_an_answer_that_is_not_sure_enough_is_referred_with_why():
     assert ask(rules, [0.1, 0.7, 0.2]).outcome == "answer"
 
 
+@pytest.mark.parametrize("wrong", ["errors", "fn", "fp"])
+@pytest.mark.parametrize("least", [None, 0.6])
+@pytest.mark.parametrize("reject", ["none", "unlike"])
+def test_one_answer_is_withheld_as_among_others(wrong: str, least: float | None, reject: str) -> None:
+    rules = AnsweringRules(abstention=abstention(least, wrong), reject=reject)
+    sure = np.tile([0.5, 0.6, 0.7], 8)
+    predicted, outside = np.repeat([0, 1], 12), np.tile(np.repeat([0.9, 1.0, 1.1, np.inf], 3), 2)
+    together = rules.withheld(sure, predicted, outside)
+    alone = [rules.outcome(*row) for row in zip(sure.tolist(), predicted.tolist(), outside.tolist(), strict=True)]
+    assert alone == [OUTCOMES[k] for k in together]
+    assert rules.outcome(0.5, 0, None) == OUTCOMES[rules.withheld(np.array([0.5]), np.array([0]), None)[0]]
+
+
 def test_where_nothing_is_promised_nothing_is_answered():
     found = ask(AnsweringRules(abstention=abstention(None)), [0.0, 1.0, 0.0])
     assert (found.label, found.reasons) == (REFER, (Reason("unpromised", None, 0.1),))

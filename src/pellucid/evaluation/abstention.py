@@ -96,6 +96,12 @@ class Abstention(FiniteDocument):
             return np.zeros(len(sure), bool)
         return (sure >= self.least) | ~_bound_by(self.wrong, answers)
 
+    def gives_one(self, confidence: float, predicted: int) -> bool:
+        """Whether one answer is given."""
+        if self.least is None:
+            return False
+        return confidence >= self.least or (self.wrong != "errors" and predicted != (0 if self.wrong == "fn" else 1))
+
 
 def _bound_by(wrong: Wrong, predicted: Indices) -> Mask:
     """Which answers the rule may withhold."""
