@@ -20,6 +20,8 @@ from pellucid.errors import DataError, InputError
 from pellucid.evaluation.schema import read_evaluation
 from pellucid.workflow.decision import choose_again
 from pellucid.workflow.evaluation import evaluate_run
+from pellucid.workflow.explanation import ToExplain, explain_files
+from pellucid.workflow.explanation_pictures import Drawing
 from pellucid.workflow.training import train
 from pellucid.workflow.verify import verify
 
@@ -91,7 +93,9 @@ def test_another_threshold_moves_the_scale_of_the_map(run: Path, tmp_path: Path)
     point = choose_again(other, "false-alarms<=0.4")
     manifest = pellucid.load(other).manifest
     assert manifest.threshold == point.threshold < before
-    assert manifest.scales["anomaly-map"]["q95"] == point.threshold
+    assert manifest.anomaly is not None
+    assert manifest.anomaly.usual is not None
+    assert manifest.scales["anomaly-map"]["q95"] == pytest.approx(point.threshold - manifest.anomaly.usual)
     (other / "evaluation" / "validation.csv").unlink()
     with pytest.raises(DataError, match="has seen them all"):
         choose_again(other, "false-alarms<=0.2")
@@ -133,7 +137,28 @@ def test_the_map_lies_on_the_defect_in_units_of_the_score(run: Path, data: Path)
         assert attribution.method == "anomaly-map"
         assert attribution.values.min() >= 0
     assert hits >= 6
-    assert bundle.manifest.scales["anomaly-map"]["q95"] == bundle.manifest.threshold
+    limit = bundle.manifest.scales["anomaly-map"]["q95"]
+    peaks = [bundle.explain(data / "test" / "good" / f"{i:03}.png").values.max() for i in range(8)]
+    assert limit == pytest.approx(bundle.manifest.threshold - bundle.manifest.anomaly.usual)  # type: ignore[union-attr, operator]
+    assert np.median(peaks) < 0.8 * limit
+
+
+def test_maps_are_drawn_on_the_scale_of_the_threshold(run: Path, data: Path, tmp_path: Path) -> None:
+    items = [
+        ToExplain(data / "test" / "good" / "000.png", "good"),
+        ToExplain(data / "test" / "hole" / "000.png", "hole"),
+    ]
+    bundle = pellucid.load(run)
+    drawn = explain_files(bundle, items, tmp_path / "maps")
+    limit = bundle.manifest.scales["anomaly-map"]["q95"]
+    assert (drawn.scale, [record.limit for record in drawn.images]) == ("model", pytest.approx([limit, limit]))
+    assert explain_files(bundle, items, tmp_path / "own", drawing=Drawing(scale="image")).scale == "image"
+    assert explain_files(bundle, items, tmp_path / "other", method=["anomaly-map", "occlusion"]).scale == "image"
+    facts = bundle.manifest.anomaly
+    assert facts is not None
+    before = shutil.copytree(run / "model", tmp_path / "before")  # whose map was the distance itself
+    amend_bundle(before, {"anomaly": facts.model_copy(update={"usual": None})})
+    assert explain_files(pellucid.load(before), items, tmp_path / "before-maps").scale == "image"
 
 
 def test_methods_that_need_class_evidence_are_refused(run: Path, data: Path) -> None:

@@ -65,9 +65,27 @@ class OutOfFold:
         """The detector with what is usual in each cell, and each image's local score, measured against the others."""
         if self.cells is None:
             return detector, self
-        places = usual_places(self.cells, self.shares)
-        local = top_mean(placed_by_others(self.cells), detector.top)
-        return replace(detector, places=places), replace(self, local=local)
+        places, cells = usual_places(self.cells, self.shares), placed_by_others(self.cells)
+        shares = None if self.shares is None else self.shares - places.shares
+        local = top_mean(cells, detector.top)
+        return replace(detector, places=places), replace(self, local=local, cells=cells, shares=shares)
+
+    def shown_above(self, detector: Detector, share: float, *, gathers: bool) -> Detector:
+        """The detector whose map shows what is above the usual, in units of how far its score goes above its own.
+
+        Usual is what a quarter of all cells stay below, and for a score the median. A map's greatest cell is above the
+        usual by as much as the score is, where each is exceeded by this `share` of the images.
+        """
+        scores = self.scores(detector)
+        if self.cells is None and self.shares is None:
+            return replace(detector, usual=float(np.median(scores)))
+        maps = detector.added(self.cells, self.shares)
+        usual = float(np.quantile(maps, 0.25))
+        of_scores = float(np.quantile(scores, 1 - share) - np.median(scores))
+        of_maps = float(np.quantile(maps.max(axis=(1, 2)), 1 - share)) - usual
+        factor = of_scores / of_maps if min(of_scores, of_maps) > 1e-6 * abs(usual) else 1.0
+        units = tuple(unit / factor for unit in detector.units_of_map)
+        return replace(detector, map_units=(units[0], units[1]), usual=usual * factor, gathers=gathers)
 
     def scores(self, detector: Detector) -> FloatArray:
         """The scores (N,) in the units of a detector."""

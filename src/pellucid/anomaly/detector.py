@@ -4,9 +4,9 @@ There are two parts, each in units of how much it varies among held-out normal i
 the distance of its patch to the nearest of a memory of normal patches (PatchCore), or to the Gaussian of its position
 (PaDiM). The whole part is the distance of the image's statistics from those of normal images, divided among the cells
 (`moments.py`). Both are measured against what is usual at their place in the image, since a network says other things
-at its border than within (`places.py`). The map is the sum of both; the score is the mean of the greatest cells of the
-local part, and the mean over all cells of the whole part, which weighs more in it: it tells best that something is
-wrong, and the local part tells best where.
+at its border than within (`places.py`). The map is the sum of both above what is usual, gathered from cells that look
+alike (`gathering.py`); the score is the mean of the greatest cells of the local part, and the mean over all cells of
+the whole part, which weighs more in it: it tells best that something is wrong, and the local part tells best where.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ..errors import BundleError
 from ..preprocessing import FloatArray
+from .gathering import gathered, pointed
 from .gaussian import Gaussian
 from .memory import nearest, reweighted_scores, top_mean
 from .moments import contributions
@@ -27,18 +28,23 @@ from .places import UsualPlaces
 
 @dataclass(frozen=True, slots=True)
 class ImageFeatures:
-    """What a backbone says of N images: `patches` (N, h, w, C), `statistics` (N, S), and the layers' `maps` if kept."""
+    """What a backbone says of N images: `patches` (N, h, w, C), `statistics` (N, S), and the layers' `maps` if kept.
+
+    `guide` (N, G, H, W) is an earlier layer that says which cells look alike, if there is one.
+    """
 
     patches: FloatArray
     statistics: FloatArray
     maps: tuple[FloatArray, ...] = ()
+    guide: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.patches)
 
     def take(self, rows: npt.NDArray[np.bool_]) -> ImageFeatures:
         """Those of some images."""
-        return ImageFeatures(self.patches[rows], self.statistics[rows], tuple(m[rows] for m in self.maps))
+        guide = None if self.guide is None else self.guide[rows]
+        return ImageFeatures(self.patches[rows], self.statistics[rows], tuple(m[rows] for m in self.maps), guide)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,7 @@ class Detector:
 
     `map_units` divide them in the map, where they may weigh otherwise; None: as in the score. With `reweighted` the
     local score is PatchCore's: see `memory.reweighted_scores`. `places`, if any, says what is usual in each cell.
+    `usual` is what is subtracted from the whole map, and `gathers` says that it is gathered and pointed.
     """
 
     local: PatchMemory | PositionGaussians | None
@@ -104,6 +111,8 @@ class Detector:
     reweighted: bool = False
     map_units: tuple[float, float] | None = None
     places: UsualPlaces | None = None
+    usual: float = 0.0
+    gathers: bool = False
 
     @property
     def units_of_map(self) -> tuple[float, float]:
@@ -137,13 +146,18 @@ class Detector:
         return found if self.places is None else found - self.places.shares
 
     def maps(self, features: ImageFeatures) -> FloatArray:
-        """The map (N, h, w) of images whose layers' maps were kept."""
-        local_unit, whole_unit = self.units_of_map
-        found = self.shares(features) / np.float32(whole_unit)
-        local = self._distances(features)
-        if local is not None:
-            found += local / np.float32(local_unit)
-        return found
+        """The map (N, h, w), or (N, H, W) of the guide's grid, of images whose layers' maps were kept."""
+        shares = None if self.whole is None else self.shares(features)
+        found = self.added(self._distances(features), shares) - np.float32(self.usual)
+        if not self.gathers:
+            return found
+        return pointed(found if features.guide is None else gathered(found, features.guide))
+
+    def added(self, local: FloatArray | None, shares: FloatArray | None) -> FloatArray:
+        """Distances of cells and shares of the image's distance, (N, h, w) each, as one map before the rest is done."""
+        units = zip((local, shares), self.units_of_map, strict=True)
+        parts = [values / np.float32(unit) for values, unit in units if values is not None]
+        return np.asarray(sum(parts[1:], parts[0]), np.float32)
 
     def local_scores(self, local: FloatArray, features: ImageFeatures | None = None) -> FloatArray:
         """The local scores (N,) of distances (N, h, w); `features` are needed with `reweighted` alone."""
@@ -166,6 +180,7 @@ class Detector:
         found: dict[str, FloatArray] = {
             "units": np.array([self.local_unit, self.whole_unit, *self.units_of_map], np.float32),
             "score": np.array([self.top, self.reweighted, *self.grid], np.float32),
+            "map": np.array([self.usual, self.gathers], np.float32),
         }
         if isinstance(self.local, PatchMemory):
             found |= {"memory": self.local.rows, "memory.scale": self.local.scale}
@@ -198,4 +213,7 @@ def detector_of(arrays: Mapping[str, FloatArray]) -> Detector:
         raise BundleError(f"The weights of the anomaly detector lack {error}. Copy the bundle again.") from error
     grid = int(height), int(width)
     of_map = (units[2], units[3]) if len(units) > 2 else None  # detectors of before weighed the map as the score
-    return Detector(local, whole, grid, units[0], units[1], int(top), bool(reweighted), of_map, places)
+    usual, gathers = arrays["map"].tolist() if "map" in arrays else (0.0, False)  # and kept it as it was
+    return Detector(
+        local, whole, grid, units[0], units[1], int(top), bool(reweighted), of_map, places, usual, bool(gathers)
+    )

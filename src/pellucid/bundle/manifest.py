@@ -14,7 +14,7 @@ which returns `logits` and `gradients` (N, T, 3, height, width) with respect to 
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -103,7 +103,8 @@ class AnomalyFacts(Document):
     """How a bundle tells what is anomalous: see `recipe_anomaly.AnomalySection`.
 
     `layers` of the backbone give the features, `images` normal images were learnt from, `memory` patches are kept (0
-    without a memory), and the score is the mean of the map's `top` greatest cells.
+    without a memory), and the local score is the mean of the `top` greatest distances. `usual` is the score of a usual
+    normal image, and the map shows what is above the usual; None: the map shows distances as they are.
     """
 
     method: str
@@ -111,6 +112,7 @@ class AnomalyFacts(Document):
     images: int
     memory: int
     top: int
+    usual: float | None = None
 
 
 class Manifest(FiniteDocument):
@@ -158,6 +160,15 @@ class Manifest(FiniteDocument):
     scales: dict[str, dict[str, float]] = Field(default_factory=dict)
     anomaly: AnomalyFacts | None = None
     files: dict[str, Checksum] = Field(default_factory=dict)
+
+    @property
+    def usual_scale(self) -> Literal["image", "model"]:
+        """The scale that maps are drawn on unless another is asked for: whose top is of each image, or of the model.
+
+        It is the model's for a detector whose map is 0 where all is usual: normal images then look normal.
+        """
+        own = self.anomaly is not None and self.anomaly.usual is not None and bool(self.scales)
+        return "model" if own else "image"
 
     @model_validator(mode="after")
     def _agrees(self) -> Manifest:

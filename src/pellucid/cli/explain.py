@@ -72,8 +72,12 @@ def explain(
         str | None, typer.Option(help="Matplotlib colour map; inferno by default, RdBu_r with --signed.")
     ] = None,
     scale: Annotated[
-        str, typer.Option(help="image: scale each map to its maximum; model: one scale for all images.")
-    ] = "image",
+        str | None,
+        typer.Option(
+            help="image: scale each map to its maximum; model: one scale for all images. By default model for anomaly "
+            "detectors, else image."
+        ),
+    ] = None,
     signed: Annotated[
         bool, typer.Option("--signed", help="Also show evidence against the class, on a diverging colour map.")
     ] = False,
@@ -93,7 +97,7 @@ def explain(
     progress = TerminalProgress(quiet=json)
     methods = _split(method) or [bundle.usual_method]
     targets = _targets(target, bundle.classes)
-    drawing = Drawing(alpha, colormap, signed, parse_scale(scale))
+    drawing = Drawing(alpha, colormap, signed, None if scale is None else parse_scale(scale))
     items = [ToExplain(file, str(file)) for file in find_images(images)]
     chosen = items if top is None else _top(bundle, items, top, targets, progress)
     check_folder(folder)

@@ -15,15 +15,19 @@ NAME = "anomaly-map"
 SHARES = {"q05": 0.2, "q25": 0.4, "q50": 0.6, "q75": 0.8, "q95": 1.0}
 
 
-def scale_of(threshold: float) -> dict[str, float]:
-    """The scale of a map by its model's threshold: it is drawn in full colour where it reaches the threshold."""
-    return {key: threshold * share for key, share in SHARES.items()}
+def scale_of(threshold: float, usual: float = 0.0) -> dict[str, float]:
+    """The scale of a map by its model's threshold: it has its full colour where it is as far above the usual as that.
+
+    `usual` is the score of a usual normal image, or 0 where a map shows distances as they are.
+    """
+    return {key: (threshold - usual) * share for key, share in SHARES.items()}
 
 
 def anomaly_map(classifier: Classifier, batch: FloatArray, target: Target, score: Score | None, settings: Any) -> Maps:
-    """The distances (N, T, h, w) that the score is made of, in its unit, those below 0 as 0; the same for every class.
+    """How far (N, T, h, w) each cell is above the usual, those below as 0; the same for every class.
 
-    A cell at the model's threshold or above is as far from normal images as a whole image that is flagged.
+    The unit is that of the score. Where a map reaches the distance from a usual image's score to the threshold, it is
+    about as rare among normal images as a score at the threshold. Bundles of before show the distances as they are.
     """
     if classifier.task != "anomaly":
         raise InputError(

@@ -56,7 +56,10 @@ def _stored_answers(graph: FeatureGraph, detector: Detector, manifest: Manifest,
 
 
 def _parity(graph: FeatureGraph, detector: Detector, exported: OnnxClassifier, images: FloatArray) -> Parity:
-    """The largest difference of scores and of maps, as shares of the largest score and of each map's largest value."""
+    """The largest difference of scores and of maps, as shares of the largest score and of each map's largest value.
+
+    What is usual is added to the latter: the map had it before it was subtracted, and lost its last digits then.
+    """
     session, tiny = graph.session(), np.finfo(np.float32).tiny
     sizes, scores_apart, maps_apart = [], [], []
     for start in range(0, len(images), AT_A_TIME):
@@ -65,7 +68,7 @@ def _parity(graph: FeatureGraph, detector: Detector, exported: OnnxClassifier, i
         maps, scores = detector.maps(features), detector.scores(features)
         sizes.append(np.abs(scores))
         scores_apart.append(np.abs(evidence.logits[:, 0] - scores))
-        tops = np.maximum(np.abs(maps).max(axis=(1, 2)), tiny)
+        tops = np.abs(maps).max(axis=(1, 2)) + max(abs(detector.usual), tiny)
         maps_apart.append(np.abs(evidence.activations[:, 0] - maps).max(axis=(1, 2)) / tops)
     # NumPy's maximum keeps a value that is no number; Python's max may drop it.
     largest, off, heat_map = (float(np.concatenate(found).max()) for found in (sizes, scores_apart, maps_apart))

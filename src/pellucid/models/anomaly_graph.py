@@ -14,6 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..anomaly.detector import Detector, PatchMemory, PositionGaussians
+from ..anomaly.gathering import LEAST, LIKENESS, between_places
 from ..anomaly.gaussian import Gaussian
 from ..anomaly.memory import nearest
 from ..anomaly.moments import KINDS, halves, resampling
@@ -73,11 +74,51 @@ def anomaly_model(features: FeatureGraph, detector: Detector) -> onnx.ModelProto
             shares = head.add("Sub", [shares, head.constant(detector.places.shares / units[1])])
         maps.append(shares)
         scores.append(distance)
-    for parts, name in ((maps, "activations"), (scores, "logits")):
-        head.add("Add" if len(parts) > 1 else "Identity", parts, name=name)
+    together = head.add("Add", maps) if len(maps) > 1 else maps[0]
+    grid = _finished(head, features, detector, head.add("Sub", [together, head.constant(detector.usual)]))
+    head.add("Add" if len(scores) > 1 else "Identity", scores, name="logits")
     targets = head.shape("target", [0, 0, 1, 1, 1])
-    head.add("Mul", [targets, head.constant(np.ones((1, 1, 1, *detector.grid)))], name="gradients")
-    return _joined(features.model, head, detector.grid)
+    head.add("Mul", [targets, head.constant(np.ones((1, 1, 1, *grid)))], name="gradients")
+    return _joined(features.model, head, grid)
+
+
+def _finished(head: _Head, features: FeatureGraph, detector: Detector, above: str) -> tuple[int, int]:
+    """The map of what is `above` the usual (N, 1, h, w), and the grid that it has; see `anomaly.gathering`."""
+    if not detector.gathers:
+        head.add("Identity", [above], name="activations")
+        return detector.grid
+    grid = detector.grid
+    if features.guide is not None:
+        above = _gathered(head, above, features.guide, grid)
+        grid = features.guide[1:]
+    greatest = head.add("ReduceMax", [above, head.constant([2, 3], np.int64)], keepdims=1)
+    top = head.add("Max", [greatest, head.constant(LEAST_DISTANCE)])
+    shares = head.add("Div", [head.add("Max", [above, head.constant(0.0)]), top])
+    # Below 0 a value stays as it is; above, it is multiplied by its share.
+    kept = head.add("Where", [head.add("Greater", [above, head.constant(0.0)]), shares, head.constant(1.0)])
+    head.add("Mul", [above, kept], name="activations")
+    return grid
+
+
+def _gathered(head: _Head, maps: str, guide: tuple[int, int, int], grid: tuple[int, int]) -> str:
+    """Maps (N, 1, h, w) on the grid of the guide (C, H, W), (N, 1, H, W): each cell the mean of those like it."""
+    channels, height, width = guide
+    rows = head.add("MatMul", [head.constant(resampling(height, grid[0])), "guide"])
+    coarse = head.add("MatMul", [rows, head.constant(resampling(width, grid[1]).T)])
+    coarse = head.shape(coarse, [0, channels, -1])
+    middle = head.add("ReduceMean", [coarse, head.constant([2], np.int64)], keepdims=1)
+    keys = head.add("Sub", [coarse, middle])
+    asked = head.add("Sub", [head.shape("guide", [0, channels, -1]), middle])
+    squares = head.add("ReduceSumSquare", [keys, head.constant([1], np.int64)], keepdims=1)
+    unit = head.add("ReduceMean", [squares, head.constant([2], np.int64)], keepdims=1)
+    unit = head.add("Mul", [head.add("Add", [unit, head.constant(LEAST / 2)]), head.constant(2 * LIKENESS)])
+    # The rows are divided before they are multiplied: there are fewer of them than pairs.
+    asked = head.add("Transpose", [head.add("Div", [asked, unit])], perm=[0, 2, 1])
+    products = head.add("MatMul", [asked, head.add("Mul", [keys, head.constant(2.0)])])
+    apart = head.add("Add", [head.add("Div", [squares, unit]), head.constant(between_places((height, width), grid))])
+    weights = head.add("Softmax", [head.add("Sub", [products, apart])], axis=2)
+    found = head.add("MatMul", [weights, head.shape(maps, [0, grid[0] * grid[1], 1])])
+    return head.shape(found, [-1, 1, height, width])
 
 
 def _local(head: _Head, detector: Detector) -> str:

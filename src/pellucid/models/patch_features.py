@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..anomaly.detector import ImageFeatures
+from ..anomaly.gathering import MOST_PAIRS
 from ..anomaly.memory import patches_of
 from ..anomaly.moments import LEAST
 from ..bundle.io import model_session
@@ -42,22 +43,38 @@ KNOWN: dict[str, tuple[str, ...]] = {
 STRIDES = (8, 16)
 
 
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """The early `layer` that says which cells look alike (`anomaly.gathering`), averaged over `step` cells each way."""
+
+    layer: str
+    step: int = 1
+
+
 class PatchFeatures(nn.Module):
     """Images (N, 3, H, W) to statistics (N, S), and patches (N, C, h, w) of several layers on the finest grid.
 
     Each layer's map is averaged over `smoothing` x `smoothing` cells ("locally aware", Roth et al. 2022, section 3.1)
     and brought to the grid of the finest layer, bilinearly. With `padded` what is outside the image counts as 0, as
     published, and else not at all. Statistics are those of `anomaly.moments`, of each layer before smoothing, and each
-    layer's map comes last, as it is.
+    layer's map comes after them, as it is. A `guide`, if any, comes last (N, C, H, W), averaged as the others.
     """
 
-    def __init__(self, backbone: nn.Module, layers: Sequence[str], smoothing: int = 3, *, padded: bool = False) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        layers: Sequence[str],
+        smoothing: int = 3,
+        *,
+        padded: bool = False,
+        guide: Guide | None = None,
+    ) -> None:
         super().__init__()
-        self.backbone, self.smoothing, self.padded = backbone, smoothing, padded
+        self.backbone, self.smoothing, self.padded, self.guide = backbone, smoothing, padded, guide
         self.layers = tuple(find_layer(backbone, name) for name in layers)
 
-    def maps(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """The chosen layers' maps (N, C_i, h_i, w_i), in the order of `layers`."""
+    def maps(self, image: torch.Tensor, layers: Sequence[str]) -> list[torch.Tensor]:
+        """The maps (N, C_i, h_i, w_i) of `layers`, in their order."""
         seen: dict[str, torch.Tensor] = {}
 
         def keep(name: str) -> Any:
@@ -66,7 +83,9 @@ class PatchFeatures(nn.Module):
 
             return hook
 
-        handles = [self.backbone.get_submodule(name).register_forward_hook(keep(name)) for name in self.layers]
+        handles = [
+            self.backbone.get_submodule(name).register_forward_hook(keep(name)) for name in dict.fromkeys(layers)
+        ]
         grids = Grids(self.backbone, image.shape[2:])
         try:
             with grids.watching(self.backbone):
@@ -74,7 +93,7 @@ class PatchFeatures(nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
-        return [self._as_map(name, seen.get(name), grids) for name in self.layers]
+        return [self._as_map(name, seen.get(name), grids) for name in layers]
 
     def _as_map(self, name: str, output: Any, grids: Grids) -> torch.Tensor:
         layout = grids.layout(output)
@@ -83,15 +102,23 @@ class PatchFeatures(nn.Module):
         return layout.maps(layout.of(output))
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        maps = self.maps(image)
+        guided = () if self.guide is None else (self.guide.layer,)
+        maps = self.maps(image, (*self.layers, *guided))
+        guides = [self._averaged(m) for m in maps[len(self.layers) :]]
+        maps = maps[: len(self.layers)]
         grid = max((m.shape[2:] for m in maps), key=lambda size: size[0] * size[1])
         statistics = torch.cat([part for m in maps for part in _moments(m)], 1)
-        return statistics, torch.cat([self._on_grid(m, grid) for m in maps], 1), *maps
+        if self.guide is not None and self.guide.step > 1:
+            guides = [functional.avg_pool2d(m, self.guide.step) for m in guides]
+        return statistics, torch.cat([self._on_grid(m, grid) for m in maps], 1), *maps, *guides
+
+    def _averaged(self, values: torch.Tensor) -> torch.Tensor:
+        if self.smoothing < 2:
+            return values
+        return functional.avg_pool2d(values, self.smoothing, 1, self.smoothing // 2, count_include_pad=self.padded)
 
     def _on_grid(self, values: torch.Tensor, grid: Any) -> torch.Tensor:
-        if self.smoothing > 1:
-            around = self.smoothing // 2
-            values = functional.avg_pool2d(values, self.smoothing, 1, around, count_include_pad=self.padded)
+        values = self._averaged(values)
         if values.shape[2:] == grid:
             return values
         return functional.interpolate(values, size=(int(grid[0]), int(grid[1])), mode="bilinear", align_corners=False)
@@ -128,30 +155,44 @@ def choose_layers(backbone: nn.Module, name: str, wanted: Sequence[str], size: t
     return tuple(chosen or [found[-1].name])
 
 
+def choose_guide(backbone: nn.Module, layers: Sequence[str], size: tuple[int, int]) -> Guide | None:
+    """The guide of a map on the finest grid of `layers`: the last layer of twice its height and width, if there is one.
+
+    Of several, one of those that have fewest parents. Where that many pairs of cells would take too much memory, its
+    cells are averaged to that grid, and where these do, too, there is no guide.
+    """
+    found = spatial_layers(backbone, size)
+    height, width = max(((s.height, s.width) for s in found if s.name in layers), default=(0, 0))
+    finer = [s.name for s in found if (s.height, s.width) == (2 * height, 2 * width)]
+    pairs = (height * width) ** 2
+    if not finer or pairs > MOST_PAIRS:
+        return None
+    fewest = min(name.count(".") for name in finer)
+    return Guide([name for name in finer if name.count(".") == fewest][-1], 1 if 4 * pairs <= MOST_PAIRS else 2)
+
+
 @dataclass(frozen=True)
 class FeatureGraph:
     """Features as an ONNX model: `image` (N, 3, H, W) to `statistics` (N, S), `patches` (N, C, h, w), and the maps.
 
-    `shapes` are the (C, h, w) of the layers' maps, whose names are `map_0` and so on. `layer` says where the cells lie
-    on the input; it has one channel, the distance that a detector makes of it.
+    `shapes` are the (C, h, w) of the layers' maps, whose names are `map_0` and so on, and `guide` is that of the guide
+    (C, H, W), whose name is `guide`, if there is one. `layer` says where the cells of a detector's map lie on the
+    input: those of the guide, or else of the `grid` of the patches. It has one channel, the distance.
     """
 
     model: onnx.ModelProto
     layer: Layer
     layers: tuple[str, ...]
     shapes: tuple[tuple[int, int, int], ...]
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Height and width in cells."""
-        return self.layer.height, self.layer.width
+    grid: tuple[int, int]
+    guide: tuple[int, int, int] | None = None
 
     def session(self) -> FeatureSession:
         """A session that computes the features."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "features.onnx"
             path.write_bytes(self.model.SerializeToString())
-            return FeatureSession(model_session(path))
+            return FeatureSession(model_session(path), self.guide is not None)
 
 
 @dataclass(frozen=True)
@@ -159,11 +200,13 @@ class FeatureSession:
     """Features of images by ONNX Runtime."""
 
     session: onnxruntime.InferenceSession
+    guided: bool = False
 
     def __call__(self, batch: FloatArray) -> ImageFeatures:
         """Features of tensors (N, 3, H, W)."""
         statistics, patches, *maps = self.session.run(None, {"image": np.ascontiguousarray(batch)})
-        return ImageFeatures(patches_of([patches]), statistics, tuple(maps))
+        guide = maps.pop() if self.guided else None
+        return ImageFeatures(patches_of([patches]), statistics, tuple(maps), guide)
 
 
 def feature_graph(features: PatchFeatures, size: tuple[int, int]) -> FeatureGraph:
@@ -173,8 +216,9 @@ def feature_graph(features: PatchFeatures, size: tuple[int, int]) -> FeatureGrap
         with quiet():
             graph, example = trace_forward(frozen, (3, *size))
             names = [f"map_{i}" for i in range(len(features.layers))]
+            names += [] if features.guide is None else ["guide"]
             program = onnx_program(graph, example, ("image",), ("statistics", "patches", *names))
-            _, patches, *maps = graph(*example)
+            _, *maps = graph(*example)
     except (PellucidError, MemoryError):
         raise
     except Exception as error:  # torch's tracer, its exporter and onnxscript share no base
@@ -183,10 +227,9 @@ def feature_graph(features: PatchFeatures, size: tuple[int, int]) -> FeatureGrap
             f"The features of {listed} cannot be exported: {root_sentence(error)}. Choose other anomaly.layers, or "
             "another backbone."
         ) from error
-    cells = (int(patches.shape[2]), int(patches.shape[3]))
-    geometry = grid_geometry(graph, cells, size)
-    layer = Layer(
-        name=MAP_NAME, channels=1, height=cells[0], width=cells[1], stride=geometry.stride, offset=geometry.offset
-    )
-    shapes = tuple((int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in maps)
-    return FeatureGraph(program, layer, features.layers, shapes)
+    patches, *shapes = [(int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for m in maps]
+    guide = None if features.guide is None else shapes.pop()
+    height, width = (guide or patches)[1:]
+    geometry = grid_geometry(graph, (height, width), size, output=1 if guide is None else len(names) + 1)
+    layer = Layer(name=MAP_NAME, channels=1, height=height, width=width, stride=geometry.stride, offset=geometry.offset)
+    return FeatureGraph(program, layer, features.layers, tuple(shapes), patches[1:], guide)

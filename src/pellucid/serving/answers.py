@@ -199,11 +199,17 @@ def _drawn(
         drawn["preview"] = [jpeg(shrunk(image, PREVIEW_SIDE))]
     if "overlay" in wanted:
         base = shrunk(image, settings.picture_side)
-        drawn["overlay"] = [png(overlaid(base, a.values, display_limit(a))) for a in attributions]
+        drawn["overlay"] = [png(overlaid(base, a.values, _limit(served.bundle, a))) for a in attributions]
     if "map" in wanted:
         size = fitted(image.size, settings.picture_side)
-        drawn["map"] = [png(heat_pictures(a.values, display_limit(a), size)[0]) for a in attributions]
+        drawn["map"] = [png(heat_pictures(a.values, _limit(served.bundle, a), size)[0]) for a in attributions]
     return drawn
+
+
+def _limit(bundle: Bundle, attribution: Attribution) -> float:
+    """The value at the top of the scale on which a map is drawn: the model's where that is usual, else its own."""
+    own = _own_scale(bundle, attribution) if bundle.manifest.usual_scale == "model" else None
+    return display_limit(attribution) if own is None else own[1]
 
 
 def base64_of(data: bytes) -> str:

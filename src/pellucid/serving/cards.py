@@ -83,6 +83,7 @@ def card(served: Described, settings: ServerSettings) -> dict[str, Any]:
         "n": metrics.n if metrics else None,
         "layers": list(served.bundle.layers),
         "against": manifest.task == "multiclass",
+        "map_scale": manifest.usual_scale,
         "methods": [_method(m, served.bundle.preprocessing) for m in usable_methods(served.bundle)],
         "limits": {
             "max_upload_bytes": settings.max_upload,

@@ -26,7 +26,6 @@ from ..evaluation.intervals import Indices
 from ..evaluation.operating_point import OperatingPoint, choose_operating_point, parse_demand
 from ..evaluation.outside import REFERENCE
 from ..evaluation.validation import VALIDATION_FILE, ValidationAnswers, read_validation, write_validation
-from ..explanation import anomaly_map
 from ..preprocessing import FloatArray, Uint8Array
 from ..progress import Progress, Silent
 from ..recipe_sections import DecisionSection
@@ -34,6 +33,7 @@ from ..storage import cache_folder
 from .answering import check_answering, fit_rules, in_subgroups, wanted_rules
 from .evaluation import own_split
 from .prediction import Rows, answers_on_pixels
+from .scales import scales_by_threshold
 from .subgrouping import ImageTable, table_of_run
 from .unusual import HomeImages, fit_unusual
 
@@ -134,7 +134,7 @@ def choose_again(run: Path, asked: str, *, progress: Progress | None = None) -> 
     point = point.model_copy(update={"revision": before.revision + 1 if before else 1})
     changes: dict[str, object] = {"operating_point": point, "threshold": point.threshold}
     if bundle.task == "anomaly":
-        changes["scales"] = {**own.scales, anomaly_map.NAME: anomaly_map.scale_of(point.threshold)}
+        changes["scales"] = scales_by_threshold(own, point.threshold)
     if own.answering is not None:
         wanted = wanted_rules(own, folder)
         changes["answering"] = fit_rules(own.model_copy(update=changes), answers, wanted, said)

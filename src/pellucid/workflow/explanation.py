@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ..reporting.gallery import write_gallery
 from ..reporting.overlay import check_opacity, colour_table
 from ..reporting.words import lack_words
 from .explanation_pictures import DEFAULT_DRAWING, Drawing, DrawnImage, ExplainedImage, draw_maps
-from .scales import model_limit
+from .scales import model_limit, usual_scale
 from .trust.image import ImageChecker
 
 MANIFEST = "manifest.json"
@@ -101,8 +101,10 @@ def explain_files(
     request = ask(bundle, methods, target, against=against, score=score, layer=layer, settings=settings)
     colour_table(drawing.named_colormap)
     check_opacity(drawing.alpha)
+    scale = drawing.scale or usual_scale(bundle, [m.name for m in request.methods], score=score, layer=layer)
+    drawing = replace(drawing, scale=scale)
     limits = {
-        m.name: model_limit(bundle, m.name, score=score, layer=layer) if drawing.scale == "model" else None
+        m.name: model_limit(bundle, m.name, score=score, layer=layer) if scale == "model" else None
         for m in request.methods
     }
     records: list[ExplanationRecord] = []
@@ -125,7 +127,7 @@ def explain_files(
         model=bundle.manifest.files,
         colormap=drawing.named_colormap,
         alpha=drawing.alpha,
-        scale=drawing.scale,
+        scale=scale,
         signed=drawing.signed,
         command=tuple(command),
         considered=len(items) if considered is None else considered,

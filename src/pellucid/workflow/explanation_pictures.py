@@ -30,12 +30,13 @@ class Drawing:
     """How maps are drawn: opacity 0..1, a matplotlib colour map, whether evidence against is shown too, and the scale.
 
     The scale `image` ends at each map's own largest value, `model` at one value for all images, which the bundle keeps.
+    None is the bundle's usual scale where it has one for every method, and else `image`.
     """
 
     alpha: float = 0.45
     colormap: str | None = None
     signed: bool = False
-    scale: Scale = "image"
+    scale: Scale | None = None
 
     @property
     def named_colormap(self) -> str:
@@ -110,7 +111,7 @@ def draw_maps(
     for attribution in attributions:
         own_limit = limits[attribution.method]
         above = ABOVE if find_method(attribution.method).per_pixel else 0.0
-        limit = display_limit(attribution, drawing.scale, own_limit, signed=drawing.signed, above=above)
+        limit = display_limit(attribution, drawing.scale or "image", own_limit, signed=drawing.signed, above=above)
         parts = (attribution.method if several_methods else "", attribution.target if several_targets else "")
         own = "-".join([stem, *(re.sub(r"[^\w.+-]+", "_", p) for p in parts if p)])
         drawn.append(_draw(picture, attribution, limit, own, copy))

@@ -71,7 +71,7 @@ class Describer:
     def of(cls, recipe: Recipe, seed: int, progress: Progress) -> Describer:
         """Build the backbone of a recipe and load its weights; `source` says where these come from."""
         from ..models.backbones import build_backbone
-        from ..models.patch_features import PatchFeatures, choose_layers, feature_graph
+        from ..models.patch_features import PatchFeatures, choose_guide, choose_layers, feature_graph
         from ..models.weights import load_initial_weights
         from ..training.hardware import seed_torch
 
@@ -83,7 +83,9 @@ class Describer:
         layers = choose_layers(backbone, recipe.model.backbone, recipe.anomaly.layers, size)
         progress.say(f"Features of {recipe.model.backbone}: layers {' and '.join(layers)}.")
         padded = recipe.anomaly.method == "patch-memory"
-        graph = feature_graph(PatchFeatures(backbone, layers, recipe.anomaly.smoothing, padded=padded), size)
+        guide = choose_guide(backbone, layers, size) if recipe.anomaly.with_places else None
+        features = PatchFeatures(backbone, layers, recipe.anomaly.smoothing, padded=padded, guide=guide)
+        graph = feature_graph(features, size)
         return cls(graph, source, recipe, seed, progress)
 
     def passes(self, images: SeenImages, rows: Rows, what: str) -> Iterator[tuple[Rows, ImageFeatures]]:

@@ -28,8 +28,6 @@ from ..data.table import TableOptions
 from ..evaluation.operating_point import OperatingPoint, choose_operating_point
 from ..evaluation.schema import write_evaluation
 from ..evaluation.validation import ValidationAnswers, write_validation
-from ..explanation.anomaly_map import NAME as MAP_METHOD
-from ..explanation.anomaly_map import scale_of
 from ..progress import Progress
 from ..recipe import Recipe
 from ..storage import cache_folder
@@ -40,6 +38,7 @@ from .normals import Describer, SeenImages
 from .one_class_fit import FittedDetector, fit_normals
 from .one_class_split import Divided, divide_normals
 from .provenance import data_checksum, data_record, hardware, now, versions
+from .scales import scales_by_threshold
 from .sealing import open_first
 from .settling import settled_recipe
 
@@ -141,6 +140,7 @@ def _export(job: OneClassJob, describer: Describer, fitted: FittedDetector, imag
             images=len(fitted.learnt),
             memory=fitted.detector.memory_rows,
             top=fitted.detector.top,
+            usual=fitted.usual,
         ),
     )
     some = fitted.learnt
@@ -163,7 +163,7 @@ def _decide(job: OneClassJob, fitted: FittedDetector, images: SeenImages) -> Bun
     write_validation(answers, bundle.classes, job.run.evaluation)
     point = _threshold(job.recipe, answers, fitted.suspect, bundle.classes[1])
     job.progress.say(f"Threshold {point.threshold:.3g}. {point.statement}")
-    scales = {MAP_METHOD: scale_of(point.threshold)}
+    scales = scales_by_threshold(bundle.manifest, point.threshold)
     changes = {"operating_point": point, "threshold": point.threshold, "scales": scales}
     amend_bundle(bundle.folder, changes)
     return load(job.run.bundle)

@@ -31,7 +31,7 @@ class FittedDetector:
 
     `judged` is about the normal images `judged_of`, which do not test. The detector is made of the images `learnt`. The
     images `held` choose the threshold: `scores` are by detectors that had not seen them, and `suspect` says which ones
-    look bad.
+    look bad. `usual` is the median of the scores of normal images.
     """
 
     detector: Detector
@@ -41,6 +41,7 @@ class FittedDetector:
     held: Rows
     scores: FloatArray
     suspect: np.ndarray
+    usual: float
 
 
 def fit_normals(describer: Describer, images: SeenImages) -> FittedDetector:
@@ -85,13 +86,15 @@ def _fitted(
     parts = _out_of_fold(describer, images, description, fitted, order, cells)
     detector, parts = parts.placed(fitted.whole) if section.with_places else (fitted.whole, parts)
     detector = with_units(detector, parts.local, parts.image, section.whole)
+    detector = parts.shown_above(detector, section.false_alarms, gathers=section.with_places)
     held, scores = description.rows[order], parts.scores(detector)
+    usual = float(np.median(scores))
     if len(bad):
         passes = describer.passes(images, bad, "Scoring the bad images that help")
         theirs = OutOfFold.joined([scored(detector, features) for _, features in passes])
         held, scores = np.concatenate([held, bad]), np.concatenate([scores, theirs.scores(detector)])
     suspect = np.concatenate([judged.suspect[order], np.zeros(len(bad), bool)])
-    return FittedDetector(detector, judged, description.rows, description.rows[kept], held, scores, suspect)
+    return FittedDetector(detector, judged, description.rows, description.rows[kept], held, scores, suspect, usual)
 
 
 def _tell(describer: Describer, judged: Suspicion) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -9,10 +10,13 @@ import numpy.typing as npt
 
 from ..bundle.bundle import Bundle, load
 from ..bundle.io import amend_bundle
+from ..bundle.manifest import Manifest
 from ..errors import InputError
+from ..explanation import anomaly_map
 from ..explanation.catalogue import METHODS, Method
 from ..preprocessing import FloatArray, Uint8Array
 from ..progress import Advance
+from ..reporting.overlay import Scale
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 DRAWN = "q95"
@@ -40,6 +44,16 @@ def keep_scales(bundle: Bundle, pixels: Uint8Array, rows: Rows, advance: Advance
     return load(bundle.folder)
 
 
+def scales_by_threshold(manifest: Manifest, threshold: float) -> dict[str, dict[str, float]]:
+    """The scales of an anomaly detector with this threshold: that of its map goes from a usual score to the threshold.
+
+    Where the threshold is no higher than a usual score, the map has no scale.
+    """
+    usual = 0.0 if manifest.anomaly is None else manifest.anomaly.usual or 0.0
+    others = {name: scale for name, scale in manifest.scales.items() if name != anomaly_map.NAME}
+    return {**others, anomaly_map.NAME: anomaly_map.scale_of(threshold, usual)} if threshold > usual else others
+
+
 def measure_scales(bundle: Bundle, pixels: Uint8Array, rows: Rows, advance: Advance) -> dict[str, dict[str, float]]:
     """Quantiles, by method, of the largest value of each image's map for the predicted class.
 
@@ -61,6 +75,13 @@ def measure_scales(bundle: Bundle, pixels: Uint8Array, rows: Rows, advance: Adva
         for name, found in largest.items()
         if found
     }
+
+
+def usual_scale(bundle: Bundle, methods: Sequence[str], *, score: str | None, layer: str | None) -> Scale:
+    """The scale on which maps of these methods are drawn together unless another is asked for."""
+    usual = None if bundle.manifest.layer is None else bundle.manifest.layer.name
+    known = score != "logit" and layer in (None, usual) and all(name in bundle.manifest.scales for name in methods)
+    return bundle.manifest.usual_scale if known else "image"
 
 
 def model_limit(bundle: Bundle, method: str, *, score: str | None = None, layer: str | None = None) -> float:

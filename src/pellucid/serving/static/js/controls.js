@@ -106,7 +106,7 @@ export function startControls(session, stage) {
     settings.set({ layer: target.value === session.card.layers[0] ? null : target.value });
   });
   find("#invert").addEventListener("change", ({ target }) => settings.set({ invert: target.checked }));
-  find("#reset").addEventListener("click", () => settings.reset());
+  find("#reset").addEventListener("click", () => settings.reset(session.card.map_scale));
   find("#compare").addEventListener("change", ({ target }) => startComparing(session, target.value));
   find("#zoom-in").addEventListener("click", () => stage.zoomBy(1.5));
   find("#zoom-out").addEventListener("click", () => stage.zoomBy(1 / 1.5));

@@ -38,7 +38,7 @@ async function useModel(session, name) {
   session.card = await askJson("v1/model", { query: { model: name } });
   const names = session.card.methods.map((method) => method.name);
   const method = names.includes(settings.method) ? settings.method : (names.find((known) => known === "grad-cam") ?? names[0] ?? null);
-  settings.set({ method, otherMethod: null, target: null, against: null, layer: null });
+  settings.set({ method, scale: session.card.map_scale, otherMethod: null, target: null, against: null, layer: null });
   showCard(session);
 }
 

@@ -34,9 +34,9 @@ class Settings extends EventTarget {
     this.dispatchEvent(new CustomEvent("change", { detail: changes }));
   }
 
-  /** Picture and colours as they were at first; class, method and comparison stay. */
-  reset() {
-    const { opacity, map, threshold, scale, window, level, invert } = DEFAULTS;
+  /** Picture and colours as they were at first; class, method and comparison stay. `scale` is the model's usual one. */
+  reset(scale = DEFAULTS.scale) {
+    const { opacity, map, threshold, window, level, invert } = DEFAULTS;
     this.set({ opacity, map, threshold, scale, window, level, invert });
   }
 }
