@@ -112,7 +112,7 @@ def _gathered(head: _Head, maps: str, guide: tuple[int, int, int], grid: tuple[i
     squares = head.add("ReduceSumSquare", [keys, head.constant([1], np.int64)], keepdims=1)
     unit = head.add("ReduceMean", [squares, head.constant([2], np.int64)], keepdims=1)
     unit = head.add("Mul", [head.add("Add", [unit, head.constant(LEAST / 2)]), head.constant(2 * LIKENESS)])
-    # The rows are divided before they are multiplied: there are fewer of them than pairs.
+    # Cells are divided by the unit before they are multiplied: pairs are many more.
     asked = head.add("Transpose", [head.add("Div", [asked, unit])], perm=[0, 2, 1])
     products = head.add("MatMul", [asked, head.add("Mul", [keys, head.constant(2.0)])])
     apart = head.add("Add", [head.add("Div", [squares, unit]), head.constant(between_places((height, width), grid))])
