@@ -4,7 +4,7 @@ import { isDiverging, MAPS } from "./colours.js";
 import { el, fill, find, findAll } from "./dom.js";
 import { count, percent, t } from "./i18n.js";
 import { legend } from "./legend.js";
-import { methodTitle, predictedOf } from "./words.js";
+import { hasOneTarget, methodTitle, predictedOf } from "./words.js";
 
 const SLIDERS = {
   opacity: { read: (n) => n / 100, show: (value) => Math.round(100 * value), words: percent },
@@ -36,7 +36,7 @@ const isSigned = (session) => session.methodFacts(session.settings.method)?.sign
 function drawLists(session) {
   const { card, settings, current } = session;
   const label = predictedOf(current?.answer);
-  const first = card.task === "regression" ? null : el("option", { value: "" }, label ? t("view.predicted-is", { label }) : t("view.predicted"));
+  const first = hasOneTarget(card) ? null : el("option", { value: "" }, label ? t("view.predicted-is", { label }) : t("view.predicted"));
   fill(find("#target"), first, card.classes.map((name) => el("option", { value: name }, name)));
   find("#target").value = settings.target ?? (first ? "" : card.classes[1]);
   // A model that explains nothing leaves nothing to choose.

@@ -3,7 +3,7 @@
 import { ask, askJson, contents } from "./api.js";
 import { decodeGrid } from "./heat.js";
 import { pause, Problem, Unreachable } from "./problems.js";
-import { predictedOf } from "./words.js";
+import { hasOneTarget, predictedOf } from "./words.js";
 
 const AT_ONCE = 2;
 // Up to this many classes are explained in one request, so that changing the class is immediate.
@@ -161,7 +161,7 @@ export class Session extends EventTarget {
   /** The class that is explained for an image. */
   targetOf(item) {
     const { target } = this.settings;
-    return target ?? (this.card.task === "regression" ? this.card.classes[1] : predictedOf(item.answer));
+    return target ?? (hasOneTarget(this.card) ? this.card.classes[1] : predictedOf(item.answer));
   }
 
   /** The class that it is explained against; none for the class itself. */

@@ -59,6 +59,9 @@ export function unitWords({ method, score, unit }) {
   return has(`unit.${method}`) && has(`score.${score}`) ? t(`unit.${method}`, { score: t(`score.${score}`) }) : unit;
 }
 
+/** Whether maps are of the second class unless another is asked for: what an output or a score rises with. */
+export const hasOneTarget = ({ task }) => task === "regression" || task === "anomaly";
+
 /** What a map is evidence for: a class, or one class and not another. */
 export function subjectWords({ target, against }) {
   return against ? t("view.not", { target, against }) : target;
