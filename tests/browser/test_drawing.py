@@ -79,3 +79,41 @@ def test_what_shows_nothing_says_so(visit: Any) -> None:
         )
         words = {"none": "no positive evidence", "little": "almost no evidence on this scale", None: None}
         assert words[found] == reading(attribution(values), limit)
+
+
+def test_what_is_close_is_close_to_the_threshold(visit: Any) -> None:
+    page = visit()
+    cases = [
+        # threshold, probability of the positive class, what the page says
+        (0.5, 0.58, "trust.close"),
+        (0.5, 0.35, "trust.good"),
+        (0.05, 0.001, "trust.good"),
+        (0.05, 0.05, "trust.threshold"),
+        (0.81, 0.78, "trust.threshold"),
+        (0.81, 0.60, "trust.good"),
+        (1.0, 0.5, "trust.good"),
+    ]
+    said = page.evaluate(
+        """async (cases) => {
+          const { trust } = await import("/static/js/words.js");
+          return cases.map(([threshold, p]) => {
+            const answer = { confidence: Math.max(p, 1 - p), probabilities: { ant: 1 - p, bee: p }, outside: {} };
+            return trust(answer, { task: "binary", classes: ["ant", "bee"], threshold }).key;
+          });
+        }""",
+        [list(case[:2]) for case in cases],
+    )
+    assert said == [case[2] for case in cases]
+
+
+def test_models_of_one_title_are_told_apart_by_their_names(visit: Any) -> None:
+    page = visit()
+    shown = page.evaluate(
+        """async () => {
+          const { startModels } = await import("/static/js/chrome.js");
+          const models = [["here", "lungs"], ["there", "lungs"], ["moles", "skin"]];
+          startModels(models.map(([name, title]) => ({ name, title })), "here", () => {});
+          return [...document.querySelectorAll("#model option")].map((option) => option.textContent);
+        }"""
+    )
+    assert shown == ["lungs (here)", "lungs (there)", "skin"]

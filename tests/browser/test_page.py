@@ -183,6 +183,8 @@ def test_an_image_unlike_the_training_is_called_so(visit: Any, films: Films) -> 
     page.keyboard.press("ArrowDown")
     settled(page)
     assert page.locator(".trust").inner_text().startswith("Do not rely on it")
+    # Once, in the page's language, and not again as the sentence that programs get.
+    assert "does not look like the images" not in page.locator("body").inner_text()
     assert page.locator(".queue-row").nth(1).inner_text().endswith("unusual image")
 
 

@@ -12,6 +12,7 @@ from tests.serving.running import running
 
 from pellucid.bundle.bundle import load
 from pellucid.bundle.io import amend_bundle
+from pellucid.classifier import NONE_OF_THESE, REFER
 from pellucid.evaluation.home import HOME, keep_home
 from pellucid.evaluation.second_head import KeptOut
 from pellucid.serving.registry import Registry
@@ -44,7 +45,9 @@ def homely(served_bundle: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def fill(store: Store, checksum: str, when: float, features: np.ndarray, logits: np.ndarray) -> None:
+def fill(
+    store: Store, checksum: str, when: float, features: np.ndarray, logits: np.ndarray, withheld: str = ""
+) -> None:
     positive = 1 / (1 + np.exp(-logits[:, 0].astype(float)))
     rows = [
         {
@@ -53,7 +56,8 @@ def fill(store: Store, checksum: str, when: float, features: np.ndarray, logits:
             "model": "homely",
             "checksum": checksum,
             "latency_ms": 1.0,
-            "label": "bee" if p >= 0.5 else "ant",
+            "label": withheld or ("bee" if p >= 0.5 else "ant"),
+            "predicted": ("bee" if p >= 0.5 else "ant") if withheld else None,
             "confidence": max(p, 1 - p),
             "outside": False,
             "features": f.astype(np.float16).tobytes(),
@@ -86,6 +90,19 @@ def test_weeks_are_judged_by_what_the_bundle_keeps(homely: Path, tmp_path: Path)
         assert found["estimate"]["value"] == pytest.approx(accuracy, abs=0.06)
         assert found["estimate"]["low"] <= accuracy <= found["estimate"]["high"]
         assert {m["name"]: m["value"] for m in found["mix"]}["bee"] == pytest.approx(share, abs=0.06)
+
+
+def test_weeks_whose_answers_were_all_withheld_are_judged_by_what_the_model_held(homely: Path, tmp_path: Path) -> None:
+    served = Registry({"homely": homely}, ServerSettings()).find()
+    found = []
+    for number, withheld in enumerate(("", REFER, NONE_OF_THESE)):
+        store = Store(f"sqlite:///{tmp_path / f'{number}.sqlite'}")
+        fill(store, served.checksum, time.time(), *images(120, 0.5, 11)[:2], withheld)
+        found.append(by_week(store, 1, served)[0])
+        store.close()
+    assert found[0]["images"] == 120
+    assert found[0]["verdict"] is not None
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_bundle_without_images_of_its_home_judges_no_week(served_bundle: Path, tmp_path: Path) -> None:

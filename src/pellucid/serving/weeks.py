@@ -36,9 +36,12 @@ def by_week(store: Store, weeks: int, served: Served) -> list[dict[str, Any]]:
     this_week = (int(time.time() // SECONDS_A_DAY) - MONDAY) // 7
     first = this_week - weeks + 1
     p = PREDICTIONS.c
-    chosen = sql.select(p.time, p.label, p.confidence, p.outside, p.features)
+    # Of a withheld answer the class at the operating point counts, as it does in `evaluate` with `unlabelled=`.
+    answered = sql.func.coalesce(p.predicted, p.label).label("answered")
+    chosen = sql.select(p.time, answered, p.confidence, p.outside, p.features)
     chosen = chosen.where(p.time >= (7 * first + MONDAY) * SECONDS_A_DAY, p.checksum == served.checksum)
     chosen = chosen.where(p.model == served.name, p.features.is_not(None), p.confidence.is_not(None))
+    chosen = chosen.where(answered.in_(served.bundle.classes))
     rows: dict[int, list[Any]] = defaultdict(list)
     with store.reading() as connection:
         for row in connection.execute(chosen):
@@ -70,12 +73,11 @@ def _week(week: int, rows: Sequence[Any], served: Served, home: HomeSide | None)
 def _answered(rows: Sequence[Any], classes: Sequence[str], home: HomeSide) -> AnsweredImages:
     """Stored answers as images: what is not the answer's probability is spread evenly over the other classes."""
     place = {name: k for k, name in enumerate(classes)}
-    known = [r for r in rows if r.label in place]
-    given = np.array([place[r.label] for r in known], np.int64)
-    sure = np.array([r.confidence for r in known], np.float64)
+    given = np.array([place[r.answered] for r in rows], np.int64)
+    sure = np.array([r.confidence for r in rows], np.float64)
     shares = np.repeat(((1 - sure) / (len(classes) - 1))[:, None], len(classes), axis=1)
-    shares[np.arange(len(known)), given] = sure
+    shares[np.arange(len(rows)), given] = sure
     channels = None if home.side.features is None else home.side.features.shape[1]
     # Behind the features of the explained layer lies how an image looks.
-    features = np.stack([np.frombuffer(r.features, np.float16)[:channels] for r in known]).astype(np.float64)
+    features = np.stack([np.frombuffer(r.features, np.float16)[:channels] for r in rows]).astype(np.float64)
     return AnsweredImages(shares, features, given)

@@ -64,7 +64,10 @@ export async function startChrome() {
 /** The list of models, where there is more than one; `choose` gets the name of another one. */
 export function startModels(models, current, choose) {
   const select = find("#model");
-  fill(select, models.map(({ name, title }) => el("option", { value: name }, title || name)));
+  // A bundle that was adapted from another has its title.
+  const known = ({ title }) => models.filter((model) => model.title === title).length > 1;
+  const words = (model) => (model.title && known(model) ? `${model.title} (${model.name})` : model.title || model.name);
+  fill(select, models.map((model) => el("option", { value: model.name }, words(model))));
   select.value = current;
   select.hidden = models.length < 2;
   find("#model-title").hidden = models.length > 1;

@@ -58,8 +58,8 @@ function headline({ card }, { answer }) {
     answer.confidence === null
       ? el("p", { class: "sure" }, el("b", {}, number(answer.output)), el("span", {}, t("result.score")))
       : el("p", { class: "sure" }, el("b", {}, percent(answer.confidence)), el("span", {}, t(calibrated)));
-  // The box above says already that the image is unlike all others.
-  const said = isNone(answer) ? answer.outside?.sentence : null;
+  // The box says already, in the reader's language, that the image is unlike all others.
+  const said = isNone(answer) || key === "trust.outside" ? answer.outside?.sentence : null;
   const warnings = answer.warnings.filter((text) => text !== said);
   const why = answer.answer?.reasons.map((reason) => el("p", {}, reasonWords(reason))) ?? [];
   return [

@@ -82,13 +82,22 @@ export function trust(answer, card) {
   if (isWithheld(answer)) return { level: answer.answer.outcome === "none" ? "problem" : "caution", key: `trust.${answer.answer.outcome}` };
   if (card.task === "anomaly") return { level: "information", key: "trust.detector" };
   if (answer.outside?.flagged) return { level: "problem", key: "trust.outside" };
-  if (answer.confidence !== null && isClose(answer, card)) return { level: "caution", key: "trust.close" };
+  if (answer.confidence !== null && isClose(answer, card)) return { level: "caution", key: closeKey(card) };
   if (!answer.outside) return { level: "information", key: "trust.unknown" };
   return { level: "good", key: "trust.good" };
 }
 
+// Log-odds: from 0.4 to 0.6 around a threshold of 0.5.
+const CLOSE = Math.log(0.6 / 0.4);
+
+/** Whether another answer is near: a second class, or for two classes the threshold, measured in log-odds. */
 function isClose(answer, card) {
   const ranked = Object.values(answer.probabilities).sort((a, b) => b - a);
   if (card.classes.length > 2) return ranked[0] - (ranked[1] ?? 0) < 0.2;
-  return Math.abs(answer.probabilities[card.classes[1]] - (card.threshold ?? 0.5)) < 0.1;
+  const logOdds = (share) => Math.log(Math.max(share, 1e-9) / Math.max(1 - share, 1e-9));
+  return Math.abs(logOdds(answer.probabilities[card.classes[1]]) - logOdds(card.threshold ?? 0.5)) < CLOSE;
 }
+
+/** What is close: the other class, or a threshold elsewhere than in the middle, at which it is less likely or more. */
+const closeKey = ({ classes, threshold }) =>
+  classes.length > 2 || Math.abs((threshold ?? 0.5) - 0.5) < 0.05 ? "trust.close" : "trust.threshold";
