@@ -57,6 +57,11 @@ class Decision:
     threshold: float | None = None
     reasons: tuple[Reason, ...] = ()
 
+    @property
+    def lacks_answer(self) -> bool:
+        """Whether the set lacks the class that is answered, as the threshold may answer the less probable one."""
+        return self.outcome == "answer" and self.candidates is not None and self.predicted not in self.candidates
+
 
 def gives_score(task: str) -> bool:
     """Whether a model of this task answers with one score, held against a threshold, and knows no probabilities."""

@@ -104,6 +104,18 @@ def test_what_is_close_is_close_to_the_threshold(visit: Any) -> None:
         [list(case[:2]) for case in cases],
     )
     assert said == [case[2] for case in cases]
+    lacking = page.evaluate(
+        """async () => {
+          const { trust } = await import("/static/js/words.js");
+          const card = { task: "binary", classes: ["ant", "bee"], threshold: 0.81 };
+          return [["bee"], ["bee", "ant"]].map((set) => {
+            const decided = { outcome: "answer", predicted: "ant", set };
+            const probabilities = { ant: 0.3, bee: 0.7 };
+            return trust({ confidence: 0.3, probabilities, outside: {}, answer: decided }, card).key;
+          });
+        }"""
+    )
+    assert lacking == ["trust.lacking", "trust.good"]
 
 
 def test_models_of_one_title_are_told_apart_by_their_names(visit: Any) -> None:

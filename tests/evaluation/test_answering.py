@@ -145,3 +145,20 @@ def test_no_image_that_a_rule_was_fitted_to_changes_sides_when_another_machine_r
     assert (seen == now).all()
     ends, moved = (np.column_stack(interval.around(z[:, 0])) - labels[:, None] for z in (logits, rounded[0]))
     assert (np.sign(ends) == np.sign(moved)).all()
+
+
+def test_a_threshold_may_answer_what_the_set_lacks():
+    rules = AnsweringRules(sets=ClassSets(score="lac", coverage=0.9, thresholds=(0.6, 0.6), images=(20, 20)))
+
+    def found(positive: float, threshold: float):
+        scores = np.array([1 - positive, positive], np.float32)
+        predicted = int(positive >= threshold)
+        return decide(
+            rules, task="binary", classes=CLASSES[:2], scores=scores, predicted=predicted, threshold=threshold
+        )
+
+    assert found(0.7, 0.8).candidates == ("bee",)
+    assert found(0.7, 0.8).predicted == "ant"
+    assert found(0.7, 0.8).lacks_answer
+    assert not found(0.7, 0.5).lacks_answer
+    assert not found(0.55, 0.8).lacks_answer  # both are in the set

@@ -106,3 +106,14 @@ def test_too_few_images_are_refused():
     new, _ = simulated(29, 0.5, 13)
     with pytest.raises(DataError, match="at least 30 new images"):
         judge_unlabelled(home, truth, new)
+
+
+def test_no_estimate_leaves_the_range_of_a_share():
+    """A model that is always right and hardly sure at home, and surer on the new images."""
+    truth = np.repeat([0, 1], 50)
+    sure = np.linspace(0.5, 0.6, 100)
+    home = AnsweredImages(np.where(truth[:, None] == np.arange(2), sure[:, None], 1 - sure[:, None]))
+    found = judge_unlabelled(home, truth, AnsweredImages(np.array([[0.99, 0.01], [0.02, 0.98]] * 40)), resamples=20)
+    for estimate in (*found.accuracy, *found.mix, *found.mix_by_answers):
+        assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
+    assert found.accuracy[1].value == 1

@@ -159,6 +159,10 @@ def test_what_is_missing_or_unfinished_is_said(run: RunContents) -> None:
     assert about(run, "Files skipped").text.endswith("train/clear/broken.png: the file ends too early.")
     assert about(changed(run, "training", best_epoch=14), "Training length").level == "information"
     assert not [f for f in findings(run) if f.topic == "Training length"]
+    # A rate that falls to 0 makes the last epoch the best, however long the training was.
+    falling = run.recipe.model_copy(update={"train": run.recipe.train.model_copy(update={"schedule": "cosine"})})
+    ended = replace(changed(run, "training", best_epoch=14), recipe=falling)
+    assert not [f for f in findings(ended) if f.topic == "Training length"]
 
 
 def test_empty_heat_maps_are_counted(run: RunContents) -> None:

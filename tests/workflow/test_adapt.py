@@ -66,6 +66,13 @@ def test_the_network_stays_and_the_old_bundle_is_not_touched(
     assert new["provenance"]["parent"] == {"name": "small", "manifest_sha256": before["manifest.json"]}
     assert new["provenance"]["adapted"]["refitted"] == parts
     assert load(tmp_path / "here").manifest.threshold == found.rule.threshold
+    # What was fitted here is not said to be fitted to validation images.
+    written = load(tmp_path / "here").manifest
+    assert written.fitted_to == "labelled images of the new place"
+    if "threshold" in parts:
+        assert "80 labelled images of the new place" in written.operating_point.statement
+    if "calibration" in parts:
+        assert written.calibration.of == "labelled images of the new place"
     judged = {j.name: j for j in found.judged}
     assert judged["accuracy"].after > 0.85
     assert judged["accuracy"].after >= judged["accuracy"].before
@@ -88,6 +95,6 @@ def test_what_cannot_be_is_refused(bundle: Path, place: Path, tmp_path: Path) ->
         (few / name).mkdir(parents=True)
         for path in sorted((place / name).iterdir())[:9]:
             shutil.copy(path, few / name)
-    with pytest.raises(DataError, match="At least 10"):
+    with pytest.raises(DataError, match=r"At least 10 independent images .*: ant has 9, bee has 9"):
         adapt(bundle, few, out=tmp_path / "new", keep=["threshold"])
     assert not (tmp_path / "new").exists()

@@ -24,7 +24,7 @@ from ..classifier import Decision, Task, gives_score, probabilities_from_logits,
 from ..documents import Document, FiniteDocument
 from ..errors import InputError, UnknownNameError
 from ..evaluation.answering import AnsweringRules, decide
-from ..evaluation.calibration import Calibration
+from ..evaluation.calibration import NEW_PLACE, VALIDATION, Calibration
 from ..evaluation.kept_out import AbroadRecord
 from ..evaluation.operating_point import OperatingPoint
 from ..evaluation.outside import Reference
@@ -38,6 +38,8 @@ FileName = Annotated[str, Field(min_length=1, pattern=r"^[^/\\\x00]+$")]
 """The name of a file in the bundle's folder, never a path out of it."""
 
 Checksum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ADAPTED = "adapted"
+"""The key of the provenance that says how a bundle was adapted to a new place."""
 HIGHEST_THRESHOLD = float(np.nextafter(np.float32(1), np.float32(2)))
 """The threshold of a binary model that answers every image as negative: just above every probability."""
 
@@ -216,6 +218,11 @@ class Manifest(FiniteDocument):
         known = [layer.name for layer in layers]
         remedy = f"This bundle has {', '.join(known)}; further layers are chosen when training, by model.layers."
         raise UnknownNameError("explained layer", name, known, remedy)
+
+    @property
+    def fitted_to(self) -> str:
+        """What images the rules of answering were fitted to, in words."""
+        return NEW_PLACE if ADAPTED in self.provenance else VALIDATION
 
     @property
     def positive(self) -> str | None:

@@ -142,6 +142,9 @@ def _predict(bundle: Bundle, images: list[Path], batch_size: int, *, json: bool,
         ]
         print_table(columns, rows)
         for p in predictions:
+            if p.decision is not None and p.decision.lacks_answer:
+                at = f"the threshold of {p.decision.threshold:.3g}"
+                err.print(Text(f"{p.path}: {p.label} is the answer at {at}, and its prediction set does not hold it."))
             for reason in p.decision.reasons if p.decision else ():
                 err.print(Text(f"{p.path}: {p.label}. {reason_words(reason)}"))
             for warning in p.warnings:

@@ -27,6 +27,9 @@ Method = Literal["temperature", "platt"]
 Direction = Literal["overconfident", "underconfident", "about right"]
 
 
+VALIDATION, NEW_PLACE = "validation images", "labelled images of the new place"
+"""What a rule is fitted to: after a training, and when a bundle is adapted."""
+
 STEEPEST = 20
 """No model is calibrated by more: one without skill would be sent to answers of one half exactly."""
 
@@ -35,8 +38,8 @@ class Calibration(Document):
     """What was fitted, how, and to how many validation images (and groups, where there are any).
 
     `scale` is one over the temperature; `shift` is 0 but for Platt's method. `loss_before` and `loss_after` are the
-    cross-entropies of these images, in nats. `fitted_on` says whether they are validation images, or those of sources
-    that the recipe was trained without.
+    cross-entropies of these images, in nats. `fitted_on` says whether they are validation images, those of sources that
+    the recipe was trained without, or those of a new place that the bundle was adapted to.
     """
 
     method: Method
@@ -46,7 +49,7 @@ class Calibration(Document):
     groups: int | None = None
     loss_before: float | None = None
     loss_after: float | None = None
-    fitted_on: Literal["validation", "kept-out sources"] = "validation"
+    fitted_on: Literal["validation", "kept-out sources", "a new place"] = "validation"
 
     @property
     def temperature(self) -> float:
@@ -75,11 +78,19 @@ class Calibration(Document):
     def in_words(self) -> str:
         """What the calibration does, as a sentence."""
         moved = f" and moved by {self.shift:+.2f}" if self.method == "platt" else ""
-        of = "validation images" if self.fitted_on == "validation" else "images of sources that were kept out"
         return (
             f"Logits are divided by {self.temperature:.2f}{moved} before they become probabilities, as fitted to "
-            f"{self.images:,} {of}: the uncalibrated model was {self.direction}."
+            f"{self.images:,} {self.of}: the uncalibrated model was {self.direction}."
         )
+
+    @property
+    def of(self) -> str:
+        """What kind of images it was fitted to."""
+        return {
+            "validation": VALIDATION,
+            "kept-out sources": "images of sources that were kept out",
+            "a new place": NEW_PLACE,
+        }[self.fitted_on]
 
 
 def fit_calibration(

@@ -115,12 +115,14 @@ def choose_operating_point(
     groups: Sequence[str] = (),
     confidence: float = LEVEL,
     positive: str = "the positive class",
+    of: str = "validation images",
 ) -> OperatingPoint:
     """Choose a threshold for the scores (N,) of validation images with labels (N,), 1 for the positive class.
 
-    `scores` are calibrated probabilities or a regression's outputs. What cannot be made sure on so few images is still
-    aimed at, as cautiously as they allow; `met` is then False. Raises InputError for a demand that cannot be read, and
-    DataError when the images are of one class only and more than a number is asked.
+    `of` says in words what other images are. `scores` are calibrated probabilities or a regression's outputs. What
+    cannot be made sure on so few images is still aimed at, as cautiously as they allow; `met` is then False. Raises
+    InputError for a demand that cannot be read, and DataError when the images are of one class only and more than a
+    number is asked.
     """
     demand = parse_demand(asked)
     truth, given = np.asarray(labels, np.int64), np.asarray(scores, np.float32)
@@ -132,7 +134,7 @@ def choose_operating_point(
         raise InputError("Scores must be finite numbers, and some are not: look at the predictions of the model.")
     units = Resampling.of(len(truth), groups, resamples=100, seed=0)
     if demand.bounded is None:
-        return _described(demand, demand.number, truth, given, units, None, confidence, positive)
+        return _described(demand, demand.number, truth, given, units, None, confidence, positive, of)
     found, passed = _Rates.of(given, truth == 1, units, True), _Rates.of(given, truth == 0, units, False)
     if not passed.units or not (found.units or demand.alarms):
         missing = "the other class" if not passed.units else positive
@@ -148,7 +150,7 @@ def choose_operating_point(
         place = len(cuts) - 1 - place
     else:
         place, bound = _best(demand, found, passed, cuts, confidence)
-    return _described(demand, _readable(cuts, place), truth, given, units, bound, confidence, positive)
+    return _described(demand, _readable(cuts, place), truth, given, units, bound, confidence, positive, of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,7 @@ def _described(
     bound: float | None,
     confidence: float,
     positive: str,
+    of: str,
 ) -> OperatingPoint:
     reached = reaches(scores, threshold)
     rates = [float((reached == k)[truth == k].mean()) if (truth == k).any() else None for k in (1, 0)]
@@ -255,7 +258,7 @@ def _described(
         bound=bound,
         confidence=confidence,
         met=met,
-        statement=_statement(demand, bound, confidence, met, truth, units, positive),
+        statement=_statement(demand, bound, confidence, met, truth, units, positive, of),
     )
 
 
@@ -267,11 +270,12 @@ def _statement(
     truth: Indices,
     units: Resampling,
     positive: str,
+    of: str,
 ) -> str:
     """What was chosen and what is sure of it, as a sentence or two."""
     if bound is None:
         return f"The threshold {demand.number:g} was set, not chosen for a purpose."
-    n = f"{len(truth):,} validation images" + (f" ({units.units:,} groups)" if units.grouped else "")
+    n = f"{len(truth):,} {of}" + (f" ({units.units:,} groups)" if units.grouped else "")
     sure = f"with {100 * confidence:g} % confidence"
     if demand.bounded == "youden":
         return f"Chosen on {n} for the highest sensitivity + specificity - 1, which is {sure} at least {bound:.3f}."
@@ -286,9 +290,9 @@ def _statement(
     kind = 1 if demand.bounded == "sensitivity" else 0
     count = units.units_among(truth == kind)
     needed = needed_for(demand.number, confidence)
-    unit = "groups" if units.grouped else "images"
+    those = f"groups of {of}" if units.grouped else of
     return (
-        f"A {asked} cannot be promised {sure} on {count:,} such validation {unit}, as it takes {needed:,} or more."
+        f"A {asked} cannot be promised {sure} on {count:,} such {those}, as it takes {needed:,} or more."
         f" At the threshold every one is answered correctly, which guarantees {bound:.3f}."
     )
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ..classifier import Task, gives_score, probabilities_from_logits
 from ..errors import DataError, InputError
 from ..preprocessing import FloatArray
-from .calibration import Calibration, Method, fit_calibration
+from .calibration import NEW_PLACE, Calibration, Method, fit_calibration
 from .intervals import LEVEL, Indices, Resampling, Values
 from .operating_point import OperatingPoint, choose_operating_point
 
@@ -58,6 +58,11 @@ class Labelled:
     labels: Indices
     groups: tuple[str, ...]
 
+    def units_of_each(self, classes: int) -> list[int]:
+        """How many independent images or groups there are of each class."""
+        units = Resampling.of(len(self.labels), self.groups, RESAMPLES, seed=0)
+        return [len(np.unique(units.unit_of[self.labels == label])) for label in range(classes)]
+
     def of(self, chosen: npt.NDArray[np.bool_]) -> Labelled:
         """Some of the images."""
         rows = np.arange(len(self.labels))[chosen]
@@ -96,10 +101,11 @@ def refit(
     if "calibration" in parts:
         method: Method = "temperature" if task == "multiclass" else "platt"
         calibration = fit_calibration(method, images.logits, images.labels, images.groups)
+        calibration = calibration.model_copy(update={"fitted_on": "a new place"})
     point, threshold = rule.operating_point, rule.threshold
     if "threshold" in parts:
         scores = Rule(calibration, threshold).probabilities(images.logits)[:, 1]
-        point = choose_operating_point(asked, labels=images.labels, scores=scores, groups=images.groups)
+        point = choose_operating_point(asked, labels=images.labels, scores=scores, groups=images.groups, of=NEW_PLACE)
         threshold = point.threshold
     return Rule(calibration, threshold, point)
 
@@ -127,7 +133,7 @@ def moved_to_mix(
     """
     scale, shift = (1.0, 0.0) if calibration is None else (calibration.scale, calibration.shift)
     moved = math.log(new[1] / new[0]) - math.log(old[1] / old[0])
-    return Calibration(method="platt", scale=scale, shift=shift + moved, images=images)
+    return Calibration(method="platt", scale=scale, shift=shift + moved, images=images, fitted_on="a new place")
 
 
 def crossfitted(
@@ -138,12 +144,11 @@ def crossfitted(
     Raises DataError when a class has fewer than 10 independent images (or groups).
     """
     units = Resampling.of(len(images.labels), images.groups, RESAMPLES, seed=0)
-    for label in range(len(trained_mix)):
-        if len(np.unique(units.unit_of[images.labels == label])) < FEWEST:
-            raise DataError(
-                f"At least {FEWEST} independent images (or groups) of each class are needed to refit and to test what "
-                "that gives; a class here has fewer."
-            )
+    if min(images.units_of_each(len(trained_mix))) < FEWEST:
+        raise DataError(
+            f"At least {FEWEST} independent images (or groups) of each class are needed to refit and to test what "
+            "that gives; a class here has fewer."
+        )
     fold = _folds(images.labels, units.unit_of)
     probabilities = np.zeros((len(images.labels), len(trained_mix)))
     predicted = np.zeros(len(images.labels), np.int64)

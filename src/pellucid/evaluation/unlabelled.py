@@ -228,7 +228,8 @@ def _with_intervals(
     low, high = np.percentile(np.array(drawn or [values]), [tail, 100 - tail], axis=0)
     names = ["thresholded confidence", "difference of confidences", "mean confidence"]
     names += 2 * [f"class {c}" for c in range(classes)]
-    stacked = np.stack([values, low, high], axis=1)
+    # A difference of confidences is added to an accuracy, and may leave the range of one.
+    stacked = np.clip(np.stack([values, low, high], axis=1), 0, 1)
     return [ShareEstimate(t, *map(float, row)) for t, row in zip(names, stacked, strict=True)]
 
 

@@ -196,7 +196,7 @@ def _about_model(run: RunContents) -> dict[str, str]:
             said["threshold"] = f"Class probabilities; threshold {manifest.threshold:.3g}.{chosen}"
         if calibration is not None:
             said["calibration"] = (
-                f"Probabilities calibrated by {calibration.method} scaling on {calibration.images:,} validation images."
+                f"Probabilities calibrated by {calibration.method} scaling on {calibration.images:,} {calibration.of}."
             )
         if reference is not None:
             said["outside"] = (

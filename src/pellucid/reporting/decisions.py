@@ -9,6 +9,7 @@ from ..classifier import NONE_OF_THESE, Decision, Reason
 from ..evaluation.abstention import Abstention
 from ..evaluation.answered import AnsweringEntry, ShareEntry
 from ..evaluation.answering import AnsweringRules
+from ..evaluation.calibration import VALIDATION
 from ..evaluation.conformal import ClassSets, ScoreInterval
 from ..evaluation.outside import Reference
 
@@ -57,14 +58,14 @@ def set_words(decision: Decision) -> str:
     return ", ".join(decision.candidates or ())
 
 
-def abstention_words(rule: Abstention) -> str:
-    """What an error limit promises, as a sentence or two."""
-    units = f"{rule.images:,} validation images" + (f" ({rule.groups:,} groups)" if rule.groups else "")
+def abstention_words(rule: Abstention, of: str = VALIDATION) -> str:
+    """What an error limit promises, as a sentence or two; `of` says what images it was fitted to."""
+    units = f"{rule.images:,} {of}" + (f" ({rule.groups:,} groups)" if rule.groups else "")
     sure = f"with {percent_of(rule.confidence)} confidence"
     if rule.bound is not None:
-        given = f"{percent_of(rule.answered)} of the validation images are answered, the others are withheld"
+        given = f"{percent_of(rule.answered)} of the {of} are answered, the others are withheld"
         return (
-            f"{'All validation images are answered' if rule.answered == 1 else given}: "
+            f"{f'All {of} are answered' if rule.answered == 1 else given}: "
             f"{sure} at most {percent_of(rule.bound)} {_RATES[rule.wrong]} (asked: {rule.asked}; {units})."
         )
     other = f" {rule.wrong}<={rule.attainable:g} could be promised." if rule.attainable else ""
@@ -89,7 +90,7 @@ def flag_words(reference: Reference) -> str:
     )
 
 
-def sets_words(rule: ClassSets | ScoreInterval) -> str:
+def sets_words(rule: ClassSets | ScoreInterval, fitted_to: str = VALIDATION) -> str:
     """What prediction sets or intervals promise, as a sentence."""
     share = percent_of(rule.coverage)
     if isinstance(rule, ScoreInterval):
@@ -98,9 +99,7 @@ def sets_words(rule: ClassSets | ScoreInterval) -> str:
         return f"The interval, output ± {width}, holds the target of {share} of images{of_each}."
     of = {"all": "images like these", "class": "the images of each class", "subgroup": "the images of each subgroup"}
     images = sum(rule.images)
-    return (
-        f"A prediction set holds the true class of {share} of {of[rule.by]} (fitted to {images:,} validation images)."
-    )
+    return f"A prediction set holds the true class of {share} of {of[rule.by]} (fitted to {images:,} {fitted_to})."
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +150,13 @@ def sizes_words(entry: AnsweringEntry) -> str:
     return f"Of the sets {', '.join(shares)}; the mean is {coverage.mean_size:.3g}."
 
 
-def rules_words(rules: AnsweringRules | None) -> list[tuple[str, str]]:
-    """All that the rules of a model promise: (`sets`, `abstention` or `reject`, a sentence)."""
+def rules_words(rules: AnsweringRules | None, of: str = VALIDATION) -> list[tuple[str, str]]:
+    """All that rules fitted to images `of` some kind promise: (`sets`, `abstention` or `reject`, a sentence)."""
     if rules is None:
         return []
-    said = [("sets", sets_words(rule)) for rule in (rules.sets, rules.interval) if rule is not None]
+    said = [("sets", sets_words(rule, of)) for rule in (rules.sets, rules.interval) if rule is not None]
     if rules.abstention is not None:
-        said.append(("abstention", abstention_words(rules.abstention)))
+        said.append(("abstention", abstention_words(rules.abstention, of)))
     if rules.reject == "unlike":
         said.append(("reject", f"An unusual image gets the answer “{NONE_OF_THESE}”."))
     return said

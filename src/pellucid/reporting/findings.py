@@ -11,6 +11,7 @@ from ..bundle.manifest import Manifest
 from ..data.finding import LEVELS, Level
 from ..evaluation.pixels import LIMIT
 from ..evaluation.result import EvaluationResult
+from ..recipe import Recipe
 from .abroad import TOPICS, on_other_sources
 from .contents import RunContents, SplitProof
 from .decisions import abstention_words
@@ -267,12 +268,20 @@ def _skipped(run: RunContents) -> Iterator[RunFinding]:
 
 
 def _ending(run: RunContents) -> Iterator[RunFinding]:
-    """Was the training long enough?"""
+    """Was the training long enough? Where the rate falls to 0 the last epochs are the best, and say nothing of more."""
     training = run.record.training
+    if _falls_to_nothing(run.recipe):
+        return
     if training is not None and training.epochs > 1 and training.best_epoch == training.epochs:
         name = series_name(training.monitor)
         text = f"The last epoch was the best one ({name[0].lower()}{name[1:]}), so longer training may help."
         yield RunFinding("information", "Training length", text)
+
+
+def _falls_to_nothing(recipe: Recipe) -> bool:
+    """Whether the learning rate of the last stage falls to 0 over its epochs."""
+    stage = recipe.fine_tune if recipe.fine_tune.epochs else recipe.train
+    return stage.schedule in ("cosine", "one-cycle")
 
 
 def _empty_maps(run: RunContents) -> Iterator[RunFinding]:

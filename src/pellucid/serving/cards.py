@@ -77,7 +77,9 @@ def card(served: Described, settings: ServerSettings) -> dict[str, Any]:
         "operating_point": _operating_point(manifest),
         "calibration": _calibration(manifest, served.abroad),
         "outside": _outside(manifest),
-        "answering": [{"what": what, "sentence": said} for what, said in rules_words(manifest.answering)],
+        "answering": [
+            {"what": what, "sentence": said} for what, said in rules_words(manifest.answering, manifest.fitted_to)
+        ],
         "abroad": _abroad(served),
         "metrics": {n: m.model_dump() for n, m in metrics.metrics.items()} if metrics else {},
         "n": metrics.n if metrics else None,
@@ -139,8 +141,7 @@ def _calibration(manifest: Manifest, abroad: AbroadRecord | None) -> dict[str, A
     fitted = manifest.calibration
     if fitted is None:
         return None
-    of = "validation images" if fitted.fitted_on == "validation" else "images of sources that were kept out"
-    sentence = f"Probabilities were calibrated on {fitted.images:,} {of} ({fitted.method})."
+    sentence = f"Probabilities were calibrated on {fitted.images:,} {fitted.of} ({fitted.method})."
     return {"method": fitted.method, "sentence": f"{sentence} {calibration_elsewhere(abroad)}".strip()}
 
 

@@ -11,14 +11,14 @@ import numpy as np
 
 from ..bundle.bundle import Bundle, load
 from ..bundle.io import amend_bundle, checksum
-from ..bundle.manifest import MANIFEST
+from ..bundle.manifest import ADAPTED, MANIFEST
 from ..bundle.run import RunFolder, find_bundle
 from ..data.cache import cached_pixels
 from ..data.dataset import OmittedFile
 from ..data.folder import read_dataset
 from ..errors import BundleError, DataError, InputError
 from ..evaluation.answering import AnsweringRules
-from ..evaluation.refitting import Judged, Labelled, Part, Rule, check_parts, crossfitted, refit
+from ..evaluation.refitting import FEWEST, Judged, Labelled, Part, Rule, check_parts, crossfitted, refit
 from ..evaluation.risk import lower_bound
 from ..evaluation.validation import ValidationAnswers
 from ..progress import Progress, Silent
@@ -73,6 +73,7 @@ def adapt(
         raise InputError(f"{out} is there already, and nothing is overwritten: choose another `out=`.")
     answers, skipped = _labelled(run, bundle, data, shown)
     images = Labelled(answers.logits, answers.labels, answers.groups)
+    _check_enough(images, bundle.classes)
     manifest = bundle.manifest
     rule = Rule(manifest.calibration, manifest.threshold, manifest.operating_point)
     asked = operating_point or _asked(rule)
@@ -91,7 +92,8 @@ def _rules(
     manifest = bundle.manifest
     if manifest.answering is None:
         return None
-    changed = {"calibration": fitted.calibration, "threshold": fitted.threshold}
+    provenance = {**manifest.provenance, ADAPTED: {}}
+    changed = {"calibration": fitted.calibration, "threshold": fitted.threshold, "provenance": provenance}
     wanted = wanted_rules(manifest, RunFolder(run))
     return fit_rules(manifest.model_copy(update=changed), in_subgroups(answers, wanted, table), wanted, progress)
 
@@ -117,6 +119,18 @@ def _labelled(
         outside=None if features is None else bundle.outside_scores(features, logits),
     )
     return answers, cached.dataset.skipped
+
+
+def _check_enough(images: Labelled, classes: Sequence[str]) -> None:
+    """DataError for classes with fewer than 10 independent images or groups, which it names."""
+    counts = images.units_of_each(len(classes))
+    few = [f"{c} has {n}" for c, n in zip(classes, counts, strict=True) if n < FEWEST]
+    if few:
+        unit = "groups" if any(images.groups) else "images"
+        raise DataError(
+            f"At least {FEWEST} independent {unit} of each class are needed to refit and to test what that gives: "
+            f"{', '.join(few)}."
+        )
 
 
 def _asked(rule: Rule) -> str:
@@ -164,7 +178,7 @@ def _write(
     kept = {"refitted": list(keep), "images": images, "data": data.resolve().name}
     with new_folder(out) as draft:
         shutil.copytree(source, draft, dirs_exist_ok=True)
-        provenance = {**bundle.manifest.provenance, "parent": parent, "adapted": kept}
+        provenance = {**bundle.manifest.provenance, "parent": parent, ADAPTED: kept}
         amend_bundle(
             draft,
             {

@@ -225,7 +225,7 @@ def _abstention(
         groups=answers.groups,
         possible=_possible(answers.outside) if reject else None,
     )
-    progress.say(abstention_words(fitted))
+    progress.say(abstention_words(fitted, manifest.fitted_to))
     return fitted
 
 

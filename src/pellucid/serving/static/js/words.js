@@ -82,10 +82,14 @@ export function trust(answer, card) {
   if (isWithheld(answer)) return { level: answer.answer.outcome === "none" ? "problem" : "caution", key: `trust.${answer.answer.outcome}` };
   if (card.task === "anomaly") return { level: "information", key: "trust.detector" };
   if (answer.outside?.flagged) return { level: "problem", key: "trust.outside" };
+  if (lacksAnswer(answer)) return { level: "caution", key: "trust.lacking" };
   if (answer.confidence !== null && isClose(answer, card)) return { level: "caution", key: closeKey(card) };
   if (!answer.outside) return { level: "information", key: "trust.unknown" };
   return { level: "good", key: "trust.good" };
 }
+
+/** Whether the threshold answers a class that is so much less likely than the other that the set does not hold it. */
+const lacksAnswer = ({ answer: decided }) => Boolean(decided?.set) && !decided.set.includes(decided.predicted);
 
 // Log-odds: from 0.4 to 0.6 around a threshold of 0.5.
 const CLOSE = Math.log(0.6 / 0.4);
