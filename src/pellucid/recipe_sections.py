@@ -186,6 +186,10 @@ class TrainSection(RecipeSection):
     freeze_norm: bool = Field(
         default=False, description="normalisation layers keep the statistics of the initial weights"
     )
+    standardize: bool = Field(
+        default=False,
+        description="while the backbone is frozen, the head is trained on features of mean 0 and deviation 1",
+    )
     precision: Literal["auto", "float32", "bf16"] = Field(default="auto", description="auto: bf16 where it is fast")
     cache: Literal["auto", "always", "never"] = Field(
         default="auto", description="keep what frozen layers give, so that they run once; auto: if it pays and fits"

@@ -103,6 +103,7 @@ class TestTraining:
             (2, {}),
             (3, {"class_weights": "balanced", "label_smoothing": 0.1, "sampling": "balanced"}),
             (2, {"schedule": "one-cycle", "optimizer": "sgd", "clip_gradient": 0.5, "average": 0.9}),
+            (2, {"standardize": True, "average": 0.9}),
         ],
     )
     def test_features_that_are_kept_train_what_images_train(self, tmp_path, what, classes, options):

@@ -19,7 +19,7 @@ from ..preprocessing import Uint8Array
 from ..progress import Progress, Silent
 from ..recipe import Recipe
 from ..recipe_sections import AugmentSection, TrainSection
-from .batches import Batches, FeatureBatches, ImageBatches, Labels, Rows
+from .batches import FeatureBatches, ImageBatches, Labels, Rows
 from .caching import Counts, plan_caching
 from .checkpoint import State, read_state, write_state
 from .cutting import Cut, cut_network
@@ -29,6 +29,7 @@ from .history import History
 from .loop import FitJob, Fitted, evaluate_module, fit
 from .objective import class_weights, loss_function
 from .processes import Processes, plain_batch_norm
+from .standardizing import put_before_head, settle, take_out
 
 Source = tuple[Uint8Array, Rows, Labels]
 LONGEST = 4
@@ -166,11 +167,15 @@ class _Stage:
                 f"train.batch_size = {section.batch_size} is more than the {len(labels)} training images: "
                 "an epoch is one step."
             )
+        scaled = section.standardize and put_before_head(self.network)
         self._cut_where_it_pays()
         task = task_of(training.recipe, training.classes)
+        train = self._batches(training.train, training.recipe.augment)
+        if scaled:
+            settle(self.network, train)
         job = FitJob(
             self.module,
-            self._batches(training.train, training.recipe.augment),
+            train,
             self._batches(training.validation, AugmentSection()),
             section,
             task,
@@ -187,6 +192,8 @@ class _Stage:
             test = self._batches(training.test, AugmentSection())
             answers, _ = evaluate_module(self.module, test, loss_function(section, task), self.processes)
             fitted = replace(fitted, answers=answers)
+        if scaled:
+            take_out(self.network)
         self.network.to(self.processes.device)
         self.processes.wait()
         return fitted
@@ -214,7 +221,7 @@ class _Stage:
         if isinstance(cut, Cut) and self.plan.views:
             self.cut, self.module = cut, cut.rest
 
-    def _batches(self, source: Source, augmentation: AugmentSection) -> Batches:
+    def _batches(self, source: Source, augmentation: AugmentSection) -> FeatureBatches | ImageBatches:
         """What the module is given of some images: themselves, or their features."""
         images = self._images(source, augmentation)
         if self.cut is None:
