@@ -63,15 +63,20 @@ class Recipe(RecipeSection):
         description="section.key = value, instead of the above where most images are in colour; what is chosen "
         "otherwise is left alone, and with the backbone, its weights or the size all three",
     )
+    details: dict[str, Any] = Field(
+        default_factory=dict,
+        description="section.key = value, instead of the above where its changes of training images are found to hide "
+        "what tells the classes apart; what is chosen otherwise is left alone",
+    )
     published: tuple[PublishedFigure, ...] = Field(default=(), description="figures to be compared with")
 
-    @field_validator("photographs")
+    @field_validator("photographs", "details")
     @classmethod
-    def _settings(cls, photographs: dict[str, Any]) -> dict[str, Any]:
-        unknown = [key for key in photographs if key not in known_keys() or "." not in key]
+    def _settings(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        unknown = [key for key in settings if key not in known_keys() or "." not in key]
         if unknown:
             raise ValueError(f"{unknown[0]!r} is not a setting of a section, such as data.size")
-        return photographs
+        return settings
 
     @model_validator(mode="after")
     def _train_fits_task(self) -> Recipe:
@@ -93,17 +98,29 @@ class Recipe(RecipeSection):
 
     def for_photographs(self) -> Recipe:
         """The recipe with what it takes for colour photographs; RecipeError where that is out of range."""
-        values = self.model_dump(exclude={"photographs"})
-        for key, value in self.photographs.items():
+        return self._with("photographs")
+
+    def for_details(self) -> Recipe:
+        """The recipe with what it takes for fine details; RecipeError where that is out of range."""
+        return self._with("details")
+
+    def _with(self, part: str) -> Recipe:
+        """The recipe with the settings of a part, which is used up."""
+        values = self.model_dump()
+        for key, value in values.pop(part).items():
             section, _, last = key.partition(".")
             values[section][last] = value
-        return validate_recipe(values, f"{self.name} for photographs")
+        return validate_recipe(values, f"{self.name} for {part}")
 
     def chosen_by_hand(self, keys: Set[str]) -> Recipe:
-        """The recipe whose settings for photographs leave these keys alone; with a part of the network, all of it."""
+        """The recipe whose settings for photographs and for details leave these keys alone.
+
+        With a part of the network, those for photographs leave all of it alone.
+        """
         left_alone = keys | NETWORK if keys & NETWORK else keys
         kept = {key: value for key, value in self.photographs.items() if key not in left_alone}
-        return self.model_copy(update={"photographs": kept})
+        details = {key: value for key, value in self.details.items() if key not in keys}
+        return self.model_copy(update={"photographs": kept, "details": details})
 
     def preprocessing(self) -> Preprocessing:
         """The preprocessing of this recipe's data section; `fit = "auto"` counts as stretch until decided."""
@@ -167,7 +184,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _apply(values, override)
     recipe = validate_recipe(values, str(source))
-    recipe.for_photographs()  # what is out of range in it is found now
+    recipe.for_photographs(), recipe.for_details()  # what is out of range in them is found now
     return recipe.chosen_by_hand({override.partition("=")[0].strip() for override in overrides})
 
 

@@ -18,7 +18,7 @@ from .batches import FeatureBatches, ImageBatches
 from .features import frozen_features
 
 MOST = 1024
-"""Without cached features, this many images are run for the moments; with them, features are read this many at a time."""
+"""Without cached features, this many images are run for the moments; cached ones are read this many at a time."""
 LEAST = 0.1
 """No deviation counts as less than this share of the mean one, so that a feature without variance gets no weight that a
 new image could run away with."""
@@ -56,12 +56,13 @@ def put_before_head(network: Network) -> bool:
 def settle(network: Network, batches: FeatureBatches | ImageBatches) -> None:
     """Measure the moments on training images and put them in place; the logits stay what they were."""
     layer, linear = network.head.get_submodule(NAME), _first_linear(network.head)
-    assert isinstance(layer, Standardized) and linear is not None
+    assert isinstance(layer, Standardized)
+    assert linear is not None
     mean, deviation = (torch.from_numpy(values).to(linear.weight) for values in _moments(network, batches))
     layer.mean.copy_(mean)
     layer.deviation.copy_(deviation)
-    linear.bias += linear.weight @ mean
-    linear.weight *= deviation
+    linear.bias.copy_(linear.bias + linear.weight @ mean)
+    linear.weight.mul_(deviation)
 
 
 @torch.no_grad()
@@ -69,7 +70,8 @@ def take_out(network: Network) -> None:
     """Give the first linear layer the weights that do the same on features as they are."""
     layers = OrderedDict(network.head.named_children())
     layer, linear = layers.pop(NAME), _first_linear(network.head)
-    assert isinstance(layer, Standardized) and linear is not None
+    assert isinstance(layer, Standardized)
+    assert linear is not None
     # In float64, since a mean can be many deviations away from 0.
     weight = linear.weight.double() / layer.deviation.double()
     linear.bias.copy_(linear.bias.double() - weight @ layer.mean.double())

@@ -155,12 +155,13 @@ def train_folds(
         recipe = settled_recipe(recipe, dataset, shown)
         with shown.bar("Reading images") as advance:
             cached = cached_pixels(dataset, recipe.preprocessing(), cache_folder(), progress=advance)
+        used = tuple(range(seed, seed + seeds))
+        trials = list(_trials(cached.dataset, recipe, folds, used, learning_curve))
+        recipe = _spared(recipe, cached, trials[0], seed, shown)
         with the_same_as_before(draft, "recipe.toml", "split.csv", "plan.json", same={"recipe.toml": same_recipe}):
             (draft / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
             write_split(draft / "split.csv", cached.dataset)
             (draft / "plan.json").write_text(json.dumps([folds, seeds, seed, learning_curve]), encoding="utf-8")
-        used = tuple(range(seed, seed + seeds))
-        trials = list(_trials(cached.dataset, recipe, folds, used, learning_curve))
         runner = _Runner(cached, recipe, trials, seed, draft / "checkpoints", shown)
         done = _run_all(runner, trials, shown)
         record = _record(recipe, dataset.classes, folds, used, [d.record for d in done])
@@ -168,6 +169,19 @@ def train_folds(
         _write_predictions(draft / "predictions.csv", [r for d in done for r in d.rows], dataset.classes, runner.task)
         _leave_only_results(draft)
     return record
+
+
+def _spared(recipe: Recipe, cached: CachedPixels, trial: _Trial, seed: int, progress: Progress) -> Recipe:
+    """One recipe for all trainings, which share features, decided on the images that the first one trains on."""
+    from .preparing import build
+    from .sparing import LookedAt, sparing_details
+
+    if not recipe.details:
+        return recipe
+    network, _ = build(recipe, len(cached.dataset.classes), seed)
+    place = {s.path: i for i, s in enumerate(cached.dataset.samples)}
+    rows = np.array([place[s.path] for s in trial.dataset.samples], np.intp)
+    return sparing_details(recipe, network, LookedAt(trial.dataset, cached.pixels, rows), progress)
 
 
 def _run_all(runner: _Runner, trials: Sequence[_Trial], progress: Progress) -> list[_Done]:

@@ -41,6 +41,7 @@ from .provenance import data_checksum, data_record, hardware, now, versions
 from .scales import keep_scales
 from .sealing import open_first
 from .settling import settled_recipe
+from .sparing import LookedAt, sparing_details
 from .subgrouping import ImageTable, table_by_recipe
 
 if TYPE_CHECKING:
@@ -182,6 +183,8 @@ def _run(job: _TrainingJob) -> None:
     network, source = build(job.recipe, len(dataset.classes), job.seed)
     with job.timed("data"), job.processes.first_before_others():
         prepared = prepare(dataset, job.recipe, job.seed, job.progress)
+        looked_at = LookedAt(prepared.dataset, prepared.pixels, prepared.rows)
+        job = replace(job, recipe=sparing_details(job.recipe, network, looked_at, job.progress))
         if job.processes.first:
             with the_same_as_before(job.run.root, "recipe.toml", "split.csv", same={"recipe.toml": same_recipe}):
                 (job.run.root / "recipe.toml").write_text(job.recipe.to_toml(), encoding="utf-8")
