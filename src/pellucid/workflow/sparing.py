@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..models.network import Network
 
 SAMPLES = 100, 300
-"""So many training images are looked at, the second number only where the first leaves it open."""
+"""Up to this many training images are looked at, the second number only where the first leaves it open."""
 FEWEST = 10
 """Least number of groups of each class."""
 LOST = 0.05
