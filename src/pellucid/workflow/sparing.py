@@ -2,7 +2,7 @@
 
 Blur, grain and compression make a classifier of organs or animals hold on images of other devices, and hide a hairline
 crack. A quick model on features of the initial weights learns from changed images and is asked about images as they
-are; where it loses for sure against one that learns from images as they are, the recipe's settings for details hold.
+are; where it certainly loses against one that learns from images as they are, the recipe's settings for details hold.
 """
 
 from __future__ import annotations
