@@ -18,8 +18,9 @@ from tests.pacs.archives import free_port
 from tests.pacs.nodes import collected, configured, liar, listening, running, send, until
 
 from pellucid.pacs.encoding import to_bytes
+from pellucid.pacs.objects import file_header, version_name
 from pellucid.pacs.origin import IMPLEMENTATION
-from pellucid.pacs.receiving import _DataPdu, _received
+from pellucid.pacs.receiving import _DataPdu, _received, stored_reply
 from pellucid.pacs.recent import RecentFilms
 from pellucid.pacs.source import read_source
 from pellucid.pacs.spool import FilmSpool
@@ -41,6 +42,37 @@ def test_fragments_are_what_pynetdicom_finds() -> None:
     expected = theirs.to_primitive().presentation_data_value_list
     found = _DataPdu(memoryview(data)).to_primitive().presentation_data_value_list
     assert [(context, bytes(value)) for context, value in found] == expected
+
+
+@pytest.mark.parametrize("status", [0x0000, 0xA700, 0x0117])
+@pytest.mark.parametrize("uid", ["1.2.3", "1.2.34"])
+def test_a_reply_has_the_bytes_that_pynetdicom_gives_it(status: int, uid: str) -> None:
+    from pynetdicom.dimse_messages import C_STORE_RSP
+    from pynetdicom.dimse_primitives import C_ECHO, C_STORE
+
+    said = C_STORE()
+    said.MessageID = said.MessageIDBeingRespondedTo = 7
+    said.AffectedSOPClassUID, said.AffectedSOPInstanceUID, said.Status = "1.2.840.10008.5.1.4.1.1.1.1", uid, status
+    message = C_STORE_RSP()
+    message.primitive_to_message(said)
+    (expected,) = message.encode_msg(1, 16382)
+    found = stored_reply(said)
+    assert found is not None
+    assert expected.presentation_data_value_list == [(1, b"\3" + found)]
+    said.ErrorComment = "why"
+    assert stored_reply(said) is None
+    assert stored_reply(C_ECHO()) is None
+
+
+def test_a_header_has_the_bytes_that_pydicom_gives_it() -> None:
+    film = films.film(1, 32, films.LOOKS[0])
+    film.file_meta.ImplementationClassUID, film.file_meta.ImplementationVersionName = IMPLEMENTATION, version_name()
+    buffer = io.BytesIO()
+    film.save_as(buffer, enforce_file_format=True)
+    meta = film.file_meta
+    uids = (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID)
+    header = file_header(*map(str, uids))
+    assert buffer.getvalue()[: len(header)] == header
 
 
 SHORT = pdu_of((1, b"\0x"))[:-1]

@@ -52,6 +52,10 @@ def _library() -> Any:
     pynetdicom = require("pynetdicom", "pacs")
     # Its log quotes names and addresses of what it receives.
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+    from pynetdicom import _config
+
+    # Nor does it need to put together what is not logged.
+    _config.LOG_HANDLER_LEVEL = "none"
     return pynetdicom
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +123,19 @@ def header_bytes(meta: Dataset) -> bytes:
         if value is None:
             raise ValueError(f"{element.keyword} of the file header is not a plain text")
         parts += _element(tag, str(element.VR), value)
+    return _header(parts)
+
+
+def header_of(sop_class: str, uid: str, syntax: str, implementation: str, version: str) -> bytes:
+    """The same of an object with these UIDs, without a dataset in between."""
+    texts = ((2, "UI", sop_class), (3, "UI", uid), (0x10, "UI", syntax), (0x12, "UI", implementation))
+    parts = [*_element(_VERSION, "OB", b"\0\1")]
+    for number, kind, text in (*texts, (0x13, "SH", version)):
+        parts += _element(_GROUP_LENGTH + number, kind, text.encode("ascii"))
+    return _header(parts)
+
+
+def _header(parts: Sequence[bytes]) -> bytes:
     length = struct.pack("<I", sum(map(len, parts)))
     return b"".join((b"\0" * 128 + b"DICM", *_element(_GROUP_LENGTH, "UL", length), *parts))
 

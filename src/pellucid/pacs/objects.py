@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .._version import __version__
 from .codes import SCHEME, Code, printable
 from .content import contributing_equipment, dataset
-from .encoding import EXPLICIT_LITTLE_ENDIAN, fill, header_bytes, to_bytes
+from .encoding import EXPLICIT_LITTLE_ENDIAN, fill, header_of, to_bytes
 from .findings import Findings
 from .kinds import find_kind
 from .origin import IMPLEMENTATION, ResultOrigin
@@ -106,11 +106,7 @@ def version_name() -> str:
 
 def file_header(sop_class: str, uid: str, syntax: str) -> bytes:
     """Preamble and file meta information of an object that came without them."""
-    from pydicom.dataset import Dataset
-
-    made = Dataset()
-    _set_header(made, sop_class, uid, syntax)
-    return header_bytes(made.file_meta)
+    return header_of(sop_class, uid, syntax, IMPLEMENTATION, version_name())
 
 
 def _set_header(made: Dataset, sop_class: str, uid: str, syntax: str) -> None:

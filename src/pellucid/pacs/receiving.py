@@ -20,6 +20,7 @@ PDU = 2**22
 IDLE, BUSY = 0.25, 0.005
 """Seconds between two looks at a quiet connection, and at one whose film is being stored; pynetdicom's are 0.001."""
 _HEADER, _DATA = 6, 4
+_LAST_OF_COMMAND, _C_STORE_REPLY, _NO_DATA = b"\x03", 0x8001, 0x0101
 # Events of the state machine of PS3.8, 9.2, as pynetdicom names them.
 _DATA_CAME, _CLOSED, _INVALID = "Evt10", "Evt17", "Evt19"
 
@@ -36,6 +37,7 @@ def settle(event: Any) -> None:
     provider.socket.recv = reader.receive
     provider._read_pdu_data = reader.read
     provider._is_transport_event = _Arrivals(provider, checkpoint).look
+    event.assoc.dimse.send_msg = _Replies(event.assoc.dimse).send
     event.assoc._reactor_checkpoint = checkpoint
 
 
@@ -158,6 +160,56 @@ class _DataPdu:
         made = P_DATA()
         made.presentation_data_value_list.extend(self._fragments)  # type: ignore[arg-type]
         return made
+
+
+class _Replies:
+    """Sends messages: replies to C-STORE as bytes (3 microseconds), all others by pynetdicom (0.3 ms).
+
+    Reference: DICOM PS3.7, 9.3.1.2 (C-STORE-RSP), 6.3.1 (implicit VR little endian).
+    """
+
+    def __init__(self, messages: Any) -> None:
+        self._messages, self._otherwise = messages, messages.send_msg
+
+    def send(self, primitive: Any, context_id: int) -> None:
+        """A message to the other side."""
+        from pynetdicom.pdu_primitives import P_DATA
+
+        command = stored_reply(primitive)
+        room = self._messages.maximum_pdu_size
+        if command is None or 0 < room < len(command) + 6:
+            self._otherwise(primitive, context_id)
+            return
+        made = P_DATA()
+        made.presentation_data_value_list = [[context_id, _LAST_OF_COMMAND + command]]
+        self._messages.dul.send_pdu(made)
+
+
+def stored_reply(primitive: Any) -> bytes | None:
+    """The command set of a reply to C-STORE; None for any other message, and for one with remarks."""
+    if type(primitive).__name__ != "C_STORE" or primitive.MessageIDBeingRespondedTo is None:
+        return None
+    uids = primitive.AffectedSOPClassUID, primitive.AffectedSOPInstanceUID
+    remarks = primitive.ErrorComment, primitive.OffendingElement
+    if None in (*uids, primitive.Status) or any(remark is not None for remark in remarks):
+        return None
+    sop_class, uid = (str(text).encode("ascii", "ignore") for text in uids)
+    short = struct.Struct("<HHIH").pack
+    body = b"".join((
+        _command(0x0002, sop_class),
+        short(0, 0x0100, 2, _C_STORE_REPLY),
+        short(0, 0x0120, 2, primitive.MessageIDBeingRespondedTo),
+        short(0, 0x0800, 2, _NO_DATA),
+        short(0, 0x0900, 2, primitive.Status),
+        _command(0x1000, uid),
+    ))  # fmt: skip
+    return struct.pack("<HHII", 0, 0, 4, len(body)) + body
+
+
+def _command(element: int, uid: bytes) -> bytes:
+    """An element of a command set whose value is a UID."""
+    uid += b"\0" * (len(uid) % 2)
+    return struct.pack("<HHI", 0, element, len(uid)) + uid
 
 
 class Fragments(io.BytesIO):
