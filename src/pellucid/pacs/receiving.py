@@ -181,7 +181,7 @@ class _Replies:
             self._otherwise(primitive, context_id)
             return
         made = P_DATA()
-        made.presentation_data_value_list = [[context_id, _LAST_OF_COMMAND + command]]
+        made.presentation_data_value_list.append((context_id, _LAST_OF_COMMAND + command))
         self._messages.dul.send_pdu(made)
 
 
