@@ -5,10 +5,10 @@ Reference: DICOM PS3.3, A.8.1 (secondary capture image).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,8 @@ LONGEST = 1024
 ENOUGH = 128
 # Strengths of a blend: one step, and a grey value of 8 bits, make a number of 16 bits.
 STEPS = 255
+NARROWEST = 320
+"""The narrowest picture, in pixels, whose bands hold a text."""
 STRIP = 64
 """Rows that are drawn at a time."""
 SOURCE_PURPOSE = dcm("121322", "Source image for image processing operation")
@@ -48,7 +50,7 @@ def secondary_capture(findings: Findings, origin: ResultOrigin) -> Dataset:
         raise ValueError("a capture shows a map")
     source = findings.source
     made = begin(findings, origin, "sc", sop_class=SECONDARY_CAPTURE, modality="OT")
-    pixels = drawn(findings, origin)
+    picture = drawn(findings, origin)
     lossy = str(source.header.get("LossyImageCompression")) == "01"
     target = attribution.target.replace("\\", "/")
     fill(
@@ -71,16 +73,23 @@ def secondary_capture(findings: Findings, origin: ResultOrigin) -> Dataset:
     reference = instance(source.sop_class, source.uid)
     reference.PurposeOfReferenceCodeSequence = code_sequence(SOURCE_PURPOSE)
     made.SourceImageSequence = [reference]
-    _set_pixels(made, pixels)
+    _set_pixels(made, picture)
     return made
 
 
-def _set_pixels(made: Dataset, pixels: Uint8Array) -> None:
+class ColourPicture(NamedTuple):
+    """A picture as the bytes (rows, columns, 3) of its pixels, which are written as they are."""
+
+    rows: int
+    columns: int
+    data: bytes
+
+
+def _set_pixels(made: Dataset, picture: ColourPicture) -> None:
     made.SamplesPerPixel, made.PhotometricInterpretation, made.PlanarConfiguration = 3, "RGB", 0
-    made.Rows, made.Columns = pixels.shape[:2]
+    made.Rows, made.Columns = picture.rows, picture.columns
     made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 8, 8, 7, 0
-    data = pixels.tobytes()
-    made.PixelData = data + b"\0" * (len(data) % 2)
+    made.PixelData = picture.data if len(picture.data) % 2 == 0 else picture.data + b"\0"
     made["PixelData"].VR = "OB"
 
 
@@ -101,32 +110,36 @@ def compressed(made: Dataset) -> Dataset:
     return small
 
 
-def drawn(findings: Findings, origin: ResultOrigin) -> Uint8Array:
-    """The picture (H, W, 3): the overlay, at most LONGEST pixels long, with bands of text above and below it."""
+def drawn(findings: Findings, origin: ResultOrigin) -> ColourPicture:
+    """The overlay, at most LONGEST pixels long, with bands of text above and below it."""
     attribution, prediction = findings.attribution, findings.prediction
     if attribution is None:
         raise ValueError("a capture shows a map")
-    large = max(findings.picture.shape[:2]) > LONGEST
-    image = _shrunk(overlaid(findings.picture, attribution)) if large else None
-    height, width = (findings.picture if image is None else image).shape[:2]
+    height, width, middle = _middle(findings.picture, attribution)
     band = max(24, height // 20)
-    out = np.zeros((height + 3 * band, max(width, 320), 3), np.uint8)
-    middle = out[2 * band : 2 * band + height, :width]
-    if image is None:
-        overlaid(findings.picture, attribution, middle)
-    else:
-        middle[:] = image
     withheld = prediction.label != prediction.predicted
     share = "" if prediction.confidence is None or withheld else f" {prediction.confidence:.0%}"
     unusual = " - UNUSUAL IMAGE" if findings.unusual else ""
-    lines = (
-        (0, f"AI: {prediction.label}{share}{unusual}", (255, 255, 255)),
-        (band, verdict(_thinned(attribution), prediction), (255, 255, 255)),
-        (height + 2 * band, f"{RESEARCH}. {attribution.method}, {origin.name}", (255, 220, 0)),
+    texts = (
+        (f"AI: {prediction.label}{share}{unusual}", (255, 255, 255)),
+        (verdict(_thinned(attribution), prediction), (255, 255, 255)),
+        (f"{RESEARCH}. {attribution.method}, {origin.name}", (255, 220, 0)),
     )
-    for top, text, colour in lines:
-        out[top : top + band] = _line(printable(text, 400), out.shape[1], band, colour)
-    return out
+    first, second, last = (_line(printable(text, 400), width, band, colour).tobytes() for text, colour in texts)
+    return ColourPicture(height + 3 * band, width, b"".join((first, second, *middle, last)))
+
+
+def _middle(picture: Uint8Array, attribution: Attribution) -> tuple[int, int, Iterable[bytes]]:
+    """Height, width and pixels of what lies between the bands."""
+    height, width = picture.shape[:2]
+    if width >= NARROWEST and max(height, width) <= LONGEST:
+        return height, width, _strips(picture, attribution)
+    image = overlaid(picture, attribution)
+    if max(height, width) > LONGEST:
+        image = _shrunk(image)
+    wide = np.zeros((len(image), max(image.shape[1], NARROWEST), 3), np.uint8)
+    wide[:, : image.shape[1]] = image
+    return *wide.shape[:2], (wide.tobytes(),)
 
 
 @lru_cache(maxsize=64)
@@ -171,16 +184,17 @@ def _thinned(attribution: Attribution) -> Attribution:
     return replace(attribution, values=attribution.values[::step, ::step])
 
 
-def overlaid(picture: Uint8Array, attribution: Attribution, out: Uint8Array | None = None) -> Uint8Array:
-    """The map over a grey film (H, W, 3): `overlay.overlay` by a table of all blends; drawn into `out` where given.
+def overlaid(picture: Uint8Array, attribution: Attribution) -> Uint8Array:
+    """The map over a grey film (H, W, 3): `overlay.overlay` by a table of all blends."""
+    return np.frombuffer(b"".join(_strips(picture, attribution)), np.uint8).reshape(*attribution.values.shape, 3)
 
-    It is drawn in strips, whose arrays stay in the processor's cache: new memory would cost more than the arithmetic.
-    """
+
+def _strips(picture: Uint8Array, attribution: Attribution) -> Iterator[bytes]:
+    """The same in strips, whose arrays stay in the processor's cache: new memory costs more than the arithmetic."""
     values = attribution.values
     height, width = values.shape
     top = float(values.max())
     factor = np.float32(STEPS / top if top > 0 else 0)
-    out = np.empty((height, width, 3), np.uint8) if out is None else out
     strength, blend = np.empty((STRIP, width), np.float32), np.empty((STRIP, width), np.uint16)
     table = _packed_blends()
     for start in range(0, height, STRIP):
@@ -196,8 +210,7 @@ def overlaid(picture: Uint8Array, attribution: Attribution, out: Uint8Array | No
         number |= picture[rows, :, 0]
         mixed = table.take(number, mode="clip").tobytes()
         strip = Image.frombytes("RGB", (width, count), mixed, "raw", "RGBX")
-        out[rows] = np.frombuffer(strip.tobytes(), np.uint8).reshape(count, width, 3)
-    return out
+        yield strip.tobytes()
 
 
 @lru_cache(maxsize=1)
