@@ -10,6 +10,7 @@ import pytest
 from tests.evaluation.test_audit_verdicts import document, region
 
 from pellucid.evaluation.audit import AUDIT_FILE
+from pellucid.explanation.record import ExplanationManifest
 from pellucid.reporting.checklists import CLAIM_TOPICS, TRIPOD_TOPICS, answers, claim, tripod
 from pellucid.reporting.contents import RunContents, read_run
 from pellucid.reporting.findings import findings
@@ -66,6 +67,18 @@ def test_an_audit_is_told(make_run: Callable[..., Path]) -> None:
     assert (first.level, first.topic, first.text) == ("problem", "Audit", found.verdict)
     assert (folder / "evaluation" / "figures" / "thresholds.png").is_file()
     assert (folder / "evaluation" / "figures" / "mistakes.png").is_file()
+
+
+def test_the_picture_of_mistakes_goes_with_the_last_of_them(make_run: Callable[..., Path]) -> None:
+    folder = make_run()
+    build_report(folder)
+    assert (folder / "evaluation" / "figures" / "mistakes.png").is_file()
+    listed = folder / "explanations" / "manifest.json"
+    shown = ExplanationManifest.model_validate_json(listed.read_bytes())
+    right = [r.model_copy(update={"true_label": r.label, "path": f"elsewhere/{r.path}"}) for r in shown.images]
+    listed.write_text(shown.model_copy(update={"images": tuple(right)}).model_dump_json(), encoding="utf-8")
+    build_report(folder)
+    assert not (folder / "evaluation" / "figures" / "mistakes.png").exists()
 
 
 def test_names_from_the_data_cannot_form_tables_links_or_html(make_run: Callable[..., Path]) -> None:

@@ -243,7 +243,7 @@ def _notes_on_promise(point: OperatingPoint | None, metrics: dict[str, Metric], 
     short = "less than asked, which may be chance" if found.high >= asked else "less than asked"
     verdict = "as asked" if found.value >= asked else short
     where = f"the {split} images" if split else "these images"
-    again = " The threshold was chosen again after these images had been used once." if point.revision else ""
+    again = " The threshold was chosen again after the run's test images had been used once." if point.revision else ""
     return [f"The threshold was chosen for {point.asked}; the {point.bounded} on {where} is {seen}: {verdict}.{again}"]
 
 

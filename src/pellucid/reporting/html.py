@@ -67,6 +67,9 @@ def build_report(run: str | Path) -> Path:
     if sheet is not None:
         contents.folder.figures.mkdir(parents=True, exist_ok=True)
         PIL.Image.fromarray(sheet).save(contents.folder.figures / "mistakes.png")
+    elif contents.explanations is not None:
+        # Those of an earlier operating point are mistakes no more.
+        (contents.folder.figures / "mistakes.png").unlink(missing_ok=True)
     return target
 
 
