@@ -17,7 +17,7 @@ from tests.pacs import films
 from tests.pacs.archives import free_port
 from tests.pacs.nodes import collected, configured, listening, running, send, until
 
-from pellucid.errors import ResourceError
+from pellucid.errors import InputError, ResourceError
 from pellucid.pacs.care import ask_archive
 from pellucid.pacs.config import TlsFiles
 
@@ -28,7 +28,7 @@ _collected = pytest.fixture(autouse=True)(collected)
 NOW = datetime.datetime.now(datetime.timezone.utc)
 
 
-def signed(folder: Path, name: str, by: str | None = None) -> None:
+def signed(folder: Path, name: str, by: str | None = None, start: datetime.datetime = NOW) -> None:
     """`folder/name.pem` and `folder/name.key`: an authority, or a certificate for localhost signed by one."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -45,8 +45,8 @@ def signed(folder: Path, name: str, by: str | None = None) -> None:
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW - datetime.timedelta(days=1))
-        .not_valid_after(NOW + datetime.timedelta(days=1))
+        .not_valid_before(start - datetime.timedelta(days=1))
+        .not_valid_after(start + datetime.timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=by is None, path_length=None), critical=True)
         .add_extension(local, critical=False)
         .sign(issuer_key, hashes.SHA256())
@@ -65,6 +65,22 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, by in (("node", "ca"), ("xray", "ca"), ("pacs", "ca"), ("stranger", "stranger-ca")):
         signed(folder, name, by)
     return folder
+
+
+@pytest.mark.parametrize("server", [True, False])
+def test_a_certificate_outside_its_dates_is_told_at_the_start(tmp_path: Path, server: bool) -> None:
+    signed(tmp_path, "ca")
+    for name, days in (("good", 0), ("old", -30), ("early", 30)):
+        signed(tmp_path, name, "ca", NOW + datetime.timedelta(days=days))
+    files = {
+        n: TlsFiles(ca=tmp_path / "ca.pem", certificate=tmp_path / f"{n}.pem", key=tmp_path / f"{n}.key")
+        for n in ("good", "old", "early")
+    }
+    assert files["good"].context(server=server).minimum_version == ssl.TLSVersion.TLSv1_2
+    with pytest.raises(InputError, match=r"old\.pem has expired: renew it"):
+        files["old"].context(server=server)
+    with pytest.raises(InputError, match=r"early\.pem is not valid yet"):
+        files["early"].context(server=server)
 
 
 def client(folder: Path, name: str) -> tuple[ssl.SSLContext, str]:

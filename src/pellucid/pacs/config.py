@@ -40,6 +40,10 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+# By the codes of OpenSSL.
+_DATES = {9: "is not valid yet: check its dates and the clock.", 10: "has expired: renew it."}
+
+
 class TlsFiles(Section):
     """Certificates in PEM. `ca` signs those of the other side; `certificate` and `key` are this side's own."""
 
@@ -62,6 +66,7 @@ class TlsFiles(Section):
             raise InputError(f"The TLS file {self.ca} holds no certificates: `ca` wants them as PEM.") from None
         if self.certificate is not None:
             self._load(made, self.certificate)
+            self._check_dates(made if server else None, self.certificate)
         made.minimum_version = ssl.TLSVersion.TLSv1_2
         if server and self.ca is not None:
             made.verify_mode = ssl.CERT_REQUIRED
@@ -76,6 +81,32 @@ class TlsFiles(Section):
         except (OSError, ssl.SSLError):
             files = f"{certificate} and {self.key}" if self.key else f"{certificate} (there is no `key`)"
             raise InputError(f"The TLS files {files} are not a certificate and its own key, as PEM.") from None
+
+    def _check_dates(self, own: ssl.SSLContext | None, certificate: Path) -> None:
+        """InputError for a certificate of this side that no other side would take today.
+
+        A handshake with ourselves, in memory, as `ssl` has no other way to look at a certificate's dates.
+        """
+        if own is None:
+            own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._load(own, certificate)
+        asking = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        asking.check_hostname = False
+        asking.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        asking.load_verify_locations(certificate)
+        there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client, server = asking.wrap_bio(back, there), own.wrap_bio(there, back, server_side=True)
+        for side in (client, server, client):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            except ssl.SSLCertVerificationError as error:
+                if error.verify_code in _DATES:
+                    raise InputError(f"The certificate {certificate} {_DATES[error.verify_code]}") from None
+                return
+            except ssl.SSLError:
+                return
 
 
 def unreadable(path: Path) -> str:
