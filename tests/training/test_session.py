@@ -10,6 +10,7 @@ import pytest
 import torch
 import torchvision
 from safetensors.torch import load_file
+from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from pellucid.errors import InputError, UnknownNameError
@@ -225,6 +226,24 @@ class TestStages:
         for enough, epochs in ((0.9, 4), (0.91, 7), (0, 7)):
             later = {**self.LATER, "enough": enough}
             assert len(trained(recipe("all", fine_tune=later), tmp_path / str(enough))[1].history.rows) == epochs
+
+    @pytest.mark.parametrize(
+        ("labels", "least"),
+        [
+            ([0] * 20 + [1] * 20, 1 - 1 / 400),
+            ([0] * 20 + [1] * 30 + [2] * 50, 1 - 1 / (3 * 2500)),
+            ([0] * 5 + [1] * 5, 0.99),
+            ([0], 0.99),
+        ],
+    )
+    def test_one_pair_in_the_wrong_order_is_as_good_as_none(self, labels, least):
+        """The AUC with one exchange of neighbours, by sklearn where it lies above 0.99."""
+        found = session._short_of_one_pair(np.array(labels))
+        assert found == pytest.approx(least, abs=1e-8)
+        if len(set(labels)) == 2 and least > 0.99:
+            scores = np.arange(len(labels), dtype=float)
+            scores[[19, 20]] = scores[[20, 19]]
+            assert roc_auc_score(labels, scores) >= found
 
     @pytest.mark.parametrize("broken_after", [2, 4, 6])
     def test_broken_off_in_either_it_ends_the_same(self, tmp_path, broken_after):

@@ -32,6 +32,8 @@ from .processes import Processes, plain_batch_norm
 from .standardizing import put_before_head, settle, take_out
 
 Source = tuple[Uint8Array, Rows, Labels]
+NEARLY_ALL = 0.99
+"""However few validation images there are, a first stage with a smaller AUC is never enough."""
 LONGEST = 4
 """Few images are passed over at most this many times as often as the recipe says: a hundred need no 80 epochs."""
 
@@ -297,13 +299,20 @@ def _is_enough(first: Fitted, training: Training) -> bool:
     """Whether a further stage could hardly show on the validation images that it made a better model."""
     enough = training.recipe.fine_tune.enough
     reached = first.history.best_row.get("val_roc_auc", 0.0)
-    if not enough or reached < enough:
+    if not enough or reached < min(enough, _short_of_one_pair(training.validation[2])):
         return False
     training.progress.say(
         f"The frozen backbone with its trained head has a validation AUC of {reached:.4f}: fine-tuning could hardly be "
         f"seen to improve on it, and is left out (`fine_tune.enough` = {enough:g})."
     )
     return True
+
+
+def _short_of_one_pair(labels: Labels) -> float:
+    """The AUC (mean of the classes' own) with one pair of these images in the wrong order, at least `NEARLY_ALL`."""
+    counts = np.bincount(labels)
+    pairs = (len(counts) if len(counts) > 2 else 1) * int((counts * (len(labels) - counts)).max(initial=0))
+    return max(NEARLY_ALL, 1 - 1 / max(pairs, 1) - 1e-9)
 
 
 def _best_of(found: list[Fitted], recipe: Recipe) -> int:
