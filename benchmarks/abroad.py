@@ -32,6 +32,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from pellucid.classifier import probabilities_from_logits
+from pellucid.data.dataset import Dataset, Sample
 from pellucid.data.folder import read_dataset
 from pellucid.evaluation.calibration import fit_calibration
 from pellucid.evaluation.flag_choice import ChosenFlag, ImageViews, choose_flag
@@ -45,6 +46,7 @@ from pellucid.recipe import Recipe, load_recipe
 from pellucid.training.hardware import pick_device, seed_torch
 from pellucid.training.session import Training, train_network
 from pellucid.workflow.settling import settled_recipe
+from pellucid.workflow.sparing import LookedAt, sparing_details
 from shifts import ImageSet, Test, Trial, changed, read_set, trials_of
 
 SETS = ("pneumonia", "tiles", "cats-dogs", "flowers", "raccoon-kangaroo")
@@ -138,6 +140,10 @@ def trained(asked: Asked, folder: Path) -> tuple[Network, npt.NDArray[np.intp], 
     seed_torch(asked.seed)
     network = build_network(recipe, classes)
     load_initial_weights(network.backbone, recipe.model.backbone, recipe.model.weights)
+    names = tuple(str(c) for c in range(classes))
+    samples = tuple(Sample(images.files[i], int(images.labels[i]), "train", str(images.groups[i])) for i in train)
+    looked_at = LookedAt(Dataset(images.root, names, samples), images.pixels, train)
+    recipe = sparing_details(recipe, network, looked_at, Silent())
     sources = [(images.pixels, rows, images.labels[rows]) for rows in (train, validation)]
     train_network(network, Training(recipe, sources[0], sources[1], classes, asked.seed, folder))
     return network, train, validation

@@ -245,9 +245,11 @@ class TestStages:
             scores[[19, 20]] = scores[[20, 19]]
             assert roc_auc_score(labels, scores) >= found
 
+    @pytest.mark.parametrize("standardize", [False, True])
     @pytest.mark.parametrize("broken_after", [2, 4, 6])
-    def test_broken_off_in_either_it_ends_the_same(self, tmp_path, broken_after):
-        wanted = recipe("all", fine_tune=dict(self.LATER), augment={"flip": True, "rotation": 10}, cached_views=2)
+    def test_broken_off_in_either_it_ends_the_same(self, tmp_path, broken_after, standardize):
+        changes = {"flip": True, "rotation": 10}
+        wanted = recipe("all", 2, dict(self.LATER), changes, cached_views=2, standardize=standardize)
 
         def stop(row):
             if row["epoch"] == broken_after:

@@ -121,7 +121,6 @@ def _fill(
         advance(view * count + done, views * count)
 
 
-@torch.inference_mode()
 def frozen_features(
     network: Network,
     batches: ImageBatches,
@@ -129,11 +128,12 @@ def frozen_features(
     advance: Callable[[int, int], None],
 ) -> npt.NDArray[np.float32]:
     """Pooled features (N, D) float32 of each image as it is, from a whole backbone."""
+    # Before inference mode, in which parameters that move could never train again.
     network.to(batches.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     found: list[npt.NDArray[np.float32]] = []
     done = 0
     for inputs, labels in batches.in_order():
-        with out_of_memory_named(len(labels)):
+        with torch.inference_mode(), out_of_memory_named(len(labels)):
             found.append(network.features(inputs).float().cpu().numpy())
         done += len(labels)
         advance(done, len(batches.labels))
