@@ -29,7 +29,7 @@ from .history import History
 from .loop import FitJob, Fitted, evaluate_module, fit
 from .objective import class_weights, loss_function
 from .processes import Processes, plain_batch_norm
-from .standardizing import NAME, put_before_head, settle, take_out
+from .standardizing import put_before_head, settle, take_out
 
 Source = tuple[Uint8Array, Rows, Labels]
 NEARLY_ALL = 0.99
@@ -111,7 +111,6 @@ def train_network(network: Network, training: Training) -> Fitted:
         freeze(network, stages(training.recipe)[best][0])
     plain_batch_norm(network)
     network.to("cpu").eval()
-    take_out(network)
     processes.wait()
     if processes.first:
         # Written by Python, so that a full disk is an OSError; safetensors' own writer raises an error of its own.
@@ -170,8 +169,7 @@ class _Stage:
                 f"train.batch_size = {section.batch_size} is more than the {len(labels)} training images: "
                 "an epoch is one step."
             )
-        frozen = not any(p.requires_grad for p in self.network.backbone.parameters())
-        scaled = self.number == 1 and section.standardize and frozen and put_before_head(self.network)
+        scaled = section.standardize and put_before_head(self.network)
         self._cut_where_it_pays()
         task = task_of(training.recipe, training.classes)
         train = self._batches(training.train, training.recipe.augment)
@@ -196,6 +194,8 @@ class _Stage:
             test = self._batches(training.test, AugmentSection())
             answers, _ = evaluate_module(self.module, test, loss_function(section, task), self.processes)
             fitted = replace(fitted, answers=answers)
+        if scaled:
+            take_out(self.network)
         self.network.to(self.processes.device)
         self.processes.wait()
         return fitted
@@ -289,8 +289,6 @@ def _finished(network: Network, path: Path, section: TrainSection) -> Fitted | N
     found = read_state(path)
     if found is None:
         return None
-    if any(NAME in name for name in found.tensors["network"]) and NAME not in dict(network.head.named_children()):
-        put_before_head(network)
     network.load_state_dict(found.tensors["network"])
     facts, answers = found.facts, found.tensors.get("answers")
     kept = None if answers is None else answers["test"].numpy()

@@ -2,8 +2,6 @@
 
 Pooled features of a pretrained backbone have deviations that differ a hundredfold. On images far from those that it was
 pretrained on, most of what tells classes apart lies in features that hardly vary, where a linear layer learns slowly.
-The moments are those of the frozen backbone and stay while it is fine-tuned after that: its head has large weights for
-features that hardly vary, and dropout of such a feature, without its mean taken off, would drown the logits.
 """
 
 from __future__ import annotations
@@ -44,10 +42,10 @@ class Standardized(nn.Module):
 def put_before_head(network: Network) -> bool:
     """Let the head see standardised features, as they are until `settle`; False where this cannot be undone.
 
-    It can where the first layer of the head that has weights is a linear one.
+    It can where the whole backbone is frozen and the first layer of the head that has weights is a linear one.
     """
     linear = _first_linear(network.head)
-    if linear is None:
+    if linear is None or any(p.requires_grad for p in network.backbone.parameters()):
         return False
     layers = OrderedDict(network.head.named_children())
     network.head = nn.Sequential(OrderedDict({NAME: Standardized(linear.in_features), **layers}))
@@ -69,10 +67,8 @@ def settle(network: Network, batches: FeatureBatches | ImageBatches) -> None:
 
 @torch.no_grad()
 def take_out(network: Network) -> None:
-    """Give the head weights that do the same on features as they are, where it sees standardised ones."""
+    """Give the first linear layer the weights that do the same on features as they are."""
     layers = OrderedDict(network.head.named_children())
-    if NAME not in layers:
-        return
     layer, linear = layers.pop(NAME), _first_linear(network.head)
     assert isinstance(layer, Standardized)
     assert linear is not None
