@@ -16,8 +16,6 @@ from .gaussian import Matrix, fit_gaussian
 from .memory import BLOCK, Rows, greedy_coreset
 
 FOLDS = 5
-WHOLE_IN_MAP = 2.0
-"""Weight of the image's distance in the map: chosen for the overlap with masks on tiles."""
 
 
 def cells_wanted(images: int, section: AnomalySection, cells: int) -> int:
@@ -120,9 +118,9 @@ def with_units(detector: Detector, local: FloatArray | None, image: FloatArray |
     """The detector whose parts are in units of their spread among images it has not seen.
 
     `local` (N,) are their local scores and `image` (N,) their own distances, None where a part is not used. The spread
-    is the standard deviation, found robustly; `whole` weighs the image's distance in the score. In the map it weighs
-    WHOLE_IN_MAP, and both together weigh as much as in the score of the median image. With one part only the unit is
-    that part's median, so that 1 is a usual normal image.
+    is the standard deviation, found robustly; `whole` weighs the image's distance in the score. In the map both weigh
+    the same, and together as much as in the score of the median image. With one part only the unit is that part's
+    median, so that 1 is a usual normal image.
     """
     single = detector.local is None or detector.whole is None
     unit = _middle if single else _spread
@@ -132,8 +130,8 @@ def with_units(detector: Detector, local: FloatArray | None, image: FloatArray |
     if local is None or image is None or single:
         return found
     parts = _middle(local) / local_unit, _middle(image) / unit(image)
-    share = (parts[0] + parts[1] * WHOLE_IN_MAP) / (parts[0] + parts[1] * max(whole, 1e-6))
-    return replace(found, map_units=(local_unit * share, unit(image) * share / WHOLE_IN_MAP))
+    share = sum(parts) / (parts[0] + parts[1] * max(whole, 1e-6))
+    return replace(found, map_units=(local_unit * share, unit(image) * share))
 
 
 def _middle(values: FloatArray) -> float:

@@ -14,13 +14,14 @@ import numpy as np
 from ..preprocessing import FloatArray
 from .moments import resampling
 
-LIKENESS = 0.2
-"""Squared distance of two cells' features at which one counts e times less for the other, in units of its mean over the
-image. This, NEARNESS and the power of `pointed` were chosen on tiles (docs/benchmarks.md)."""
+LIKENESS = 0.35
+"""Squared distance of two cells' features at which one counts e times less for the other, in units of its mean between
+neighbours. In those units the same value serves images of one texture and of many; it and NEARNESS were chosen on tiles
+and on films with pasted defects (docs/benchmarks.md)."""
 NEARNESS = 5.0
 """How quickly weights fall with the squared distance of two cells, in sides of the image."""
 LEAST = 1e-6
-"""Added to the mean squared distance of features: an image may be the same everywhere."""
+"""Added to the mean squared distance of neighbours: an image may be the same everywhere."""
 MOST_PAIRS = 3_000_000
 """Pairs of cells at most: four bytes each, for each image that is in work at the same time."""
 
@@ -33,14 +34,24 @@ def gathered(maps: FloatArray, guide: FloatArray) -> FloatArray:
     rows, columns = resampling(fine[0], grid[0]), resampling(fine[1], grid[1])
     found = np.empty((images, *fine), np.float32)
     for i in range(images):
-        coarse = (rows @ guide[i] @ columns.T).reshape(channels, -1)
-        middle = coarse.mean(axis=1, keepdims=True)
-        keys, asked = coarse - middle, guide[i].reshape(channels, -1) - middle
+        coarse = rows @ guide[i] @ columns.T
+        keys = coarse.reshape(channels, -1)
+        middle = keys.mean(axis=1, keepdims=True)
+        keys, asked = keys - middle, guide[i].reshape(channels, -1) - middle
         squares = np.einsum("cp,cp->p", keys, keys)
-        unit = np.float32(LIKENESS) * (2 * squares.mean() + np.float32(LEAST))
+        unit = np.float32(LIKENESS * (_between_neighbours(coarse) + LEAST))
         likeness = (2 * asked.T @ keys - squares) / unit - apart
         weights = np.exp(likeness - likeness.max(axis=1, keepdims=True))
         found[i] = ((weights @ maps[i].ravel()) / weights.sum(axis=1)).reshape(fine)
+    return found
+
+
+def _between_neighbours(cells: FloatArray) -> float:
+    """The mean squared distance of cells (C, h, w) from those below and beside them."""
+    found = 0.0
+    for axis in (1, 2):
+        step = np.diff(cells, axis=axis)
+        found += float(np.sum(step * step)) / max(step[0].size, 1) / 2
     return found
 
 

@@ -105,13 +105,13 @@ def _gathered(head: _Head, maps: str, guide: tuple[int, int, int], grid: tuple[i
     channels, height, width = guide
     rows = head.add("MatMul", [head.constant(resampling(height, grid[0])), "guide"])
     coarse = head.add("MatMul", [rows, head.constant(resampling(width, grid[1]).T)])
+    unit = _between_neighbours(head, coarse, grid)
+    unit = head.add("Mul", [head.add("Add", [unit, head.constant(LEAST)]), head.constant(LIKENESS)])
     coarse = head.shape(coarse, [0, channels, -1])
     middle = head.add("ReduceMean", [coarse, head.constant([2], np.int64)], keepdims=1)
     keys = head.add("Sub", [coarse, middle])
     asked = head.add("Sub", [head.shape("guide", [0, channels, -1]), middle])
     squares = head.add("ReduceSumSquare", [keys, head.constant([1], np.int64)], keepdims=1)
-    unit = head.add("ReduceMean", [squares, head.constant([2], np.int64)], keepdims=1)
-    unit = head.add("Mul", [head.add("Add", [unit, head.constant(LEAST / 2)]), head.constant(2 * LIKENESS)])
     # Cells are divided by the unit before they are multiplied: pairs are many more.
     asked = head.add("Transpose", [head.add("Div", [asked, unit])], perm=[0, 2, 1])
     products = head.add("MatMul", [asked, head.add("Mul", [keys, head.constant(2.0)])])
@@ -145,6 +145,19 @@ def _nearest(head: _Head, memory: PatchMemory, rows: str) -> str:
     least = head.add("ReduceMin", [squared, axis], keepdims=1)
     own = head.add("ReduceSumSquare", [flat, axis], keepdims=1)
     return head.add("Sqrt", [head.add("Max", [head.add("Add", [least, own]), head.constant(0.0)])])
+
+
+def _between_neighbours(head: _Head, cells: str, grid: tuple[int, int]) -> str:
+    """The mean squared distance of cells (N, C, h, w) from those below and beside them, (N, 1, 1)."""
+    first, last, end = (head.constant([k], np.int64) for k in (1, -1, np.iinfo(np.int64).max))
+    start, sums = head.constant([0], np.int64), []
+    for axis, other in ((2, 3), (3, 2)):
+        along = head.constant([axis], np.int64)
+        ends = [head.add("Slice", [cells, *part, along]) for part in ((first, end), (start, last))]
+        squares = head.add("ReduceSumSquare", [head.add("Sub", ends), head.constant([1, 2, 3], np.int64)], keepdims=0)
+        pairs = max((grid[axis - 2] - 1) * grid[other - 2], 1)
+        sums.append(head.add("Mul", [squares, head.constant(0.5 / pairs)]))
+    return head.shape(head.add("Add", sums), [-1, 1, 1])
 
 
 def _by_position(head: _Head, cells: PositionGaussians, rows: str, positions: int) -> str:
