@@ -143,7 +143,7 @@ def trained(asked: Asked, folder: Path) -> tuple[Network, npt.NDArray[np.intp], 
     names = tuple(str(c) for c in range(classes))
     samples = tuple(Sample(images.files[i], int(images.labels[i]), "train", str(images.groups[i])) for i in train)
     looked_at = LookedAt(Dataset(images.root, names, samples), images.pixels, train)
-    recipe = sparing_details(recipe, network, looked_at, Silent())
+    recipe, _ = sparing_details(recipe, network, looked_at, Silent())
     sources = [(images.pixels, rows, images.labels[rows]) for rows in (train, validation)]
     train_network(network, Training(recipe, sources[0], sources[1], classes, asked.seed, folder))
     return network, train, validation

@@ -81,16 +81,18 @@ def network() -> Network:
 
 def test_blur_that_hides_a_hairline_is_left_out_and_said() -> None:
     lines = Lines()
-    settled = sparing_details(recipe(), network(), seen(hairline), lines)
+    settled, reasons = sparing_details(recipe(), network(), seen(hairline), lines)
     assert (settled.augment.blur, settled.augment.grain) == (0, 0.1)
     assert settled.details == {}
+    assert lines.lines == list(reasons)
     assert "hide what tells these classes apart" in lines.lines[0]
     assert "augment.blur = 0" in lines.lines[0]
 
 
 def test_where_the_sign_is_large_the_recipe_stays() -> None:
     lines = Lines()
-    settled = sparing_details(recipe(), network(), seen(square), lines)
+    settled, reasons = sparing_details(recipe(), network(), seen(square), lines)
+    assert reasons == ()
     assert settled == recipe().model_copy(update={"details": {}})
     assert lines.lines == []
 
@@ -107,7 +109,7 @@ def test_where_the_sign_is_large_the_recipe_stays() -> None:
 )
 def test_where_nothing_can_be_told_the_recipe_stays(wanted: Recipe, images: LookedAt) -> None:
     lines = Lines()
-    assert sparing_details(wanted, network(), images, lines).augment.blur == 6
+    assert sparing_details(wanted, network(), images, lines)[0].augment.blur == 6
     assert lines.lines == []
 
 

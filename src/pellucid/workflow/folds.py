@@ -181,7 +181,7 @@ def _spared(recipe: Recipe, cached: CachedPixels, trial: _Trial, seed: int, prog
     network, _ = build(recipe, len(cached.dataset.classes), seed)
     place = {s.path: i for i, s in enumerate(cached.dataset.samples)}
     rows = np.array([place[s.path] for s in trial.dataset.samples], np.intp)
-    return sparing_details(recipe, network, LookedAt(trial.dataset, cached.pixels, rows), progress)
+    return sparing_details(recipe, network, LookedAt(trial.dataset, cached.pixels, rows), progress)[0]
 
 
 def _run_all(runner: _Runner, trials: Sequence[_Trial], progress: Progress) -> list[_Done]:

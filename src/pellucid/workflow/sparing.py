@@ -47,27 +47,30 @@ class LookedAt:
     rows: Rows
 
 
-def sparing_details(recipe: Recipe, network: Network, seen: LookedAt, progress: Progress) -> Recipe:
-    """The recipe for this training, its settings for details taken where its changes hide too much, which is said.
+def sparing_details(
+    recipe: Recipe, network: Network, seen: LookedAt, progress: Progress
+) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe for this training, its settings for details taken where its changes hide too much; said, and returned.
 
     `network` has its initial weights. Nothing is measured without pretrained weights, for a regression, and where a
     class has fewer than 10 groups of training images.
     """
     if not recipe.details:
-        return recipe
+        return recipe, ()
     without = recipe.model_copy(update={"details": {}})
     spared = recipe.for_details()
     if recipe.task != "classification" or recipe.model.weights == "none" or spared.augment == recipe.augment:
-        return without
+        return without, ()
     lost = _lost(recipe, network, seen, progress)
     if lost is None or lost.low <= LOST:
-        return without
-    progress.say(
+        return without, ()
+    words = (
         "The recipe's changes of training images hide what tells these classes apart: a quick model that learns from "
         f"changed images loses {lost.value:.2f} [{lost.low:.2f}, {lost.high:.2f}] of its AUC. They are left out "
         f"({', '.join(f'{key} = {value:g}' for key, value in recipe.details.items())})."
     )
-    return spared
+    progress.say(words)
+    return spared, (words,)
 
 
 def _lost(recipe: Recipe, network: Network, seen: LookedAt, progress: Progress) -> Area | None:

@@ -184,7 +184,8 @@ def _run(job: _TrainingJob) -> None:
     with job.timed("data"), job.processes.first_before_others():
         prepared = prepare(dataset, job.recipe, job.seed, job.progress)
         looked_at = LookedAt(prepared.dataset, prepared.pixels, prepared.rows)
-        job = replace(job, recipe=sparing_details(job.recipe, network, looked_at, job.progress))
+        recipe, reasons = sparing_details(job.recipe, network, looked_at, job.progress)
+        job, prepared = replace(job, recipe=recipe), replace(prepared, reasons=(*prepared.reasons, *reasons))
         if job.processes.first:
             with the_same_as_before(job.run.root, "recipe.toml", "split.csv", same={"recipe.toml": same_recipe}):
                 (job.run.root / "recipe.toml").write_text(job.recipe.to_toml(), encoding="utf-8")
