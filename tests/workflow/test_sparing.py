@@ -113,6 +113,15 @@ def test_where_nothing_can_be_told_the_recipe_stays(wanted: Recipe, images: Look
     assert lines.lines == []
 
 
+def test_no_image_is_run_where_the_classes_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = seen(square)
+    samples = tuple(Sample(s.path, i % 40, "train") for i, s in enumerate(images.dataset.samples))
+    names = tuple(f"{i:02d}" for i in range(40))
+    monkeypatch.setattr(Network, "features", lambda *_: pytest.fail("an image was run"))
+    many = LookedAt(Dataset(Path("nowhere"), names, samples), images.pixels, images.rows)
+    assert sparing_details(recipe(), network(), many, Silent())[0].augment.blur == 6
+
+
 def test_only_training_images_are_looked_at() -> None:
     """What is in the others changes nothing, not by a bit."""
     images = seen(square)

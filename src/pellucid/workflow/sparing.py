@@ -53,7 +53,7 @@ def sparing_details(
     """The recipe for this training, its settings for details taken where its changes hide too much; said, and returned.
 
     `network` has its initial weights. Nothing is measured without pretrained weights, for a regression, and where a
-    class has fewer than 10 groups of training images.
+    class has fewer than 10 groups among 300 training images in which the classes take turns.
     """
     if not recipe.details:
         return recipe, ()
@@ -80,10 +80,9 @@ def _lost(recipe: Recipe, network: Network, seen: LookedAt, progress: Progress) 
         seen.dataset.labels[train],
         _units([s.group or s.path for s in (seen.dataset.samples[i] for i in train)]),
     )
-    classes = np.unique(labels)
-    if len(classes) < 2 or min(len(np.unique(units[labels == c])) for c in classes) < FEWEST:
+    drawn = _by_class_in_turn(labels)[: SAMPLES[-1]] if len(labels) else np.zeros(0, np.intp)
+    if not _are_enough(labels[drawn], units[drawn]):
         return None
-    drawn = _by_class_in_turn(labels)
     given, found = list[tuple[Values, Values]](), None
     for before, most in zip((0, *SAMPLES), SAMPLES, strict=False):
         part = drawn[before:most]
@@ -104,9 +103,9 @@ def lost_by(plain: Values, changed: Values, labels: npt.NDArray[np.int64], units
 
     `plain` and `changed` are features (N, D) of the same images. None where a class has fewer than 10 units.
     """
-    classes = int(labels.max()) + 1
-    if min(len(np.unique(units[labels == c])) for c in range(classes)) < FEWEST:
+    if not _are_enough(labels, units):
         return None
+    classes = int(labels.max()) + 1
     fold = folds_of(labels, units, 0)
     both, twice = np.concatenate([plain, changed]), np.concatenate([labels, labels])
     of_plain, of_changed = np.zeros((len(labels), classes)), np.zeros((len(labels), classes))
@@ -151,6 +150,12 @@ def _features(
     network.to("cpu").train(was_training)
     plain, other = (torch.cat(f).double().numpy() for f in found)
     return plain, other
+
+
+def _are_enough(labels: npt.NDArray[np.int64], units: npt.NDArray[np.int64]) -> bool:
+    """Whether there are two classes and 10 units of each."""
+    classes = np.unique(labels)
+    return len(classes) > 1 and min(len(np.unique(units[labels == c])) for c in classes) >= FEWEST
 
 
 def _by_class_in_turn(labels: npt.NDArray[np.int64]) -> Rows:
