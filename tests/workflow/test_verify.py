@@ -83,8 +83,10 @@ def test_another_operating_point_changes_no_stored_answer(tmp_path, threshold):
     subjects = [f.subject for f in found.findings if f.kind == "stored answer"]
     assert subjects == ["probabilities", "map of backbone.relu2", "input gradient"]
     assert found.holds
-    changed(folder, "map of backbone.relu2", 1.05)
-    assert [f.subject for f in verify(folder).findings if not f.holds] == ["map of backbone.relu2"]
+    for factor in (1.05, -1):  # a map of the other class is as wrong as any
+        changed(folder, "map of backbone.relu2", factor)
+        assert [f.subject for f in verify(folder).findings if not f.holds] == ["map of backbone.relu2"]
+        changed(folder, "map of backbone.relu2", 1 / factor)
 
 
 @pytest.mark.parametrize("name", ["logits", "map of backbone.relu2", "map of backbone.pool1", "input gradient"])

@@ -119,25 +119,24 @@ def _stored(classifier: OnnxClassifier, stored: dict[str, FloatArray]) -> list[C
             limit = TOLERANCE if first else FURTHER_TOLERANCE
             if _unbounded(classifier) and classifier.manifest.parity is not None:
                 limit = classifier.manifest.parity.tolerance
-            found = _as_asked(classifier, found, expected)
+            found = _as_exported(classifier, images, found)
             findings.append(_compared("stored answer", name, found, expected, limit))
         elif name == INPUT_GRADIENT:
-            found = _as_asked(classifier, classifier.input_gradients(images).gradients[:, 0], expected)
+            found = _as_exported(classifier, images, classifier.input_gradients(images).gradients[:, 0])
             findings.append(_compared("stored answer", name, found, expected, TOLERANCE, norm=True))
     return findings
 
 
-def _as_asked(classifier: OnnxClassifier, found: FloatArray, expected: FloatArray) -> FloatArray:
-    """Maps or gradients (N, ...) of two classes, each for the class for which the stored one was made.
+def _as_exported(classifier: OnnxClassifier, images: FloatArray, found: FloatArray) -> FloatArray:
+    """Maps or gradients (N, ...), each for the class that its image had at the export: of two, by the logit's sign.
 
-    That was the class predicted at the operating point of the export, which `evaluate` and `adapt` may have moved
-    since. With one logit the evidence for a class is minus that for the other.
+    The operating point, which `evaluate` and `adapt` move, came after it.
     """
-    if classifier.task != "binary" or found.shape != expected.shape:
+    if classifier.task != "binary":
         return found
-    along = (found * expected).reshape(len(found), -1).sum(axis=1)
-    turned: FloatArray = np.where(along < 0, np.float32(-1), np.float32(1)).reshape(-1, *[1] * (found.ndim - 1))
-    return found * turned
+    logits = classifier.logits(images)
+    turned = classifier.manifest.predicted(logits) != (logits[:, 0] >= 0)
+    return np.where(turned.reshape(-1, *[1] * (found.ndim - 1)), -found, found)
 
 
 def _repeated(classifier: OnnxClassifier, folder: Path, images: Sequence[Path], threads: int | None) -> list[Checked]:
