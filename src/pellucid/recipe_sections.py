@@ -211,7 +211,8 @@ class FineTuneSection(RecipeSection):
         default=0,
         ge=0,
         le=1,
-        description="validation AUC of the first stage from which there is no second; 0: always one",
+        description="validation AUC of the first stage from which there is no second, or one pair of images short of "
+        "it; 0: always one",
     )
 
     @field_validator("freeze", mode="before")

@@ -6,7 +6,7 @@ import pytest
 from pellucid.errors import DataError, InputError
 from pellucid.evaluation.calibration import Calibration
 from pellucid.evaluation.operating_point import lower_bound
-from pellucid.evaluation.refitting import Labelled, Rule, crossfitted, moved_to_mix, refit
+from pellucid.evaluation.refitting import Labelled, Rule, check_enough, crossfitted, moved_to_mix, refit
 
 OLD = Rule(None, 0.5)
 
@@ -101,8 +101,9 @@ def test_parts_that_do_not_fit_are_refused(parts, task, words):
 
 
 def test_too_few_images_of_a_class_are_refused():
-    with pytest.raises(DataError, match="At least 10"):
-        crossfitted(OLD, place(40, 0.1), ["threshold"], task="binary", trained_mix=[0.5, 0.5], asked="youden")
+    with pytest.raises(DataError, match=r"At least 10 independent images .*: well has \d\.$"):
+        check_enough(place(40, 0.1), ("ill", "well"))
+    check_enough(place(400, 0.5), ("ill", "well"))
 
 
 @pytest.mark.parametrize("n", [30, 100, 300])

@@ -274,9 +274,12 @@ def test_dcmtk_shows_the_film_under_the_state_as_pellucid_reads_it(
 
 def test_the_overlay_is_that_of_every_other_page(bundle: Bundle) -> None:
     findings = found(bundle, films.film(1))
-    expected = overlay(findings.picture, findings.attribution, limit=display_limit(findings.attribution))
-    difference = np.abs(overlaid(findings.picture, findings.attribution).astype(int) - expected)
-    assert difference.max() <= 2  # the table has 257 steps of opacity
+    top = display_limit(findings.attribution)
+    assert findings.limit == top
+    for limit in (top, 3 * top, top / 2, 0.0):
+        expected = overlay(findings.picture, findings.attribution, limit=limit)
+        difference = np.abs(overlaid(findings.picture, findings.attribution, limit).astype(int) - expected)
+        assert difference.max() <= 3  # the table has 255 steps of strength
 
 
 def test_captures_compress_without_loss(bundle: Bundle, origin: ResultOrigin) -> None:

@@ -18,6 +18,7 @@ from pellucid.bundle.run import RunFolder
 from pellucid.bundle.stored_answers import ANSWERS, pack_answers, read_answers
 from pellucid.errors import DataError, InputError
 from pellucid.evaluation.schema import read_evaluation
+from pellucid.reporting.overlay import usual_limit
 from pellucid.workflow.decision import choose_again
 from pellucid.workflow.evaluation import evaluate_run
 from pellucid.workflow.explanation import ToExplain, explain_files
@@ -152,6 +153,9 @@ def test_maps_are_drawn_on_the_scale_of_the_threshold(run: Path, data: Path, tmp
     drawn = explain_files(bundle, items, tmp_path / "maps")
     limit = bundle.manifest.scales["anomaly-map"]["q95"]
     assert (drawn.scale, [record.limit for record in drawn.images]) == ("model", pytest.approx([limit, limit]))
+    # So do the pictures of the server and of captures for a PACS.
+    answer = bundle.explain_images([bundle.read(items[0].file)])[0]
+    assert usual_limit(bundle.manifest, answer.attributions[0]) == pytest.approx(limit)
     assert explain_files(bundle, items, tmp_path / "own", drawing=Drawing(scale="image")).scale == "image"
     assert explain_files(bundle, items, tmp_path / "other", method=["anomaly-map", "occlusion"]).scale == "image"
     facts = bundle.manifest.anomaly

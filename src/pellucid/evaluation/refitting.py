@@ -58,11 +58,6 @@ class Labelled:
     labels: Indices
     groups: tuple[str, ...]
 
-    def units_of_each(self, classes: int) -> list[int]:
-        """How many independent images or groups there are of each class."""
-        units = Resampling.of(len(self.labels), self.groups, RESAMPLES, seed=0)
-        return [len(np.unique(units.unit_of[self.labels == label])) for label in range(classes)]
-
     def of(self, chosen: npt.NDArray[np.bool_]) -> Labelled:
         """Some of the images."""
         rows = np.arange(len(self.labels))[chosen]
@@ -136,19 +131,27 @@ def moved_to_mix(
     return Calibration(method="platt", scale=scale, shift=shift + moved, images=images, fitted_on="a new place")
 
 
+def check_enough(images: Labelled, classes: Sequence[str]) -> None:
+    """DataError for classes with fewer than 10 independent images or groups, which it names."""
+    units = Resampling.of(len(images.labels), images.groups, RESAMPLES, seed=0)
+    counts = [len(np.unique(units.unit_of[images.labels == label])) for label in range(len(classes))]
+    few = [f"{c} has {n}" for c, n in zip(classes, counts, strict=True) if n < FEWEST]
+    if few:
+        unit = "groups" if any(images.groups) else "images"
+        raise DataError(
+            f"At least {FEWEST} independent {unit} of each class are needed to refit and to test what that gives: "
+            f"{', '.join(few)}."
+        )
+
+
 def crossfitted(
     rule: Rule, images: Labelled, parts: Sequence[Part], *, task: Task, trained_mix: Sequence[float], asked: str
 ) -> list[Judged]:
     """Figures before and after refitting, each image answered by a rule fitted to the folds without its group.
 
-    Raises DataError when a class has fewer than 10 independent images (or groups).
+    `images` are as many as `check_enough` asks for.
     """
     units = Resampling.of(len(images.labels), images.groups, RESAMPLES, seed=0)
-    if min(images.units_of_each(len(trained_mix))) < FEWEST:
-        raise DataError(
-            f"At least {FEWEST} independent images (or groups) of each class are needed to refit and to test what "
-            "that gives; a class here has fewer."
-        )
     fold = _folds(images.labels, units.unit_of)
     probabilities = np.zeros((len(images.labels), len(trained_mix)))
     predicted = np.zeros(len(images.labels), np.int64)

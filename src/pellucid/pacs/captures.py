@@ -115,7 +115,7 @@ def drawn(findings: Findings, origin: ResultOrigin) -> ColourPicture:
     attribution, prediction = findings.attribution, findings.prediction
     if attribution is None:
         raise ValueError("a capture shows a map")
-    height, width, middle = _middle(findings.picture, attribution)
+    height, width, middle = _middle(findings.picture, attribution, findings.limit)
     band = max(24, height // 20)
     withheld = prediction.label != prediction.predicted
     share = "" if prediction.confidence is None or withheld else f" {prediction.confidence:.0%}"
@@ -129,12 +129,12 @@ def drawn(findings: Findings, origin: ResultOrigin) -> ColourPicture:
     return ColourPicture(height + 3 * band, width, b"".join((first, second, *middle, last)))
 
 
-def _middle(picture: Uint8Array, attribution: Attribution) -> tuple[int, int, Iterable[bytes]]:
+def _middle(picture: Uint8Array, attribution: Attribution, limit: float) -> tuple[int, int, Iterable[bytes]]:
     """Height, width and pixels of what lies between the bands."""
     height, width = picture.shape[:2]
     if width >= NARROWEST and max(height, width) <= LONGEST:
-        return height, width, _strips(picture, attribution)
-    image = overlaid(picture, attribution)
+        return height, width, _strips(picture, attribution, limit)
+    image = overlaid(picture, attribution, limit)
     if max(height, width) > LONGEST:
         image = _shrunk(image)
     wide = np.zeros((len(image), max(image.shape[1], NARROWEST), 3), np.uint8)
@@ -184,17 +184,17 @@ def _thinned(attribution: Attribution) -> Attribution:
     return replace(attribution, values=attribution.values[::step, ::step])
 
 
-def overlaid(picture: Uint8Array, attribution: Attribution) -> Uint8Array:
-    """The map over a grey film (H, W, 3): `overlay.overlay` by a table of all blends."""
-    return np.frombuffer(b"".join(_strips(picture, attribution)), np.uint8).reshape(*attribution.values.shape, 3)
+def overlaid(picture: Uint8Array, attribution: Attribution, limit: float) -> Uint8Array:
+    """The map over a grey film (H, W, 3), drawn in full from `limit` on: `overlay.overlay` by a table of all blends."""
+    strips = _strips(picture, attribution, limit)
+    return np.frombuffer(b"".join(strips), np.uint8).reshape(*attribution.values.shape, 3)
 
 
-def _strips(picture: Uint8Array, attribution: Attribution) -> Iterator[bytes]:
+def _strips(picture: Uint8Array, attribution: Attribution, limit: float) -> Iterator[bytes]:
     """The same in strips, whose arrays stay in the processor's cache: new memory costs more than the arithmetic."""
     values = attribution.values
     height, width = values.shape
-    top = float(values.max())
-    factor = np.float32(STEPS / top if top > 0 else 0)
+    factor = np.float32(STEPS / limit if limit > 0 else 0)
     strength, blend = np.empty((STRIP, width), np.float32), np.empty((STRIP, width), np.uint16)
     table = _packed_blends()
     for start in range(0, height, STRIP):

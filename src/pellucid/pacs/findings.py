@@ -14,6 +14,7 @@ from ..bundle.bundle import Bundle
 from ..classifier import Prediction
 from ..explanation.attribution import Attribution
 from ..preprocessing import Uint8Array
+from ..reporting.overlay import usual_limit
 from .source import FilmSource
 
 BoolArray = npt.NDArray[np.bool_]
@@ -23,7 +24,7 @@ BoolArray = npt.NDArray[np.bool_]
 class Findings:
     """One film's answer. `picture` (H, W, 3) uint8 is the film as shown, of the size of the map; `when` in its zone.
 
-    `attribution` is None for a bundle without an explained layer.
+    `attribution` is None for a bundle without an explained layer; `limit` is the value of a map that is drawn in full.
     """
 
     source: FilmSource
@@ -31,6 +32,7 @@ class Findings:
     prediction: Prediction
     attribution: Attribution | None
     when: datetime.datetime
+    limit: float = 0.0
 
     @cached_property
     def region(self) -> BoolArray | None:
@@ -53,7 +55,8 @@ def find(bundle: Bundle, data: bytes, source: FilmSource, when: datetime.datetim
     explained = bundle.explain_images([image], method=bundle.usual_method)[0]
     prediction = bundle.answer(explained, warnings=image.warnings)
     attribution = explained.attributions[0]
-    return Findings(source, _fitting(picture, attribution.values.shape), prediction, attribution, local)
+    picture = _fitting(picture, attribution.values.shape)
+    return Findings(source, picture, prediction, attribution, local, usual_limit(bundle.manifest, attribution))
 
 
 def _fitting(picture: Uint8Array, size: Sequence[int]) -> Uint8Array:

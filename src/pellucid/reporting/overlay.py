@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from ..bundle.manifest import Manifest
 from ..classifier import Against, Prediction
 from ..errors import InputError, UnknownNameError
 from ..explanation.attribution import Attribution
@@ -20,6 +21,8 @@ from .words import percent
 
 Scale = Literal["image", "model"]
 
+DRAWN = "q95"
+"""The quantile that is the top of a model's own scale."""
 SEQUENTIAL, DIVERGING = "inferno", "RdBu_r"
 NO_EVIDENCE = "no positive evidence"
 LITTLE_EVIDENCE = "almost no evidence on this scale"
@@ -38,6 +41,20 @@ _PLACES = (
     ("on the left", "in the centre", "on the right"),
     ("in the lower left", "at the bottom", "in the lower right"),
 )
+
+
+def own_limit(manifest: Manifest, attribution: Attribution) -> float | None:
+    """The value at the top of the model's own scale for a map of its usual layer; None where it has none."""
+    kept, layer = manifest.scales.get(attribution.method), manifest.layer
+    if not kept or kept[DRAWN] <= 0 or layer is None or attribution.layer != layer.name:
+        return None
+    return kept[DRAWN]
+
+
+def usual_limit(manifest: Manifest, attribution: Attribution) -> float:
+    """The value at the top of the scale that is usual for the model's maps: the model's own, or that of this map."""
+    own = own_limit(manifest, attribution) if manifest.usual_scale == "model" else None
+    return display_limit(attribution) if own is None else own
 
 
 def display_limit(

@@ -26,7 +26,7 @@ from ..images.formats import recognise
 from ..images.pictures import DecodedImage, flatness, open_picture
 from ..preprocessing import FloatArray
 from ..reporting.decisions import decision_document, reason_words
-from ..reporting.overlay import display_limit, verdict
+from ..reporting.overlay import own_limit, usual_limit, verdict
 from ..reporting.words import lack_words
 from .cards import NOTICE, usable_methods
 from .pictures import fitted, heat_pictures, jpeg, overlaid, png, shrunk
@@ -193,23 +193,21 @@ def _drawn(
 ) -> dict[str, list[bytes]]:
     """The pictures asked for, as files: one `seen`, one `preview`, an `overlay` and a `map` for each attribution."""
     drawn: dict[str, list[bytes]] = {}
+    drawing = wanted & {"overlay", "map"}
+    maps = [(a.values, usual_limit(served.bundle.manifest, a)) for a in attributions] if drawing else []
     if "seen" in wanted:
         drawn["seen"] = [png(served.bundle.preprocessing.resize_image(image))]
     if "preview" in wanted:
         drawn["preview"] = [jpeg(shrunk(image, PREVIEW_SIDE))]
     if "overlay" in wanted:
         base = shrunk(image, settings.picture_side)
-        drawn["overlay"] = [png(overlaid(base, a.values, _limit(served.bundle, a))) for a in attributions]
+        drawn["overlay"] = [png(overlaid(base, values, limit)) for values, limit in maps]
     if "map" in wanted:
         size = fitted(image.size, settings.picture_side)
-        drawn["map"] = [png(heat_pictures(a.values, _limit(served.bundle, a), size)[0]) for a in attributions]
+        drawn["map"] = [
+            png(heat_pictures(a.values, usual_limit(served.bundle.manifest, a), size)[0]) for a in attributions
+        ]
     return drawn
-
-
-def _limit(bundle: Bundle, attribution: Attribution) -> float:
-    """The value at the top of the scale on which a map is drawn: the model's where that is usual, else its own."""
-    own = _own_scale(bundle, attribution) if bundle.manifest.usual_scale == "model" else None
-    return display_limit(attribution) if own is None else own[1]
 
 
 def base64_of(data: bytes) -> str:
@@ -324,10 +322,8 @@ def explanation_document(answer: ServedAnswer, identity: str, stored: bool) -> d
 
 def _own_scale(bundle: Bundle, attribution: Attribution) -> list[float] | None:
     """The ends of the model's own colour scale for a method, as `explain --scale model` takes it; None without one."""
-    kept, layer = bundle.manifest.scales.get(attribution.method), bundle.manifest.layer
-    if not kept or kept["q95"] <= 0 or layer is None or attribution.layer != layer.name:
-        return None
-    return [0.0, kept["q95"]]
+    top = own_limit(bundle.manifest, attribution)
+    return None if top is None else [0.0, top]
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

@@ -301,9 +301,10 @@ def _is_enough(first: Fitted, training: Training) -> bool:
     reached = first.history.best_row.get("val_roc_auc", 0.0)
     if not enough or reached < min(enough, _short_of_one_pair(training.validation[2])):
         return False
+    least = f"`fine_tune.enough` = {enough:g}" + (", less one pair of images" if reached < enough else "")
     training.progress.say(
         f"The frozen backbone with its trained head has a validation AUC of {reached:.4f}: fine-tuning could hardly be "
-        f"seen to improve on it, and is left out (`fine_tune.enough` = {enough:g})."
+        f"seen to improve on it, and is left out ({least})."
     )
     return True
 

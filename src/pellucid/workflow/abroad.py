@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -10,9 +11,11 @@ import numpy.typing as npt
 
 from ..data.acquisition import measure_acquisition
 from ..data.areas import Area
+from ..data.dataset import Sample
 from ..data.sources import ImageSource, find_sources
 from ..evaluation.abroad import Abroad, leave_sources_out
 from ..evaluation.kept_out import AbroadRecord, SourceLeftOut
+from ..preprocessing import Uint8Array
 from ..progress import Progress
 from ..recipe import Recipe
 from .preparing import Prepared
@@ -43,9 +46,15 @@ def search_sources(prepared: Prepared, most: int | None = MOST_IMAGES) -> Search
     labels = prepared.dataset.labels[chosen]
     named = replace(prepared.dataset, samples=tuple(samples))
     acquisition = measure_acquisition(named, prepared.pixels, prepared.rows[chosen])
+    return Searched(
+        chosen, labels, units_of(samples), tuple(find_sources([s.path for s in samples], labels, acquisition))
+    )
+
+
+def units_of(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
+    """A number (N,) for each sample, the same for those of a group."""
     number: dict[str, int] = {}
-    units = np.array([number.setdefault(s.group or s.path, len(number)) for s in samples])
-    return Searched(chosen, labels, units, tuple(find_sources([s.path for s in samples], labels, acquisition)))
+    return np.array([number.setdefault(s.group or s.path, len(number)) for s in samples], np.int64)
 
 
 def estimate_abroad(network: Network, prepared: Prepared, recipe: Recipe, progress: Progress) -> AbroadRecord:
@@ -60,7 +69,7 @@ def estimate_abroad(network: Network, prepared: Prepared, recipe: Recipe, progre
     found = search_sources(prepared)
     if not found.sources:
         return AbroadRecord(unknown="no-sources", images=len(found.chosen))
-    _, features = answered(network, prepared, recipe, prepared.rows[found.chosen], progress)
+    _, features = answered(network, prepared.pixels, recipe, prepared.rows[found.chosen], progress)
     judged = leave_sources_out(features, found.labels, found.units, found.sources)
     if judged is None:
         return AbroadRecord(unknown="few-images", images=len(found.chosen))
@@ -74,9 +83,12 @@ def _sample(prepared: Prepared, most: int | None) -> npt.NDArray[np.intp]:
 
 
 def answered(
-    network: Network, prepared: Prepared, recipe: Recipe, rows: npt.NDArray[np.intp], progress: Progress
+    network: Network, images: Uint8Array, recipe: Recipe, rows: npt.NDArray[np.intp], progress: Progress
 ) -> tuple[Values, Values]:
-    """Logits (N, K), of two classes with a column of zeros, and pooled features (N, D) by the network as it is."""
+    """Logits (N, K), of two classes with a column of zeros, and pooled features (N, D) by the network as it is.
+
+    Of the `rows` (N,) of `images` (M, h, w, 3).
+    """
     import torch
 
     from ..training.hardware import autocast, pick_device
@@ -87,7 +99,7 @@ def answered(
     network.to(device).eval()
     with progress.bar("Features") as advance, torch.inference_mode():
         for start in range(0, len(rows), BATCH):
-            pixels = np.ascontiguousarray(prepared.pixels[rows[start : start + BATCH]])
+            pixels = np.ascontiguousarray(images[rows[start : start + BATCH]])
             batch = torch.from_numpy(preprocessing.normalise(pixels)).to(device)
             with autocast(device, recipe.train.precision):
                 features = network.features(batch.contiguous(memory_format=torch.channels_last))

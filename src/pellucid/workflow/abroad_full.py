@@ -139,7 +139,7 @@ def _trained(search: FullSearch, found: Searched, number: int, train: Mask, val:
 
 def _ask(network: Network, search: FullSearch, found: Searched, rows: Mask) -> AnsweredSide:
     pixels = search.prepared.rows[found.chosen[rows]]
-    logits, features = answered(network, search.prepared, search.recipe, pixels, search.progress)
+    logits, features = answered(network, search.prepared.pixels, search.recipe, pixels, search.progress)
     return AnsweredSide(logits, features, found.labels[rows], found.units[rows])
 
 

@@ -18,7 +18,7 @@ from ..data.dataset import OmittedFile
 from ..data.folder import read_dataset
 from ..errors import BundleError, DataError, InputError
 from ..evaluation.answering import AnsweringRules
-from ..evaluation.refitting import FEWEST, Judged, Labelled, Part, Rule, check_parts, crossfitted, refit
+from ..evaluation.refitting import Judged, Labelled, Part, Rule, check_enough, check_parts, crossfitted, refit
 from ..evaluation.risk import lower_bound
 from ..evaluation.validation import ValidationAnswers
 from ..progress import Progress, Silent
@@ -73,7 +73,7 @@ def adapt(
         raise InputError(f"{out} is there already, and nothing is overwritten: choose another `out=`.")
     answers, skipped = _labelled(run, bundle, data, shown)
     images = Labelled(answers.logits, answers.labels, answers.groups)
-    _check_enough(images, bundle.classes)
+    check_enough(images, bundle.classes)
     manifest = bundle.manifest
     rule = Rule(manifest.calibration, manifest.threshold, manifest.operating_point)
     asked = operating_point or _asked(rule)
@@ -119,18 +119,6 @@ def _labelled(
         outside=None if features is None else bundle.outside_scores(features, logits),
     )
     return answers, cached.dataset.skipped
-
-
-def _check_enough(images: Labelled, classes: Sequence[str]) -> None:
-    """DataError for classes with fewer than 10 independent images or groups, which it names."""
-    counts = images.units_of_each(len(classes))
-    few = [f"{c} has {n}" for c, n in zip(classes, counts, strict=True) if n < FEWEST]
-    if few:
-        unit = "groups" if any(images.groups) else "images"
-        raise DataError(
-            f"At least {FEWEST} independent {unit} of each class are needed to refit and to test what that gives: "
-            f"{', '.join(few)}."
-        )
 
 
 def _asked(rule: Rule) -> str:

@@ -16,11 +16,9 @@ from ..explanation import anomaly_map
 from ..explanation.catalogue import METHODS, Method
 from ..preprocessing import FloatArray, Uint8Array
 from ..progress import Advance
-from ..reporting.overlay import Scale
+from ..reporting.overlay import DRAWN, Scale
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
-DRAWN = "q95"
-"""The quantile at the top of the scale."""
 
 MOST, BATCH = 400, 16
 Rows: TypeAlias = npt.NDArray[np.intp]

@@ -18,12 +18,11 @@ from ..data.areas import Area, area_lost
 from ..data.dataset import Dataset
 from ..evaluation.heads import FOLDS, answers_of_head, folds_of
 from ..preprocessing import Uint8Array
-from ..progress import Advance, Progress
+from ..progress import Progress
 from ..recipe import Recipe
+from .abroad import answered, units_of
 
 if TYPE_CHECKING:
-    import torch
-
     from ..models.network import Network
 
 SAMPLES = 100, 300
@@ -76,10 +75,7 @@ def sparing_details(
 def _lost(recipe: Recipe, network: Network, seen: LookedAt, progress: Progress) -> Area | None:
     """How much AUC a head loses by learning from changed images; None where there are too few to tell."""
     train = np.flatnonzero([s.split == "train" for s in seen.dataset.samples])
-    labels, units = (
-        seen.dataset.labels[train],
-        _units([s.group or s.path for s in (seen.dataset.samples[i] for i in train)]),
-    )
+    labels, units = seen.dataset.labels[train], units_of([seen.dataset.samples[i] for i in train])
     drawn = _by_class_in_turn(labels)[: SAMPLES[-1]] if len(labels) else np.zeros(0, np.intp)
     if not _are_enough(labels[drawn], units[drawn]):
         return None
@@ -88,11 +84,13 @@ def _lost(recipe: Recipe, network: Network, seen: LookedAt, progress: Progress) 
         part = drawn[before:most]
         if not len(part):
             break
-        with progress.bar("Changed images") as advance:
-            given.append(_features(recipe, network, seen.pixels[seen.rows[train[part]]], before, advance))
+        images = np.ascontiguousarray(seen.pixels[seen.rows[train[part]]])
+        rows, changed = np.arange(len(part)), _changed(images, recipe, before)
+        features = [answered(network, each, recipe, rows, progress)[1] for each in (images, changed)]
+        given.append((features[0], features[1]))
         used = drawn[:most]
-        plain, changed = (np.concatenate([g[i] for g in given]) for i in (0, 1))
-        found = lost_by(plain, changed, np.unique(labels[used], return_inverse=True)[1], units[used])
+        whole = [np.concatenate([g[i] for g in given]) for i in (0, 1)]
+        found = lost_by(whole[0], whole[1], np.unique(labels[used], return_inverse=True)[1], units[used])
         if found is not None and found.high < LOST:
             break
     return found
@@ -119,37 +117,18 @@ def lost_by(plain: Values, changed: Values, labels: npt.NDArray[np.int64], units
     return area_lost(of_plain, of_changed, labels, units)
 
 
-def _features(
-    recipe: Recipe, network: Network, pixels: Uint8Array, seed: int, advance: Advance
-) -> tuple[Values, Values]:
-    """Pooled features (N, D) of images (N, h, w, 3) as they are, and changed as the recipe does."""
+def _changed(images: Uint8Array, recipe: Recipe, seed: int) -> Uint8Array:
+    """Images (N, h, w, 3) changed as the recipe changes training images."""
     import torch
 
     from ..training.augmentation import augment
-    from ..training.hardware import autocast, pick_device
 
-    device, preprocessing = pick_device(), recipe.preprocessing()
-    generator = torch.Generator().manual_seed(seed)
-    was_training = network.training
-    network.to(device).eval()
-
-    def features(batch: Uint8Array) -> torch.Tensor:
-        inputs = torch.from_numpy(preprocessing.normalise(batch)).to(device)
-        with autocast(device, recipe.train.precision):
-            return network.features(inputs.contiguous(memory_format=torch.channels_last)).float().cpu()
-
-    found: tuple[list[torch.Tensor], list[torch.Tensor]] = [], []
-    with torch.inference_mode():
-        for start in range(0, len(pixels), BATCH):
-            batch = np.ascontiguousarray(pixels[start : start + BATCH])
-            whole = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255
-            changed = augment(whole, recipe.augment, generator).permute(0, 2, 3, 1).contiguous()
-            found[0].append(features(batch))
-            found[1].append(features((changed * 255).round().byte().numpy()))
-            advance(min(start + BATCH, len(pixels)), len(pixels))
-    network.to("cpu").train(was_training)
-    plain, other = (torch.cat(f).double().numpy() for f in found)
-    return plain, other
+    made, generator = np.empty_like(images), torch.Generator().manual_seed(seed)
+    for start in range(0, len(images), BATCH):
+        rows = slice(start, start + BATCH)
+        whole = torch.from_numpy(images[rows]).permute(0, 3, 1, 2).float() / 255
+        made[rows] = (augment(whole, recipe.augment, generator) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    return made
 
 
 def _are_enough(labels: npt.NDArray[np.int64], units: npt.NDArray[np.int64]) -> bool:
@@ -168,8 +147,3 @@ def _by_class_in_turn(labels: npt.NDArray[np.int64]) -> Rows:
 def _in_turn(lists: list[Rows]) -> Iterator[int]:
     for i in range(max(len(own) for own in lists)):
         yield from (int(own[i]) for own in lists if i < len(own))
-
-
-def _units(names: list[str]) -> npt.NDArray[np.int64]:
-    number: dict[str, int] = {}
-    return np.array([number.setdefault(name, len(number)) for name in names])
